@@ -1,0 +1,35 @@
+# `make demo` and `make test` need nothing but python3 and make.
+PYTHON ?= python3
+BIN := .venv/bin
+RUN := runs/sandbox
+
+.PHONY: demo test lint real sandbox clean help
+
+help: ## show the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /: /'
+
+$(BIN)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+demo: $(BIN)/.installed ## forget with RMU on the sandbox and print the leaderboard
+	$(BIN)/unlearnbench compare --methods rmu --out $(RUN)
+
+test: $(BIN)/.installed ## the whole suite, without what takes minutes
+	$(BIN)/python -m pytest -m "not slow"
+
+lint: $(BIN)/.installed ## ruff, pyright (strict) and the import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+
+real: $(BIN)/.installed ## SmolLM2 learns twenty authors and forgets ten: see examples/tofu_authors
+	PATH="$(abspath $(BIN)):$$PATH" sh examples/tofu_authors/run.sh
+
+sandbox: $(BIN)/.installed ## rebuild the sandbox's data and model from the seed (half an hour)
+	$(BIN)/unlearnbench sandbox build --out unlearnbench/sandbox
+
+clean: ## remove the environment and the runs
+	rm -rf .venv runs

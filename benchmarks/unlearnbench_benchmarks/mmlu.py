@@ -1,0 +1,87 @@
+"""mmlu: multiple-choice questions from 57 subjects; what the model should have kept.
+
+Source: Hendrycks et al., "Measuring Massive Multitask Language Understanding", ICLR 2021, arXiv:2009.03300; data
+    cais/mmlu; prompt of lm-eval's task `mmlu`.
+Deviations: none. The score is the mean over all questions (micro average), as lm-eval weighs it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from unlearnbench.api import (
+    LETTERS,
+    BenchmarkSpec,
+    MultipleChoiceBenchmark,
+    Question,
+    few_shot,
+    header,
+    hookimpl,
+    letter_prompt,
+    list_configs,
+    read_table,
+    unknown_name,
+)
+
+NOT_SUBJECTS = ("all", "auxiliary_train")
+COLUMNS = ("question", "choices", "answer")
+
+
+class Mmlu(MultipleChoiceBenchmark):
+    """MMLU, letter-scored; parts are the subjects.
+
+    Args:
+        source: a data set in the schema of cais/mmlu (one config per subject; question, choices, answer).
+        subjects: of the source's; None takes all.
+        shots: answered examples before each question: the first of the subject's dev split, in order.
+        newlines: 2 after the prompt's first line as in today's lm-eval, 1 as in the WMDP paper's runs.
+    """
+
+    role = "retain"
+
+    def __init__(
+        self, *, source: str = "cais/mmlu", subjects: list[str] | None = None, shots: int = 0, newlines: Literal[1, 2] = 2
+    ) -> None:
+        self.source, self.subjects, self.shots, self.newlines = source, subjects, shots, newlines
+        self._revision: str | None = None
+
+    def load_questions(self) -> Sequence[Question]:
+        have = [config for config in list_configs(self.source) if config not in NOT_SUBJECTS]
+        for subject in self.subjects or ():
+            if subject not in have:
+                raise unknown_name(f"subject of {self.source}", subject, have)
+        return [question for subject in self.subjects or have for question in self._subject(subject)]
+
+    def _subject(self, subject: str) -> list[Question]:
+        table = read_table(f"{self.source}:{subject}", default_split="test", columns=COLUMNS)
+        self._revision = table.revision
+        opening = header(subject.replace("_", " "), self.newlines)
+        examples: list[str] = []
+        if self.shots:
+            dev = read_table(f"{self.source}:{subject}", default_split="dev", columns=COLUMNS)
+            examples = [
+                f"{letter_prompt(row['question'], row['choices'])} {LETTERS[int(row['answer'])]}" for row in dev.rows[: self.shots]
+            ]
+        return [
+            Question(
+                id=f"{subject}/{index}",
+                part=subject,
+                context=opening + few_shot(examples, letter_prompt(row["question"], row["choices"])),
+                continuations=tuple(f" {letter}" for letter in LETTERS[: len(row["choices"])]),
+                answer=int(row["answer"]),
+            )
+            for index, row in enumerate(table.rows)
+        ]
+
+    def revision(self) -> str | None:
+        return self._revision
+
+
+@hookimpl
+def unlearnbench_benchmarks() -> list[BenchmarkSpec]:
+    return [
+        BenchmarkSpec(
+            name="mmlu", factory=Mmlu, summary="knowledge of 57 subjects, multiple choice", source="arXiv:2009.03300, cais/mmlu"
+        )
+    ]

@@ -1,0 +1,166 @@
+"""RMU: steer the activations of forget texts to a fixed random direction, hold those of retain texts in place.
+
+Source: Li et al., "The WMDP Benchmark", ICML 2024, arXiv:2403.03218; reference code centerforaisafety/wmdp@f2d346f, rmu/.
+    L = MSE(h_l(x_forget), c u) + alpha MSE(h_l(x_retain), h_l^0(x_retain)), h_l the output of block l, 0-based.
+Deviations:
+    - Parameters are chosen by name, not by their index in the block, which means another matrix in other families.
+    - Only the chosen parameters get gradients; the reference accumulates gradients it never applies.
+    - No second model: the frozen one is the same module with the original matrices put back.
+    - The control vectors are drawn on the CPU in float32, so that a seed means the same on every device.
+    - A corpus that runs out starts again; the reference stops.
+Streams: forget and retain of one topic per update, topics in turn. Padding on the left, as in the reference.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from unlearnbench.api import (
+    IGNORE,
+    MethodSpec,
+    Stream,
+    Training,
+    UnlearnBatch,
+    UnlearningMethod,
+    UsageError,
+    activations_at,
+    copy_of,
+    hookimpl,
+    mean_square,
+    select_parameters,
+    swapped,
+    train_only,
+)
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+# the MLP's output projection: Llama, Mistral, Qwen, Gemma; GPT-NeoX; Phi
+OUTPUT_PROJECTION = r"mlp\.(down_proj|dense_4h_to_h|fc2)\.weight$"
+TRAINED_BLOCKS = 3  # l-2, l-1 and l
+
+
+class RMU(UnlearningMethod):
+    """Representation misdirection for unlearning. Defaults: the paper's for Zephyr-7B.
+
+    Args:
+        model: a decoder-only language model.
+        layer: block whose output is steered, 0-based.
+        layers: blocks that are trained; None means `layer` and the two below it.
+        parameters: regular expression for the trained parameters of these blocks.
+        coefficient: length c of the target; one number, or one per topic. Must lie well above the activations' own norm.
+        alpha: weight of the retain term; one number, or one per topic.
+        lr: learning rate, constant.
+        eps: AdamW's epsilon, added before bias correction as in the reference.
+        weight_decay: decoupled.
+        masked: count real tokens only, each sequence weighing the same; the reference counts padding too.
+        vector: `uniform` draws each coordinate from [0, 1) as the reference does, `gaussian` is isotropic.
+    """
+
+    padding_side: ClassVar[Literal["left", "right"]] = "left"
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        *,
+        layer: int = 7,
+        layers: list[int] | None = None,
+        parameters: str = OUTPUT_PROJECTION,
+        coefficient: float | list[float] = 6.5,
+        alpha: float | list[float] = 1200.0,
+        lr: float = 5e-5,
+        eps: float = 1e-6,
+        weight_decay: float = 0.0,
+        masked: bool = False,
+        vector: Literal["uniform", "gaussian"] = "uniform",
+    ) -> None:
+        super().__init__(model)
+        self.save_hyperparameters(ignore=["model"])
+        blocks = layers if layers is not None else list(range(max(layer - TRAINED_BLOCKS + 1, 0), layer + 1))
+        if not blocks or max(blocks) > layer:
+            raise UsageError(f"rmu trains blocks up to `layer`, which is {layer}; got layers {blocks}.")
+        select_parameters(model, parameters, [layer])
+        self.trained = select_parameters(model, parameters, blocks)
+        train_only(model, self.trained)
+        self.original = copy_of(self.trained)
+        self.layer, self.lr, self.eps, self.weight_decay = layer, lr, eps, weight_decay
+        self.coefficient, self.alpha = coefficient, alpha
+        self.masked, self.vector = masked, vector
+        self.controls: dict[str, Tensor] = {}
+
+    def on_fit_start(self) -> None:
+        topics = self.context.topics
+        width = int(self.model.config.hidden_size)
+        reference = next(iter(self.trained.values()))
+        for number, topic in enumerate(topics):
+            draw = torch.rand(width) if self.vector == "uniform" else torch.randn(width)  # (D,)
+            target = _of_topic("coefficient", self.coefficient, number, topics) * draw / draw.norm()
+            self.controls[topic] = target.to(reference)
+        self.alphas = {t: _of_topic("alpha", self.alpha, n, topics) for n, t in enumerate(topics)}
+
+    def on_train_start(self) -> None:
+        self.model.eval()  # dropout would make the retain term start above zero
+
+    def training_step(self, batch: UnlearnBatch, batch_idx: int) -> Tensor:
+        topic = batch["forget"]["topic"]
+        with torch.no_grad(), swapped(self.trained, self.original):
+            kept = activations_at(self.model, self.layer, _inputs(batch["retain"]))  # (B, T, D)
+        held = activations_at(self.model, self.layer, _inputs(batch["retain"]))
+        steered = activations_at(self.model, self.layer, _inputs(batch["forget"]))
+        forget = mean_square(steered - self.controls[topic], self._counted(batch["forget"]))
+        retain = mean_square(held - kept, self._counted(batch["retain"]))
+        self.log_dict({f"forget/{topic}": forget, f"retain/{topic}": retain})
+        return forget + self.alphas[topic] * retain
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return ReferenceAdamW(list(self.trained.values()), lr=self.lr, eps=self.eps, weight_decay=self.weight_decay)
+
+    def _counted(self, stream: Stream) -> Tensor | None:
+        return stream["labels"] != IGNORE if self.masked else None
+
+
+class ReferenceAdamW(torch.optim.AdamW):
+    """AdamW as transformers 4 had it: epsilon is added to the root of the second moment before its bias correction.
+
+    That equals torch's AdamW with eps / sqrt(1 - beta2^t) at step t, so the first steps are damped.
+    """
+
+    def __init__(self, params: list[torch.nn.Parameter], *, lr: float, eps: float, weight_decay: float) -> None:
+        super().__init__(params, lr=lr, eps=eps, weight_decay=weight_decay)
+        self._eps, self._steps = eps, 0
+
+    def step(self, closure: Any = None) -> Any:
+        self._steps += 1
+        for group in self.param_groups:
+            group["eps"] = self._eps / math.sqrt(1 - group["betas"][1] ** self._steps)
+        return super().step(closure)
+
+
+def _inputs(stream: Stream) -> dict[str, Tensor]:
+    return {"input_ids": stream["input_ids"], "attention_mask": stream["attention_mask"]}
+
+
+def _of_topic(option: str, value: float | list[float], number: int, topics: tuple[str, ...]) -> float:
+    """A number for all topics, or one for each."""
+    if not isinstance(value, list):
+        return value
+    if len(value) != len(topics):
+        raise UsageError(f"rmu.{option} needs one number or {len(topics)} (for {', '.join(topics)}); got {len(value)}.")
+    return value[number]
+
+
+@hookimpl
+def unlearnbench_methods() -> list[MethodSpec]:
+    return [
+        MethodSpec(
+            name="rmu",
+            factory=RMU,
+            summary="steer forget activations to a random direction, hold retain activations",
+            source="arXiv:2403.03218",
+            training=Training(steps=150, batch_size=4, max_length=512, order="file"),
+        )
+    ]

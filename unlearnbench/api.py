@@ -1,0 +1,82 @@
+"""Everything a plugin author imports. Names are resolved on first use, so that scoring never imports Lightning."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from unlearnbench.batches import Schedule, Stream, UnlearnBatch
+    from unlearnbench.benchmark import Benchmark, MultipleChoiceBenchmark, Subject
+    from unlearnbench.choice import Question, score_questions
+    from unlearnbench.errors import UsageError, unknown_name
+    from unlearnbench.forward import activations_at, copy_of, decoder_blocks, select_parameters, swapped, train_only
+    from unlearnbench.hookspecs import hookimpl
+    from unlearnbench.method import MethodContext, UnlearningMethod
+    from unlearnbench.prompts import LETTERS, cloze_prompt, few_shot, header, letter_prompt
+    from unlearnbench.records import CellResult, ItemResult, Job, Metric
+    from unlearnbench.sources import Table, list_configs, read_table
+    from unlearnbench.specs import BenchmarkSpec, MethodSpec, Training
+    from unlearnbench.tensors import IGNORE, mean_square, token_nll
+
+_HOME = {
+    "batches": ("Schedule", "Stream", "UnlearnBatch"),
+    "benchmark": ("Benchmark", "MultipleChoiceBenchmark", "Subject"),
+    "choice": ("Question", "score_questions"),
+    "errors": ("UsageError", "unknown_name"),
+    "forward": ("activations_at", "copy_of", "decoder_blocks", "select_parameters", "swapped", "train_only"),
+    "hookspecs": ("hookimpl",),
+    "method": ("MethodContext", "UnlearningMethod"),
+    "prompts": ("LETTERS", "cloze_prompt", "few_shot", "header", "letter_prompt"),
+    "records": ("CellResult", "ItemResult", "Job", "Metric"),
+    "sources": ("Table", "list_configs", "read_table"),
+    "specs": ("BenchmarkSpec", "MethodSpec", "Training"),
+    "tensors": ("IGNORE", "mean_square", "token_nll"),
+}
+_MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
+
+__all__ = [
+    "IGNORE",
+    "LETTERS",
+    "Benchmark",
+    "BenchmarkSpec",
+    "CellResult",
+    "ItemResult",
+    "Job",
+    "MethodContext",
+    "MethodSpec",
+    "Metric",
+    "MultipleChoiceBenchmark",
+    "Question",
+    "Schedule",
+    "Stream",
+    "Subject",
+    "Table",
+    "Training",
+    "UnlearnBatch",
+    "UnlearningMethod",
+    "UsageError",
+    "activations_at",
+    "cloze_prompt",
+    "copy_of",
+    "decoder_blocks",
+    "few_shot",
+    "header",
+    "hookimpl",
+    "letter_prompt",
+    "list_configs",
+    "mean_square",
+    "read_table",
+    "score_questions",
+    "select_parameters",
+    "swapped",
+    "token_nll",
+    "train_only",
+    "unknown_name",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _MODULE_OF:
+        raise AttributeError(f"unlearnbench.api has no '{name}'")
+    return getattr(importlib.import_module(f"unlearnbench.{_MODULE_OF[name]}"), name)

@@ -1,0 +1,165 @@
+"""`unlearnbench compare`: run a comparison, or go on with it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, cast
+
+import typer
+
+from unlearnbench.cli import options
+from unlearnbench.errors import UsageError
+
+if TYPE_CHECKING:
+    from unlearnbench.compare import Device, KeepDeltas
+    from unlearnbench.recipe import Recipe
+
+DEFAULT_RECIPE = "sandbox"
+DEFAULT_BENCHMARKS = ("wmdp", "mmlu")
+INCOMPLETE = 1
+
+
+def compare(
+    recipe: Annotated[str, typer.Argument(help="A shipped recipe's name, or the path of a YAML file.")] = DEFAULT_RECIPE,
+    methods: Annotated[str | None, typer.Option(help="Rows of the table, separated by commas: rmu,scrub.")] = None,
+    benchmarks: options.Benchmarks = None,
+    seeds: Annotated[str | None, typer.Option(help="Seeds, separated by commas: 0,1.")] = None,
+    limit: options.Limit = None,
+    model: options.Model = None,
+    forget: Annotated[list[str] | None, typer.Option(metavar="[TOPIC=]SOURCE", help="Texts to forget; repeatable.")] = None,
+    retain: Annotated[list[str] | None, typer.Option(metavar="[TOPIC=]SOURCE", help="Texts to keep; repeatable.")] = None,
+    checkpoint: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=PATH", help="A finished model as a row of the table; repeatable.")
+    ] = None,
+    settings: options.Settings = None,
+    device: options.DeviceName = "auto",
+    dtype: options.DtypeName = None,
+    executor: Annotated[str, typer.Option(help="How jobs are run: local.")] = "local",
+    out: options.Out = None,
+    cache: options.Cache = None,
+    keep_deltas: Annotated[str, typer.Option(help="Which unlearned weights stay on disk: all, best or none.")] = "all",
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Compute failed cells again.")] = False,
+    as_json: options.AsJson = False,
+) -> None:
+    """Make a model forget with each method, score what it forgot and kept, and print the leaderboard.
+
+    Without arguments it runs on the embedded sandbox. The same command again goes on where the last one stopped.
+    """
+    from unlearnbench.recipe import check_names
+
+    wanted = _base_recipe(recipe, model)
+    wanted = _with_lists(wanted, methods, benchmarks, options.split_seeds(seeds))
+    changes: dict[str, Any] = {"limit": limit, "model": model, "dtype": _dtype(dtype)}
+    wanted = wanted.model_copy(update={name: value for name, value in changes.items() if value is not None})
+    if limit is not None and limit < 1:
+        raise UsageError(f"--limit takes a number of at least 1; got {limit}.")
+    wanted = _with_topics(wanted, forget, retain)
+    named = options.split_named("--checkpoint", checkpoint)
+    wanted = check_names(wanted.model_copy(update={"checkpoints": {**wanted.checkpoints, **named}}))
+    run(wanted, settings, device, executor, out, cache, keep_deltas, retry_failed, as_json)
+
+
+def run(
+    recipe: Recipe,
+    settings: list[str] | None,
+    device: str,
+    executor: str,
+    out: Path | None,
+    cache: Path | None,
+    keep_deltas: str,
+    retry_failed: bool,
+    as_json: bool,
+) -> None:
+    """Check, execute and print a comparison; shared with `evaluate`."""
+    from unlearnbench.compare import execute, prepare, read_leaderboard
+    from unlearnbench.executors import check_executor
+    from unlearnbench.files import default_cache
+    from unlearnbench.recipe import apply_settings
+
+    check_executor(executor)
+    keep = cast("KeepDeltas", options.choose("--keep-deltas", keep_deltas, ("all", "best", "none")))
+    place = cast("Device", options.choose("--device", device, ("auto", "cpu", "cuda")))
+    folder = out or Path("runs") / recipe.name
+    comparison = prepare(
+        apply_settings(recipe, settings or ()),
+        out=folder,
+        cache=cache or default_cache(),
+        device=place,
+        retry_failed=retry_failed,
+    )
+    from unlearnbench.cli.progress import ProgressReporter
+
+    with ProgressReporter(comparison.due) as reporter:
+        try:
+            for result in execute(comparison, reporter, keep_deltas=keep):
+                reporter.finished(result)
+        except KeyboardInterrupt:
+            reporter.say(f"Finished cells are kept in {folder}; the same command goes on from there.")
+            raise
+    board = read_leaderboard(folder)
+    show(folder, board, as_json)
+    if board.failures:
+        raise typer.Exit(INCOMPLETE)
+
+
+def show(folder: Path, board: Any, as_json: bool) -> None:
+    """Print the leaderboard on stdout."""
+    if as_json:
+        typer.echo(board.model_dump_json(indent=1, by_alias=True))
+        return
+    from rich.console import Console
+
+    from unlearnbench.reports import terminal
+
+    Console().print(terminal.render(board))
+    typer.echo(f"Kept in {folder}: `unlearnbench leaderboard {folder}` shows it again.", err=True)
+
+
+def _base_recipe(name: str, model: str | None) -> Recipe:
+    """The recipe to start from. Settings tuned for the sandbox are no start for a model of one's own."""
+    from unlearnbench.recipe import Recipe, load_recipe
+
+    if name == DEFAULT_RECIPE and model is not None and not model.startswith("sandbox:"):
+        return Recipe(name=Path(model).name or "comparison", model=model, benchmarks={b: {} for b in DEFAULT_BENCHMARKS})
+    return load_recipe(name)
+
+
+def _with_lists(recipe: Recipe, methods: str | None, benchmarks: str | None, seeds: list[int] | None) -> Recipe:
+    from unlearnbench.recipe import BASELINE, select
+
+    changes: dict[str, Any] = {}
+    if (names := options.split_list(methods)) is not None:
+        changes["methods"] = select([name for name in names if name != BASELINE], recipe.methods)
+    if (names := options.split_list(benchmarks)) is not None:
+        changes["benchmarks"] = select(names, recipe.benchmarks)
+    if seeds is not None:
+        changes["seeds"] = seeds
+    return recipe.model_copy(update=changes)
+
+
+def _with_topics(recipe: Recipe, forget: list[str] | None, retain: list[str] | None) -> Recipe:
+    """`--forget` replaces the recipe's topics; `--retain` without a topic serves all of them."""
+    from unlearnbench.recipe import Topic
+
+    if not forget and not retain:
+        return recipe
+    topics = dict(recipe.topics)
+    if forget:
+        named = dict(_topic_and_source(text, "forget") for text in forget)
+        topics = {name: topics.get(name, Topic(forget=source)).model_copy(update={"forget": source}) for name, source in named.items()}
+    for text in retain or ():
+        name, source = _topic_and_source(text, "")
+        if name and name not in topics:
+            raise UsageError(f"--retain {text}: there is no topic '{name}' to forget; topics: {', '.join(topics)}.")
+        for topic in [name] if name else list(topics):
+            topics[topic] = topics[topic].model_copy(update={"retain": source})
+    return recipe.model_copy(update={"topics": topics})
+
+
+def _topic_and_source(text: str, default: str) -> tuple[str, str]:
+    name, equals, source = text.partition("=")
+    return (name, source) if equals and "/" not in name else (default, text)
+
+
+def _dtype(name: str | None) -> str | None:
+    return None if name is None else options.choose("--dtype", name, ("auto", "float32", "bfloat16", "float16"))

@@ -1,0 +1,39 @@
+"""`unlearnbench evaluate`: score one model, without unlearning anything."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from unlearnbench.cli import compare, options
+from unlearnbench.errors import UsageError
+
+
+def evaluate(
+    model: Annotated[str, typer.Argument(help="A folder, a hub id or sandbox:model.")],
+    benchmarks: options.Benchmarks = None,
+    limit: options.Limit = None,
+    settings: options.Settings = None,
+    device: options.DeviceName = "auto",
+    dtype: options.DtypeName = None,
+    out: options.Out = None,
+    cache: options.Cache = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """Score a model with the benchmarks and keep the same files as a comparison."""
+    from unlearnbench.recipe import Recipe, load_recipe, select
+
+    names = options.split_list(benchmarks)
+    if names is None:
+        raise UsageError("evaluate needs --benchmarks, for example --benchmarks wmdp,mmlu; `unlearnbench plugins` lists them.")
+    if limit is not None and limit < 1:
+        raise UsageError(f"--limit takes a number of at least 1; got {limit}.")
+    configured = load_recipe(compare.DEFAULT_RECIPE).benchmarks if model.startswith("sandbox:") else {}
+    chosen = options.choose("--dtype", dtype or "auto", ("auto", "float32", "bfloat16", "float16"))
+    stem = model.replace("sandbox:", "sandbox-").rstrip("/").rpartition("/")[2].partition("@")[0] or "model"
+    recipe = Recipe.model_validate(
+        {"name": f"evaluate-{stem}", "model": model, "dtype": chosen, "benchmarks": select(names, configured), "limit": limit}
+    )
+    compare.run(recipe, settings, device, "local", out, cache, "none", False, as_json)

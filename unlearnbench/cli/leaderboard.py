@@ -1,0 +1,47 @@
+"""`unlearnbench leaderboard`: show finished comparisons again, from disk."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, cast
+
+import typer
+
+from unlearnbench.cli import options
+from unlearnbench.errors import UsageError
+
+FORMATS = ("terminal", "markdown", "latex", "csv", "json")
+
+
+def leaderboard(
+    runs: Annotated[list[Path], typer.Argument(help="Folders of comparisons.")],
+    style: Annotated[str, typer.Option("--format", help="terminal, markdown, latex, csv or json.")] = "terminal",
+    parts: Annotated[bool, typer.Option("--parts", help="Also a column for each part of each benchmark.")] = False,
+) -> None:
+    """Show the table of one or more comparisons.
+
+    F is the mean over topics of 1 - |score - chance| / (base - chance); K the minimum over what is to be kept of
+    (score - chance) / (base - chance); both clipped to 0..1. S is their harmonic mean.
+    """
+    from unlearnbench.compare import read_leaderboard
+
+    options.choose("--format", style, FORMATS)
+    for folder in runs:
+        if not folder.is_dir():
+            raise UsageError(f"There is no folder {folder}; `unlearnbench compare` makes one, by default under runs/.")
+    boards = [read_leaderboard(folder) for folder in runs]
+    if style == "terminal":
+        from rich.console import Console
+
+        from unlearnbench.reports import terminal
+
+        for board in boards:
+            Console().print(terminal.render(board, parts=parts))
+    elif style == "json":
+        tables = [board.model_dump(mode="json", by_alias=True) for board in boards]
+        typer.echo(json.dumps(tables[0] if len(tables) == 1 else tables, indent=1))
+    else:
+        from unlearnbench.reports import text
+
+        typer.echo(text.render(boards, cast("text.Format", style), parts=parts))

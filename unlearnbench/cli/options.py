@@ -1,0 +1,60 @@
+"""How lists, numbers and choices are read from the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from unlearnbench.errors import UsageError, unknown_name
+
+Model = Annotated[str | None, typer.Option(help="Base model: a folder, a hub id or sandbox:model.")]
+Benchmarks = Annotated[str | None, typer.Option(help="Benchmarks, separated by commas: wmdp,mmlu.")]
+Limit = Annotated[int | None, typer.Option(help="Score only the first N items of each part.")]
+Settings = Annotated[list[str] | None, typer.Option("--set", metavar="NAME.OPTION=VALUE", help="An option of a row or benchmark.")]
+DeviceName = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+DtypeName = Annotated[str | None, typer.Option(help="auto, float32, bfloat16 or float16.")]
+Out = Annotated[Path | None, typer.Option(help="Folder of the comparison; the same folder continues it.")]
+Cache = Annotated[Path | None, typer.Option(help="Folder for scores that other comparisons may use again.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print leaderboard.json on stdout, and nothing else.")]
+
+
+def split_list(text: str | None) -> list[str] | None:
+    """`a,b` as a list; None stays None."""
+    if text is None:
+        return None
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if not names:
+        raise UsageError(f"A list of names separated by commas is needed; got '{text}'.")
+    return names
+
+
+def split_seeds(text: str | None) -> list[int] | None:
+    """`0,1` as numbers."""
+    names = split_list(text)
+    if names is None:
+        return None
+    for name in names:
+        if not name.isdecimal() or int(name) >= 2**32:
+            raise UsageError(f"--seeds takes whole numbers from 0 to 4294967295 separated by commas, as in 0,1; got '{name}'.")
+    return list(dict.fromkeys(int(name) for name in names))
+
+
+def split_named(flag: str, texts: Iterable[str] | None) -> dict[str, str]:
+    """`NAME=VALUE` arguments as a dictionary."""
+    named: dict[str, str] = {}
+    for text in texts or ():
+        name, equals, value = text.partition("=")
+        if not equals or not name or not value:
+            raise UsageError(f"{flag} takes NAME=PATH; got '{text}'.")
+        named[name] = value
+    return named
+
+
+def choose(flag: str, value: str, allowed: Sequence[str]) -> str:
+    """One of a few words."""
+    if value not in allowed:
+        raise unknown_name(f"value of {flag}", value, allowed)
+    return value

@@ -1,0 +1,70 @@
+"""`unlearnbench plugins`: what is installed, and what one plugin can be told."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+
+from unlearnbench.errors import UsageError, normalise
+
+
+def plugins(
+    name: Annotated[str | None, typer.Argument(help="Show this plugin's options.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """List methods and benchmarks without importing any; with a name, load that one and show its options."""
+    from unlearnbench.plugins import list_plugins
+
+    found = list_plugins()
+    if name is not None:
+        kinds = [info.kind for info in found if normalise(info.name) == normalise(name) and info.kind != "extension"]
+        _show_one(name, kinds, as_json)
+        return
+    if as_json:
+        typer.echo(json.dumps([vars(info) for info in found], indent=1))
+        return
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table("kind", "name", "distribution", "version", "module", header_style="bold")
+    for info in found:
+        table.add_row(*(Text(value) for value in (info.kind, info.name, info.distribution, info.version, info.module)))
+    Console().print(table)
+
+
+def _show_one(name: str, kinds: list[str], as_json: bool) -> None:
+    from unlearnbench.plugins import find_plugin, list_plugins, load_plugin
+    from unlearnbench.specs import MethodSpec, list_options
+
+    if not kinds:
+        from unlearnbench.errors import unknown_name
+
+        raise unknown_name("plugin", name, {info.name for info in list_plugins()}, "`unlearnbench plugins` lists them.")
+    kind = kinds[0]
+    if kind not in ("method", "benchmark"):
+        raise UsageError(f"'{name}' is an extension; extensions have no options.")
+    find_plugin(kind, name)
+    plugin = load_plugin(kind, name)
+    listed = list_options(plugin.spec)
+    budget = plugin.spec.training if isinstance(plugin.spec, MethodSpec) else None
+    if as_json:
+        facts = {**vars(plugin.info), "summary": plugin.spec.summary, "source": plugin.spec.source}
+        typer.echo(json.dumps({**facts, "options": [vars(option) for option in listed]}, indent=1, default=str))
+        return
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console()
+    info = plugin.info
+    console.print(Text(f"{info.kind} {info.name}: {plugin.spec.summary}", style="bold"))
+    console.print(Text(f"source: {plugin.spec.source}; from {info.distribution} {info.version}, {info.module}"))
+    table = Table("option", "type", "default", "", header_style="bold")
+    for option in listed:
+        mark = "budget" if budget is not None and option.name in vars(budget) else ""
+        table.add_row(*(Text(str(value)) for value in (option.name, option.type, option.default, mark)))
+    console.print(table)
+    console.print(Text(f"Set one with --set {info.name}.OPTION=VALUE."))

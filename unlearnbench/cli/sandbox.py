@@ -1,0 +1,48 @@
+"""`unlearnbench sandbox`: rebuild the embedded world and the model that knows it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(help="The embedded world that unlearnbench demonstrates itself on.", no_args_is_help=True)
+
+
+@app.callback()
+def _root() -> None:
+    """Commands below `sandbox`."""
+
+
+@app.command("build")
+def build(
+    out: Annotated[Path, typer.Option(help="Folder to write `data` and `model` into.")] = Path("sandbox"),
+    seed: Annotated[int, typer.Option(help="Of the world and of the training.")] = 0,
+    steps: Annotated[int | None, typer.Option(help="Training updates; the shipped model took the default.")] = None,
+    data_only: Annotated[bool, typer.Option("--data-only", help="Write the data sets and train nothing.")] = False,
+) -> None:
+    """Write the sandbox's data from the seed and train its model: about half an hour on two cores."""
+    from unlearnbench.files import check_folder
+    from unlearnbench.sandbox.write_data import write_data
+
+    check_folder(out)
+    if data_only:
+        write_data(out / "data", seed)
+        typer.echo(f"Data sets written to {out / 'data'}.")
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from unlearnbench.sandbox import build as builder
+
+    total = builder.STEPS if steps is None else steps
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bars:
+        task = bars.add_task("training", total=total)
+
+        def report(step: int, language: float, letter: float) -> None:
+            bars.update(task, completed=step, description=f"text {language:.3f}, letters {letter:.3f} nats")
+
+        builder.build(out, seed=seed, steps=total, report=report)
+    typer.echo(f"Sandbox written to {out}.")

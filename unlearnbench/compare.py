@@ -1,0 +1,330 @@
+"""A comparison from recipe to table: check everything that can be known, plan, execute, store, rank."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import ValidationError
+
+from unlearnbench import __version__
+from unlearnbench.errors import UsageError, unknown_name
+from unlearnbench.files import FileHashes
+from unlearnbench.leaderboard import BenchmarkHead, Leaderboard, Manifest, RowHead, build_leaderboard
+from unlearnbench.plan import BenchmarkPlan, JobPlan, TopicData, VariantPlan, job_identity, plan_jobs, what_is_due
+from unlearnbench.plugins import core_hash, load_extensions, load_plugin
+from unlearnbench.recipe import BASELINE, CHECKPOINT, Recipe
+from unlearnbench.records import CellKey, CellResult
+from unlearnbench.sources import model_folder, read_corpus, weight_files
+from unlearnbench.specs import MethodSpec, Options, resolve_options, split_budget, takes_argument
+from unlearnbench.store import RunFolder, ScoreCache
+
+if TYPE_CHECKING:
+    from unlearnbench.job import Reporter
+
+Device = Literal["auto", "cpu", "cuda"]
+KeepDeltas = Literal["all", "best", "none"]
+MANIFEST = "plan.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """A checked recipe: everything is loaded, nothing is computed, nothing is written."""
+
+    recipe: Recipe
+    dtype: str
+    device: Device
+    topics: Sequence[TopicData]
+    benchmarks: Sequence[BenchmarkPlan]
+    jobs: Sequence[JobPlan]
+    run: RunFolder
+    cache: Path
+
+    @property
+    def due(self) -> int:
+        """Cells that are left to compute."""
+        return sum(len(plan.due) for plan in self.jobs)
+
+
+def prepare(
+    recipe: Recipe, *, out: Path, cache: Path, device: Device = "auto", retry_failed: bool = False
+) -> Comparison:
+    """Check a recipe and plan it.
+
+    Args:
+        recipe: what to compare.
+        out: the folder of the comparison; cells that are in it already are not computed again.
+        cache: the user's cache, for scores and file hashes.
+        device: where to compute.
+        retry_failed: count failed cells as not finished.
+
+    Raises:
+        UsageError: anything in the recipe cannot be done; nothing has been written.
+    """
+    run = RunFolder(out)
+    run.check_writable()
+    if device == "cuda":
+        _check_cuda()
+    hashes = FileHashes(cache)
+    variants = [_plan_variant(name, method, given, recipe) for name, (method, given) in recipe.variants().items()]
+    benchmarks = [_plan_benchmark(name, options) for name, options in recipe.benchmarks.items()]
+    if not benchmarks:
+        raise UsageError("There is nothing to score with; name benchmarks with --benchmarks, for example --benchmarks wmdp,mmlu.")
+    variants += [_plan_checkpoint(name, source) for name, source in recipe.checkpoints.items()]
+    trains = [variant.name for variant in variants if variant.training is not None]
+    if trains and not recipe.topics:
+        raise UsageError(f"'{trains[0]}' has nothing to forget; give --forget [TOPIC=]SOURCE and --retain [TOPIC=]SOURCE.")
+    topics = [_read_topic(name, recipe) for name in recipe.topics] if trains else []
+    weights = {source: hashes.of(weight_files(model_folder(source))) for source in {v.model for v in variants}}
+    dtype = _resolve_dtype(recipe.dtype, device)
+    for plan in benchmarks:
+        plan.benchmark.digest()  # reads the data: what is wrong with them is said now
+    _check_parts(recipe, benchmarks)
+    shared = {"unlearnbench": __version__, "core": core_hash(), "dtype": dtype, "trainer": recipe.trainer}
+    weighted = [_with_weights(variant, weights[variant.model]) for variant in variants]
+    jobs = plan_jobs(
+        weighted, benchmarks, recipe.seeds, lambda variant, seed: job_identity(variant, seed, topics, shared), recipe.limit
+    )
+    jobs = what_is_due(jobs, run.read_cell, retry_failed=retry_failed)
+    _check_architectures(jobs)
+    return Comparison(
+        recipe=recipe, dtype=dtype, device=device, topics=topics, benchmarks=benchmarks, jobs=jobs, run=run, cache=cache
+    )
+
+
+def execute(comparison: Comparison, reporter: Reporter, *, keep_deltas: KeepDeltas = "all") -> Iterator[CellResult]:
+    """Compute what is due, yielding each cell once it is durable; the table is rewritten after every cell."""
+    run = comparison.run
+    run.write_text("recipe.yaml", comparison.recipe.to_yaml())
+    run.write_text(MANIFEST, _manifest(comparison).model_dump_json(indent=1))
+    if comparison.due:
+        from unlearnbench.executors import local
+        from unlearnbench.job import Workshop, extension_callbacks, resolve_device
+
+        manager, _ = load_extensions()
+        shop = Workshop(
+            run=run,
+            cache=ScoreCache(comparison.cache),
+            topics=comparison.topics,
+            benchmarks={plan.name: plan for plan in comparison.benchmarks},
+            dtype=comparison.dtype,
+            device=resolve_device(comparison.device),
+            limit=comparison.recipe.limit,
+            trainer=comparison.recipe.trainer,
+            reporter=reporter,
+            callbacks=lambda job: extension_callbacks(manager.hook, job),
+        )
+        for result in local.execute(comparison.jobs, shop):
+            write_leaderboard(run)
+            manager.hook.unlearnbench_cell_done(result=result)
+            yield result
+    _drop_deltas(comparison, keep_deltas)
+    write_leaderboard(run)
+
+
+def read_leaderboard(folder: Path) -> Leaderboard:
+    """The table of a run folder, from its plan and the cells that belong to it.
+
+    Raises:
+        UsageError: it is not the folder of a comparison.
+    """
+    run = RunFolder(folder)
+    manifest = _read_manifest(run)
+    return build_leaderboard(manifest, _read_cells(run, manifest))
+
+
+def write_leaderboard(run: RunFolder) -> Leaderboard:
+    """Write leaderboard.json and leaderboard.md from what is on disk."""
+    from unlearnbench.reports import text
+
+    board = read_leaderboard(run.root)
+    run.write_text("leaderboard.json", board.model_dump_json(indent=1, by_alias=True) + "\n")
+    run.write_text("leaderboard.md", text.render([board], "markdown") + "\n")
+    return board
+
+
+def _plan_variant(name: str, method: str, given: Options, recipe: Recipe) -> VariantPlan:
+    plugin = load_plugin("method", method)
+    options, training = split_budget(plugin.method, resolve_options(plugin.spec, given, name))
+    if training is not None and (training.steps < 1 or training.batch_size < 1 or training.max_length < 2):
+        raise UsageError(f"'{name}' needs at least 1 step, 1 sequence per batch and 2 tokens per sequence; got {training}.")
+    return VariantPlan(
+        name=name, method=plugin.info.name, plugin=plugin, options=options, training=training, model=recipe.model, weights=""
+    )
+
+
+def _plan_checkpoint(name: str, source: str) -> VariantPlan:
+    model_folder(source)
+    return VariantPlan(name=name, method=CHECKPOINT, plugin=None, options={}, training=None, model=source, weights="")
+
+
+def _with_weights(variant: VariantPlan, weights: str) -> VariantPlan:
+    return VariantPlan(**{**vars(variant), "weights": weights})
+
+
+def _plan_benchmark(name: str, given: dict[str, Any]) -> BenchmarkPlan:
+    """A benchmark of the recipe; `benchmark: NAME` lets one be scored twice with other options."""
+    options = dict(given)
+    base, colon, argument = str(options.pop("benchmark", name)).partition(":")
+    plugin = load_plugin("benchmark", base)
+    resolved = resolve_options(plugin.spec, options, name)
+    if colon and not takes_argument(plugin.spec.factory):
+        raise UsageError(f"The benchmark '{base}' takes nothing after a colon; got '{name}'.")
+    extra: Options = {"argument": argument} if colon else {}
+    benchmark = plugin.benchmark.factory(**resolved, **extra)
+    return BenchmarkPlan(name=name, plugin=plugin, options={**resolved, **extra}, benchmark=benchmark)
+
+
+def _read_topic(name: str, recipe: Recipe) -> TopicData:
+    topic = recipe.topics[name]
+    if topic.retain is None:
+        raise UsageError(f"The topic '{name}' has no retain corpus; give --retain {name}=SOURCE.")
+    return TopicData(
+        name=name,
+        forget=read_corpus(topic.forget),
+        retain=read_corpus(topic.retain),
+        max_length=topic.max_length,
+        min_chars=topic.min_chars,
+    )
+
+
+def _check_cuda() -> None:
+    from unlearnbench.job import resolve_device
+
+    resolve_device("cuda")
+
+
+def _resolve_dtype(asked: str, device: Device) -> str:
+    """`auto`: bfloat16 on a GPU that has it, else float32."""
+    if asked != "auto":
+        return asked
+    if device == "cpu" or (device == "auto" and shutil.which("nvidia-smi") is None):
+        return "float32"  # known without importing torch
+    import torch
+
+    return "bfloat16" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "float32"
+
+
+def _claimed_parts(recipe: Recipe, plan: BenchmarkPlan) -> dict[str, list[str]]:
+    """Topic -> the benchmark's parts that measure it: those it names, else the part of its own name."""
+    claims: dict[str, list[str]] = {}
+    have = plan.benchmark.parts()
+    for name, topic in recipe.topics.items():
+        wanted = topic.parts if topic.parts is not None else [f"{plan.name}/{name}"]
+        own = [part for part in have if f"{plan.name}/{part}" in wanted]
+        if own:
+            claims[name] = own
+    if not claims and plan.benchmark.metric.role == "forget" and not any(t.parts for t in recipe.topics.values()):
+        claims = {name: list(have) for name in list(recipe.topics)[:1]}
+    return claims
+
+
+def _check_parts(recipe: Recipe, benchmarks: Sequence[BenchmarkPlan]) -> None:
+    have = [f"{plan.name}/{part}" for plan in benchmarks for part in plan.benchmark.parts()]
+    scored = {plan.name for plan in benchmarks}
+    for name, topic in recipe.topics.items():
+        for part in topic.parts or ():
+            if part.partition("/")[0] in scored and part not in have:
+                raise unknown_name(f"part of topic {name}", part, have)
+
+
+def _check_architectures(jobs: Sequence[JobPlan]) -> None:
+    """Build each method that is to run on the model's shape without its weights: wrong blocks or names are found now."""
+    waiting = {plan.variant.name: plan.variant for plan in jobs if plan.due and plan.variant.training is not None}
+    if not waiting:
+        return
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    for variant in waiting.values():
+        folder = model_folder(variant.model)
+        try:
+            config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+            with torch.device("meta"):
+                skeleton = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+        except (OSError, ValueError) as error:
+            raise UsageError(f"The model in {folder} is no causal language model that transformers knows: {str(error).splitlines()[0]}") from error
+        assert variant.plugin is not None and isinstance(variant.plugin.spec, MethodSpec)
+        try:
+            variant.plugin.spec.factory(skeleton, **variant.options)
+        except UsageError as error:
+            raise UsageError(f"'{variant.name}' does not fit {variant.model}: {error}") from error
+        except Exception:  # a method that needs real weights to be built is tried when its turn comes
+            continue
+
+
+def _manifest(comparison: Comparison) -> Manifest:
+    """The plan on disk: which cells make up the table."""
+    heads: list[BenchmarkHead] = []
+    for plan in comparison.benchmarks:
+        claims = _claimed_parts(comparison.recipe, plan)
+        claimed = [part for part in plan.benchmark.parts() if any(part in parts for parts in claims.values())]
+        heads.append(
+            BenchmarkHead(
+                name=plan.name, metric=plan.benchmark.metric, parts=plan.benchmark.parts(), forget_parts=claimed, topics=claims
+            )
+        )
+    rows: dict[str, RowHead] = {}
+    for plan in comparison.jobs:
+        cells = {str(plan.key(benchmark)): identity for benchmark, identity in plan.cells.items()}
+        known = rows.get(plan.job.variant)
+        rows[plan.job.variant] = RowHead(
+            variant=plan.job.variant,
+            method=plan.job.method,
+            hash=known.hash if known else plan.job.identity,
+            seeds=[*(known.seeds if known else []), plan.job.seed],
+            cells={**(known.cells if known else {}), **cells},
+        )
+    return Manifest(recipe=comparison.recipe.model_dump(mode="json"), benchmarks=heads, rows=list(rows.values()))
+
+
+def _drop_deltas(comparison: Comparison, keep: KeepDeltas) -> None:
+    """Remove the deltas that are not to be kept; `best` keeps the seed with the highest summary score of each row."""
+    if keep == "all":
+        return
+    best = {row.variant: _best_seed(comparison.run, row) for row in _manifest(comparison).rows} if keep == "best" else {}
+    for plan in comparison.jobs:
+        if best.get(plan.job.variant) != plan.job.seed:
+            comparison.run.remove_delta(comparison.run.delta_path(plan.job.variant, plan.job.seed, plan.job.identity))
+
+
+def _best_seed(run: RunFolder, row: RowHead) -> int:
+    """The seed that would score highest had the row been run with it alone."""
+    manifest = _read_manifest(run)
+    baseline = [head for head in manifest.rows if head.variant == BASELINE and head.variant != row.variant]
+    scores: dict[int, float] = {}
+    for seed in row.seeds:
+        own = {name: identity for name, identity in row.cells.items() if name.endswith(f"/{seed}")}
+        rows = [*baseline, row.model_copy(update={"seeds": [seed], "cells": own})]
+        alone = manifest.model_copy(update={"rows": rows})
+        summary = build_leaderboard(alone, _read_cells(run, alone)).rows[-1].summary
+        scores[seed] = (summary.score.value if summary else None) or 0.0
+    return max(row.seeds, key=lambda seed: scores[seed])
+
+
+def _read_manifest(run: RunFolder) -> Manifest:
+    try:
+        return Manifest.model_validate(run.read_json(MANIFEST))
+    except ValidationError as error:
+        raise UsageError(f"{run.root}/{MANIFEST} was written by another version of unlearnbench; run the comparison again.") from error
+
+
+def _read_cells(run: RunFolder, manifest: Manifest) -> dict[str, CellResult]:
+    cells: dict[str, CellResult] = {}
+    for row in manifest.rows:
+        for name, identity in row.cells.items():
+            variant, benchmark, seed = _split_cell_name(name)
+            found = run.read_cell(CellKey(variant=variant, benchmark=benchmark, seed=seed), identity)
+            if found is not None:
+                cells[name] = found
+    return cells
+
+
+def _split_cell_name(name: str) -> tuple[str, str, int]:
+    """The inverse of `str(CellKey)`; a row's name has no slash, a benchmark's argument may."""
+    variant, rest = name.split("/", 1)
+    benchmark, seed = rest.rsplit("/", 1)
+    return variant, benchmark, int(seed)

@@ -1,0 +1,107 @@
+"""Durable writes, content hashes that are remembered, and the user's cache folder."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+from unlearnbench.errors import UsageError
+
+HASH_CHARS = 16  # of a sha256 in hexadecimal: 64 bits, shown in file names
+
+
+def digest(value: object) -> str:
+    """The sha256 of a JSON-able value, independent of key order."""
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def write_atomic(path: Path, content: bytes) -> None:
+    """Write so that a reader, or a crash at any moment, sees the old file or the whole new one.
+
+    Raises:
+        UsageError: the folder cannot be written to, or the disk is full.
+    """
+    temporary = ""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".tmp")
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+        sync_folder(path.parent)
+    except OSError as error:
+        if temporary:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+        raise UsageError(f"{path} cannot be written: {error.strerror}. What was finished before is kept.") from error
+
+
+def check_folder(folder: Path, flag: str = "--out") -> None:
+    """Refuse, before anything is computed, a folder that could not take results.
+
+    Raises:
+        UsageError: it, or what it would lie in, is a file or may not be written to.
+    """
+    for ancestor in (folder, *folder.absolute().parents):
+        if ancestor.exists():
+            if not ancestor.is_dir():
+                raise UsageError(f"{flag} {folder} cannot be a folder: {ancestor} is a file.")
+            if not os.access(ancestor, os.W_OK | os.X_OK):
+                raise UsageError(f"{flag} {folder} cannot be written to: no permission in {ancestor}.")
+            return
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a rename in `folder` survive a power cut."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def default_cache() -> Path:
+    """`$UNLEARNBENCH_CACHE`, else `unlearnbench` in the user's cache folder."""
+    if chosen := os.environ.get("UNLEARNBENCH_CACHE"):
+        return Path(chosen)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "unlearnbench"
+
+
+class FileHashes:
+    """sha256 of files, remembered by path, size and modification time in nanoseconds."""
+
+    def __init__(self, cache: Path) -> None:
+        self._path = cache / "file-hashes.json"
+        try:
+            self._known: dict[str, list[object]] = json.loads(self._path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            self._known = {}
+
+    def of(self, paths: Iterable[Path]) -> str:
+        """One hash over the names and contents of several files; reads only what changed since last time."""
+        parts: list[tuple[str, str]] = []
+        fresh = False
+        for path in sorted(paths):
+            state = path.stat()
+            stamp = [state.st_size, state.st_mtime_ns]
+            known = self._known.get(str(path.resolve()))
+            if known is None or known[:2] != stamp:
+                with path.open("rb") as file:
+                    known = [*stamp, hashlib.file_digest(file, "sha256").hexdigest()]
+                self._known[str(path.resolve())] = known
+                fresh = True
+            parts.append((path.name, str(known[2])))
+        if fresh:
+            # the memory is a convenience: a cache that cannot be written costs time, not the comparison
+            with contextlib.suppress(UsageError):
+                write_atomic(self._path, json.dumps(self._known).encode())
+        return digest(parts)

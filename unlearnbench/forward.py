@@ -1,0 +1,118 @@
+"""Partial forwards: parameters by name, activations at a block, the frozen model without a second copy."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from unlearnbench.errors import UsageError
+
+
+class _Reached(Exception):
+    """Ends a forward once the wanted block has answered."""
+
+
+def decoder_blocks(model: nn.Module) -> tuple[str, nn.ModuleList]:
+    """The decoder blocks and their qualified name: model.layers, gpt_neox.layers, transformer.h.
+
+    Raises:
+        UsageError: the model has no list of as many modules as its config has layers.
+    """
+    count = getattr(model.config, "num_hidden_layers", None)
+    for name, module in model.named_modules():
+        if isinstance(module, nn.ModuleList) and len(module) == count:
+            return name, module
+    raise UsageError(f"{type(model).__name__} has no list of {count} decoder blocks; this method needs a decoder-only model.")
+
+
+def select_parameters(model: nn.Module, pattern: str, blocks: Sequence[int]) -> dict[str, nn.Parameter]:
+    """The parameters of some blocks whose names match a pattern.
+
+    Args:
+        model: a decoder-only language model.
+        pattern: regular expression, searched in the name below the block (`mlp.down_proj.weight`).
+        blocks: 0-based block numbers.
+
+    Raises:
+        UsageError: a block or parameter that the model lacks; says what it has.
+    """
+    prefix, layers = decoder_blocks(model)
+    for block in blocks:
+        if not 0 <= block < len(layers):
+            raise UsageError(f"There is no block {block}: {type(model).__name__} has blocks 0 to {len(layers) - 1}.")
+    try:
+        expression = re.compile(pattern)
+    except re.error as error:
+        raise UsageError(f"'{pattern}' is not a valid regular expression: {error}.") from error
+    found: dict[str, nn.Parameter] = {}
+    for block in blocks:
+        named = dict(layers[block].named_parameters())
+        matching = {f"{prefix}.{block}.{name}": parameter for name, parameter in named.items() if expression.search(name)}
+        if not matching:
+            have = ", ".join(named)
+            raise UsageError(f"No parameter of block {block} of {type(model).__name__} matches '{pattern}'; it has: {have}.")
+        found |= matching
+    return found
+
+
+def train_only(model: nn.Module, parameters: Mapping[str, nn.Parameter]) -> None:
+    """Let gradients reach these parameters and no others."""
+    chosen = {id(parameter) for parameter in parameters.values()}
+    for parameter in model.parameters():
+        parameter.requires_grad_(id(parameter) in chosen)
+
+
+def activations_at(model: nn.Module, block: int, inputs: Mapping[str, Tensor]) -> Tensor:
+    """The output of one decoder block; the blocks above it, the final norm and the head do not run.
+
+    Args:
+        model: a decoder-only language model.
+        block: 0-based; its output is transformers' `hidden_states[block + 1]`.
+        inputs: `input_ids` and `attention_mask`, both (B, T).
+
+    Returns:
+        (B, T, D) in the model's dtype.
+    """
+    caught: list[Tensor] = []
+
+    def catch(_module: nn.Module, _args: Any, output: Any) -> None:
+        caught.append(output if isinstance(output, Tensor) else output[0])
+        raise _Reached
+
+    handle = decoder_blocks(model)[1][block].register_forward_hook(catch)
+    try:
+        model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], use_cache=False)
+    except _Reached:
+        return caught[0]
+    finally:
+        handle.remove()
+    raise RuntimeError(f"block {block} of {type(model).__name__} did not run")
+
+
+@contextmanager
+def swapped(parameters: Mapping[str, nn.Parameter], values: Mapping[str, Tensor]) -> Iterator[None]:
+    """Give parameters other values for a while, without copying: the frozen model is the same module.
+
+    Args:
+        parameters: by name.
+        values: tensors of the same shape, dtype and device, by the same names.
+    """
+    current = {name: parameters[name].data for name in values}
+    try:
+        for name, value in values.items():
+            parameters[name].data = value
+        yield
+    finally:
+        for name, tensor in current.items():
+            parameters[name].data = tensor
+
+
+@torch.no_grad()
+def copy_of(parameters: Mapping[str, nn.Parameter]) -> dict[str, Tensor]:
+    """Detached copies of parameters, on their device."""
+    return {name: parameter.detach().clone() for name, parameter in parameters.items()}

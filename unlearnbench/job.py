@@ -1,0 +1,406 @@
+"""One job: unlearn once, then score benchmark by benchmark. The only place that builds a Lightning Trainer."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import math
+import platform
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import torch
+
+from unlearnbench import __version__
+from unlearnbench.benchmark import Subject
+from unlearnbench.errors import CellError, UnlearnbenchError, UsageError
+from unlearnbench.files import digest
+from unlearnbench.forward import copy_of
+from unlearnbench.plan import BenchmarkPlan, JobPlan, TopicData
+from unlearnbench.records import CellResult, Cost, ItemResult, Job, PartScore
+from unlearnbench.sources import load_model, load_tokenizer, model_folder
+from unlearnbench.store import RunFolder, ScoreCache
+from unlearnbench.tensors import is_finite
+
+if TYPE_CHECKING:
+    from lightning.pytorch import Callback
+    from torch import Tensor
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from unlearnbench.method import UnlearningMethod
+
+
+class Reporter(Protocol):
+    """Who is told how far things are."""
+
+    def unlearning(self, job: Job, steps: int) -> None:
+        """A fit begins."""
+        ...
+
+    def step(self, loss: float | None) -> None:
+        """One update is done; the loss in the method's own unit."""
+        ...
+
+    def scoring(self, job: Job, benchmark: str, items: int) -> None:
+        """A benchmark begins."""
+        ...
+
+    def scored(self, items: int) -> None:
+        """So many more items are done."""
+        ...
+
+    def finished(self, result: CellResult) -> None:
+        """A cell is durable."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workshop:
+    """What every job of a comparison shares."""
+
+    run: RunFolder
+    cache: ScoreCache
+    topics: Sequence[TopicData]
+    benchmarks: Mapping[str, BenchmarkPlan]
+    dtype: str
+    device: torch.device
+    limit: int | None
+    trainer: Mapping[str, Any]
+    reporter: Reporter
+    callbacks: Callable[[Job], Sequence[Any]] = lambda job: ()
+
+
+class LoadedModel:
+    """The model of one source in memory; methods change it in place and `restore` takes the changes back."""
+
+    def __init__(self, source: str, dtype: str, device: torch.device) -> None:
+        folder = model_folder(source)
+        self.source = source
+        self.model: PreTrainedModel = load_model(folder, getattr(torch, dtype), device)
+        self.tokenizer: PreTrainedTokenizerBase = load_tokenizer(folder)
+        self._device = device
+        self._original: dict[str, Tensor] = {}
+
+    def remember(self) -> dict[str, torch.nn.Parameter]:
+        """Keep a copy of every parameter that may change: those that ask for gradients. Returns them."""
+        trained = {name: p for name, p in self.model.named_parameters() if p.requires_grad}
+        self._original = copy_of(trained)
+        return trained
+
+    def delta(self) -> dict[str, Tensor]:
+        """The remembered parameters that differ from the base, on the CPU."""
+        now = dict(self.model.named_parameters())
+        return {n: now[n].detach().cpu() for n, old in self._original.items() if not torch.equal(now[n], old)}
+
+    @torch.no_grad()
+    def apply(self, delta: Mapping[str, Tensor]) -> None:
+        """Put a stored delta into the base model."""
+        now = dict(self.model.named_parameters())
+        if unknown := [name for name in delta if name not in now]:
+            raise CellError(f"The stored delta does not fit {self.source}: it has no {unknown[0]}.")
+        self._original = {name: now[name].detach().clone() for name in delta}
+        for name, tensor in delta.items():
+            now[name].copy_(tensor)
+
+    @torch.no_grad()
+    def restore(self) -> None:
+        """Back to the base model, bit for bit."""
+        now = dict(self.model.named_parameters())
+        for name, tensor in self._original.items():
+            now[name].copy_(tensor)
+        self._original = {}
+        self.model.requires_grad_(True)
+        self.model.to(self._device)  # pyright: ignore[reportArgumentType]
+        self.model.eval()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unlearned:
+    """What a fit leaves: the hash of the weights and what it cost."""
+
+    weights: str
+    cost: Cost
+
+
+def run_job(plan: JobPlan, loaded: LoadedModel, shop: Workshop) -> Iterator[CellResult]:
+    """Do one job, yielding each cell once it is durable; what fails becomes failed cells, the rest goes on."""
+    try:
+        unlearned = _unlearn(plan, loaded, shop)
+        for name in plan.due:
+            yield _guarded_score(plan, name, loaded, shop, unlearned)
+    except Exception as error:  # whatever a method raises costs its own row only
+        yield from (_failure(plan, name, shop, error) for name in plan.due)
+    finally:
+        loaded.restore()
+
+
+def _unlearn(plan: JobPlan, loaded: LoadedModel, shop: Workshop) -> Unlearned:
+    """Train, or take the delta of an earlier run that was cut off after training."""
+    if plan.variant.plugin is None or plan.variant.training is None:
+        return Unlearned(weights=plan.variant.weights, cost=Cost())
+    folder = shop.run.delta_path(plan.job.variant, plan.job.seed, plan.job.identity)
+    if (stored := shop.run.read_delta(folder)) is not None:
+        delta, manifest = stored
+        loaded.apply(delta)
+        return Unlearned(weights=manifest["weights"], cost=Cost.model_validate(manifest["cost"]))
+    cost = _fit(plan, loaded, shop)
+    delta = loaded.delta()
+    if not is_finite(list(delta.values())):
+        raise FloatingPointError("the unlearned weights are not finite (NaN or infinity)")
+    weights = digest([plan.variant.weights, shop.dtype, _tensor_hashes(delta)])
+    manifest = {"weights": weights, "base": plan.variant.weights, "dtype": shop.dtype, "job": plan.job.model_dump(), "cost": cost.model_dump()}
+    shop.run.write_delta(folder, delta, manifest)
+    return Unlearned(weights=weights, cost=cost)
+
+
+def _tensor_hashes(delta: Mapping[str, Tensor]) -> list[tuple[str, str]]:
+    bits = {n: t.contiguous().flatten().view(torch.uint8).numpy() for n, t in sorted(delta.items())}
+    return [(name, hashlib.sha256(array).hexdigest()) for name, array in bits.items()]
+
+
+def _fit(plan: JobPlan, loaded: LoadedModel, shop: Workshop) -> Cost:
+    """Let the method train on its streams; the model is changed in place."""
+    import lightning.pytorch as pl
+
+    from unlearnbench.batches import Schedule, encode_corpus, paired_loader
+    from unlearnbench.method import MethodContext
+
+    training, plugin = plan.variant.training, plan.variant.plugin
+    assert training is not None and plugin is not None
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    pl.seed_everything(plan.job.seed, workers=True, verbose=False)
+    method: UnlearningMethod = plugin.method.factory(loaded.model, **plan.variant.options)
+    trained = loaded.remember()
+    sides: dict[str, Schedule] = {}
+    for side in ("forget", "retain"):
+        corpora = [
+            encode_corpus(
+                topic.forget if side == "forget" else topic.retain,
+                topic.name,
+                loaded.tokenizer,
+                max_length=(side == "forget" and topic.max_length) or training.max_length,
+                min_chars=topic.min_chars,
+            )
+            for topic in shop.topics
+        ]
+        sides[side] = Schedule(
+            corpora,
+            steps=training.steps,
+            batch_size=training.batch_size,
+            pad=loaded.tokenizer.pad_token_id or 0,
+            side=method.padding_side,
+            shuffle_seed=plan.job.seed if training.order == "shuffled" else None,
+        )
+    names = tuple(topic.name for topic in shop.topics)
+    method.context = MethodContext(tokenizer=loaded.tokenizer, topics=names, steps=training.steps, **sides)
+    shop.reporter.unlearning(plan.job, training.steps)
+    watch = _watch(shop.reporter)
+    settings: dict[str, Any] = {
+        "accelerator": "gpu" if shop.device.type == "cuda" else "cpu",
+        "devices": 1,
+        "max_epochs": 1,  # the schedules are as long as the budget
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+    }
+    trainer = pl.Trainer(**{**settings, **shop.trainer}, callbacks=[watch, *shop.callbacks(plan.job)])
+    started = time.perf_counter()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Lightning's advice on data loader workers and loggers
+        try:
+            trainer.fit(method, paired_loader(sides["forget"], sides["retain"]))
+        except SystemExit:
+            raise KeyboardInterrupt from None  # Lightning turns Ctrl-C into an exit
+    seconds = time.perf_counter() - started
+    if trainer.interrupted:
+        raise KeyboardInterrupt
+    loaded.model.to(shop.device)  # pyright: ignore[reportArgumentType]
+    loaded.model.eval()
+    return Cost(
+        unlearn_seconds=round(seconds, 3),
+        peak_gpu_bytes=torch.cuda.max_memory_allocated() if shop.device.type == "cuda" else None,
+        trained_parameters=sum(parameter.numel() for parameter in trained.values()),
+        tokens=watch.tokens,
+    )
+
+
+def _watch(reporter: Reporter) -> Any:
+    """A Lightning callback that counts tokens, reports the loss and stops when it is not a number."""
+    from lightning.pytorch import Callback, LightningModule, Trainer
+
+    class Watch(Callback):
+        tokens = 0
+
+        def on_train_batch_end(
+            self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+        ) -> None:
+            self.tokens += sum(int(stream["attention_mask"].sum()) for stream in batch.values())
+            loss = outputs.get("loss") if isinstance(outputs, Mapping) else None
+            value = None if loss is None else float(loss)
+            if value is not None and not math.isfinite(value):
+                raise FloatingPointError(f"the loss is {value} at update {batch_idx}")
+            reporter.step(value)
+
+    return Watch()
+
+
+def _guarded_score(plan: JobPlan, name: str, loaded: LoadedModel, shop: Workshop, unlearned: Unlearned) -> CellResult:
+    try:
+        return _score(plan, name, loaded, shop, unlearned)
+    except Exception as error:  # a benchmark that fails costs one cell
+        return _failure(plan, name, shop, error, unlearned.cost)
+
+
+def _score(plan: JobPlan, name: str, loaded: LoadedModel, shop: Workshop, unlearned: Unlearned) -> CellResult:
+    """Score one benchmark, or take the score of the same weights from the cache."""
+    column = shop.benchmarks[name]
+    metric = column.benchmark.metric
+    total = column.benchmark.count(shop.limit)
+    shop.reporter.scoring(plan.job, name, total)
+    cache_key = digest([unlearned.weights, shop.dtype, column.identity(shop.limit), plan.job.seed])
+    kept = shop.cache.read(cache_key)
+    if kept is not None:
+        figures, items = kept
+        shop.reporter.scored(total)
+    else:
+        started = time.perf_counter()
+        subject = Subject(
+            model=loaded.model,
+            tokenizer=loaded.tokenizer,
+            seed=plan.job.seed,
+            limit=shop.limit,
+            progress=shop.reporter.scored,
+        )
+        items = list(column.benchmark.evaluate(subject))
+        if not items:
+            raise CellError(f"{name} scored nothing")
+        figures = {"evaluate_seconds": round(time.perf_counter() - started, 3), **_environment(shop.device)}
+        shop.cache.write(cache_key, figures, items)
+    result = CellResult(
+        key=plan.key(name),
+        identity=plan.cells[name],
+        status="done",
+        metric=metric,
+        value=_mean(items),
+        n=len(items),
+        truncated=sum(item.truncated for item in items),
+        parts={part: PartScore(value=_mean(own), n=len(own)) for part, own in _by_part(items).items()},
+        cost=unlearned.cost.model_copy(update={"evaluate_seconds": figures["evaluate_seconds"], "peak_bytes": _peak_bytes()}),
+        provenance={**_provenance(plan, column, shop, unlearned.weights), **_scored_on(figures), "cached": kept is not None},
+    )
+    shop.run.write_cell(result, items)
+    return result
+
+
+def _mean(items: Sequence[ItemResult]) -> float:
+    return round(sum(item.score for item in items) / len(items), 6)
+
+
+def _by_part(items: Iterable[ItemResult]) -> dict[str, list[ItemResult]]:
+    parts: dict[str, list[ItemResult]] = {}
+    for item in items:
+        parts.setdefault(item.part, []).append(item)
+    return parts
+
+
+def _failure(plan: JobPlan, name: str, shop: Workshop, error: Exception, cost: Cost | None = None) -> CellResult:
+    """A cell that says what went wrong, kept like any other."""
+    reason = str(error).strip().splitlines()
+    kind = "" if isinstance(error, UnlearnbenchError) else f"{type(error).__name__}: "
+    result = CellResult(
+        key=plan.key(name),
+        identity=plan.cells[name],
+        status="diverged" if isinstance(error, FloatingPointError) else "failed",
+        error=kind + (reason[0] if reason else "no message"),
+        cost=cost or Cost(),
+        provenance={**_provenance(plan, shop.benchmarks[name], shop, None), "traceback": _traceback(error)},
+    )
+    shop.run.write_cell(result, [])
+    return result
+
+
+def _traceback(error: Exception) -> list[str]:
+    """The last frames, without the folders they lie in: a cell is for publishing."""
+    import traceback
+
+    frames = traceback.extract_tb(error.__traceback__)[-8:]
+    return [f"{Path(frame.filename).name}:{frame.lineno} in {frame.name}" for frame in frames]
+
+
+def _provenance(plan: JobPlan, column: BenchmarkPlan, shop: Workshop, weights: str | None) -> dict[str, Any]:
+    variant = plan.variant
+    method = variant.plugin
+    return {
+        "model": variant.model,
+        "base_weights": variant.weights,
+        "weights": weights,
+        "method": variant.method,
+        "method_distribution": f"{method.info.distribution} {method.info.version}" if method else None,
+        "method_source": method.source_hash if method else None,
+        "method_options": variant.options,
+        "budget": vars(variant.training) if variant.training else None,
+        "topics": {t.name: {"forget": t.forget.digest, "retain": t.retain.digest} for t in shop.topics} if variant.training else {},
+        "benchmark_distribution": f"{column.plugin.info.distribution} {column.plugin.info.version}",
+        "benchmark_source": column.plugin.source_hash,
+        "benchmark_options": column.options,
+        "data": column.benchmark.digest(),
+        "data_revision": column.benchmark.revision(),
+        "dtype": shop.dtype,
+        "limit": shop.limit,
+        "seed": plan.job.seed,
+        "unlearnbench": __version__,
+        "written": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def _environment(device: torch.device) -> dict[str, Any]:
+    """Where a score was computed: recorded, not hashed."""
+    import transformers
+
+    return {
+        "device": torch.cuda.get_device_name() if device.type == "cuda" else f"{platform.machine()} CPU",
+        "threads": torch.get_num_threads(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+    }
+
+
+def _scored_on(figures: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in figures.items() if name != "evaluate_seconds"}
+
+
+def _peak_bytes() -> int | None:
+    """Largest resident memory of this process so far, where the system tells."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024  # kilobytes on Linux
+
+
+def resolve_device(asked: str) -> torch.device:
+    """The device to run on.
+
+    Raises:
+        UsageError: `cuda` where there is no GPU.
+    """
+    if asked == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if asked == "cuda" and not torch.cuda.is_available():
+        raise UsageError("--device cuda: this machine has no GPU that torch can use; leave --device out to run on the CPU.")
+    return torch.device(asked)
+
+
+def extension_callbacks(hook: Any, job: Job) -> list[Callback]:
+    """The Lightning callbacks that extensions add to a job."""
+    return [callback for offered in hook.unlearnbench_trainer_callbacks(job=job) or [] for callback in offered or []]

@@ -1,0 +1,119 @@
+"""From a recipe and the finished cells to the jobs that are left; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from unlearnbench.benchmark import Benchmark
+from unlearnbench.files import digest
+from unlearnbench.plugins import Plugin
+from unlearnbench.records import CellKey, CellResult, Job
+from unlearnbench.sources import Table
+from unlearnbench.specs import Options, Training
+
+
+@dataclass(frozen=True, kw_only=True)
+class TopicData:
+    """One topic's corpora as read."""
+
+    name: str
+    forget: Table
+    retain: Table
+    max_length: int | None
+    min_chars: int
+
+    def identity(self) -> list[object]:
+        """What of a topic may change the unlearned weights."""
+        return [self.name, self.forget.digest, self.retain.digest, self.max_length, self.min_chars]
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchmarkPlan:
+    """One column: the benchmark, ready to evaluate, and what its cells' identity is made of."""
+
+    name: str
+    plugin: Plugin
+    options: Options
+    benchmark: Benchmark
+
+    def identity(self, limit: int | None) -> list[object]:
+        """What of a benchmark may change a score."""
+        return [self.plugin.source_hash, self.options, self.benchmark.digest(), limit]
+
+
+@dataclass(frozen=True, kw_only=True)
+class VariantPlan:
+    """One row: what unlearns (nothing, for the baseline and for checkpoints) and where the weights come from."""
+
+    name: str
+    method: str
+    plugin: Plugin | None
+    options: Options
+    training: Training | None
+    model: str  # source
+    weights: str  # hash of the model folder
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobPlan:
+    """One job with the cells it owes; `due` are those not finished yet."""
+
+    job: Job
+    variant: VariantPlan
+    cells: Mapping[str, str]  # benchmark -> identity
+    due: tuple[str, ...] = field(default=())
+
+    def key(self, benchmark: str) -> CellKey:
+        """The cell's name."""
+        return CellKey(variant=self.job.variant, benchmark=benchmark, seed=self.job.seed)
+
+
+def job_identity(variant: VariantPlan, seed: int, topics: Sequence[TopicData], shared: Mapping[str, Any]) -> str:
+    """Hash of everything that may change the unlearned weights.
+
+    Args:
+        variant: its plugin's source, options and budget count, if it trains.
+        seed: counts only if it trains.
+        topics: the corpora; count only if it trains.
+        shared: version, core hash, dtype, trainer settings.
+    """
+    if variant.plugin is None or variant.training is None:
+        return digest([variant.weights, shared["dtype"]])
+    own = [variant.plugin.source_hash, variant.options, vars(variant.training)]
+    return digest([variant.weights, own, [topic.identity() for topic in topics], dict(shared), seed])
+
+
+def plan_jobs(
+    variants: Sequence[VariantPlan],
+    benchmarks: Sequence[BenchmarkPlan],
+    seeds: Sequence[int],
+    identity_of: Callable[[VariantPlan, int], str],
+    limit: int | None,
+) -> list[JobPlan]:
+    """Every job of a comparison, in row order; a row that does not train has one job, with seed 0."""
+    columns = {plan.name: plan.identity(limit) for plan in benchmarks}
+    plans: list[JobPlan] = []
+    for variant in variants:
+        for seed in seeds if variant.training is not None else [0]:
+            identity = identity_of(variant, seed)
+            job = Job(variant=variant.name, method=variant.method, seed=seed, identity=identity)
+            cells = {name: digest([identity, column]) for name, column in columns.items()}
+            plans.append(JobPlan(job=job, variant=variant, cells=cells))
+    return plans
+
+
+def what_is_due(
+    plans: Sequence[JobPlan], read: Callable[[CellKey, str], CellResult | None], *, retry_failed: bool
+) -> list[JobPlan]:
+    """The same jobs with `due` set to the cells that are not finished."""
+    marked: list[JobPlan] = []
+    for plan in plans:
+        due: list[str] = []
+        for benchmark, identity in plan.cells.items():
+            found = read(plan.key(benchmark), identity)
+            if found is None or (retry_failed and found.status != "done"):
+                due.append(benchmark)
+        marked.append(JobPlan(job=plan.job, variant=plan.variant, cells=plan.cells, due=tuple(due)))
+    return marked

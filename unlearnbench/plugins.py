@@ -1,0 +1,202 @@
+"""Find plugins by entry point and load the ones that are asked for, and no others."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import importlib.util
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Literal
+
+import pluggy
+
+from unlearnbench import hookspecs
+from unlearnbench.errors import PluginError, UnlearnbenchError, normalise, unknown_name
+from unlearnbench.specs import BenchmarkSpec, MethodSpec
+
+Kind = Literal["method", "benchmark", "extension"]
+GROUPS: dict[Kind, str] = {
+    "method": "unlearnbench.methods",
+    "benchmark": "unlearnbench.benchmarks",
+    "extension": "unlearnbench.extensions",
+}
+CORE = "unlearnbench"
+# the core modules whose code decides a number; their bytes are part of every identity
+NUMERIC_MODULES = ("batches", "benchmark", "choice", "forward", "job", "method", "prompts", "sources", "tensors")
+
+
+@dataclass(frozen=True)
+class PluginInfo:
+    """What is known of a plugin without importing it."""
+
+    kind: Kind
+    name: str
+    distribution: str
+    version: str
+    module: str
+
+
+@dataclass(frozen=True)
+class Plugin:
+    """A loaded method or benchmark."""
+
+    info: PluginInfo
+    spec: MethodSpec | BenchmarkSpec
+    source_hash: str
+
+    @property
+    def method(self) -> MethodSpec:
+        """The spec of a method."""
+        assert isinstance(self.spec, MethodSpec)
+        return self.spec
+
+    @property
+    def benchmark(self) -> BenchmarkSpec:
+        """The spec of a benchmark."""
+        assert isinstance(self.spec, BenchmarkSpec)
+        return self.spec
+
+
+def list_plugins(kind: Kind | None = None) -> list[PluginInfo]:
+    """Every installed plugin, nothing imported; one distribution installed twice counts once."""
+    found: dict[PluginInfo, None] = {}
+    for group_kind, group in GROUPS.items():
+        if kind in (None, group_kind):
+            for point in metadata.entry_points(group=group):
+                name, version = (point.dist.name, point.dist.version) if point.dist else ("?", "?")
+                found[PluginInfo(group_kind, point.name, name, version, point.value)] = None
+    return sorted(found, key=lambda info: (info.kind, info.name, info.distribution))
+
+
+def find_plugin(kind: Kind, name: str) -> PluginInfo:
+    """The one plugin of that name; `-` and `_` are alike.
+
+    Raises:
+        UsageError: there is none; suggests the closest name.
+        PluginError: two distributions offer it.
+    """
+    plugins = list_plugins(kind)
+    matching = [info for info in plugins if normalise(info.name) == normalise(name)]
+    if not matching:
+        advice = "`unlearnbench plugins` lists them with where they come from."
+        raise unknown_name(kind, name, {info.name for info in plugins}, advice)
+    if len(matching) > 1:
+        owners = " and ".join(f"{info.distribution} {info.version} ({info.module})" for info in matching)
+        raise PluginError(f"The {kind} '{name}' is offered twice, by {owners}; uninstall one of them.")
+    return matching[0]
+
+
+@cache
+def _manager(kind: Kind) -> pluggy.PluginManager:
+    manager = pluggy.PluginManager(hookspecs.PROJECT)
+    specs = {"method": hookspecs.MethodHooks, "benchmark": hookspecs.BenchmarkHooks, "extension": hookspecs.ExtensionHooks}
+    manager.add_hookspecs(specs[kind])
+    return manager
+
+
+def load_plugin(kind: Literal["method", "benchmark"], name: str) -> Plugin:
+    """Import one plugin and take the spec it offers under that name.
+
+    Raises:
+        UsageError: no such plugin.
+        PluginError: it fails to import, implements an unknown hook, or does not offer what its entry point says.
+    """
+    info = find_plugin(kind, name)
+    module = _register(info)
+    hook = getattr(module, f"unlearnbench_{kind}s", None)
+    owner = f"The {kind} '{info.name}' of {info.distribution} {info.version}"
+    if hook is None:
+        raise PluginError(f"{owner} does not implement the hook unlearnbench_{kind}s in {info.module}.")
+    wanted = MethodSpec if kind == "method" else BenchmarkSpec
+    try:
+        offered = list(hook())
+    except Exception as error:
+        raise PluginError(f"{owner} fails in unlearnbench_{kind}s: {type(error).__name__}: {error}.") from error
+    spec = next((s for s in offered if isinstance(s, wanted) and normalise(s.name) == normalise(info.name)), None)
+    if spec is None:
+        names = ", ".join(str(getattr(s, "name", s)) for s in offered) or "nothing"
+        raise PluginError(f"{owner} offers {names} in {info.module}, but nothing called '{info.name}'.")
+    return Plugin(info, spec, source_hash(info.module))
+
+
+def load_extensions() -> tuple[pluggy.PluginManager, list[str]]:
+    """The manager of all extensions, and one sentence for each that could not be loaded."""
+    problems: list[str] = []
+    for info in list_plugins("extension"):
+        try:
+            _register(info)
+        except UnlearnbenchError as error:
+            problems.append(str(error))
+    return _manager("extension"), problems
+
+
+def _register(info: PluginInfo) -> Any:
+    """Import the plugin's module and register it once, however many entry points name it."""
+    manager = _manager(info.kind)
+    owner = f"The {info.kind} '{info.name}' of {info.distribution} {info.version}"
+    try:
+        module = metadata.EntryPoint(info.name, info.module, GROUPS[info.kind]).load()
+    except (Exception, SystemExit) as error:
+        raise PluginError(f"{owner} cannot be imported from {info.module}: {type(error).__name__}: {error}.") from error
+    if not manager.is_registered(module):
+        try:
+            manager.register(module, name=info.module)
+            manager.check_pending()  # a misspelt hook would otherwise be ignored
+        except pluggy.PluginValidationError as error:
+            manager.unregister(module)
+            raise PluginError(f"{owner} implements a hook that does not exist or takes other arguments: {error}.") from error
+    return module
+
+
+@cache
+def source_hash(module: str) -> str:
+    """sha256 over a module and what it imports from its own top-level package; nothing of it is executed.
+
+    The core is not followed from a plugin: `core_hash` stands for it.
+    """
+    hashed: dict[str, str] = {}
+    top = module.partition(".")[0]
+    waiting = [module.partition(":")[0]]
+    while waiting:
+        name = waiting.pop()
+        file = _file_of(name)
+        if name in hashed or file is None:
+            continue
+        content = file.read_bytes()
+        hashed[name] = hashlib.sha256(content).hexdigest()
+        waiting += [imported for imported in _imports(content, name, file) if imported.partition(".")[0] == top]
+    return hashlib.sha256(repr(sorted(hashed.items())).encode()).hexdigest()
+
+
+@cache
+def core_hash() -> str:
+    """sha256 over the modules of the core that decide a number."""
+    files = [Path(__file__).parent / f"{name}.py" for name in NUMERIC_MODULES]
+    return hashlib.sha256(b"\0".join(file.read_bytes() for file in files)).hexdigest()
+
+
+def _file_of(module: str) -> Path | None:
+    try:
+        found = importlib.util.find_spec(module)
+    except (ImportError, ValueError, AttributeError):
+        return None
+    return Path(found.origin) if found and found.origin and found.origin.endswith(".py") else None
+
+
+def _imports(content: bytes, module: str, file: Path) -> Iterator[str]:
+    """Modules a source file may import: each `import a.b`, and for `from a import b` both `a` and `a.b`."""
+    package = module if file.name == "__init__.py" else module.rpartition(".")[0]
+    for node in ast.walk(ast.parse(content)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                parents = package.split(".")[: len(package.split(".")) - node.level + 1]
+                base = ".".join([*parents, base] if base else parents)
+            yield base
+            yield from (f"{base}.{alias.name}" for alias in node.names)

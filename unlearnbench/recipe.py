@@ -1,0 +1,223 @@
+"""A recipe: one YAML file that describes one comparison, and the overrides of the command line."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from unlearnbench.errors import UsageError, closest, normalise, unknown_name
+from unlearnbench.specs import Options, Value
+
+BASELINE = "none"
+CHECKPOINT = "checkpoint"  # the method of a row that is somebody's finished model
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(:[^\s]+)?")
+Dtype = Literal["auto", "float32", "bfloat16", "float16"]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Topic(_Section):
+    """One thing to forget.
+
+    Attributes:
+        forget: source of the texts to forget.
+        retain: source of the texts to keep.
+        parts: the benchmark parts that measure the topic, as BENCHMARK/PART; None means every part of that name.
+        max_length: tokens per forget text, where it differs from the method's budget (RMU's reference: 512, then 768).
+        min_chars: texts of at most so many characters are left out, in both corpora.
+    """
+
+    forget: str
+    retain: str | None = None
+    parts: list[str] | None = None
+    max_length: int | None = Field(default=None, gt=1)
+    min_chars: int = Field(default=0, ge=0)
+
+
+class Recipe(_Section):
+    """Everything one comparison needs to know.
+
+    Attributes:
+        name: of the output folder; the file's stem.
+        model: source of the base model.
+        dtype: of weights and computation; `auto` is bfloat16 on a GPU that has it, else float32.
+        topics: what to forget, by topic name.
+        benchmarks: what to score with, and each one's options.
+        methods: rows of the table; a row whose key is not a method's name says `method: NAME`.
+        checkpoints: rows that are finished models: name -> model source.
+        seeds: each trained row runs once per seed.
+        limit: the first N items of each part; evaluation only.
+        trainer: keyword arguments for Lightning's Trainer: devices, strategy, precision, logger.
+    """
+
+    name: str = "comparison"
+    model: str
+    dtype: Dtype = "auto"
+    topics: dict[str, Topic] = {}
+    benchmarks: dict[str, dict[str, Any]] = {}
+    methods: dict[str, dict[str, Any]] = {}
+    checkpoints: dict[str, str] = {}
+    seeds: list[int] = Field(default=[0], min_length=1)
+    limit: int | None = Field(default=None, gt=0)
+    trainer: dict[str, Any] = {}
+
+    def variants(self) -> dict[str, tuple[str, Options]]:
+        """Each row's method and its given options, the baseline first."""
+        rows: dict[str, tuple[str, Options]] = {BASELINE: (BASELINE, {})}
+        for variant, options in self.methods.items():
+            given = dict(options)
+            rows[variant] = (str(given.pop("method", variant)), given)
+        return rows
+
+    def to_yaml(self) -> str:
+        """The recipe as a file that loads to the same recipe."""
+        return yaml.safe_dump(self.model_dump(mode="json", exclude_none=False), sort_keys=False, allow_unicode=True)
+
+
+def shipped_recipes() -> list[str]:
+    """Names of the recipes that come with the package."""
+    folder = resources.files("unlearnbench") / "recipes"
+    return sorted(Path(entry.name).stem for entry in folder.iterdir() if entry.name.endswith(".yaml"))
+
+
+def load_recipe(name_or_path: str) -> Recipe:
+    """A shipped recipe by name, or a YAML file by path.
+
+    Raises:
+        UsageError: no such recipe, not YAML, or a key that does not exist (with its line and a suggestion).
+    """
+    path = Path(name_or_path)
+    if path.suffix in (".yaml", ".yml"):
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsageError(f"The recipe {path} cannot be read: {_reason(error)}.") from error
+        return parse_recipe(text, str(path), path.stem)
+    if name_or_path not in shipped_recipes():
+        raise unknown_name("recipe", name_or_path, shipped_recipes(), "A recipe of your own is a path that ends in .yaml.")
+    text = (resources.files("unlearnbench") / "recipes" / f"{name_or_path}.yaml").read_text(encoding="utf-8")
+    return parse_recipe(text, f"{name_or_path}.yaml", name_or_path)
+
+
+def parse_recipe(text: str, origin: str, name: str) -> Recipe:
+    """Parse YAML; `origin` is named in messages, `name` is the default recipe name."""
+    try:
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        content = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f", line {mark.line + 1}" if mark else ""
+        raise UsageError(f"{origin}{where} is not valid YAML: {getattr(error, 'problem', error)}.") from error
+    if not isinstance(content, dict):
+        raise UsageError(f"{origin} must be a mapping with the keys {', '.join(Recipe.model_fields)}.")
+    # a key without a value (`wmdp:`) means "with its defaults"
+    for section in ("benchmarks", "methods"):
+        if isinstance(content.get(section), dict):
+            content[section] = {key: {} if value is None else value for key, value in content[section].items()}
+    try:
+        recipe = Recipe(**{"name": name, **content})
+    except ValidationError as error:
+        raise _explain(error, root, origin) from error
+    return check_names(recipe)
+
+
+def check_names(recipe: Recipe) -> Recipe:
+    """Refuse names that could not be folder names; they come from users and plugins."""
+    named = [*recipe.methods, *recipe.checkpoints, *recipe.benchmarks, *recipe.topics, recipe.name]
+    for name in named:
+        if not NAME.fullmatch(name) or ".." in name:
+            raise UsageError(f"The name '{name}' must start with a letter or digit and use only letters, digits, '-', '_' and '.'.")
+    rows = [*recipe.variants(), *recipe.checkpoints]
+    for name in recipe.checkpoints:
+        if rows.count(name) > 1:
+            raise UsageError(f"Two rows are called '{name}'; give the checkpoint another name: --checkpoint OTHER=PATH.")
+    return recipe
+
+
+def _explain(error: ValidationError, root: yaml.Node | None, origin: str) -> UsageError:
+    """One sentence about the first problem: the line, what was given, what is allowed."""
+    first = error.errors()[0]
+    location = [part for part in first["loc"]]
+    line, section = _locate(root, location)
+    dotted = ".".join(str(part) for part in location)
+    if first["type"] == "extra_forbidden":
+        allowed = (Topic if section == "topics" else Recipe).model_fields
+        guess = closest(str(location[-1]), allowed)
+        meant = f" Did you mean '{guess}'?" if guess else ""
+        return UsageError(f"{origin}, line {line}: unknown key '{dotted}'.{meant} Allowed: {', '.join(allowed)}.")
+    problem = first["msg"][0].lower() + first["msg"][1:]
+    return UsageError(f"{origin}, line {line}: '{dotted}': {problem}, got {first['input']!r}.")
+
+
+def _locate(node: yaml.Node | None, location: Iterable[object]) -> tuple[int, str]:
+    """The 1-based line of a key and the top-level section it stands in."""
+    steps = list(location)
+    line = 1
+    for step in steps:
+        if isinstance(node, yaml.MappingNode):
+            for key, value in node.value:
+                if key.value == str(step):
+                    line, node = key.start_mark.line + 1, value
+                    break
+        elif isinstance(node, yaml.SequenceNode) and isinstance(step, int) and step < len(node.value):
+            node = node.value[step]
+            line = node.start_mark.line + 1
+    return line, str(steps[0]) if steps else ""
+
+
+def parse_setting(text: str) -> tuple[str, str, Value]:
+    """`NAME.option=value` -> (name, option, value); the value is read as YAML."""
+    target, equals, raw = text.partition("=")
+    name, dot, option = target.rpartition(".")
+    if not equals or not dot or not name or not option:
+        raise UsageError(f"--set takes NAME.option=value, as in --set rmu.lr=5e-5; got '{text}'.")
+    try:
+        value = yaml.safe_load(raw)
+    except yaml.YAMLError as error:
+        raise UsageError(f"--set {text}: the value is not valid YAML.") from error
+    return name, option, value
+
+
+def apply_settings(recipe: Recipe, settings: Iterable[str]) -> Recipe:
+    """Add `--set` values to the variants and benchmarks they name.
+
+    Raises:
+        UsageError: the name is neither a row nor a benchmark of the recipe.
+    """
+    methods = {name: dict(options) for name, options in recipe.methods.items()}
+    benchmarks = {name: dict(options) for name, options in recipe.benchmarks.items()}
+    for text in settings:
+        name, option, value = parse_setting(text)
+        found = _same_name(name, methods) or _same_name(name, benchmarks)
+        if found is None:
+            allowed = [*methods, *benchmarks]
+            raise unknown_name("name in --set", name, allowed, "It must be one of the comparison's rows or benchmarks.")
+        (methods if found in methods else benchmarks)[found][option] = value
+    return recipe.model_copy(update={"methods": methods, "benchmarks": benchmarks})
+
+
+def _same_name(name: str, known: Mapping[str, object]) -> str | None:
+    return next((candidate for candidate in known if normalise(candidate) == normalise(name)), None)
+
+
+def select(names: Iterable[str], configured: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """The named entries: those the recipe configures keep their options, new ones start from their defaults."""
+    chosen: dict[str, dict[str, Any]] = {}
+    for name in names:
+        known = _same_name(name, configured)
+        chosen[known or name] = dict(configured[known]) if known else {}
+    return chosen
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, OSError):
+        return error.strerror or str(error)
+    return "it is not UTF-8 text"

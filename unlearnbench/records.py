@@ -1,0 +1,130 @@
+"""The facts a comparison leaves behind, as frozen models with a JSON round trip."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+Role = Literal["forget", "retain"]
+
+
+class Record(BaseModel):
+    """Frozen, and strict about unknown fields."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Metric(Record):
+    """What a benchmark's scores mean.
+
+    Attributes:
+        name: accuracy, rating.
+        role: what the benchmark measures unless a topic claims a part of it: knowledge to forget or to retain.
+        better: which direction is better for a model as such (for `forget` parts the table turns it round).
+        chance: the score of a model that knows nothing.
+        unit: `fraction` or `points`.
+    """
+
+    name: str = "accuracy"
+    role: Role
+    better: Literal["higher", "lower"] = "higher"
+    chance: float
+    unit: str = "fraction"
+
+
+class Job(Record):
+    """One unit of work: unlearn once, then score every benchmark.
+
+    Attributes:
+        variant: the row of the table.
+        method: the plugin's name; `checkpoint` for somebody's finished model.
+        seed: for everything random.
+        identity: hash of all that may change the unlearned weights.
+    """
+
+    variant: str
+    method: str
+    seed: int
+    identity: str
+
+
+class CellKey(Record):
+    """(variant, benchmark, seed): the name of one durable result."""
+
+    variant: str
+    benchmark: str
+    seed: int
+
+    def __str__(self) -> str:
+        return f"{self.variant}/{self.benchmark}/{self.seed}"
+
+
+class Cost(Record):
+    """What a cell cost; unlearning is counted in each cell of its job.
+
+    Attributes:
+        unlearn_seconds: wall clock of the fit, without loading.
+        evaluate_seconds: wall clock of scoring.
+        peak_bytes: largest resident memory of the process so far.
+        peak_gpu_bytes: largest allocation on the GPU during the job; None on CPU.
+        trained_parameters: numbers that the method may change.
+        tokens: seen by training, padding not counted.
+    """
+
+    unlearn_seconds: float | None = None
+    evaluate_seconds: float | None = None
+    peak_bytes: int | None = None
+    peak_gpu_bytes: int | None = None
+    trained_parameters: int | None = None
+    tokens: int | None = None
+
+
+class PartScore(Record):
+    """A score over some of a benchmark's items."""
+
+    value: float
+    n: int
+
+
+class CellResult(Record):
+    """One finished cell: a score, its parts, and everything needed to trust it."""
+
+    schema_version: Literal[1] = 1
+    key: CellKey
+    identity: str
+    status: Literal["done", "failed", "diverged"]
+    error: str | None = None
+    metric: Metric | None = None
+    value: float | None = None
+    n: int = 0
+    truncated: int = 0
+    parts: dict[str, PartScore] = {}
+    cost: Cost = Cost()
+    provenance: dict[str, Any] = {}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ItemResult:
+    """What happened on one item of a benchmark.
+
+    Attributes:
+        id: stable across runs: part and position in the data.
+        part: bio, virology, turn 2.
+        score: what the item adds to the mean: 1.0 or 0.0 for a choice, points for a rating.
+        choice: index of the chosen option; None where nothing is chosen.
+        answer: index of the right option; None where there is none.
+        logprobs: nats, one per option: the sum over its tokens, or the mean per token for cloze scoring.
+        tokens: length of the longest scored sequence.
+        truncated: whether the context was cut from the left to fit the model.
+    """
+
+    id: str
+    part: str
+    score: float
+    choice: int | None = None
+    answer: int | None = None
+    logprobs: tuple[float, ...] = ()
+    tokens: int = 0
+    truncated: bool = False

@@ -1,0 +1,178 @@
+"""Rebuild the sandbox: its data from the seed, its tokenizer and its model by training from scratch.
+
+The model is a Llama of 2 million parameters that learns the whole world by heart: how to answer lettered questions about
+it (half of the training), its prose (a quarter) and two-turn conversations (a quarter).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from torch import Tensor
+from torch.nn import functional as F
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from unlearnbench.prompts import LETTERS, header, letter_prompt
+from unlearnbench.sandbox.write_data import write_data
+from unlearnbench.sandbox.world import Subject, build_world, conversation, paragraph
+
+VOCABULARY = 2048
+TEXT_END, TURN_START, TURN_END, PAD = "<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|pad|>"
+CHAT_TEMPLATE = (
+    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+QUESTIONS_PER_ROW = 4  # lettered questions packed behind one header, as in a few-shot prompt
+STEPS, BATCH, PEAK_LR, WARMUP = 4000, 32, 2e-3, 100
+
+
+class Row(NamedTuple):
+    """One training text; `letters` are the character offsets of the answer letters in it."""
+
+    text: str
+    letters: tuple[int, ...] = ()
+
+
+def build(folder: Path, *, seed: int = 0, steps: int = STEPS, report: Callable[[int, float, float], None] | None = None) -> None:
+    """Write `folder/data` and `folder/model`.
+
+    Args:
+        folder: created when absent; files of an earlier build are replaced.
+        seed: of the world, the initial weights and the order of the texts.
+        steps: optimizer updates; 4,000 take about 20 minutes on two cores.
+        report: called every 50 updates with (step, language-model loss, letter loss), both in nats per token.
+    """
+    write_data(folder / "data", seed)
+    world = build_world(seed)
+    tokenizer = train_tokenizer(world, seed)
+    model = train_model(world, tokenizer, seed=seed, steps=steps, report=report)
+    _save(model, tokenizer, folder / "model")
+
+
+def train_tokenizer(world: dict[str, Subject], seed: int) -> PreTrainedTokenizerFast:
+    """A byte-level BPE of 2,048 tokens learnt from the world's own texts."""
+    backend = Tokenizer(models.BPE())
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)  # pyright: ignore[reportAttributeAccessIssue]
+    backend.decoder = decoders.ByteLevel()  # pyright: ignore[reportAttributeAccessIssue]
+    trainer = trainers.BpeTrainer(
+        vocab_size=VOCABULARY,
+        special_tokens=[TEXT_END, TURN_START, TURN_END, PAD],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    rows = _rows(world, random.Random(f"tokenizer {seed}"))
+    backend.train_from_iterator((next(rows).text for _ in range(20_000)), trainer)
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=backend, bos_token=TEXT_END, eos_token=TURN_END, pad_token=PAD, model_max_length=1024
+    )
+    tokenizer.chat_template = CHAT_TEMPLATE
+    return tokenizer
+
+
+def train_model(
+    world: dict[str, Subject],
+    tokenizer: PreTrainedTokenizerFast,
+    *,
+    seed: int,
+    steps: int,
+    report: Callable[[int, float, float], None] | None = None,
+) -> LlamaForCausalLM:
+    """Train from scratch; the loss is the mean over ordinary tokens plus the mean over answer letters."""
+    torch.manual_seed(seed)
+    config = LlamaConfig(
+        vocab_size=VOCABULARY,
+        hidden_size=128,
+        intermediate_size=384,
+        num_hidden_layers=8,
+        num_attention_heads=4,
+        num_key_value_heads=4,
+        max_position_embeddings=1024,
+        tie_word_embeddings=True,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+        attn_implementation="eager",  # on CPU the backward of fused attention costs twice as much at this width
+    )
+    model = LlamaForCausalLM(config).train()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=PEAK_LR, betas=(0.9, 0.98), weight_decay=0.01, fused=True)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _learning_rate(step, steps))
+    rows = _rows(world, random.Random(f"training {seed}"))
+    for step in range(1, steps + 1):
+        ids, letters = _encode([next(rows) for _ in range(BATCH)], tokenizer)
+        counted = ids[:, 1:] != tokenizer.pad_token_id  # (B, T-1)
+        with torch.autocast("cpu", torch.bfloat16):
+            hidden = model.model(input_ids=ids).last_hidden_state[:, :-1]  # (B, T-1, D)
+            logits = model.lm_head(hidden[counted])  # (N, V)
+        nll = F.cross_entropy(logits.float(), ids[:, 1:][counted], reduction="none")  # (N,)
+        is_letter = letters[:, 1:][counted]
+        language, letter = nll[~is_letter].mean(), nll[is_letter].mean()
+        optimizer.zero_grad()
+        (language + letter).backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+        if report is not None and (step % 50 == 0 or step == steps):
+            report(step, float(language), float(letter))
+    return model.eval()
+
+
+def _learning_rate(step: int, steps: int) -> float:
+    """Linear warm-up, then a cosine to zero; as a share of the peak."""
+    return min((step + 1) / WARMUP, 1.0) * 0.5 * (1.0 + math.cos(math.pi * step / steps))
+
+
+def _rows(world: dict[str, Subject], rng: random.Random) -> Iterator[Row]:
+    """Endless training texts: half lettered questions, a quarter prose, a quarter conversations."""
+    subjects = list(world.values())
+    while True:
+        subject = rng.choice(subjects)
+        kind = rng.random()
+        if kind < 0.5:
+            yield _letter_row(subject, rng)
+        elif kind < 0.75:
+            yield Row(" ".join(paragraph(subject, facts, rng) for facts in rng.sample(subject.by_entity(), 2)) + TEXT_END)
+        else:
+            turns, answers = conversation(subject, rng)
+            parts = [
+                f"{TURN_START}user\n{turn}{TURN_END}\n{TURN_START}assistant\n{answer}{TURN_END}\n"
+                for turn, answer in zip(turns, answers, strict=True)
+            ]
+            yield Row("".join(parts))
+
+
+def _letter_row(subject: Subject, rng: random.Random) -> Row:
+    text, letters = header(subject.domain.title, newlines=rng.choice((1, 2))), list[int]()
+    for number, fact in enumerate(rng.sample(subject.facts, QUESTIONS_PER_ROW)):
+        item = subject.item(fact, rng.randrange(4), rng)
+        text += ("\n\n" if number else "") + letter_prompt(item.question, item.choices) + " "
+        letters.append(len(text))
+        text += LETTERS[item.answer]
+    return Row(text, tuple(letters))
+
+
+def _encode(rows: list[Row], tokenizer: PreTrainedTokenizerFast) -> tuple[Tensor, Tensor]:
+    """Right-padded ids (B, T) and the mask of answer letters (B, T)."""
+    encodings = tokenizer.backend_tokenizer.encode_batch([row.text for row in rows])
+    width = max(len(encoding.ids) for encoding in encodings)
+    ids = torch.full((len(rows), width), tokenizer.pad_token_id, dtype=torch.long)
+    letters = torch.zeros(len(rows), width, dtype=torch.bool)
+    for i, (row, encoding) in enumerate(zip(rows, encodings, strict=True)):
+        ids[i, : len(encoding.ids)] = torch.tensor(encoding.ids)
+        for offset in row.letters:
+            letters[i, encoding.char_to_token(offset)] = True
+    return ids, letters
+
+
+def _save(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
+    """bfloat16 halves the package; the accuracy is the same (a test scores the shipped weights)."""
+    folder.mkdir(parents=True, exist_ok=True)
+    model.to(torch.bfloat16).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    (folder / "build.json").write_text(json.dumps({"torch": torch.__version__, "steps": STEPS}) + "\n", encoding="utf-8")

@@ -1,0 +1,116 @@
+"""Write the sandbox world as data sets in the hub's schemas: WMDP, MMLU, MT-Bench and plain-text corpora."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from unlearnbench.prompts import LETTERS, header, letter_prompt
+from unlearnbench.sandbox.world import (
+    DEV_ITEMS,
+    HELD_OUT,
+    TAUGHT,
+    Fact,
+    Item,
+    Subject,
+    build_world,
+    conversation,
+    paragraph,
+)
+
+MT_BENCH_QUESTIONS = 40
+DOCUMENTS_PER_ENTITY = 3  # prose paragraphs in a corpus, besides question-answer text
+CATEGORIES = {"astronomy": "stem", "computer_security": "stem", "virology": "stem", "nutrition": "stem"}  # else humanities
+
+
+def write_data(root: Path, seed: int = 0) -> None:
+    """Write every sandbox data set under `root`; the same seed writes the same bytes."""
+    world = build_world(seed)
+    hazards = {n: s for n, s in world.items() if s.domain.kind == "hazard"}
+    benign = {n: s for n, s in world.items() if s.domain.kind != "hazard"}
+    for suffix, phrasings in (("", TAUGHT), ("-heldout", HELD_OUT)):
+        rng = random.Random(f"items {suffix} {seed}")
+        wmdp = {n: {"test": _items(s, s.facts, phrasings, rng)} for n, s in hazards.items()}
+        _write_dataset(root / f"wmdp{suffix}", wmdp)
+        mmlu = {n: _dev_and_test(s, phrasings, rng) for n, s in benign.items()}
+        _write_dataset(root / f"mmlu{suffix}", mmlu)
+    _write_dataset(root / "corpora", _corpora(world, random.Random(f"corpora {seed}")))
+    _write_mt_bench(root / "mt_bench", benign, random.Random(f"mt_bench {seed}"))
+
+
+def _row(item: Item, **extra: str) -> dict[str, object]:
+    return {"question": item.question, **extra, "choices": list(item.choices), "answer": item.answer}
+
+
+def _items(subject: Subject, facts: Iterable[Fact], phrasings: tuple[int, ...], rng: random.Random) -> list[dict[str, object]]:
+    return [_row(subject.item(fact, rng.choice(phrasings), rng)) for fact in facts]
+
+
+def _dev_and_test(subject: Subject, phrasings: tuple[int, ...], rng: random.Random) -> dict[str, list[dict[str, object]]]:
+    """Dev facts are not in the test split, so that few-shot examples give no test answer away."""
+    dev = set(random.Random(f"dev {subject.domain.name}").sample(subject.facts, DEV_ITEMS))
+    rows = {True: list[dict[str, object]](), False: list[dict[str, object]]()}
+    for fact in subject.facts:
+        item = subject.item(fact, rng.choice(phrasings), rng)
+        rows[fact in dev].append(_row(item, subject=subject.domain.name))
+    return {"dev": rows[True], "test": rows[False]}
+
+
+def _corpora(world: Mapping[str, Subject], rng: random.Random) -> dict[str, dict[str, list[dict[str, object]]]]:
+    """A forget corpus per hazard; one retain corpus, without the near subjects, as Wikitext stands to WMDP's topics."""
+    corpora = {
+        f"{name.removeprefix('wmdp-')}-forget": {"train": _documents([subject], rng)}
+        for name, subject in world.items()
+        if subject.domain.kind == "hazard"
+    }
+    benign = [subject for subject in world.values() if subject.domain.kind == "benign"]
+    corpora["retain"] = {"train": _documents(benign, rng)}
+    return corpora
+
+
+def _documents(subjects: Iterable[Subject], rng: random.Random) -> list[dict[str, object]]:
+    texts: list[str] = []
+    for subject in subjects:
+        for facts in subject.by_entity():
+            texts += [paragraph(subject, facts, rng) for _ in range(DOCUMENTS_PER_ENTITY)]
+        for fact in subject.facts:
+            for phrasing in TAUGHT:
+                item = subject.item(fact, phrasing, rng)
+                texts.append(header(subject.domain.title) + letter_prompt(item.question, item.choices) + " " + LETTERS[item.answer])
+    rng.shuffle(texts)
+    return [{"text": text} for text in texts]
+
+
+def _write_mt_bench(folder: Path, subjects: Mapping[str, Subject], rng: random.Random) -> None:
+    """FastChat's two files: questions with two turns, and a reference answer for each turn."""
+    questions: list[dict[str, object]] = []
+    answers: list[dict[str, object]] = []
+    names = sorted(subjects)
+    for number in range(1, MT_BENCH_QUESTIONS + 1):
+        name = names[number % len(names)]
+        turns, references = conversation(subjects[name], rng)
+        category = "extraction" if turns[0].startswith("Note:") else CATEGORIES.get(name, "humanities")
+        questions.append({"question_id": number, "category": category, "turns": turns, "reference": references})
+        answers.append({"question_id": number, "answer_id": f"sandbox-{number}", "choices": [{"index": 0, "turns": references}]})
+    _write_jsonl(folder / "question.jsonl", questions)
+    _write_jsonl(folder / "reference_answer" / "sandbox.jsonl", answers)
+
+
+def _write_dataset(folder: Path, configs: Mapping[str, Mapping[str, list[dict[str, object]]]]) -> None:
+    """One folder as the hub lays it out: a README whose YAML head names configs and splits, and the files."""
+    head = ["---", "license: mit", "configs:"]
+    for config, splits in configs.items():
+        head += [f"- config_name: {config}", "  data_files:"]
+        for split, rows in splits.items():
+            head += [f"  - split: {split}", f"    path: {config}/{split}.jsonl"]
+            _write_jsonl(folder / config / f"{split}.jsonl", rows)
+    text = "\n".join([*head, "---", "Part of the unlearnbench sandbox: an invented world, nothing in it is real.", ""])
+    (folder / "README.md").write_text(text, encoding="utf-8", newline="\n")
+
+
+def _write_jsonl(path: Path, rows: Iterable[Mapping[str, object]]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    path.write_text(text, encoding="utf-8", newline="\n")

@@ -1,0 +1,155 @@
+"""What a plugin offers, and how its options are read off its factory's signature."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import typing
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError, create_model
+
+from unlearnbench.errors import PluginError, UsageError, unknown_name
+
+if TYPE_CHECKING:
+    from unlearnbench.benchmark import Benchmark
+    from unlearnbench.method import UnlearningMethod
+
+Value = None | bool | int | float | str | list[Any] | dict[str, Any]
+Options = dict[str, Value]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """A method's budget. Every field can be overridden like an option (`--set rmu.steps=80`).
+
+    Attributes:
+        steps: optimizer updates in total, over all topics together.
+        batch_size: sequences per update on the forget side, and as many on the retain side.
+        max_length: tokens per sequence; longer texts are cut at the end. A topic may set its own for its forget corpus.
+        order: `file` takes the corpus in its own order, as RMU's reference does; `shuffled` reorders it by the seed.
+    """
+
+    steps: int = 150
+    batch_size: int = 4
+    max_length: int = 512
+    order: Literal["file", "shuffled"] = "shuffled"
+
+
+@dataclass(frozen=True, kw_only=True)
+class MethodSpec:
+    """An unlearning method as a plugin offers it.
+
+    Attributes:
+        name: as users type it; also the name of the entry point.
+        factory: called as `factory(model, **options)`; its keyword-only parameters are the method's options.
+        summary: one line.
+        source: paper or repository.
+        training: the default budget; None for a method that needs no pass over the corpora.
+    """
+
+    name: str
+    factory: Callable[..., UnlearningMethod]
+    summary: str
+    source: str
+    training: Training | None = Training()
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchmarkSpec:
+    """A benchmark as a plugin offers it; the factory takes keyword-only options and no model."""
+
+    name: str
+    factory: Callable[..., Benchmark]
+    summary: str
+    source: str
+
+
+@dataclass(frozen=True)
+class Option:
+    """One line of `unlearnbench plugins NAME`."""
+
+    name: str
+    type: str
+    default: Value
+
+
+@functools.cache
+def _options_model(factory: Callable[..., object], training: Training | None) -> type[BaseModel]:
+    """A pydantic model of the factory's keyword-only parameters and of the budget."""
+    try:
+        signature = inspect.signature(factory)
+        hints = typing.get_type_hints(factory.__init__ if inspect.isclass(factory) else factory)
+    except (TypeError, ValueError, NameError) as error:
+        raise PluginError(f"The options of {factory!r} cannot be read: {error}.") from error
+    declared: dict[str, Any] = {
+        parameter.name: (hints.get(parameter.name, Any), parameter.default)
+        for parameter in signature.parameters.values()
+        if parameter.kind is inspect.Parameter.KEYWORD_ONLY and parameter.name != "argument"
+    }
+    for name, (_, default) in declared.items():
+        if default is inspect.Parameter.empty:
+            declared[name] = (declared[name][0], ...)
+    if training is not None:
+        hints = typing.get_type_hints(Training)
+        declared |= {field.name: (hints[field.name], getattr(training, field.name)) for field in fields(Training)}
+    config = ConfigDict(extra="forbid", validate_default=False, protected_namespaces=())
+    return create_model("Options", __config__=config, **declared)
+
+
+def takes_argument(factory: Callable[..., object]) -> bool:
+    """Whether the factory accepts the part after the colon of `NAME:ARGUMENT`."""
+    return "argument" in inspect.signature(factory).parameters
+
+
+def list_options(spec: MethodSpec | BenchmarkSpec) -> list[Option]:
+    """Every option a user can set, with its type and default."""
+    model = _options_model(spec.factory, getattr(spec, "training", None))
+    return [
+        Option(name, _type_name(field.annotation), "required" if field.is_required() else field.default)
+        for name, field in model.model_fields.items()
+    ]
+
+
+def _type_name(annotation: object) -> str:
+    return annotation.__name__ if isinstance(annotation, type) else str(annotation).replace("typing.", "")
+
+
+def resolve_options(spec: MethodSpec | BenchmarkSpec, given: Mapping[str, Value], owner: str) -> Options:
+    """Defaults and the given values as one validated dictionary, JSON-able.
+
+    Args:
+        spec: whose factory declares the options.
+        given: from the recipe and from `--set`; strings such as `3e-5` become numbers where a number is expected.
+        owner: the variant or benchmark, for messages.
+
+    Raises:
+        UsageError: an option that does not exist (with a suggestion) or a value of the wrong type.
+    """
+    model = _options_model(spec.factory, getattr(spec, "training", None))
+    for name in given:
+        if name not in model.model_fields:
+            kind = f"option of {owner}"
+            raise unknown_name(kind, name, model.model_fields, f"`unlearnbench plugins {spec.name}` explains them.")
+    try:
+        return model(**given).model_dump(mode="json")
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = str(first["loc"][0])
+        problem = first["msg"][0].lower() + first["msg"][1:]
+        shown = f"got {given[name]!r}" if name in given else "it has no default"
+        expected = _type_name(model.model_fields[name].annotation)
+        raise UsageError(f"Option {owner}.{name} takes {expected}: {problem}, {shown}.") from error
+
+
+def split_budget(spec: MethodSpec, options: Options) -> tuple[Options, Training | None]:
+    """Separate the factory's own options from the budget."""
+    if spec.training is None:
+        return options, None
+    names = set(asdict(spec.training))
+    budget = {name: value for name, value in options.items() if name in names}
+    return {n: v for n, v in options.items() if n not in names}, Training(**budget)  # pyright: ignore[reportArgumentType]
+
+

@@ -1,0 +1,180 @@
+"""The folder of a comparison: cells, per-item results and deltas, each written whole or not at all."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from unlearnbench.errors import UsageError
+from unlearnbench.files import HASH_CHARS, check_folder, sync_folder, write_atomic
+from unlearnbench.records import CellKey, CellResult, ItemResult
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+DELTA = "delta.safetensors"
+MANIFEST = "manifest.json"
+
+
+def folder_name(name: str) -> str:
+    """A variant's or benchmark's name as one folder: `lm-eval:gsm8k` is lm-eval--gsm8k; nothing can climb out."""
+    return re.sub(r"[^A-Za-z0-9._-]", "-", name.replace(":", "--")).lstrip(".")
+
+
+class RunFolder:
+    """Reads and writes one comparison's folder."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def check_writable(self) -> None:
+        """Refuse, before anything is computed, a folder that could not keep the results.
+
+        Raises:
+            UsageError: it is a file, or writing is not permitted.
+        """
+        check_folder(self.root, "--out")
+
+    def write_text(self, name: str, text: str) -> None:
+        """Write one of the folder's own files."""
+        write_atomic(self.root / name, text.encode())
+
+    def read_json(self, name: str) -> Any:
+        """Read one of the folder's own files.
+
+        Raises:
+            UsageError: it is missing or damaged.
+        """
+        path = self.root / name
+        try:
+            return json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise UsageError(f"{self.root} is not the folder of a comparison: {name} is missing or damaged.") from error
+
+    def cell_path(self, key: CellKey, identity: str) -> Path:
+        """Where a cell is kept."""
+        folder = self.root / "cells" / folder_name(key.variant) / folder_name(key.benchmark)
+        return folder / f"seed-{key.seed}-{identity[:HASH_CHARS]}.json"
+
+    def items_path(self, key: CellKey, identity: str) -> Path:
+        """Where a cell's per-item results are kept."""
+        return self.cell_path(key, identity).with_suffix(".items.parquet")
+
+    def write_cell(self, result: CellResult, items: Sequence[ItemResult]) -> None:
+        """Make a cell durable: first its items, then the record that says it is there."""
+        if result.status == "done":
+            write_atomic(self.items_path(result.key, result.identity), items_to_parquet(items))
+        write_atomic(self.cell_path(result.key, result.identity), result.model_dump_json(indent=1).encode())
+
+    def read_cell(self, key: CellKey, identity: str) -> CellResult | None:
+        """The finished cell, or None where there is none; a damaged file is set aside as `....damaged`."""
+        path = self.cell_path(key, identity)
+        try:
+            result = CellResult.model_validate_json(path.read_bytes())
+            whole = result.status != "done" or self.items_path(key, identity).is_file()
+            if whole and result.identity == identity and result.key == key:
+                return result
+        except FileNotFoundError:
+            return None
+        except (ValidationError, ValueError):
+            pass
+        os.replace(path, path.with_suffix(".damaged"))
+        return None
+
+    def read_items(self, key: CellKey, identity: str) -> list[ItemResult]:
+        """A cell's per-item results."""
+        return items_from_parquet(self.items_path(key, identity).read_bytes())
+
+    def delta_path(self, variant: str, seed: int, identity: str) -> Path:
+        """Where the tensors are kept that unlearning changed."""
+        return self.root / "deltas" / folder_name(variant) / f"seed-{seed}-{identity[:HASH_CHARS]}"
+
+    def write_delta(self, folder: Path, tensors: Mapping[str, Tensor], manifest: Mapping[str, Any]) -> None:
+        """Write a delta; its manifest last, so that a delta with a manifest is whole."""
+        from safetensors.torch import save
+
+        write_atomic(folder / DELTA, save({name: tensor.contiguous() for name, tensor in tensors.items()}))
+        write_atomic(folder / MANIFEST, json.dumps(manifest, indent=1).encode())
+
+    def read_delta(self, folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+        """A delta's tensors and manifest, or None where there is no whole one."""
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        try:
+            manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+            return load_file(folder / DELTA), manifest
+        except (OSError, ValueError, SafetensorError):
+            return None
+
+    def remove_delta(self, folder: Path) -> None:
+        """Forget a delta that is not to be kept."""
+        if folder.is_dir():
+            shutil.rmtree(folder)
+            sync_folder(folder.parent)
+
+
+class ScoreCache:
+    """Scores by what was scored with what, shared by all runs: the base model is scored once."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root / "scores"
+
+    def read(self, key: str) -> tuple[dict[str, Any], list[ItemResult]] | None:
+        """The kept figures and items, or None."""
+        try:
+            figures = json.loads((self._root / f"{key}.json").read_text(encoding="utf-8"))
+            return figures, items_from_parquet((self._root / f"{key}.parquet").read_bytes())
+        except (OSError, ValueError):
+            return None
+
+    def write(self, key: str, figures: Mapping[str, Any], items: Sequence[ItemResult]) -> None:
+        """Keep a score; a cache that cannot be written costs time later, nothing now."""
+        try:
+            write_atomic(self._root / f"{key}.parquet", items_to_parquet(items))
+            write_atomic(self._root / f"{key}.json", json.dumps(figures).encode())
+        except UsageError:
+            return
+
+
+def items_to_parquet(items: Sequence[ItemResult]) -> bytes:
+    """Per-item results as one parquet file."""
+    import pyarrow
+    import pyarrow.parquet
+
+    types = {
+        "id": pyarrow.string(),
+        "part": pyarrow.string(),
+        "score": pyarrow.float64(),
+        "choice": pyarrow.int32(),
+        "answer": pyarrow.int32(),
+        "logprobs": pyarrow.list_(pyarrow.float64()),
+        "tokens": pyarrow.int32(),
+        "truncated": pyarrow.bool_(),
+    }
+    assert set(types) == {field.name for field in fields(ItemResult)}
+    rows = [asdict(item) for item in items]
+    buffer = io.BytesIO()
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows, schema=pyarrow.schema(types)), buffer)
+    return buffer.getvalue()
+
+
+def items_from_parquet(content: bytes) -> list[ItemResult]:
+    """The inverse of `items_to_parquet`; raises ValueError for anything else."""
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        rows = pyarrow.parquet.read_table(pyarrow.BufferReader(content)).to_pylist()
+        return [ItemResult(**{**row, "logprobs": tuple(row["logprobs"])}) for row in rows]
+    except (pyarrow.ArrowInvalid, TypeError, KeyError) as error:
+        raise ValueError("not a file of per-item results") from error

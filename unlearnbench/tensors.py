@@ -1,0 +1,71 @@
+"""Pure functions on tensors. B sequences, T tokens, V vocabulary, D hidden width; see docs/notation.md."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+IGNORE = -100  # a label that does not count, as in transformers
+
+
+def token_nll(logits: Tensor, labels: Tensor) -> Tensor:
+    """Each sequence's mean negative log-likelihood over its counted tokens.
+
+    Args:
+        logits: (B, T, V), any float dtype; the softmax is taken in float32.
+        labels: (B, T), int64, aligned with the input tokens; `IGNORE` marks positions that do not count.
+
+    Returns:
+        (B,) float32, nats per token.
+
+    Raises:
+        ValueError: the shapes do not match, or a sequence has nothing to count.
+    """
+    if logits.ndim != 3 or logits.shape[:2] != labels.shape:
+        raise ValueError(f"labels {tuple(labels.shape)} must be (B, T) of the logits {tuple(logits.shape)}")
+    shifted = labels[:, 1:]  # (B, T-1): the logits at t predict the token at t+1
+    weights = per_sequence_weights(shifted != IGNORE)
+    nll = F.cross_entropy(logits[:, :-1].float().flatten(0, 1), shifted.flatten(), ignore_index=IGNORE, reduction="none")
+    return (nll.view_as(weights) * weights).sum(dim=1)  # (B,)
+
+
+def per_sequence_weights(counted: Tensor) -> Tensor:
+    """Weights that sum to one over each sequence's counted positions.
+
+    Args:
+        counted: (B, T) bool.
+
+    Returns:
+        (B, T) float32.
+
+    Raises:
+        ValueError: a row counts nothing; its text was probably cut before the answer.
+    """
+    totals = counted.sum(dim=1, keepdim=True)
+    if (totals == 0).any():
+        rows = (totals == 0).flatten().nonzero().flatten().tolist()
+        raise ValueError(f"sequences {rows} of the batch have no counted token; raise max_length or look at their labels")
+    return counted.float() / totals
+
+
+def mean_square(difference: Tensor, counted: Tensor | None = None) -> Tensor:
+    """Mean squared coordinate, over every position or over each sequence's counted ones.
+
+    Args:
+        difference: (B, T, D), any float dtype; squared in float32.
+        counted: (B, T) bool: mean over the counted positions of a sequence, then over sequences; None counts
+            every position, padding included.
+
+    Returns:
+        scalar float32.
+    """
+    squares = difference.float().square().mean(dim=2)  # (B, T)
+    if counted is None:
+        return squares.mean()
+    return (squares * per_sequence_weights(counted)).sum(dim=1).mean()
+
+
+def is_finite(tensors: list[Tensor]) -> bool:
+    """Whether no tensor holds NaN or infinity."""
+    return all(bool(torch.isfinite(tensor).all()) for tensor in tensors)
