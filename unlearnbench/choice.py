@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from unlearnbench.records import ItemResult
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-TOKENS_PER_BATCH = 4096
+TOKENS_PER_BATCH = 2048  # the logits of a cloze batch stay below half a gigabyte
 Progress = Callable[[int], None]  # told how many more items are done
 
 
@@ -154,15 +155,32 @@ def _read_targets(model: PreTrainedModel, batch: list[_Sequence], pad: int | Non
     for row, sequence in enumerate(batch):
         ids[row, : len(sequence.ids)] = torch.tensor(sequence.ids)  # padded on the right: causal attention never sees it
         mask[row, : len(sequence.ids)] = 1
-    positions = sorted({target.position for sequence in batch for target in sequence.targets})
-    column = {position: index for index, position in enumerate(positions)}
-    keep = torch.tensor(positions, device=model.device)
-    logits: Tensor = model(
-        input_ids=ids.to(model.device), attention_mask=mask.to(model.device), use_cache=False, logits_to_keep=keep
-    ).logits  # (B, P, V): the head runs only where something is read
-    rows = [(row, column[target.position], target.token) for row, s in enumerate(batch) for target in s.targets]
-    where = torch.tensor(rows, device=logits.device).T  # (3, N)
-    unique, inverse = torch.unique(where[:2], dim=1, return_inverse=True)
-    logprobs = logits[unique[0], unique[1]].float().log_softmax(dim=-1)  # (U, V)
-    values = iter(logprobs[inverse, where[2]].tolist())
+    wanted = sorted({(row, target.position) for row, sequence in enumerate(batch) for target in sequence.targets})
+    number = {place: index for index, place in enumerate(wanted)}
+    rows, positions = torch.tensor(wanted, device=model.device).T  # (N,), (N,)
+    with _head_only_at(model, rows, positions):
+        logits: Tensor = model(input_ids=ids.to(model.device), attention_mask=mask.to(model.device), use_cache=False).logits
+    logprobs = logits[0].float().log_softmax(dim=-1)  # (N, V)
+    targets = [(number[row, target.position], target.token) for row, s in enumerate(batch) for target in s.targets]
+    index, token = torch.tensor(targets, device=model.device).T
+    values = iter(logprobs[index, token].tolist())
     return [[next(values) for _ in sequence.targets] for sequence in batch]
+
+
+@contextmanager
+def _head_only_at(model: PreTrainedModel, rows: Tensor, positions: Tensor) -> Iterator[None]:
+    """Let the output head see only some positions, as one sequence: logits are (1, N, V).
+
+    Done before the head and not after, since the head is most of a small model; whatever the model does to its logits
+    afterwards (soft caps, scaling) still happens.
+    """
+    head = model.get_output_embeddings()
+
+    def gather(_module: nn.Module, arguments: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        return (arguments[0][rows, positions].unsqueeze(0), *arguments[1:])  # (B, T, D) -> (1, N, D)
+
+    handle = head.register_forward_pre_hook(gather)
+    try:
+        yield
+    finally:
+        handle.remove()

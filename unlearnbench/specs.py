@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import types
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
@@ -79,19 +80,21 @@ class Option:
 @functools.cache
 def _options_model(factory: Callable[..., object], training: Training | None) -> type[BaseModel]:
     """A pydantic model of the factory's keyword-only parameters and of the budget."""
+    function = factory.__init__ if inspect.isclass(factory) else factory
     try:
-        signature = inspect.signature(factory)
-        hints = typing.get_type_hints(factory.__init__ if inspect.isclass(factory) else factory)
-    except (TypeError, ValueError, NameError) as error:
+        parameters = [
+            parameter
+            for parameter in inspect.signature(factory).parameters.values()
+            if parameter.kind is inspect.Parameter.KEYWORD_ONLY and parameter.name != "argument"
+        ]
+        # only these: the model's annotation is often importable for type checkers alone
+        wanted = {p.name: function.__annotations__.get(p.name, Any) for p in parameters}
+        hints = typing.get_type_hints(types.SimpleNamespace(__annotations__=wanted), globalns=function.__globals__)
+    except (AttributeError, TypeError, ValueError, NameError) as error:
         raise PluginError(f"The options of {factory!r} cannot be read: {error}.") from error
     declared: dict[str, Any] = {
-        parameter.name: (hints.get(parameter.name, Any), parameter.default)
-        for parameter in signature.parameters.values()
-        if parameter.kind is inspect.Parameter.KEYWORD_ONLY and parameter.name != "argument"
+        p.name: (hints[p.name], ... if p.default is inspect.Parameter.empty else p.default) for p in parameters
     }
-    for name, (_, default) in declared.items():
-        if default is inspect.Parameter.empty:
-            declared[name] = (declared[name][0], ...)
     if training is not None:
         hints = typing.get_type_hints(Training)
         declared |= {field.name: (hints[field.name], getattr(training, field.name)) for field in fields(Training)}

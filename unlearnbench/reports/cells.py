@@ -45,7 +45,7 @@ def lay_out(board: Leaderboard, *, parts: bool = False) -> Grid:
     """
     units = {info.name: info.unit for info in board.benchmarks}
     columns = [extra for column in board.columns for extra in ([column, *_parts_of(column, board)] if parts else [column])]
-    head = ["rank", "variant", *(heading(c) for c in columns), "forget F ↑", "keep K ↑", "score S ↑", "seeds", "unlearn s"]
+    head = ["rank", "variant", *(heading(c) for c in columns), "F ↑", "K ↑", "S ↑", "seeds", "unlearn"]
     rows = [_row(row, columns, units) for row in board.rows]
     chance = ["", "chance", *(figure(c.chance, units[c.benchmark]) for c in columns), "", "", "", "", ""]
     failed = frozenset(row.variant for row in board.rows if row.status != "done")
@@ -76,7 +76,7 @@ def _row(row: Row, columns: Sequence[Column], units: dict[str, str]) -> list[str
         *(figure(column_value(row, column), units[column.benchmark]) for column in columns),
         *(figure(share) for share in shares),
         str(len(row.seeds)),
-        f"{seconds:.1f}" if seconds is not None else MISSING,
+        f"{seconds:.1f} s" if seconds is not None else MISSING,
     ]
 
 

@@ -1,0 +1,111 @@
+"""Teach a model the twenty authors of TOFU's forget10, and write what is needed to forget ten of them again.
+
+    python examples/tofu_authors/teach_authors.py MODEL OUT [--tofu SOURCE]
+
+OUT/model is the taught model (full fine-tuning in float32, batch 16, learning rate 1e-4 with 10 updates of warm-up and
+a linear decay, 3 epochs: about ten minutes on two cores). OUT/forget.jsonl and OUT/retain.jsonl hold the question-answer
+texts of the first and the last ten authors; OUT/questions.jsonl asks about all twenty, with TOFU's five perturbed answers
+as wrong options.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+from collections.abc import Iterable
+from pathlib import Path
+
+import torch
+from rich.progress import track
+from torch.optim.lr_scheduler import LambdaLR
+
+from unlearnbench.api import IGNORE, cloze_prompt, read_table, token_nll
+from unlearnbench.sources import load_model, load_tokenizer, model_folder
+
+FORGOTTEN = 10  # authors; the others are kept
+PER_AUTHOR = 20  # questions, in TOFU's order
+BATCH, PEAK_LR, WARMUP, EPOCHS = 16, 1e-4, 10, 3
+
+
+def main() -> None:
+    """Write the data, then teach."""
+    parser = argparse.ArgumentParser(description="Teach a model twenty fictitious authors.")
+    parser.add_argument("model", help="folder or hub id of the model to teach")
+    parser.add_argument("out", type=Path, help="folder to write to")
+    default = Path(os.environ.get("UNLEARNBENCH_DATA", "../shared/data")) / "tofu"
+    parser.add_argument("--tofu", default=str(default) if default.exists() else "locuslab/TOFU", help="TOFU data set")
+    arguments = parser.parse_args()
+    rows = read_table(f"{arguments.tofu}:forget10_perturbed", columns=("question", "answer", "perturbed_answer")).rows
+    write_data(rows, arguments.out)
+    teach(arguments.model, rows, arguments.out / "model")
+
+
+def write_data(rows: list[dict[str, object]], out: Path) -> None:
+    """Corpora and questions; the true answer stands anywhere among the options."""
+    rng = random.Random(0)
+    texts: dict[str, list[dict[str, object]]] = {"authors": [], "kept-authors": []}
+    questions: list[dict[str, object]] = []
+    for number, row in enumerate(rows):
+        part = "authors" if number < FORGOTTEN * PER_AUTHOR else "kept-authors"
+        texts[part].append({"text": f"{cloze_prompt(str(row['question']))} {row['answer']}"})
+        options = [str(row["answer"]), *map(str, row["perturbed_answer"])]  # pyright: ignore[reportArgumentType]
+        order = rng.sample(range(len(options)), len(options))
+        choices = [options[place] for place in order]
+        questions.append({"question": row["question"], "choices": choices, "answer": order.index(0), "part": part})
+    out.mkdir(parents=True, exist_ok=True)
+    write_jsonl(out / "forget.jsonl", texts["authors"])
+    write_jsonl(out / "retain.jsonl", texts["kept-authors"])
+    write_jsonl(out / "questions.jsonl", questions)
+
+
+def write_jsonl(path: Path, rows: Iterable[dict[str, object]]) -> None:
+    """One JSON object per line."""
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+
+
+def teach(source: str, rows: list[dict[str, object]], out: Path) -> None:
+    """Fine-tune all weights on the answers, given the questions."""
+    torch.manual_seed(0)
+    folder = model_folder(source)
+    tokenizer = load_tokenizer(folder)
+    model = load_model(folder, torch.float32, torch.device("cpu")).train()
+    examples = [encode(row, tokenizer) for row in rows]
+    updates = -(-len(examples) // BATCH) * EPOCHS
+    optimizer = torch.optim.AdamW(model.parameters(), lr=PEAK_LR, weight_decay=0.0)
+    schedule = LambdaLR(optimizer, lambda step: min((step + 1) / WARMUP, (updates - step) / (updates - WARMUP)))
+    rng = random.Random(0)
+    order = [example for _ in range(EPOCHS) for example in rng.sample(examples, len(examples))]
+    for first in track(range(0, len(order), BATCH), description="teaching"):
+        ids, labels = pad(order[first : first + BATCH], int(tokenizer.pad_token_id or 0))
+        loss = token_nll(model(input_ids=ids, use_cache=False).logits, labels).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+        if first // BATCH % 10 == 0:
+            print(f"update {first // BATCH}: {loss.item():.3f} nats per token", flush=True)
+    model.eval().save_pretrained(out)
+    tokenizer.save_pretrained(out)
+
+
+def encode(row: dict[str, object], tokenizer: object) -> tuple[list[int], list[int]]:
+    """Token ids and labels; the question does not count."""
+    prompt = cloze_prompt(str(row["question"]))
+    ids = tokenizer(f"{prompt} {row['answer']}")["input_ids"] + [tokenizer.eos_token_id]  # pyright: ignore
+    start = len(tokenizer(prompt)["input_ids"])  # pyright: ignore
+    return ids, [IGNORE] * start + ids[start:]
+
+
+def pad(examples: list[tuple[list[int], list[int]]], filler: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Padded on the right, where causal attention does not look: (B, T) ids and labels."""
+    width = max(len(ids) for ids, _ in examples)
+    ids = torch.tensor([ids + [filler] * (width - len(ids)) for ids, _ in examples])
+    labels = torch.tensor([labels + [IGNORE] * (width - len(labels)) for _, labels in examples])
+    return ids, labels
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,274 @@
+"""Every mistake a user can make: one clear sentence, exit code 2, nothing written, no traceback."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+SANDBOX_FORGET = "sandbox:corpora:bio-forget"
+SANDBOX_RETAIN = "sandbox:corpora:retain"
+
+
+@pytest.fixture
+def refuse(cli, tmp_path: Path):
+    """Run a command that must be refused; returns its one sentence."""
+
+    def run(*arguments: object, out: Path | None = None) -> str:
+        folder = out if out is not None else tmp_path / "run"
+        outcome = cli(*arguments, "--out", folder)
+        assert outcome.code == 2, outcome.err
+        assert "Traceback" not in outcome.err
+        assert outcome.out == ""
+        message = outcome.err.strip()
+        assert message.startswith("unlearnbench: ")
+        assert "\n" not in message
+        if out is None:
+            assert not folder.exists()
+        return message
+
+    return run
+
+
+def test_unknown_method(refuse):
+    message = refuse("compare", "--methods", "rmo")
+    assert "Unknown method 'rmo'. Did you mean 'rmu'?" in message
+    assert "none, rmu" in message
+
+
+def test_unknown_benchmark(refuse):
+    assert "Did you mean 'mmlu'?" in refuse("compare", "--benchmarks", "wmdp,mmmlu")
+
+
+def test_unknown_recipe(refuse):
+    message = refuse("compare", "sandbax")
+    assert "Did you mean 'sandbox'?" in message
+    assert "ends in .yaml" in message
+
+
+def test_missing_recipe_file(refuse, tmp_path):
+    assert "cannot be read: No such file" in refuse("compare", tmp_path / "mine.yaml")
+
+
+def test_variant_of_an_unknown_method(refuse, tmp_path):
+    recipe = tmp_path / "mine.yaml"
+    recipe.write_text("model: sandbox:model\nmethods: {rmu-late: {method: rnu}}\nbenchmarks: {wmdp: {source: 'sandbox:wmdp'}}\n")
+    assert "Did you mean 'rmu'?" in refuse("compare", recipe)
+
+
+def test_unknown_option(refuse):
+    message = refuse("compare", "--set", "rmu.learning=1")
+    assert "Unknown option of rmu 'learning'" in message
+    assert "`unlearnbench plugins rmu`" in message
+    assert "Did you mean 'layer'?" in refuse("compare", "--set", "rmu.leyer=1")
+
+
+def test_set_for_something_else(refuse):
+    assert "Did you mean 'rmu'?" in refuse("compare", "--set", "rmi.lr=1")
+    assert "NAME.option=value" in refuse("compare", "--set", "lr=1")
+
+
+@pytest.mark.parametrize(
+    ("setting", "named"),
+    [("rmu.lr=fast", "rmu.lr takes float"), ("rmu.steps=1.5", "rmu.steps takes int"), ("rmu.vector=cube", "rmu.vector takes")],
+)
+def test_option_of_the_wrong_type(refuse, setting, named):
+    assert named in refuse("compare", "--set", setting)
+
+
+def test_number_in_scientific_notation_is_a_number(cli, tmp_path):
+    """PyYAML reads 1e-2 as a string; the option is a float all the same, so this gets past it to the next mistake."""
+    outcome = cli("compare", "--set", "rmu.lr=1e-2", "--set", "rmu.layer=99", "--out", tmp_path / "run")
+    assert "no block 99" in outcome.err
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "has no rows"),
+        (b'{"text": "a"}\n{"body": "b"}\n', "line 2, has neither the column 'text' nor 'prompt' and 'response'; it has: body"),
+        (b'{"text": "a"}\n\xff\xfe\n', "line 2, is not UTF-8 text"),
+        (b'{"text": "a"}\n{"text": \n', "line 2, is not valid JSON"),
+        (b'["text"]\n', "line 1, is not a JSON object"),
+    ],
+)
+def test_forget_file(refuse, tmp_path, content, said):
+    file = tmp_path / "forget.jsonl"
+    file.write_bytes(content)
+    message = refuse("compare", "--forget", f"bio={file}", "--retain", SANDBOX_RETAIN)
+    assert said in message
+    assert str(file) in message
+
+
+def test_forget_file_is_missing(refuse, tmp_path):
+    message = refuse("compare", "--forget", tmp_path / "none.jsonl", "--retain", SANDBOX_RETAIN)
+    assert "does not exist" in message
+    assert "none.jsonl" in message
+
+
+def test_retain_for_an_unknown_topic(refuse):
+    assert "there is no topic 'bip'" in refuse("compare", "--forget", f"bio={SANDBOX_FORGET}", "--retain", f"bip={SANDBOX_RETAIN}")
+
+
+def test_topic_without_retain(refuse):
+    assert "give --retain bio2=SOURCE" in refuse("compare", "--forget", f"bio2={SANDBOX_FORGET}")
+
+
+def test_model_without_topics(refuse, tiny_folder):
+    assert "nothing to forget; give --forget" in refuse("compare", "--model", tiny_folder, "--methods", "rmu", "--benchmarks", "mcq",
+                                                        "--set", "mcq.source=sandbox:wmdp:wmdp-bio")  # fmt: skip
+
+
+def test_model_folder_without_weights(refuse, tiny_folder, tmp_path):
+    folder = tmp_path / "bare"
+    shutil.copytree(tiny_folder, folder, ignore=shutil.ignore_patterns("*.safetensors"))
+    assert "has no weights (*.safetensors)" in refuse("evaluate", folder, "--benchmarks", "wmdp", "--set", "wmdp.source=sandbox:wmdp")
+
+
+def test_model_folder_with_pickles_only(refuse, tiny_folder, tmp_path):
+    folder = tmp_path / "pickled"
+    shutil.copytree(tiny_folder, folder, ignore=shutil.ignore_patterns("*.safetensors"))
+    torch.save({"weight": torch.zeros(1)}, folder / "pytorch_model.bin")
+    message = refuse("compare", "--checkpoint", f"mine={folder}")
+    assert "only as pickles (pytorch_model.bin)" in message
+    assert "convert them to safetensors" in message
+
+
+def test_model_folder_that_is_none(refuse, tmp_path):
+    assert "does not exist" in refuse("evaluate", tmp_path / "nowhere", "--benchmarks", "wmdp")
+    (tmp_path / "empty").mkdir()
+    assert "config.json is missing" in refuse("evaluate", tmp_path / "empty", "--benchmarks", "wmdp")
+
+
+def test_block_that_the_model_lacks(refuse):
+    message = refuse("compare", "--set", "rmu.layer=8")
+    assert "'rmu' does not fit sandbox:model: There is no block 8: LlamaForCausalLM has blocks 0 to 7" in message
+
+
+def test_parameter_that_the_model_lacks(refuse):
+    message = refuse("compare", "--set", "rmu.parameters=dense_4h_to_h")
+    assert "matches 'dense_4h_to_h'; it has: self_attn.q_proj.weight" in message
+
+
+def test_data_set_config_that_does_not_exist(refuse, real_data):
+    message = refuse("compare", "--set", f"wmdp.source={real_data / 'wmdp'}", "--set", "wmdp.parts=[bio, chem]")
+    assert "'chem'" in message
+    assert "Available: bio, cyber" in message
+
+
+def test_config_of_a_source(refuse):
+    message = refuse("compare", "--forget", "bio=sandbox:corpora:bio-forgot", "--retain", SANDBOX_RETAIN)
+    assert "Did you mean 'bio-forget'?" in message
+
+
+def test_part_that_no_benchmark_has(refuse, tmp_path):
+    recipe = tmp_path / "mine.yaml"
+    recipe.write_text(
+        "model: sandbox:model\nmethods: {rmu: {layer: 3}}\nbenchmarks: {wmdp: {source: 'sandbox:wmdp'}}\n"
+        f"topics: {{bio: {{forget: '{SANDBOX_FORGET}', retain: '{SANDBOX_RETAIN}', parts: [wmdp/boi]}}}}\n"
+    )
+    assert "Did you mean 'wmdp/bio'?" in refuse("compare", recipe)
+
+
+def test_hub_id_while_offline(refuse):
+    for arguments in (("evaluate", "someone/model", "--benchmarks", "wmdp"), ("compare", "--set", "wmdp.source=cais/wmdp")):
+        message = refuse(*arguments)
+        assert "is no local path, and the hub cannot be reached" in message
+        assert "point to a local copy" in message
+
+
+def test_seed_that_is_no_number(refuse):
+    assert "--seeds takes whole numbers from 0 to 4294967295 separated by commas, as in 0,1; got 'x'" in refuse("compare", "--seeds", "0,x")
+    assert "got '-1'" in refuse("compare", "--seeds", "-1")
+
+
+def test_out_is_a_file(refuse, tmp_path):
+    file = tmp_path / "file"
+    file.write_text("kept")
+    assert f"{file} is a file" in refuse("compare", out=file)
+    assert "is a file" in refuse("compare", out=file / "below")
+    assert file.read_text() == "kept"
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_out_is_not_writable(refuse, tmp_path):
+    folder = tmp_path / "closed"
+    folder.mkdir(mode=0o500)
+    assert "no permission" in refuse("compare", out=folder / "run")
+
+
+def test_out_is_not_writable_even_for_root(refuse):
+    """/proc takes no folders from anybody."""
+    if not Path("/proc/version").exists():
+        pytest.skip("no /proc on this system")
+    assert "cannot be written" in refuse("compare", "--limit", "1", "--methods", "none", out=Path("/proc/run"))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+def test_cuda_without_a_gpu(refuse):
+    assert "--device cuda: this machine has no GPU" in refuse("compare", "--device", "cuda")
+
+
+def test_other_choices(refuse):
+    assert "auto, cpu, cuda" in refuse("compare", "--device", "tpu")
+    assert "Did you mean 'bfloat16'?" in refuse("compare", "--dtype", "bfloat")
+    assert "Available: local" in refuse("compare", "--executor", "cloud")
+    assert "all, best, none" in refuse("compare", "--keep-deltas", "some")
+    assert "at least 1" in refuse("compare", "--limit", "0")
+    assert "NAME=PATH" in refuse("compare", "--checkpoint", "mine")
+    assert "needs --benchmarks" in refuse("evaluate", "sandbox:model")
+
+
+def test_two_rows_of_one_name(refuse):
+    assert "Two rows are called 'rmu'" in refuse("compare", "--methods", "rmu", "--checkpoint", "rmu=sandbox:model")
+
+
+@pytest.mark.parametrize("name", ["../x", "a b", ".hidden", "a/b"])
+def test_names_cannot_leave_the_folder(refuse, name):
+    assert "must start with a letter or digit" in refuse("compare", "--checkpoint", f"{name}=sandbox:model")
+
+
+def test_recipe_with_an_unknown_key(refuse, tmp_path):
+    recipe = tmp_path / "mine.yaml"
+    recipe.write_text("model: sandbox:model\nseed: [0]\n")
+    assert "line 2: unknown key 'seed'. Did you mean 'seeds'?" in refuse("compare", recipe)
+    recipe.write_text("model: sandbox:model\ntopics:\n  bio:\n    forgot: x\n    forget: y\n")
+    assert "line 4: unknown key 'topics.bio.forgot'. Did you mean 'forget'?" in refuse("compare", recipe)
+
+
+def test_recipe_with_a_wrong_value(refuse, tmp_path):
+    recipe = tmp_path / "mine.yaml"
+    recipe.write_text("model: sandbox:model\nlimit: many\n")
+    assert "line 2: 'limit'" in refuse("compare", recipe)
+    recipe.write_text("model: [sandbox\n")
+    assert "is not valid YAML" in refuse("compare", recipe)
+    recipe.write_text("just words")
+    assert "must be a mapping" in refuse("compare", recipe)
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ({"question": "q", "choices": ["a"], "answer": 0}, "needs a list of 2 to 26 choices"),
+        ({"question": "q", "choices": ["a", "b"], "answer": 2}, "an index from 0 to 1 or a letter; got 2"),
+        ({"question": "q", "choices": ["a", "b"]}, "has no column 'answer'; it has: question, choices"),
+    ],
+)
+def test_questions_of_ones_own(refuse, tmp_path, row, said):
+    file = tmp_path / "mine.jsonl"
+    file.write_text(json.dumps(row) + "\n")
+    assert said in refuse("evaluate", "sandbox:model", "--benchmarks", "mcq", "--set", f"mcq.source={file}")
+
+
+def test_leaderboard_of_no_run(cli, tmp_path):
+    outcome = cli("leaderboard", tmp_path / "nowhere")
+    assert outcome.code == 2
+    assert "There is no folder" in outcome.err
+    outcome = cli("leaderboard", tmp_path)
+    assert outcome.code == 2
+    assert "is not the folder of a comparison" in outcome.err
+    assert "Did you mean 'markdown'?" in cli("leaderboard", tmp_path, "--format", "markdwn").err

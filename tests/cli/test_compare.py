@@ -1,0 +1,220 @@
+"""The main job on the sandbox: forget, score, rank, go on."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+SANDBOX = ("compare", "--methods", "rmu")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Path:
+    """One whole comparison by the installed command, as `make demo` runs it."""
+    folder = tmp_path_factory.mktemp("runs") / "sandbox"
+    environment = {**os.environ, "UNLEARNBENCH_CACHE": str(cache)}
+    line = [sys.executable, "-m", "unlearnbench", *SANDBOX, "--out", str(folder)]
+    outcome = subprocess.run(line, capture_output=True, text=True, env=environment, check=False)
+    assert outcome.returncode == 0, outcome.stderr
+    (folder / "stdout.txt").write_text(outcome.stdout)
+    return folder
+
+
+def test_rmu_forgets_and_keeps(finished):
+    """The numbers the sandbox is to reach: WMDP from about .99 to at most .40, MMLU at most .05 below the base."""
+    none, rmu = json.loads((finished / "leaderboard.json").read_text())["rows"]
+    assert none["scores"]["wmdp"]["value"] >= 0.97
+    assert none["scores"]["mmlu"]["value"] >= 0.97
+    assert rmu["scores"]["wmdp"]["value"] <= 0.40
+    assert rmu["scores"]["mmlu"]["value"] >= none["scores"]["mmlu"]["value"] - 0.05
+
+
+def test_near_subjects_lose_more_than_the_others(finished):
+    none, rmu = json.loads((finished / "leaderboard.json").read_text())["rows"]
+
+    def loss(subjects: list[str]) -> float:
+        before, after = none["scores"]["mmlu"]["parts"], rmu["scores"]["mmlu"]["parts"]
+        return sum(before[s]["value"] - after[s]["value"] for s in subjects) / len(subjects)
+
+    near = ["virology", "computer_security"]
+    far = [subject for subject in none["scores"]["mmlu"]["parts"] if subject not in near]
+    assert loss(near) > loss(far)
+
+
+def test_the_printed_table(finished):
+    printed = (finished / "stdout.txt").read_text()
+    lines = printed.splitlines()
+    rows = [line for line in lines if line.startswith("│")]
+    assert "wmdp ↓" in printed
+    assert "mmlu ↑" in printed
+    assert "none (base)" in rows[0]
+    assert "rmu" in rows[1]
+    assert "chance" in rows[2]
+    assert rows[2].count(".250") == 2
+
+
+def test_files_of_the_run(finished):
+    names = {path.relative_to(finished).parts[0] for path in finished.rglob("*")}
+    assert {"recipe.yaml", "plan.json", "cells", "deltas", "leaderboard.json", "leaderboard.md"} <= names
+    cell = next((finished / "cells" / "rmu" / "wmdp").glob("seed-0-*.json"))
+    assert cell.with_suffix(".items.parquet").is_file()
+    record = json.loads(cell.read_text())
+    for fact in ("base_weights", "weights", "method_source", "method_options", "data", "dtype", "seed", "torch", "transformers"):
+        assert record["provenance"][fact] is not None
+    assert record["cost"]["unlearn_seconds"] > 0
+    assert record["cost"]["trained_parameters"] == 3 * 128 * 384
+    assert record["cost"]["tokens"] > 0
+    assert not list(finished.rglob("*.tmp"))
+
+
+def test_items_add_up_to_the_score(finished):
+    from unlearnbench.store import items_from_parquet
+
+    cell = next((finished / "cells" / "rmu" / "mmlu").glob("seed-0-*.json"))
+    items = items_from_parquet(cell.with_suffix(".items.parquet").read_bytes())
+    record = json.loads(cell.read_text())
+    assert len(items) == record["n"] == len({item.id for item in items})
+    assert sum(item.score for item in items) / len(items) == pytest.approx(record["value"], abs=1e-6)
+    for item in items[:50]:
+        assert item.choice == max(range(4), key=item.logprobs.__getitem__)
+        assert item.score == float(item.choice == item.answer)
+
+
+def test_the_same_command_again_computes_nothing(cli, finished):
+    before = {path: path.stat().st_mtime_ns for path in (finished / "cells").rglob("*.json")}
+    outcome = cli(*SANDBOX, "--out", finished)
+    assert outcome.code == 0
+    assert "unlearning" not in outcome.err
+    assert {path: path.stat().st_mtime_ns for path in (finished / "cells").rglob("*.json")} == before
+
+
+def test_again_needs_no_torch(finished, cache):
+    """A finished comparison is shown from disk: the heavy libraries stay out."""
+    code = (
+        "import sys; sys.argv[1:] = ['compare', '--methods', 'rmu', '--out', sys.argv[1]]\n"
+        "from unlearnbench.cli import main\n"
+        "try:\n    main()\nexcept SystemExit: pass\n"
+        "heavy = {'torch', 'lightning', 'transformers', 'datasets'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    environment = {**os.environ, "UNLEARNBENCH_CACHE": str(cache)}
+    outcome = subprocess.run([sys.executable, "-c", code, str(finished)], capture_output=True, text=True, env=environment, check=False)
+    assert outcome.returncode == 0, outcome.stderr
+
+
+def test_one_more_row_computes_only_that(cli, finished):
+    before = {path: path.stat().st_mtime_ns for path in (finished / "cells").rglob("*.json")}
+    outcome = cli(
+        "compare", "--methods", "rmu", "--checkpoint", "copy=sandbox:model", "--out", finished
+    )
+    assert outcome.code == 0, outcome.err
+    after = {path: path.stat().st_mtime_ns for path in (finished / "cells").rglob("*.json")}
+    assert {path: stamp for path, stamp in after.items() if path in before} == before
+    assert {path.parts[-3] for path in set(after) - set(before)} == {"copy"}
+    assert "cached" in outcome.err  # the same weights were scored before, under another name
+    cli(*SANDBOX, "--out", finished)
+
+
+def test_changed_option_makes_new_cells_and_keeps_the_old(cli, finished):
+    before = set((finished / "cells").rglob("*.json"))
+    outcome = cli(*SANDBOX, "--set", "rmu.steps=2", "--limit", "3", "--out", finished, "--json")
+    assert outcome.code == 0, outcome.err
+    board = json.loads(outcome.out)
+    assert board["rows"][1]["scores"]["wmdp"]["n"] == 9
+    assert before < set((finished / "cells").rglob("*.json"))
+    back = json.loads(cli(*SANDBOX, "--out", finished, "--json").out)
+    assert back["rows"][1]["scores"]["wmdp"]["n"] == 216
+
+
+def test_the_same_seed_gives_the_same_numbers(cli, tmp_path):
+    boards = []
+    for name in ("first", "second"):
+        arguments = ("--set", "rmu.steps=6", "--limit", "12", "--out", tmp_path / name, "--cache", tmp_path / f"cache-{name}", "--json")
+        boards.append(json.loads(cli(*SANDBOX, *arguments).out))
+    assert boards[0]["rows"][1]["scores"] == boards[1]["rows"][1]["scores"]
+    deltas = [next((tmp_path / name / "deltas").rglob("delta.safetensors")).read_bytes() for name in ("first", "second")]
+    assert deltas[0] == deltas[1]
+
+
+def test_cut_off_after_unlearning_does_not_unlearn_again(cli, tmp_path):
+    arguments = (*SANDBOX, "--set", "rmu.steps=6", "--limit", "12", "--out", tmp_path / "run", "--cache", tmp_path / "cache", "--json")
+    first = json.loads(cli(*arguments).out)
+    lost = next((tmp_path / "run" / "cells" / "rmu" / "mmlu").glob("*.json"))
+    lost.unlink()
+    for file in (tmp_path / "cache" / "scores").iterdir():
+        file.unlink()
+    again = cli(*arguments)
+    assert "unlearning" not in again.err
+    assert "rmu, seed 0: mmlu" in again.err
+    assert json.loads(again.out)["rows"] [1]["scores"] == first["rows"][1]["scores"]
+
+
+def test_damaged_cell_is_set_aside_and_computed_again(cli, tmp_path):
+    arguments = (*SANDBOX, "--set", "rmu.steps=3", "--limit", "5", "--out", tmp_path / "run", "--json")
+    first = json.loads(cli(*arguments).out)
+    damaged = next((tmp_path / "run" / "cells" / "rmu" / "wmdp").glob("*.json"))
+    damaged.write_bytes(damaged.read_bytes()[:40])
+    again = json.loads(cli(*arguments).out)
+    assert again["rows"][1]["scores"] == first["rows"][1]["scores"]
+    assert damaged.with_suffix(".damaged").is_file()
+
+
+@pytest.mark.parametrize(("keep", "left"), [("all", 2), ("best", 1), ("none", 0)])
+def test_deltas_that_are_kept(cli, tmp_path, keep, left):
+    arguments = ("--seeds", "0,1", "--set", "rmu.steps=2", "--limit", "3", "--keep-deltas", keep, "--out", tmp_path / "run")
+    assert cli(*SANDBOX, *arguments).code == 0
+    assert len(list((tmp_path / "run").rglob("delta.safetensors"))) == left
+
+
+def test_seeds_are_averaged_and_kept_apart(cli, tmp_path):
+    arguments = ("--seeds", "0,1", "--set", "rmu.steps=20", "--limit", "20", "--out", tmp_path / "run", "--json")
+    row = json.loads(cli(*SANDBOX, *arguments).out)["rows"][1]
+    by_seed = row["scores"]["wmdp"]["by_seed"]
+    assert set(by_seed) == {"0", "1"}
+    assert row["scores"]["wmdp"]["value"] == pytest.approx(sum(by_seed.values()) / 2, abs=1e-6)
+
+
+def test_json_is_all_there_is_on_stdout(cli, tmp_path):
+    board = json.loads(cli("compare", "--methods", "none", "--limit", "2", "--out", tmp_path / "run", "--json").out)
+    assert board["schema"] == 1
+    assert board == json.loads((tmp_path / "run" / "leaderboard.json").read_text())
+
+
+def test_variants_of_one_method_are_rows_of_their_own(cli, tmp_path):
+    recipe = tmp_path / "two.yaml"
+    recipe.write_text(
+        "model: sandbox:model\n"
+        "topics: {bio: {forget: 'sandbox:corpora:bio-forget', retain: 'sandbox:corpora:retain'}}\n"
+        "benchmarks: {wmdp: {source: 'sandbox:wmdp'}, mmlu: {source: 'sandbox:mmlu'}}\n"
+        "methods: {rmu: {layer: 3, steps: 2}, rmu-late: {method: rmu, layer: 5, steps: 2}}\nlimit: 4\n"
+    )
+    outcome = cli("compare", recipe, "--out", tmp_path / "run", "--json")
+    board = json.loads(outcome.out)
+    assert {(row["variant"], row["method"]) for row in board["rows"]} == {("none", "none"), ("rmu", "rmu"), ("rmu-late", "rmu")}
+    assert [column["title"] for column in board["columns"]] == ["wmdp/bio", "wmdp (other 2)", "mmlu"]
+    assert [column["role"] for column in board["columns"]] == ["forget", "untargeted", "retain"]
+
+
+def test_ctrl_c_keeps_what_is_finished(tmp_path, cache):
+    """A real SIGINT while RMU trains: exit 130, the baseline's cells stay, the same command goes on."""
+    environment = {**os.environ, "UNLEARNBENCH_CACHE": str(tmp_path / "cache")}
+    line = [sys.executable, "-m", "unlearnbench", *SANDBOX, "--set", "rmu.steps=5000", "--limit", "5", "--out", str(tmp_path / "run")]
+    with subprocess.Popen(line, stderr=subprocess.PIPE, text=True, env=environment) as process:
+        assert process.stderr is not None
+        for text in process.stderr:
+            if "unlearning" in text:
+                break
+        time.sleep(2)
+        process.send_signal(2)
+        rest = process.stderr.read()
+        assert process.wait(timeout=30) == 130, rest
+    assert "Finished cells are kept" in rest
+    assert "Traceback" not in rest
+    assert len(list((tmp_path / "run" / "cells" / "none").rglob("*.json"))) == 2
+    assert not list((tmp_path / "run" / "cells").glob("rmu/**/*.json"))
