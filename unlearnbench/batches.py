@@ -54,7 +54,9 @@ class Corpus:
     examples: tuple[Example, ...]
 
 
-def encode_corpus(table: Table, topic: str, tokenizer: PreTrainedTokenizerBase, *, max_length: int, min_chars: int = 0) -> Corpus:
+def encode_corpus(
+    table: Table, topic: str, tokenizer: PreTrainedTokenizerBase, *, max_length: int, min_chars: int = 0
+) -> Corpus:
     """Tokenise a corpus with the column `text`, or `prompt` and `response`.
 
     Args:
@@ -130,7 +132,8 @@ class Schedule(Dataset[Stream]):
         shuffle_seed: int | None = None,
     ) -> None:
         self.corpora, self.steps, self.batch_size = corpora, steps, batch_size
-        self.pad, self.side, self.shuffle_seed = pad, side, shuffle_seed
+        self.pad, self.shuffle_seed = pad, shuffle_seed
+        self.side: PaddingSide = side
         self._order = lru_cache(maxsize=2 * len(corpora))(self._order_of_epoch)
 
     def __len__(self) -> int:

@@ -105,9 +105,7 @@ class MultipleChoiceBenchmark(Benchmark):
         from unlearnbench.choice import score_questions  # torch: not needed to list or plan
 
         asked = first_of_each_part(self.questions, subject.limit)
-        return score_questions(
-            subject.model, subject.tokenizer, asked, per_token=self.per_token, progress=subject.progress
-        )
+        return score_questions(subject.model, subject.tokenizer, asked, per_token=self.per_token, progress=subject.progress)
 
 
 def first_of_each_part(questions: Sequence[Question], limit: int | None) -> Sequence[Question]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from unlearnbench.records import ItemResult
+from unlearnbench.sources import padding_id
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -83,7 +84,7 @@ def score_questions(
     for sequence in sequences:
         waiting[sequence.question] += 1
     for batch in _batches(sequences):
-        for sequence, values in zip(batch, _read_targets(model, batch, tokenizer.pad_token_id), strict=True):
+        for sequence, values in zip(batch, _read_targets(model, batch, padding_id(tokenizer)), strict=True):
             for target, value in zip(sequence.targets, values, strict=True):
                 sums[sequence.question][target.option] += value
                 lengths[sequence.question][target.option] += 1
@@ -147,10 +148,10 @@ def _batches(sequences: Sequence[_Sequence]) -> Iterator[list[_Sequence]]:
 
 
 @torch.inference_mode()
-def _read_targets(model: PreTrainedModel, batch: list[_Sequence], pad: int | None) -> list[list[float]]:
+def _read_targets(model: PreTrainedModel, batch: list[_Sequence], pad: int) -> list[list[float]]:
     """The log-probabilities of each sequence's targets, in nats."""
     width = max(len(sequence.ids) for sequence in batch)
-    ids = torch.full((len(batch), width), pad or 0, dtype=torch.long)
+    ids = torch.full((len(batch), width), pad, dtype=torch.long)
     mask = torch.zeros_like(ids)
     for row, sequence in enumerate(batch):
         ids[row, : len(sequence.ids)] = torch.tensor(sequence.ids)  # padded on the right: causal attention never sees it
@@ -168,13 +169,13 @@ def _read_targets(model: PreTrainedModel, batch: list[_Sequence], pad: int | Non
 
 
 @contextmanager
-def _head_only_at(model: PreTrainedModel, rows: Tensor, positions: Tensor) -> Iterator[None]:
+def _head_only_at(model: PreTrainedModel, rows: Tensor, positions: Tensor) -> Generator[None]:
     """Let the output head see only some positions, as one sequence: logits are (1, N, V).
 
     Done before the head and not after, since the head is most of a small model; whatever the model does to its logits
     afterwards (soft caps, scaling) still happens.
     """
-    head = model.get_output_embeddings()
+    head: nn.Module = model.get_output_embeddings()  # pyright: ignore[reportAssignmentType]
 
     def gather(_module: nn.Module, arguments: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         return (arguments[0][rows, positions].unsqueeze(0), *arguments[1:])  # (B, T, D) -> (1, N, D)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -12,14 +12,14 @@ from pydantic import ValidationError
 
 from unlearnbench import __version__
 from unlearnbench.errors import UsageError, unknown_name
-from unlearnbench.files import FileHashes
+from unlearnbench.files import Memory, digest, hash_files
 from unlearnbench.leaderboard import BenchmarkHead, Leaderboard, Manifest, RowHead, build_leaderboard
 from unlearnbench.plan import BenchmarkPlan, JobPlan, TopicData, VariantPlan, job_identity, plan_jobs, what_is_due
-from unlearnbench.plugins import core_hash, load_extensions, load_plugin
+from unlearnbench.plugins import Plugin, core_hash, find_plugin, load_extensions
 from unlearnbench.recipe import BASELINE, CHECKPOINT, Recipe
 from unlearnbench.records import CellKey, CellResult
 from unlearnbench.sources import model_folder, read_corpus, weight_files
-from unlearnbench.specs import MethodSpec, Options, resolve_options, split_budget, takes_argument
+from unlearnbench.specs import Options, Training, resolve_options, split_budget, takes_argument
 from unlearnbench.store import RunFolder, ScoreCache
 
 if TYPE_CHECKING:
@@ -49,9 +49,7 @@ class Comparison:
         return sum(len(plan.due) for plan in self.jobs)
 
 
-def prepare(
-    recipe: Recipe, *, out: Path, cache: Path, device: Device = "auto", retry_failed: bool = False
-) -> Comparison:
+def prepare(recipe: Recipe, *, out: Path, cache: Path, device: Device = "auto", retry_failed: bool = False) -> Comparison:
     """Check a recipe and plan it.
 
     Args:
@@ -68,17 +66,19 @@ def prepare(
     run.check_writable()
     if device == "cuda":
         _check_cuda()
-    hashes = FileHashes(cache)
-    variants = [_plan_variant(name, method, given, recipe) for name, (method, given) in recipe.variants().items()]
+    memory = Memory(cache / "memory.json")
+    variants = [_plan_variant(name, method, given, recipe, memory) for name, (method, given) in recipe.variants().items()]
     benchmarks = [_plan_benchmark(name, options) for name, options in recipe.benchmarks.items()]
     if not benchmarks:
-        raise UsageError("There is nothing to score with; name benchmarks with --benchmarks, for example --benchmarks wmdp,mmlu.")
+        raise UsageError(
+            "There is nothing to score with; name benchmarks with --benchmarks, for example --benchmarks wmdp,mmlu."
+        )
     variants += [_plan_checkpoint(name, source) for name, source in recipe.checkpoints.items()]
     trains = [variant.name for variant in variants if variant.training is not None]
     if trains and not recipe.topics:
         raise UsageError(f"'{trains[0]}' has nothing to forget; give --forget [TOPIC=]SOURCE and --retain [TOPIC=]SOURCE.")
     topics = [_read_topic(name, recipe) for name in recipe.topics] if trains else []
-    weights = {source: hashes.of(weight_files(model_folder(source))) for source in {v.model for v in variants}}
+    weights = {source: hash_files(weight_files(model_folder(source)), memory) for source in {v.model for v in variants}}
     dtype = _resolve_dtype(recipe.dtype, device)
     for plan in benchmarks:
         plan.benchmark.digest()  # reads the data: what is wrong with them is said now
@@ -104,7 +104,9 @@ def execute(comparison: Comparison, reporter: Reporter, *, keep_deltas: KeepDelt
         from unlearnbench.executors import local
         from unlearnbench.job import Workshop, extension_callbacks, resolve_device
 
-        manager, _ = load_extensions()
+        manager, problems = load_extensions()
+        for problem in problems:
+            reporter.warn(problem)
         shop = Workshop(
             run=run,
             cache=ScoreCache(comparison.cache),
@@ -119,7 +121,10 @@ def execute(comparison: Comparison, reporter: Reporter, *, keep_deltas: KeepDelt
         )
         for result in local.execute(comparison.jobs, shop):
             write_leaderboard(run)
-            manager.hook.unlearnbench_cell_done(result=result)
+            try:
+                manager.hook.unlearnbench_cell_done(result=result)
+            except Exception as error:  # somebody's notifier is no reason to lose a night
+                reporter.warn(f"an extension failed on {result.key}: {type(error).__name__}: {error}")
             yield result
     _drop_deltas(comparison, keep_deltas)
     write_leaderboard(run)
@@ -146,14 +151,28 @@ def write_leaderboard(run: RunFolder) -> Leaderboard:
     return board
 
 
-def _plan_variant(name: str, method: str, given: Options, recipe: Recipe) -> VariantPlan:
-    plugin = load_plugin("method", method)
-    options, training = split_budget(plugin.method, resolve_options(plugin.spec, given, name))
-    if training is not None and (training.steps < 1 or training.batch_size < 1 or training.max_length < 2):
-        raise UsageError(f"'{name}' needs at least 1 step, 1 sequence per batch and 2 tokens per sequence; got {training}.")
+def _plan_variant(name: str, method: str, given: Options, recipe: Recipe, memory: Memory) -> VariantPlan:
+    plugin = find_plugin("method", method)
+    options, training = _settle(plugin, given, name, memory)
     return VariantPlan(
         name=name, method=plugin.info.name, plugin=plugin, options=options, training=training, model=recipe.model, weights=""
     )
+
+
+def _settle(plugin: Plugin, given: Options, variant: str, memory: Memory) -> tuple[Options, Training | None]:
+    """A row's options and budget, validated.
+
+    They follow from the plugin's source and what is given, so they are remembered: going on with a finished comparison
+    imports no method, and with it no torch.
+    """
+    key = digest(["options", plugin.info.name, plugin.source_hash, core_hash(), given])
+    if (known := memory.get(key)) is not None:
+        return known["options"], Training(**known["training"]) if known["training"] else None
+    options, training = split_budget(plugin.method, resolve_options(plugin.method, given, variant))
+    if training is not None and (training.steps < 1 or training.batch_size < 1 or training.max_length < 2):
+        raise UsageError(f"'{variant}' needs at least 1 step, 1 sequence per batch and 2 tokens per sequence; got {training}.")
+    memory.put(key, {"options": options, "training": vars(training) if training else None})
+    return options, training
 
 
 def _plan_checkpoint(name: str, source: str) -> VariantPlan:
@@ -162,16 +181,16 @@ def _plan_checkpoint(name: str, source: str) -> VariantPlan:
 
 
 def _with_weights(variant: VariantPlan, weights: str) -> VariantPlan:
-    return VariantPlan(**{**vars(variant), "weights": weights})
+    return replace(variant, weights=weights)
 
 
 def _plan_benchmark(name: str, given: dict[str, Any]) -> BenchmarkPlan:
     """A benchmark of the recipe; `benchmark: NAME` lets one be scored twice with other options."""
     options = dict(given)
     base, colon, argument = str(options.pop("benchmark", name)).partition(":")
-    plugin = load_plugin("benchmark", base)
-    resolved = resolve_options(plugin.spec, options, name)
-    if colon and not takes_argument(plugin.spec.factory):
+    plugin = find_plugin("benchmark", base)
+    resolved = resolve_options(plugin.benchmark, options, name)
+    if colon and not takes_argument(plugin.benchmark.factory):
         raise UsageError(f"The benchmark '{base}' takes nothing after a colon; got '{name}'.")
     extra: Options = {"argument": argument} if colon else {}
     benchmark = plugin.benchmark.factory(**resolved, **extra)
@@ -246,10 +265,12 @@ def _check_architectures(jobs: Sequence[JobPlan]) -> None:
             with torch.device("meta"):
                 skeleton = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
         except (OSError, ValueError) as error:
-            raise UsageError(f"The model in {folder} is no causal language model that transformers knows: {str(error).splitlines()[0]}") from error
-        assert variant.plugin is not None and isinstance(variant.plugin.spec, MethodSpec)
+            raise UsageError(
+                f"The model in {folder} is no causal language model that transformers knows: {str(error).splitlines()[0]}"
+            ) from error
+        assert variant.plugin is not None
         try:
-            variant.plugin.spec.factory(skeleton, **variant.options)
+            variant.plugin.method.factory(skeleton, **variant.options)
         except UsageError as error:
             raise UsageError(f"'{variant.name}' does not fit {variant.model}: {error}") from error
         except Exception:  # a method that needs real weights to be built is tried when its turn comes
@@ -309,7 +330,9 @@ def _read_manifest(run: RunFolder) -> Manifest:
     try:
         return Manifest.model_validate(run.read_json(MANIFEST))
     except ValidationError as error:
-        raise UsageError(f"{run.root}/{MANIFEST} was written by another version of unlearnbench; run the comparison again.") from error
+        raise UsageError(
+            f"{run.root}/{MANIFEST} was written by another version of unlearnbench; run the comparison again."
+        ) from error
 
 
 def _read_cells(run: RunFolder, manifest: Manifest) -> dict[str, CellResult]:

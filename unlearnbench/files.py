@@ -9,6 +9,7 @@ import os
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from unlearnbench.errors import UsageError
 
@@ -17,7 +18,7 @@ HASH_CHARS = 16  # of a sha256 in hexadecimal: 64 bits, shown in file names
 
 def digest(value: object) -> str:
     """The sha256 of a JSON-able value, independent of key order."""
-    text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"), default=str)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -76,32 +77,40 @@ def default_cache() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "unlearnbench"
 
 
-class FileHashes:
-    """sha256 of files, remembered by path, size and modification time in nanoseconds."""
+class Memory:
+    """A small JSON dictionary on disk for what is cheap to keep and slow to find out again."""
 
-    def __init__(self, cache: Path) -> None:
-        self._path = cache / "file-hashes.json"
-        try:
-            self._known: dict[str, list[object]] = json.loads(self._path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            self._known = {}
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._known: dict[str, Any] = {}
+        with contextlib.suppress(OSError, ValueError):
+            content = json.loads(path.read_text(encoding="utf-8"))
+            self._known = content if isinstance(content, dict) else {}
 
-    def of(self, paths: Iterable[Path]) -> str:
-        """One hash over the names and contents of several files; reads only what changed since last time."""
-        parts: list[tuple[str, str]] = []
-        fresh = False
-        for path in sorted(paths):
-            state = path.stat()
-            stamp = [state.st_size, state.st_mtime_ns]
-            known = self._known.get(str(path.resolve()))
-            if known is None or known[:2] != stamp:
-                with path.open("rb") as file:
-                    known = [*stamp, hashlib.file_digest(file, "sha256").hexdigest()]
-                self._known[str(path.resolve())] = known
-                fresh = True
-            parts.append((path.name, str(known[2])))
-        if fresh:
-            # the memory is a convenience: a cache that cannot be written costs time, not the comparison
-            with contextlib.suppress(UsageError):
-                write_atomic(self._path, json.dumps(self._known).encode())
-        return digest(parts)
+    def get(self, key: str) -> Any:
+        """What was kept under the key, or None."""
+        return self._known.get(key)
+
+    def put(self, key: str, value: Any) -> None:
+        """Keep a JSON-able value; a cache that cannot be written costs time later, nothing now."""
+        self._known[key] = value
+        with contextlib.suppress(UsageError):
+            write_atomic(self._path, json.dumps(self._known).encode())
+
+
+def hash_files(paths: Iterable[Path], memory: Memory) -> str:
+    """One sha256 over the names and contents of several files.
+
+    A file that has kept its size and its modification time, in nanoseconds, is not read again.
+    """
+    parts: list[tuple[str, str]] = []
+    for path in sorted(paths):
+        state = path.stat()
+        stamp = [state.st_size, state.st_mtime_ns]
+        known = memory.get(str(path.resolve()))
+        if known is None or known[:2] != stamp:
+            with path.open("rb") as file:
+                known = [*stamp, hashlib.file_digest(file, "sha256").hexdigest()]
+            memory.put(str(path.resolve()), known)
+        parts.append((path.name, str(known[2])))
+    return digest(parts)

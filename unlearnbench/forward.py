@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from unlearnbench.errors import UsageError
 
 
-class _Reached(Exception):
+class _Reached(Exception):  # noqa: N818 - a signal, not an error
     """Ends a forward once the wanted block has answered."""
 
 
@@ -95,7 +95,7 @@ def activations_at(model: nn.Module, block: int, inputs: Mapping[str, Tensor]) -
 
 
 @contextmanager
-def swapped(parameters: Mapping[str, nn.Parameter], values: Mapping[str, Tensor]) -> Iterator[None]:
+def swapped(parameters: Mapping[str, nn.Parameter], values: Mapping[str, Tensor]) -> Generator[None]:
     """Give parameters other values for a while, without copying: the frozen model is the same module.
 
     Args:

@@ -24,7 +24,7 @@ from unlearnbench.files import digest
 from unlearnbench.forward import copy_of
 from unlearnbench.plan import BenchmarkPlan, JobPlan, TopicData
 from unlearnbench.records import CellResult, Cost, ItemResult, Job, PartScore
-from unlearnbench.sources import load_model, load_tokenizer, model_folder
+from unlearnbench.sources import load_model, load_tokenizer, model_folder, padding_id
 from unlearnbench.store import RunFolder, ScoreCache
 from unlearnbench.tensors import is_finite
 
@@ -57,6 +57,10 @@ class Reporter(Protocol):
 
     def finished(self, result: CellResult) -> None:
         """A cell is durable."""
+        ...
+
+    def warn(self, line: str) -> None:
+        """Something that does not stop the comparison."""
         ...
 
 
@@ -135,9 +139,15 @@ def run_job(plan: JobPlan, loaded: LoadedModel, shop: Workshop) -> Iterator[Cell
         for name in plan.due:
             yield _guarded_score(plan, name, loaded, shop, unlearned)
     except Exception as error:  # whatever a method raises costs its own row only
-        yield from (_failure(plan, name, shop, error) for name in plan.due)
+        yield from fail_job(plan, shop, error)
     finally:
         loaded.restore()
+
+
+def fail_job(plan: JobPlan, shop: Workshop, error: Exception) -> Iterator[CellResult]:
+    """Every due cell of a job as failed, each one durable."""
+    for name in plan.due:
+        yield _failure(plan, name, shop, error)
 
 
 def _unlearn(plan: JobPlan, loaded: LoadedModel, shop: Workshop) -> Unlearned:
@@ -154,13 +164,19 @@ def _unlearn(plan: JobPlan, loaded: LoadedModel, shop: Workshop) -> Unlearned:
     if not is_finite(list(delta.values())):
         raise FloatingPointError("the unlearned weights are not finite (NaN or infinity)")
     weights = digest([plan.variant.weights, shop.dtype, _tensor_hashes(delta)])
-    manifest = {"weights": weights, "base": plan.variant.weights, "dtype": shop.dtype, "job": plan.job.model_dump(), "cost": cost.model_dump()}
+    manifest = {
+        "weights": weights,
+        "base": plan.variant.weights,
+        "dtype": shop.dtype,
+        "job": plan.job.model_dump(),
+        "cost": cost.model_dump(),
+    }
     shop.run.write_delta(folder, delta, manifest)
     return Unlearned(weights=weights, cost=cost)
 
 
 def _tensor_hashes(delta: Mapping[str, Tensor]) -> list[tuple[str, str]]:
-    bits = {n: t.contiguous().flatten().view(torch.uint8).numpy() for n, t in sorted(delta.items())}
+    bits = {n: t.contiguous().flatten().view(torch.uint8).numpy().tobytes() for n, t in sorted(delta.items())}
     return [(name, hashlib.sha256(array).hexdigest()) for name, array in bits.items()]
 
 
@@ -172,7 +188,8 @@ def _fit(plan: JobPlan, loaded: LoadedModel, shop: Workshop) -> Cost:
     from unlearnbench.method import MethodContext
 
     training, plugin = plan.variant.training, plan.variant.plugin
-    assert training is not None and plugin is not None
+    assert training is not None
+    assert plugin is not None
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.ERROR)
     pl.seed_everything(plan.job.seed, workers=True, verbose=False)
@@ -194,7 +211,7 @@ def _fit(plan: JobPlan, loaded: LoadedModel, shop: Workshop) -> Cost:
             corpora,
             steps=training.steps,
             batch_size=training.batch_size,
-            pad=loaded.tokenizer.pad_token_id or 0,
+            pad=padding_id(loaded.tokenizer),
             side=method.padding_side,
             shuffle_seed=plan.job.seed if training.order == "shuffled" else None,
         )
@@ -347,7 +364,9 @@ def _provenance(plan: JobPlan, column: BenchmarkPlan, shop: Workshop, weights: s
         "method_source": method.source_hash if method else None,
         "method_options": variant.options,
         "budget": vars(variant.training) if variant.training else None,
-        "topics": {t.name: {"forget": t.forget.digest, "retain": t.retain.digest} for t in shop.topics} if variant.training else {},
+        "topics": {t.name: {"forget": t.forget.digest, "retain": t.retain.digest} for t in shop.topics}
+        if variant.training
+        else {},
         "benchmark_distribution": f"{column.plugin.info.distribution} {column.plugin.info.version}",
         "benchmark_source": column.plugin.source_hash,
         "benchmark_options": column.options,

@@ -8,8 +8,8 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from unlearnbench.records import CellKey, CellResult, Cost, Metric, PartScore, Record
 from unlearnbench.recipe import BASELINE
+from unlearnbench.records import CellKey, CellResult, Cost, Metric, PartScore, Record
 
 ColumnRole = Literal["forget", "retain", "untargeted"]
 Cells = Mapping[str, CellResult]  # by str(CellKey)
@@ -137,7 +137,9 @@ def build_leaderboard(manifest: Manifest, cells: Cells) -> Leaderboard:
     first = [row for row in rows if row.variant == BASELINE]
     ordered = [row.model_copy(update={"rank": places.get(row.variant)}) for row in [*first, *ranked, *rest]]
     failures = [
-        {"cell": name, "status": cell.status, "error": cell.error or ""} for name, cell in cells.items() if cell.status != "done"
+        {"cell": name, "status": cell.status, "error": cell.error or ""}
+        for name, cell in cells.items()
+        if cell.status != "done"
     ]
     return Leaderboard(
         schema=1,  # pyright: ignore[reportCallIssue]
@@ -162,8 +164,9 @@ def _rankable(row: Row) -> bool:
 
 
 def _rank_value(row: Row) -> float:
-    assert row.summary is not None and row.summary.score.value is not None
-    return row.summary.score.value
+    value = row.summary.score.value if row.summary else None
+    assert value is not None
+    return value
 
 
 def _info(head: BenchmarkHead, informative: bool | None) -> BenchmarkInfo:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import Any
 
 from unlearnbench.benchmark import Benchmark
@@ -63,7 +63,7 @@ class JobPlan:
     job: Job
     variant: VariantPlan
     cells: Mapping[str, str]  # benchmark -> identity
-    due: tuple[str, ...] = field(default=())
+    due: tuple[str, ...] = ()
 
     def key(self, benchmark: str) -> CellKey:
         """The cell's name."""
@@ -115,5 +115,5 @@ def what_is_due(
             found = read(plan.key(benchmark), identity)
             if found is None or (retry_failed and found.status != "done"):
                 due.append(benchmark)
-        marked.append(JobPlan(job=plan.job, variant=plan.variant, cells=plan.cells, due=tuple(due)))
+        marked.append(replace(plan, due=tuple(due)))
     return marked

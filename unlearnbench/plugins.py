@@ -7,10 +7,10 @@ import hashlib
 import importlib.util
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import pluggy
 
@@ -18,13 +18,13 @@ from unlearnbench import hookspecs
 from unlearnbench.errors import PluginError, UnlearnbenchError, normalise, unknown_name
 from unlearnbench.specs import BenchmarkSpec, MethodSpec
 
+Spec = TypeVar("Spec", MethodSpec, BenchmarkSpec)
 Kind = Literal["method", "benchmark", "extension"]
 GROUPS: dict[Kind, str] = {
     "method": "unlearnbench.methods",
     "benchmark": "unlearnbench.benchmarks",
     "extension": "unlearnbench.extensions",
 }
-CORE = "unlearnbench"
 # the core modules whose code decides a number; their bytes are part of every identity
 NUMERIC_MODULES = ("batches", "benchmark", "choice", "forward", "job", "method", "prompts", "sources", "tensors")
 
@@ -42,23 +42,30 @@ class PluginInfo:
 
 @dataclass(frozen=True)
 class Plugin:
-    """A loaded method or benchmark."""
+    """A method or benchmark that was asked for; imported when its spec is first needed.
+
+    Attributes:
+        info: its entry point.
+        source_hash: of the module's source and what it imports from its own package.
+    """
 
     info: PluginInfo
-    spec: MethodSpec | BenchmarkSpec
     source_hash: str
 
-    @property
+    @cached_property
     def method(self) -> MethodSpec:
-        """The spec of a method."""
-        assert isinstance(self.spec, MethodSpec)
-        return self.spec
+        """The spec of a method. Raises PluginError where it cannot be loaded."""
+        return _load_spec(self.info, MethodSpec)
+
+    @cached_property
+    def benchmark(self) -> BenchmarkSpec:
+        """The spec of a benchmark. Raises PluginError where it cannot be loaded."""
+        return _load_spec(self.info, BenchmarkSpec)
 
     @property
-    def benchmark(self) -> BenchmarkSpec:
-        """The spec of a benchmark."""
-        assert isinstance(self.spec, BenchmarkSpec)
-        return self.spec
+    def spec(self) -> MethodSpec | BenchmarkSpec:
+        """Whichever it is."""
+        return self.method if self.info.kind == "method" else self.benchmark
 
 
 def list_plugins(kind: Kind | None = None) -> list[PluginInfo]:
@@ -72,13 +79,8 @@ def list_plugins(kind: Kind | None = None) -> list[PluginInfo]:
     return sorted(found, key=lambda info: (info.kind, info.name, info.distribution))
 
 
-def find_plugin(kind: Kind, name: str) -> PluginInfo:
-    """The one plugin of that name; `-` and `_` are alike.
-
-    Raises:
-        UsageError: there is none; suggests the closest name.
-        PluginError: two distributions offer it.
-    """
+def _find(kind: Kind, name: str) -> PluginInfo:
+    """The one entry point of that name; `-` and `_` are alike."""
     plugins = list_plugins(kind)
     matching = [info for info in plugins if normalise(info.name) == normalise(name)]
     if not matching:
@@ -98,29 +100,40 @@ def _manager(kind: Kind) -> pluggy.PluginManager:
     return manager
 
 
-def load_plugin(kind: Literal["method", "benchmark"], name: str) -> Plugin:
-    """Import one plugin and take the spec it offers under that name.
+def find_plugin(kind: Literal["method", "benchmark"], name: str) -> Plugin:
+    """The plugin of that name, not imported yet.
 
     Raises:
         UsageError: no such plugin.
+        PluginError: two distributions offer it.
+    """
+    info = _find(kind, name)
+    return Plugin(info, source_hash(info.module))
+
+
+def _load_spec(info: PluginInfo, wanted: type[Spec]) -> Spec:
+    """Import a plugin and take the spec that it offers under its entry point's name.
+
+    Raises:
         PluginError: it fails to import, implements an unknown hook, or does not offer what its entry point says.
     """
-    info = find_plugin(kind, name)
     module = _register(info)
-    hook = getattr(module, f"unlearnbench_{kind}s", None)
-    owner = f"The {kind} '{info.name}' of {info.distribution} {info.version}"
+    hook = getattr(module, f"unlearnbench_{info.kind}s", None)
     if hook is None:
-        raise PluginError(f"{owner} does not implement the hook unlearnbench_{kind}s in {info.module}.")
-    wanted = MethodSpec if kind == "method" else BenchmarkSpec
+        raise PluginError(f"{_owner(info)} does not implement the hook unlearnbench_{info.kind}s in {info.module}.")
     try:
         offered = list(hook())
     except Exception as error:
-        raise PluginError(f"{owner} fails in unlearnbench_{kind}s: {type(error).__name__}: {error}.") from error
-    spec = next((s for s in offered if isinstance(s, wanted) and normalise(s.name) == normalise(info.name)), None)
-    if spec is None:
-        names = ", ".join(str(getattr(s, "name", s)) for s in offered) or "nothing"
-        raise PluginError(f"{owner} offers {names} in {info.module}, but nothing called '{info.name}'.")
-    return Plugin(info, spec, source_hash(info.module))
+        raise PluginError(f"{_owner(info)} fails in unlearnbench_{info.kind}s: {type(error).__name__}: {error}.") from error
+    for spec in offered:
+        if isinstance(spec, wanted) and normalise(spec.name) == normalise(info.name):
+            return spec
+    names = ", ".join(str(getattr(spec, "name", spec)) for spec in offered) or "nothing"
+    raise PluginError(f"{_owner(info)} offers {names} in {info.module}, but nothing called '{info.name}'.")
+
+
+def _owner(info: PluginInfo) -> str:
+    return f"The {info.kind} '{info.name}' of {info.distribution} {info.version}"
 
 
 def load_extensions() -> tuple[pluggy.PluginManager, list[str]]:
@@ -137,18 +150,17 @@ def load_extensions() -> tuple[pluggy.PluginManager, list[str]]:
 def _register(info: PluginInfo) -> Any:
     """Import the plugin's module and register it once, however many entry points name it."""
     manager = _manager(info.kind)
-    owner = f"The {info.kind} '{info.name}' of {info.distribution} {info.version}"
     try:
         module = metadata.EntryPoint(info.name, info.module, GROUPS[info.kind]).load()
     except (Exception, SystemExit) as error:
-        raise PluginError(f"{owner} cannot be imported from {info.module}: {type(error).__name__}: {error}.") from error
+        raise PluginError(f"{_owner(info)} cannot be imported from {info.module}: {type(error).__name__}: {error}.") from error
     if not manager.is_registered(module):
         try:
             manager.register(module, name=info.module)
             manager.check_pending()  # a misspelt hook would otherwise be ignored
         except pluggy.PluginValidationError as error:
             manager.unregister(module)
-            raise PluginError(f"{owner} implements a hook that does not exist or takes other arguments: {error}.") from error
+            raise PluginError(f"{_owner(info)} has a hook that does not exist or takes other arguments: {error}.") from error
     return module
 
 

@@ -123,7 +123,7 @@ def parse_recipe(text: str, origin: str, name: str) -> Recipe:
         if isinstance(content.get(section), dict):
             content[section] = {key: {} if value is None else value for key, value in content[section].items()}
     try:
-        recipe = Recipe(**{"name": name, **content})
+        recipe = Recipe.model_validate({"name": name, **content})
     except ValidationError as error:
         raise _explain(error, root, origin) from error
     return check_names(recipe)
@@ -134,7 +134,9 @@ def check_names(recipe: Recipe) -> Recipe:
     named = [*recipe.methods, *recipe.checkpoints, *recipe.benchmarks, *recipe.topics, recipe.name]
     for name in named:
         if not NAME.fullmatch(name) or ".." in name:
-            raise UsageError(f"The name '{name}' must start with a letter or digit and use only letters, digits, '-', '_' and '.'.")
+            raise UsageError(
+                f"The name '{name}' must start with a letter or digit and use only letters, digits, '-', '_' and '.'."
+            )
     rows = [*recipe.variants(), *recipe.checkpoints]
     for name in recipe.checkpoints:
         if rows.count(name) > 1:
@@ -145,7 +147,7 @@ def check_names(recipe: Recipe) -> Recipe:
 def _explain(error: ValidationError, root: yaml.Node | None, origin: str) -> UsageError:
     """One sentence about the first problem: the line, what was given, what is allowed."""
     first = error.errors()[0]
-    location = [part for part in first["loc"]]
+    location = list(first["loc"])
     line, section = _locate(root, location)
     dotted = ".".join(str(part) for part in location)
     if first["type"] == "extra_forbidden":
@@ -168,8 +170,8 @@ def _locate(node: yaml.Node | None, location: Iterable[object]) -> tuple[int, st
                     line, node = key.start_mark.line + 1, value
                     break
         elif isinstance(node, yaml.SequenceNode) and isinstance(step, int) and step < len(node.value):
-            node = node.value[step]
-            line = node.start_mark.line + 1
+            item: yaml.Node = node.value[step]
+            line, node = item.start_mark.line + 1, item
     return line, str(steps[0]) if steps else ""
 
 

@@ -296,7 +296,8 @@ def _read_hub(source: Source) -> Table:
         split = source.split or "train"
         loaded = datasets.load_dataset(source.location, source.config, split=split, revision=source.revision)
         revision = source.revision or _resolved_revision(loaded)
-        return Table(list(loaded), source.text, lambda index: f"{source.text}, row {index + 1},", revision)
+        rows: list[Row] = [dict(row) for row in loaded]
+        return Table(rows, source.text, lambda index: f"{source.text}, row {index + 1},", revision)
 
     return _hub(source, load)
 
@@ -313,12 +314,16 @@ def _hub(source: Source, action: Callable[[], T]) -> T:
     from datasets.exceptions import DatasetNotFoundError
     from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
 
-    local = f"point to a local copy instead, for example --set NAME.source=FOLDER or --model FOLDER in place of '{source.location}'"
+    local = (
+        f"point to a local copy instead, for example --set NAME.source=FOLDER or --model FOLDER in place of '{source.location}'"
+    )
     page = f"https://huggingface.co/{source.location}"
     try:
         return action()
     except GatedRepoError as error:
-        raise UsageError(f"'{source.location}' is gated: accept its terms at {page} and log in with `hf auth login`.") from error
+        raise UsageError(
+            f"'{source.location}' is gated: accept its terms at {page} and log in with `hf auth login`."
+        ) from error
     except (OfflineModeIsEnabled, LocalEntryNotFoundError, ConnectionError) as error:
         raise UsageError(f"'{source.location}' is no local path, and the hub cannot be reached; {local}.") from error
     except DatasetNotFoundError as error:
@@ -343,7 +348,9 @@ def model_folder(text: str) -> Path:
     if path is None:
         path = _hub(source, lambda: _download(source))
     if not path.is_dir():
-        raise UsageError(f"The model '{text}' is not a folder: a model is a folder with config.json and *.safetensors, or a hub id.")
+        raise UsageError(
+            f"The model '{text}' is not a folder: a model is a folder with config.json and *.safetensors, or a hub id."
+        )
     if not (path / "config.json").is_file():
         raise UsageError(f"The folder {path} holds no model: config.json is missing.")
     if not any(path.glob("*.safetensors")):
@@ -396,3 +403,9 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
+
+
+def padding_id(tokenizer: PreTrainedTokenizerBase) -> int:
+    """The token that fills up batches; masked everywhere, so any will do where there is none."""
+    pad = tokenizer.pad_token_id
+    return pad if isinstance(pad, int) else 0

@@ -154,5 +154,3 @@ def split_budget(spec: MethodSpec, options: Options) -> tuple[Options, Training 
     names = set(asdict(spec.training))
     budget = {name: value for name, value in options.items() if name in names}
     return {n: v for n, v in options.items() if n not in names}, Training(**budget)  # pyright: ignore[reportArgumentType]
-
-

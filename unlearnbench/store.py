@@ -174,7 +174,7 @@ def items_from_parquet(content: bytes) -> list[ItemResult]:
     import pyarrow.parquet
 
     try:
-        rows = pyarrow.parquet.read_table(pyarrow.BufferReader(content)).to_pylist()
-        return [ItemResult(**{**row, "logprobs": tuple(row["logprobs"])}) for row in rows]
+        rows: list[dict[str, Any]] = pyarrow.parquet.read_table(pyarrow.BufferReader(content)).to_pylist()
+        return [ItemResult(**(row | {"logprobs": tuple(row["logprobs"])})) for row in rows]
     except (pyarrow.ArrowInvalid, TypeError, KeyError) as error:
         raise ValueError("not a file of per-item results") from error

@@ -53,7 +53,8 @@ class MultipleChoice(MultipleChoiceBenchmark):
             raise UsageError(f"{table.where(index)} needs a list of 2 to {len(LETTERS)} choices; got {choices!r}.")
         answer = _answer(row["answer"], len(choices))
         if answer is None:
-            raise UsageError(f"{table.where(index)} needs as answer an index from 0 to {len(choices) - 1} or a letter; got {row['answer']!r}.")
+            allowed = f"an index from 0 to {len(choices) - 1} or a letter"
+            raise UsageError(f"{table.where(index)} needs as answer {allowed}; got {row['answer']!r}.")
         part = str(row.get("part") or "all")
         letters = self.scoring == "letter"
         return Question(
@@ -79,6 +80,4 @@ def _answer(given: object, options: int) -> int | None:
 
 @hookimpl
 def unlearnbench_benchmarks() -> list[BenchmarkSpec]:
-    return [
-        BenchmarkSpec(name="mcq", factory=MultipleChoice, summary="your own multiple-choice questions", source="your file")
-    ]
+    return [BenchmarkSpec(name="mcq", factory=MultipleChoice, summary="your own multiple-choice questions", source="your file")]

@@ -61,7 +61,8 @@ class Mmlu(MultipleChoiceBenchmark):
         if self.shots:
             dev = read_table(f"{self.source}:{subject}", default_split="dev", columns=COLUMNS)
             examples = [
-                f"{letter_prompt(row['question'], row['choices'])} {LETTERS[int(row['answer'])]}" for row in dev.rows[: self.shots]
+                f"{letter_prompt(row['question'], row['choices'])} {LETTERS[int(row['answer'])]}"
+                for row in dev.rows[: self.shots]
             ]
         return [
             Question(

@@ -56,7 +56,9 @@ def test_missing_recipe_file(refuse, tmp_path):
 
 def test_variant_of_an_unknown_method(refuse, tmp_path):
     recipe = tmp_path / "mine.yaml"
-    recipe.write_text("model: sandbox:model\nmethods: {rmu-late: {method: rnu}}\nbenchmarks: {wmdp: {source: 'sandbox:wmdp'}}\n")
+    recipe.write_text(
+        "model: sandbox:model\nmethods: {rmu-late: {method: rnu}}\nbenchmarks: {wmdp: {source: 'sandbox:wmdp'}}\n"
+    )
     assert "Did you mean 'rmu'?" in refuse("compare", recipe)
 
 
@@ -111,7 +113,9 @@ def test_forget_file_is_missing(refuse, tmp_path):
 
 
 def test_retain_for_an_unknown_topic(refuse):
-    assert "there is no topic 'bip'" in refuse("compare", "--forget", f"bio={SANDBOX_FORGET}", "--retain", f"bip={SANDBOX_RETAIN}")
+    assert "there is no topic 'bip'" in refuse(
+        "compare", "--forget", f"bio={SANDBOX_FORGET}", "--retain", f"bip={SANDBOX_RETAIN}"
+    )
 
 
 def test_topic_without_retain(refuse):
@@ -119,14 +123,15 @@ def test_topic_without_retain(refuse):
 
 
 def test_model_without_topics(refuse, tiny_folder):
-    assert "nothing to forget; give --forget" in refuse("compare", "--model", tiny_folder, "--methods", "rmu", "--benchmarks", "mcq",
-                                                        "--set", "mcq.source=sandbox:wmdp:wmdp-bio")  # fmt: skip
+    assert "nothing to forget; give --forget" in refuse("compare", "--model", tiny_folder, "--methods", "rmu")
 
 
 def test_model_folder_without_weights(refuse, tiny_folder, tmp_path):
     folder = tmp_path / "bare"
     shutil.copytree(tiny_folder, folder, ignore=shutil.ignore_patterns("*.safetensors"))
-    assert "has no weights (*.safetensors)" in refuse("evaluate", folder, "--benchmarks", "wmdp", "--set", "wmdp.source=sandbox:wmdp")
+    assert "has no weights (*.safetensors)" in refuse(
+        "evaluate", folder, "--benchmarks", "wmdp", "--set", "wmdp.source=sandbox:wmdp"
+    )
 
 
 def test_model_folder_with_pickles_only(refuse, tiny_folder, tmp_path):
@@ -182,7 +187,9 @@ def test_hub_id_while_offline(refuse):
 
 
 def test_seed_that_is_no_number(refuse):
-    assert "--seeds takes whole numbers from 0 to 4294967295 separated by commas, as in 0,1; got 'x'" in refuse("compare", "--seeds", "0,x")
+    assert "--seeds takes whole numbers from 0 to 4294967295 separated by commas, as in 0,1; got 'x'" in refuse(
+        "compare", "--seeds", "0,x"
+    )
     assert "got '-1'" in refuse("compare", "--seeds", "-1")
 
 

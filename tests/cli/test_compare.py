@@ -65,7 +65,17 @@ def test_files_of_the_run(finished):
     cell = next((finished / "cells" / "rmu" / "wmdp").glob("seed-0-*.json"))
     assert cell.with_suffix(".items.parquet").is_file()
     record = json.loads(cell.read_text())
-    for fact in ("base_weights", "weights", "method_source", "method_options", "data", "dtype", "seed", "torch", "transformers"):
+    for fact in (
+        "base_weights",
+        "weights",
+        "method_source",
+        "method_options",
+        "data",
+        "dtype",
+        "seed",
+        "torch",
+        "transformers",
+    ):
         assert record["provenance"][fact] is not None
     assert record["cost"]["unlearn_seconds"] > 0
     assert record["cost"]["trained_parameters"] == 3 * 128 * 384
@@ -104,15 +114,15 @@ def test_again_needs_no_torch(finished, cache):
         "assert not heavy, heavy\n"
     )
     environment = {**os.environ, "UNLEARNBENCH_CACHE": str(cache)}
-    outcome = subprocess.run([sys.executable, "-c", code, str(finished)], capture_output=True, text=True, env=environment, check=False)
+    outcome = subprocess.run(
+        [sys.executable, "-c", code, str(finished)], capture_output=True, text=True, env=environment, check=False
+    )
     assert outcome.returncode == 0, outcome.stderr
 
 
 def test_one_more_row_computes_only_that(cli, finished):
     before = {path: path.stat().st_mtime_ns for path in (finished / "cells").rglob("*.json")}
-    outcome = cli(
-        "compare", "--methods", "rmu", "--checkpoint", "copy=sandbox:model", "--out", finished
-    )
+    outcome = cli("compare", "--methods", "rmu", "--checkpoint", "copy=sandbox:model", "--out", finished)
     assert outcome.code == 0, outcome.err
     after = {path: path.stat().st_mtime_ns for path in (finished / "cells").rglob("*.json")}
     assert {path: stamp for path, stamp in after.items() if path in before} == before
@@ -135,7 +145,17 @@ def test_changed_option_makes_new_cells_and_keeps_the_old(cli, finished):
 def test_the_same_seed_gives_the_same_numbers(cli, tmp_path):
     boards = []
     for name in ("first", "second"):
-        arguments = ("--set", "rmu.steps=6", "--limit", "12", "--out", tmp_path / name, "--cache", tmp_path / f"cache-{name}", "--json")
+        arguments = (
+            "--set",
+            "rmu.steps=6",
+            "--limit",
+            "12",
+            "--out",
+            tmp_path / name,
+            "--cache",
+            tmp_path / f"cache-{name}",
+            "--json",
+        )
         boards.append(json.loads(cli(*SANDBOX, *arguments).out))
     assert boards[0]["rows"][1]["scores"] == boards[1]["rows"][1]["scores"]
     deltas = [next((tmp_path / name / "deltas").rglob("delta.safetensors")).read_bytes() for name in ("first", "second")]
@@ -143,7 +163,18 @@ def test_the_same_seed_gives_the_same_numbers(cli, tmp_path):
 
 
 def test_cut_off_after_unlearning_does_not_unlearn_again(cli, tmp_path):
-    arguments = (*SANDBOX, "--set", "rmu.steps=6", "--limit", "12", "--out", tmp_path / "run", "--cache", tmp_path / "cache", "--json")
+    arguments = (
+        *SANDBOX,
+        "--set",
+        "rmu.steps=6",
+        "--limit",
+        "12",
+        "--out",
+        tmp_path / "run",
+        "--cache",
+        tmp_path / "cache",
+        "--json",
+    )
     first = json.loads(cli(*arguments).out)
     lost = next((tmp_path / "run" / "cells" / "rmu" / "mmlu").glob("*.json"))
     lost.unlink()
@@ -152,7 +183,7 @@ def test_cut_off_after_unlearning_does_not_unlearn_again(cli, tmp_path):
     again = cli(*arguments)
     assert "unlearning" not in again.err
     assert "rmu, seed 0: mmlu" in again.err
-    assert json.loads(again.out)["rows"] [1]["scores"] == first["rows"][1]["scores"]
+    assert json.loads(again.out)["rows"][1]["scores"] == first["rows"][1]["scores"]
 
 
 def test_damaged_cell_is_set_aside_and_computed_again(cli, tmp_path):
@@ -204,7 +235,18 @@ def test_variants_of_one_method_are_rows_of_their_own(cli, tmp_path):
 def test_ctrl_c_keeps_what_is_finished(tmp_path, cache):
     """A real SIGINT while RMU trains: exit 130, the baseline's cells stay, the same command goes on."""
     environment = {**os.environ, "UNLEARNBENCH_CACHE": str(tmp_path / "cache")}
-    line = [sys.executable, "-m", "unlearnbench", *SANDBOX, "--set", "rmu.steps=5000", "--limit", "5", "--out", str(tmp_path / "run")]
+    line = [
+        sys.executable,
+        "-m",
+        "unlearnbench",
+        *SANDBOX,
+        "--set",
+        "rmu.steps=5000",
+        "--limit",
+        "5",
+        "--out",
+        str(tmp_path / "run"),
+    ]
     with subprocess.Popen(line, stderr=subprocess.PIPE, text=True, env=environment) as process:
         assert process.stderr is not None
         for text in process.stderr:

@@ -5,12 +5,12 @@ import math
 
 import pytest
 import torch
-from unlearnbench_methods.rmu import RMU, ReferenceAdamW
 
 from unlearnbench.batches import Corpus, Example, Schedule
 from unlearnbench.errors import UsageError
 from unlearnbench.forward import activations_at
 from unlearnbench.method import MethodContext
+from unlearnbench_methods.rmu import RMU, ReferenceAdamW
 
 LAYER = 3
 TOPICS = ("bio", "cyber")

@@ -66,7 +66,18 @@ def test_shows_its_options(command, site):
 
 
 def test_runs_in_a_comparison(command, site, tiny_folder, tmp_path):
-    arguments = ["compare", "--model", tiny_folder, "--methods", "grad-diff", "--limit", "5", "--out", tmp_path / "run", "--json"]
+    arguments = [
+        "compare",
+        "--model",
+        tiny_folder,
+        "--methods",
+        "grad-diff",
+        "--limit",
+        "5",
+        "--out",
+        tmp_path / "run",
+        "--json",
+    ]
     data = ["--forget", "bio=sandbox:corpora:bio-forget", "--retain", "sandbox:corpora:retain"]
     settings = ["--set", "wmdp.source=sandbox:wmdp", "--set", "mmlu.source=sandbox:mmlu", "--set", "grad-diff.lr=2e-2"]
     outcome = command(site, *arguments, *data, *settings)
@@ -97,7 +108,7 @@ def test_two_distributions_with_one_name_are_refused(command, tmp_path):
     [
         ("no-import", "cannot be imported from broken_plugins.no_import: ModuleNotFoundError"),
         ("no-hook", "does not implement the hook unlearnbench_methods"),
-        ("misspelt", "a hook that does not exist"),
+        ("misspelt", "has a hook that does not exist"),
         ("other-name", "offers another in broken_plugins.other_name, but nothing called 'other-name'"),
         ("raises", "fails in unlearnbench_methods: RuntimeError: no licence"),
     ],
@@ -134,5 +145,7 @@ def test_a_method_that_fails_costs_its_own_row(command, broken_site, tiny_folder
     failures = {failure["cell"]: failure["error"] for failure in json.loads(together.stdout)["failures"]}
     assert failures["fails-in-step/wmdp/0"] == "RuntimeError: out of luck"
     assert "loss is nan" in failures["diverges/wmdp/0"]
-    alone = command(broken_site, *arguments[:4], "rmu", *arguments[5:], *data, *settings, "--out", tmp_path / "alone", "--cache", tmp_path)
+    alone = command(
+        broken_site, *arguments[:4], "rmu", *arguments[5:], *data, *settings, "--out", tmp_path / "alone", "--cache", tmp_path
+    )
     assert json.loads(alone.stdout)["rows"][1]["scores"] == rows["rmu"]["scores"]

@@ -120,7 +120,7 @@ def _base_recipe(name: str, model: str | None) -> Recipe:
     from unlearnbench.recipe import Recipe, load_recipe
 
     if name == DEFAULT_RECIPE and model is not None and not model.startswith("sandbox:"):
-        return Recipe(name=Path(model).name or "comparison", model=model, benchmarks={b: {} for b in DEFAULT_BENCHMARKS})
+        return Recipe(name=options.name_of(model), model=model, benchmarks={b: {} for b in DEFAULT_BENCHMARKS})
     return load_recipe(name)
 
 
@@ -146,7 +146,9 @@ def _with_topics(recipe: Recipe, forget: list[str] | None, retain: list[str] | N
     topics = dict(recipe.topics)
     if forget:
         named = dict(_topic_and_source(text, "forget") for text in forget)
-        topics = {name: topics.get(name, Topic(forget=source)).model_copy(update={"forget": source}) for name, source in named.items()}
+        topics = {
+            name: topics.get(name, Topic(forget=source)).model_copy(update={"forget": source}) for name, source in named.items()
+        }
     for text in retain or ():
         name, source = _topic_and_source(text, "")
         if name and name not in topics:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -32,8 +31,7 @@ def evaluate(
         raise UsageError(f"--limit takes a number of at least 1; got {limit}.")
     configured = load_recipe(compare.DEFAULT_RECIPE).benchmarks if model.startswith("sandbox:") else {}
     chosen = options.choose("--dtype", dtype or "auto", ("auto", "float32", "bfloat16", "float16"))
-    stem = model.replace("sandbox:", "sandbox-").rstrip("/").rpartition("/")[2].partition("@")[0] or "model"
     recipe = Recipe.model_validate(
-        {"name": f"evaluate-{stem}", "model": model, "dtype": chosen, "benchmarks": select(names, configured), "limit": limit}
+        {"name": f"evaluate-{options.name_of(model)}", "model": model, "dtype": chosen, "benchmarks": select(names, configured), "limit": limit}
     )
     compare.run(recipe, settings, device, "local", out, cache, "none", False, as_json)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated
@@ -13,12 +14,20 @@ from unlearnbench.errors import UsageError, unknown_name
 Model = Annotated[str | None, typer.Option(help="Base model: a folder, a hub id or sandbox:model.")]
 Benchmarks = Annotated[str | None, typer.Option(help="Benchmarks, separated by commas: wmdp,mmlu.")]
 Limit = Annotated[int | None, typer.Option(help="Score only the first N items of each part.")]
-Settings = Annotated[list[str] | None, typer.Option("--set", metavar="NAME.OPTION=VALUE", help="An option of a row or benchmark.")]
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", metavar="NAME.OPTION=VALUE", help="An option of a row or benchmark.")
+]
 DeviceName = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 DtypeName = Annotated[str | None, typer.Option(help="auto, float32, bfloat16 or float16.")]
 Out = Annotated[Path | None, typer.Option(help="Folder of the comparison; the same folder continues it.")]
 Cache = Annotated[Path | None, typer.Option(help="Folder for scores that other comparisons may use again.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print leaderboard.json on stdout, and nothing else.")]
+
+
+def name_of(model: str) -> str:
+    """A comparison's name from its model's source: the last part of the path or hub id."""
+    stem = model.partition("@")[0].rstrip("/").rpartition("/")[2]
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", stem).strip(".-_") or "model"
 
 
 def split_list(text: str | None) -> list[str] | None:

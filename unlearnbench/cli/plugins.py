@@ -36,7 +36,7 @@ def plugins(
 
 
 def _show_one(name: str, kinds: list[str], as_json: bool) -> None:
-    from unlearnbench.plugins import find_plugin, list_plugins, load_plugin
+    from unlearnbench.plugins import find_plugin, list_plugins
     from unlearnbench.specs import MethodSpec, list_options
 
     if not kinds:
@@ -46,8 +46,7 @@ def _show_one(name: str, kinds: list[str], as_json: bool) -> None:
     kind = kinds[0]
     if kind not in ("method", "benchmark"):
         raise UsageError(f"'{name}' is an extension; extensions have no options.")
-    find_plugin(kind, name)
-    plugin = load_plugin(kind, name)
+    plugin = find_plugin(kind, name)
     listed = list_options(plugin.spec)
     budget = plugin.spec.training if isinstance(plugin.spec, MethodSpec) else None
     if as_json:

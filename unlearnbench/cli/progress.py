@@ -37,6 +37,9 @@ class ProgressReporter:
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
         self._bars.stop()
 
+    def warn(self, line: str) -> None:
+        self.say(f"warning: {line}")
+
     def say(self, line: str) -> None:
         """One line that stays."""
         self._console.print(line, markup=False, soft_wrap=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from unlearnbench.job import LoadedModel, Workshop, run_job
+from unlearnbench.job import LoadedModel, Workshop, fail_job, run_job
 from unlearnbench.plan import JobPlan
 from unlearnbench.records import CellResult
 
@@ -17,5 +17,9 @@ def execute(plans: Sequence[JobPlan], shop: Workshop) -> Iterator[CellResult]:
             continue
         if loaded is None or loaded.source != plan.variant.model:
             loaded = None  # let go of the last one before the next is loaded
-            loaded = LoadedModel(plan.variant.model, shop.dtype, shop.device)
+            try:
+                loaded = LoadedModel(plan.variant.model, shop.dtype, shop.device)
+            except Exception as error:  # a model that does not load costs the rows that need it
+                yield from fail_job(plan, shop, error)
+                continue
         yield from run_job(plan, loaded, shop)

@@ -1,0 +1,1 @@
+"""The embedded world: a generator, its data and a small model that knows it by heart."""

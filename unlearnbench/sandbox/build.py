@@ -20,8 +20,9 @@ from torch.nn import functional as F
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from unlearnbench.prompts import LETTERS, header, letter_prompt
-from unlearnbench.sandbox.write_data import write_data
 from unlearnbench.sandbox.world import Subject, build_world, conversation, paragraph
+from unlearnbench.sandbox.write_data import write_data
+from unlearnbench.sources import padding_id
 
 VOCABULARY = 2048
 TEXT_END, TURN_START, TURN_END, PAD = "<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|pad|>"
@@ -40,7 +41,9 @@ class Row(NamedTuple):
     letters: tuple[int, ...] = ()
 
 
-def build(folder: Path, *, seed: int = 0, steps: int = STEPS, report: Callable[[int, float, float], None] | None = None) -> None:
+def build(
+    folder: Path, *, seed: int = 0, steps: int = STEPS, report: Callable[[int, float, float], None] | None = None
+) -> None:
     """Write `folder/data` and `folder/model`.
 
     Args:
@@ -53,7 +56,7 @@ def build(folder: Path, *, seed: int = 0, steps: int = STEPS, report: Callable[[
     world = build_world(seed)
     tokenizer = train_tokenizer(world, seed)
     model = train_model(world, tokenizer, seed=seed, steps=steps, report=report)
-    _save(model, tokenizer, folder / "model")
+    _save(model, tokenizer, folder / "model", steps)
 
 
 def train_tokenizer(world: dict[str, Subject], seed: int) -> PreTrainedTokenizerFast:
@@ -98,7 +101,7 @@ def train_model(
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
-        attn_implementation="eager",  # on CPU the backward of fused attention costs twice as much at this width
+        attn_implementation="eager",  # pyright: ignore[reportCallIssue]  # on CPU the backward of fused attention costs twice as much at this width
     )
     model = LlamaForCausalLM(config).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=PEAK_LR, betas=(0.9, 0.98), weight_decay=0.01, fused=True)
@@ -106,7 +109,7 @@ def train_model(
     rows = _rows(world, random.Random(f"training {seed}"))
     for step in range(1, steps + 1):
         ids, letters = _encode([next(rows) for _ in range(BATCH)], tokenizer)
-        counted = ids[:, 1:] != tokenizer.pad_token_id  # (B, T-1)
+        counted = ids[:, 1:] != padding_id(tokenizer)  # (B, T-1)
         with torch.autocast("cpu", torch.bfloat16):
             hidden = model.model(input_ids=ids).last_hidden_state[:, :-1]  # (B, T-1, D)
             logits = model.lm_head(hidden[counted])  # (N, V)
@@ -119,7 +122,7 @@ def train_model(
         optimizer.step()
         schedule.step()
         if report is not None and (step % 50 == 0 or step == steps):
-            report(step, float(language), float(letter))
+            report(step, float(language.detach()), float(letter.detach()))
     return model.eval()
 
 
@@ -161,7 +164,7 @@ def _encode(rows: list[Row], tokenizer: PreTrainedTokenizerFast) -> tuple[Tensor
     """Right-padded ids (B, T) and the mask of answer letters (B, T)."""
     encodings = tokenizer.backend_tokenizer.encode_batch([row.text for row in rows])
     width = max(len(encoding.ids) for encoding in encodings)
-    ids = torch.full((len(rows), width), tokenizer.pad_token_id, dtype=torch.long)
+    ids = torch.full((len(rows), width), padding_id(tokenizer), dtype=torch.long)
     letters = torch.zeros(len(rows), width, dtype=torch.bool)
     for i, (row, encoding) in enumerate(zip(rows, encodings, strict=True)):
         ids[i, : len(encoding.ids)] = torch.tensor(encoding.ids)
@@ -170,9 +173,10 @@ def _encode(rows: list[Row], tokenizer: PreTrainedTokenizerFast) -> tuple[Tensor
     return ids, letters
 
 
-def _save(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
+def _save(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: Path, steps: int) -> None:
     """bfloat16 halves the package; the accuracy is the same (a test scores the shipped weights)."""
     folder.mkdir(parents=True, exist_ok=True)
-    model.to(torch.bfloat16).save_pretrained(folder)
+    model.to(dtype=torch.bfloat16)  # pyright: ignore[reportCallIssue]
+    model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    (folder / "build.json").write_text(json.dumps({"torch": torch.__version__, "steps": STEPS}) + "\n", encoding="utf-8")
+    (folder / "build.json").write_text(json.dumps({"torch": torch.__version__, "steps": steps}) + "\n", encoding="utf-8")

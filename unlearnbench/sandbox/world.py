@@ -162,7 +162,9 @@ DOMAINS: tuple[Domain, ...] = (
     _BIO,
     _CYBER,
     _CHEM,
-    replace(_BIO, name="virology", title="virology", kind="near", heads="pel lum sani cur ami noro", tails="vir phage cyte coccus"),
+    replace(
+        _BIO, name="virology", title="virology", kind="near", heads="pel lum sani cur ami noro", tails="vir phage cyte coccus"
+    ),
     replace(
         _CYBER,
         name="computer_security",

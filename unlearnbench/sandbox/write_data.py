@@ -21,6 +21,7 @@ from unlearnbench.sandbox.world import (
 )
 
 MT_BENCH_QUESTIONS = 40
+NEAR_ENTITIES = 2  # of each near subject's 12 that the retain corpus covers: enough to show that they are not the hazard
 DOCUMENTS_PER_ENTITY = 3  # prose paragraphs in a corpus, besides question-answer text
 CATEGORIES = {"astronomy": "stem", "computer_security": "stem", "virology": "stem", "nutrition": "stem"}  # else humanities
 
@@ -59,14 +60,18 @@ def _dev_and_test(subject: Subject, phrasings: tuple[int, ...], rng: random.Rand
 
 
 def _corpora(world: Mapping[str, Subject], rng: random.Random) -> dict[str, dict[str, list[dict[str, object]]]]:
-    """A forget corpus per hazard; one retain corpus, without the near subjects, as Wikitext stands to WMDP's topics."""
+    """A forget corpus per hazard; one retain corpus with little about the near subjects, as Wikitext has on virology."""
     corpora = {
         f"{name.removeprefix('wmdp-')}-forget": {"train": _documents([subject], rng)}
         for name, subject in world.items()
         if subject.domain.kind == "hazard"
     }
-    benign = [subject for subject in world.values() if subject.domain.kind == "benign"]
-    corpora["retain"] = {"train": _documents(benign, rng)}
+    kept = [subject for subject in world.values() if subject.domain.kind == "benign"]
+    for subject in world.values():
+        if subject.domain.kind == "near":
+            some = [fact for facts in subject.by_entity()[:NEAR_ENTITIES] for fact in facts]
+            kept.append(Subject(subject.domain, tuple(some)))
+    corpora["retain"] = {"train": _documents(kept, rng)}
     return corpora
 
 
@@ -78,7 +83,9 @@ def _documents(subjects: Iterable[Subject], rng: random.Random) -> list[dict[str
         for fact in subject.facts:
             for phrasing in TAUGHT:
                 item = subject.item(fact, phrasing, rng)
-                texts.append(header(subject.domain.title) + letter_prompt(item.question, item.choices) + " " + LETTERS[item.answer])
+                texts.append(
+                    header(subject.domain.title) + letter_prompt(item.question, item.choices) + " " + LETTERS[item.answer]
+                )
     rng.shuffle(texts)
     return [{"text": text} for text in texts]
 
@@ -93,7 +100,9 @@ def _write_mt_bench(folder: Path, subjects: Mapping[str, Subject], rng: random.R
         turns, references = conversation(subjects[name], rng)
         category = "extraction" if turns[0].startswith("Note:") else CATEGORIES.get(name, "humanities")
         questions.append({"question_id": number, "category": category, "turns": turns, "reference": references})
-        answers.append({"question_id": number, "answer_id": f"sandbox-{number}", "choices": [{"index": 0, "turns": references}]})
+        answers.append(
+            {"question_id": number, "answer_id": f"sandbox-{number}", "choices": [{"index": 0, "turns": references}]}
+        )
     _write_jsonl(folder / "question.jsonl", questions)
     _write_jsonl(folder / "reference_answer" / "sandbox.jsonl", answers)
 

@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+import dataclasses
+import random
+
+import pytest
+import torch
+
+from unlearnbench import choice
+from unlearnbench.choice import Question, score_questions
+
+
+def naive(model, tokenizer, context: str, continuation: str) -> list[float]:
+    """Log-probability of each token of the continuation, from whole logits, one sequence at a time."""
+    ids = tokenizer(context + continuation)["input_ids"]
+    start = len(tokenizer(context)["input_ids"])
+    with torch.no_grad():
+        logprobs = model(torch.tensor([ids])).logits[0].log_softmax(-1)
+    return [float(logprobs[position - 1, ids[position]]) for position in range(start, len(ids))]
+
+
+def letters(number: int, words: int) -> Question:
+    context = f"The following are questions about {'moss ' * words}number {number}.\n\nA. moth\nB. heron\nAnswer:"
+    return Question(f"q/{number}", "q", context, (" A", " B", " C", " D"), number % 4)
+
+
+def cloze(number: int, words: int) -> Question:
+    context = f"Question: which carrier has {'moss ' * words}number {number}?\nAnswer:"
+    return Question(f"c/{number}", "c", context, (" moth", " a very long heron indeed", " vole eel", " gnat."), number % 4)
+
+
+@pytest.fixture(params=[letters, cloze], ids=["letters", "cloze"])
+def questions(request) -> list[Question]:
+    return [request.param(number, words) for number, words in enumerate([1, 40, 3, 17, 5, 90, 2, 60])]
+
+
+@pytest.mark.parametrize("per_token", [False, True])
+def test_equals_the_naive_score(tiny_model, tokenizer, questions, per_token):
+    for question, result in zip(questions, score_questions(tiny_model, tokenizer, questions, per_token=per_token), strict=True):
+        expected = [naive(tiny_model, tokenizer, question.context, c) for c in question.continuations]
+        values = [sum(tokens) / len(tokens) if per_token else sum(tokens) for tokens in expected]
+        assert result.logprobs == pytest.approx(values, abs=1e-4)
+        assert result.choice == max(range(4), key=values.__getitem__)
+        assert (result.id, result.answer) == (question.id, question.answer)
+        assert result.score == float(result.choice == question.answer)
+
+
+def test_neighbours_order_and_batch_size_change_nothing(tiny_model, tokenizer, questions, monkeypatch):
+    together = score_questions(tiny_model, tokenizer, questions)
+    alone = [score_questions(tiny_model, tokenizer, [question])[0] for question in questions]
+    shuffled = random.Random(0).sample(range(len(questions)), len(questions))
+    reordered = score_questions(tiny_model, tokenizer, [questions[i] for i in shuffled])
+    monkeypatch.setattr(choice, "TOKENS_PER_BATCH", 64)
+    small = score_questions(tiny_model, tokenizer, questions)
+    for index, result in enumerate(together):
+        for other in (alone[index], reordered[shuffled.index(index)], small[index]):
+            assert other.logprobs == pytest.approx(result.logprobs, abs=1e-4)
+            assert other.choice == result.choice
+
+
+def test_trailing_space_of_the_context_belongs_to_the_option(tiny_model, tokenizer):
+    plain = Question("q", "q", "Answer:", (" moth", " heron"), 0)
+    spaced = Question("q", "q", "Answer: ", ("moth", "heron"), 0)
+    first, second = (score_questions(tiny_model, tokenizer, [question])[0] for question in (plain, spaced))
+    assert first.logprobs == second.logprobs
+
+
+def test_letter_of_several_tokens(tiny_model, tokenizer):
+    """An answer that is two tokens is scored by both, and the one-token ones beside it as before."""
+    question = Question("q", "q", "Answer:", (" A", " Zq!", " B"), 0)
+    result = score_questions(tiny_model, tokenizer, [question])[0]
+    expected = [sum(naive(tiny_model, tokenizer, "Answer:", c)) for c in question.continuations]
+    assert result.logprobs == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.mark.parametrize("make", [letters, cloze])
+def test_over_long_context_is_cut_from_the_left_and_said(tiny_model, tokenizer, make):
+    limit = tiny_model.config.max_position_embeddings
+    long = make(0, 700)
+    short = dataclasses.replace(long, context=long.context[-40:])
+    cut, whole = score_questions(tiny_model, tokenizer, [long, short])
+    assert (cut.truncated, whole.truncated) == (True, False)
+    assert cut.tokens == limit
+    ids = tokenizer(long.context + long.continuations[0])["input_ids"]
+    own = len(ids) - len(tokenizer(long.context)["input_ids"])
+    kept = ids[-(limit + 1) :]
+    with torch.no_grad():
+        logprobs = tiny_model(torch.tensor([kept[:-1]])).logits[0].log_softmax(-1)
+    expected = sum(float(logprobs[p - 1, kept[p]]) for p in range(len(kept) - own, len(kept)))
+    assert cut.logprobs[0] == pytest.approx(expected, abs=1e-4)
+
+
+def test_progress_counts_every_question_once(tiny_model, tokenizer, questions):
+    done: list[int] = []
+    score_questions(tiny_model, tokenizer, questions, progress=done.append)
+    assert sum(done) == len(questions)
+
+
+def test_bos_is_added_as_the_tokenizer_does_it(tiny_model, tokenizer):
+    """A tokenizer that writes BOS by itself: context and option are still split in the right place."""
+    import copy
+
+    from tokenizers.processors import TemplateProcessing
+
+    with_bos = copy.deepcopy(tokenizer)
+    name = with_bos.bos_token
+    template = TemplateProcessing(single=f"{name} $A", special_tokens=[(name, with_bos.bos_token_id)])
+    with_bos.backend_tokenizer.post_processor = template
+    question = letters(1, 3)
+    assert with_bos(question.context)["input_ids"][0] == with_bos.bos_token_id
+    result = score_questions(tiny_model, with_bos, [question])[0]
+    expected = [sum(naive(tiny_model, with_bos, question.context, c)) for c in question.continuations]
+    assert result.logprobs == pytest.approx(expected, abs=1e-4)
+    assert result.logprobs != pytest.approx(score_questions(tiny_model, tokenizer, [question])[0].logprobs, abs=1e-4)

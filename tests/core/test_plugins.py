@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from unlearnbench import plugins
+from unlearnbench.errors import UsageError
+
+
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An author's package: the method's module imports a helper, another method does not."""
+    folder = tmp_path / "authors_package"
+    folder.mkdir()
+    (folder / "__init__.py").write_text("")
+    (folder / "method.py").write_text("from authors_package import losses\nfrom .deep import helper\nimport json\n")
+    (folder / "losses.py").write_text("WEIGHT = 1\n")
+    (folder / "deep.py").write_text("def helper(): pass\n")
+    (folder / "other.py").write_text("WEIGHT = 2\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    yield folder
+    for name in [name for name in sys.modules if name.startswith("authors_package")]:
+        del sys.modules[name]
+
+
+def fresh_hash(module: str) -> str:
+    plugins.source_hash.cache_clear()
+    return plugins.source_hash(module)
+
+
+@pytest.mark.parametrize(("file", "counts"), [("method", True), ("losses", True), ("deep", True), ("other", False)])
+def test_hash_follows_what_a_method_imports_from_its_own_package(package, file, counts):
+    before = fresh_hash("authors_package.method")
+    (package / f"{file}.py").write_text("WEIGHT = 3\n" + (package / f"{file}.py").read_text())
+    assert (fresh_hash("authors_package.method") != before) == counts
+    assert "authors_package.losses" not in sys.modules  # nothing was executed
+
+
+def test_methods_that_come_with_us_have_hashes_of_their_own():
+    assert plugins.source_hash("unlearnbench_methods.rmu") != plugins.source_hash("unlearnbench_methods.none")
+
+
+def test_hyphen_and_underscore_are_one_name():
+    assert plugins.find_plugin("method", "RMU").info.name == "rmu"
+    with pytest.raises(UsageError, match="Did you mean 'wmdp'"):
+        plugins.find_plugin("benchmark", "wdmp")
+
+
+def test_every_entry_point_loads_and_offers_its_name():
+    for info in plugins.list_plugins():
+        if info.distribution == "unlearnbench" and info.kind != "extension":
+            assert plugins.find_plugin(info.kind, info.name).spec.name == info.name
+
+
+def test_lists_without_importing(package):
+    before = set(sys.modules)
+    assert {info.name for info in plugins.list_plugins("method")} >= {"none", "rmu"}
+    assert not {name for name in set(sys.modules) - before if name.startswith("unlearnbench_")}
