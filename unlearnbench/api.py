@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from unlearnbench.batches import Schedule, Stream, UnlearnBatch
     from unlearnbench.benchmark import Benchmark, MultipleChoiceBenchmark, Subject
-    from unlearnbench.choice import Question, score_questions
+    from unlearnbench.choice import score_questions
     from unlearnbench.errors import UsageError, unknown_name
     from unlearnbench.forward import activations_at, copy_of, decoder_blocks, select_parameters, swapped, train_only
     from unlearnbench.hookspecs import hookimpl
     from unlearnbench.method import MethodContext, UnlearningMethod
     from unlearnbench.prompts import LETTERS, cloze_prompt, few_shot, header, letter_prompt
-    from unlearnbench.records import CellResult, ItemResult, Job, Metric
+    from unlearnbench.records import CellResult, ItemResult, Job, Metric, Question
     from unlearnbench.sources import Table, list_configs, read_table
     from unlearnbench.specs import BenchmarkSpec, MethodSpec, Training
     from unlearnbench.tensors import IGNORE, mean_square, token_nll
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 _HOME = {
     "batches": ("Schedule", "Stream", "UnlearnBatch"),
     "benchmark": ("Benchmark", "MultipleChoiceBenchmark", "Subject"),
-    "choice": ("Question", "score_questions"),
+    "choice": ("score_questions",),
     "errors": ("UsageError", "unknown_name"),
     "forward": ("activations_at", "copy_of", "decoder_blocks", "select_parameters", "swapped", "train_only"),
     "hookspecs": ("hookimpl",),
     "method": ("MethodContext", "UnlearningMethod"),
     "prompts": ("LETTERS", "cloze_prompt", "few_shot", "header", "letter_prompt"),
-    "records": ("CellResult", "ItemResult", "Job", "Metric"),
+    "records": ("CellResult", "ItemResult", "Job", "Metric", "Question"),
     "sources": ("Table", "list_configs", "read_table"),
     "specs": ("BenchmarkSpec", "MethodSpec", "Training"),
     "tensors": ("IGNORE", "mean_square", "token_nll"),

@@ -10,12 +10,10 @@ from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar
 
 from unlearnbench.files import digest
-from unlearnbench.records import ItemResult, Metric
+from unlearnbench.records import ItemResult, Metric, Question
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
-    from unlearnbench.choice import Question
 
 
 @dataclass(frozen=True, kw_only=True)

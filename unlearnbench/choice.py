@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from unlearnbench.records import ItemResult
+from unlearnbench.records import ItemResult, Question
 from unlearnbench.sources import padding_id
 
 if TYPE_CHECKING:
@@ -18,25 +17,6 @@ if TYPE_CHECKING:
 
 TOKENS_PER_BATCH = 2048  # the logits of a cloze batch stay below half a gigabyte
 Progress = Callable[[int], None]  # told how many more items are done
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """One item as the model sees it.
-
-    Attributes:
-        id: stable across runs.
-        part: which part of the benchmark it belongs to.
-        context: the prompt.
-        continuations: one per option, each with the space that separates it from the context.
-        answer: index of the right option.
-    """
-
-    id: str
-    part: str
-    context: str
-    continuations: tuple[str, ...]
-    answer: int
 
 
 class _Target(NamedTuple):

@@ -105,6 +105,25 @@ class CellResult(Record):
     provenance: dict[str, Any] = {}
 
 
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One multiple-choice item as the model sees it.
+
+    Attributes:
+        id: stable across runs.
+        part: which part of the benchmark it belongs to.
+        context: the prompt.
+        continuations: one per option, each with the space that separates it from the context.
+        answer: index of the right option.
+    """
+
+    id: str
+    part: str
+    context: str
+    continuations: tuple[str, ...]
+    answer: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ItemResult:
     """What happened on one item of a benchmark.

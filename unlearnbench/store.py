@@ -175,6 +175,8 @@ def items_from_parquet(content: bytes) -> list[ItemResult]:
 
     try:
         rows: list[dict[str, Any]] = pyarrow.parquet.read_table(pyarrow.BufferReader(content)).to_pylist()
-        return [ItemResult(**(row | {"logprobs": tuple(row["logprobs"])})) for row in rows]
+        for row in rows:
+            row["logprobs"] = tuple(row["logprobs"])
+        return [ItemResult(**row) for row in rows]
     except (pyarrow.ArrowInvalid, TypeError, KeyError) as error:
         raise ValueError("not a file of per-item results") from error

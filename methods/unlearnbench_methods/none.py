@@ -6,13 +6,23 @@ Deviations: none.
 
 from __future__ import annotations
 
-from unlearnbench.api import MethodSpec, UnlearningMethod, hookimpl
+from typing import TYPE_CHECKING
+
+from unlearnbench.api import MethodSpec, hookimpl
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    from unlearnbench.api import UnlearningMethod
 
 
-class Untouched(UnlearningMethod):
-    """Changes nothing."""
+def untouched(model: PreTrainedModel) -> UnlearningMethod:
+    """Wrap the model and change nothing."""
+    from unlearnbench.api import UnlearningMethod  # here, so that scoring a model does not import Lightning
+
+    return UnlearningMethod(model)
 
 
 @hookimpl
 def unlearnbench_methods() -> list[MethodSpec]:
-    return [MethodSpec(name="none", factory=Untouched, summary="the untouched model", source="-", training=None)]
+    return [MethodSpec(name="none", factory=untouched, summary="the untouched model", source="-", training=None)]

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from unlearnbench import choice
-from unlearnbench.choice import Question, score_questions
+from unlearnbench.choice import score_questions
+from unlearnbench.records import Question
 
 
 def naive(model, tokenizer, context: str, continuation: str) -> list[float]:

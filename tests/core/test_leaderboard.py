@@ -23,7 +23,9 @@ def comparison(rows: dict[str, dict[str, dict[str, float]]], *, chance: float = 
         claimed = topics.get(name, {})
         metric = Metric(role="forget" if name == "wmdp" else "retain", chance=chance)
         heads.append(
-            BenchmarkHead(name=name, metric=metric, parts=parts, forget_parts=[p for own in claimed.values() for p in own], topics=claimed)
+            BenchmarkHead(
+                name=name, metric=metric, parts=parts, forget_parts=[p for own in claimed.values() for p in own], topics=claimed
+            )
         )
     cells: dict[str, CellResult] = {}
     lines = []
@@ -89,7 +91,11 @@ def test_benchmark_at_chance_says_nothing():
 def test_parts_that_are_to_be_forgotten_get_columns_of_their_own():
     topics = {"wmdp": {"bio": ["bio"]}, "mmlu": {}}
     board = comparison({"none": row(0.7, 0.7, 0.7), "rmu": row(0.3, 0.6, 0.7)}, topics=topics)
-    assert [(c.title, c.role) for c in board.columns] == [("wmdp/bio", "forget"), ("wmdp/cyber", "untargeted"), ("mmlu", "retain")]
+    assert [(c.title, c.role) for c in board.columns] == [
+        ("wmdp/bio", "forget"),
+        ("wmdp/cyber", "untargeted"),
+        ("mmlu", "retain"),
+    ]
     assert board.rows[1].summary.forget.value == pytest.approx(1 - 0.05 / 0.45, abs=1e-6)
 
 

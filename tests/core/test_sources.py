@@ -78,7 +78,7 @@ def test_folder_laid_out_by_file_names(tmp_path):
     assert read_table(f"{tmp_path}:virology#test").rows == [{"q": 1}]
     with pytest.raises(UsageError, match="Did you mean 'virology'"):
         read_table(f"{tmp_path}:virologi")
-    with pytest.raises(UsageError, match="Unknown split .* 'validation'.*Available: test"):
+    with pytest.raises(UsageError, match=r"Unknown split .* 'validation'.*Available: test"):
         read_table(f"{tmp_path}:anatomy#validation")
     with pytest.raises(UsageError, match="has several configs; name one"):
         read_table(str(tmp_path))
@@ -91,7 +91,7 @@ def test_readme_cannot_point_out_of_the_folder(tmp_path):
     head = "---\nconfigs:\n- config_name: a\n  data_files: ../secret.jsonl\n- config_name: b\n  data_files: own.jsonl\n---\n"
     (folder / "README.md").write_text(head)
     assert read_table(f"{folder}:b").rows == [{"text": "yes"}]
-    with pytest.raises(UsageError, match="has no rows|no split"):
+    with pytest.raises(UsageError, match=r"has no rows"):
         read_table(f"{folder}:a")
 
 

@@ -16,7 +16,8 @@ HEAVY = ("torch", "lightning", "transformers", "datasets", "pyarrow")
 
 
 @pytest.mark.parametrize(
-    "arguments", [("--help",), ("--version",), ("compare", "--help"), ("plugins",), ("leaderboard", "nowhere"), ("sandbox", "--help")]
+    "arguments",
+    [("--help",), ("--version",), ("compare", "--help"), ("plugins",), ("leaderboard", "nowhere"), ("sandbox", "--help")],
 )
 def test_nothing_heavy_is_imported(arguments):
     code = (
@@ -31,13 +32,13 @@ def test_nothing_heavy_is_imported(arguments):
     assert outcome.returncode == 0, outcome.stderr
 
 
-def test_scoring_never_imports_lightning(cache, tmp_path):
+def test_scoring_never_imports_lightning(tmp_path):
+    arguments = ["evaluate", "sandbox:model", "--benchmarks", "wmdp", "--limit", "2", "--out", str(tmp_path)]
     code = (
         "import sys\n"
-        "from unlearnbench.cli import main\n"
-        f"sys.argv = ['unlearnbench', 'evaluate', 'sandbox:model', '--benchmarks', 'wmdp', '--limit', '2', '--out', {str(tmp_path)!r},"
-        f" '--cache', {str(tmp_path / 'cache')!r}]\n"
-        "main.__globals__['app'](standalone_mode=False)\n"
+        "from unlearnbench.cli import app\n"
+        f"sys.argv = ['unlearnbench', *{arguments!r}, '--cache', {str(tmp_path / 'cache')!r}]\n"
+        "app(standalone_mode=False)\n"
         "assert 'torch' in sys.modules\n"
         "assert 'lightning' not in sys.modules\n"
     )
@@ -64,7 +65,17 @@ def test_api_gives_every_name_it_lists():
 
 
 def test_wheel_holds_three_packages_and_the_sandbox(tmp_path):
-    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir", str(tmp_path)]
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "wheel",
+        "--quiet",
+        "--no-deps",
+        "--no-build-isolation",
+        "--wheel-dir",
+        str(tmp_path),
+    ]
     subprocess.run([*command, str(ROOT)], check=True, capture_output=True)
     with zipfile.ZipFile(next(tmp_path.glob("*.whl"))) as wheel:
         names = wheel.namelist()

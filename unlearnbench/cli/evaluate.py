@@ -31,7 +31,6 @@ def evaluate(
         raise UsageError(f"--limit takes a number of at least 1; got {limit}.")
     configured = load_recipe(compare.DEFAULT_RECIPE).benchmarks if model.startswith("sandbox:") else {}
     chosen = options.choose("--dtype", dtype or "auto", ("auto", "float32", "bfloat16", "float16"))
-    recipe = Recipe.model_validate(
-        {"name": f"evaluate-{options.name_of(model)}", "model": model, "dtype": chosen, "benchmarks": select(names, configured), "limit": limit}
-    )
+    content = {"model": model, "dtype": chosen, "benchmarks": select(names, configured), "limit": limit}
+    recipe = Recipe.model_validate({"name": f"evaluate-{options.name_of(model)}", **content})
     compare.run(recipe, settings, device, "local", out, cache, "none", False, as_json)

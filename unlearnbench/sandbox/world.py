@@ -286,14 +286,15 @@ def paragraph(subject: Subject, facts: list[Fact], rng: random.Random) -> str:
     return " ".join(subject.state(fact, rng.randrange(len(subject.domain.statements))) for fact in order)
 
 
-def conversation(subject: Subject, rng: random.Random) -> tuple[list[str], list[str]]:
+def conversation(subject: Subject, rng: random.Random, *, notes: float = 0.25) -> tuple[list[str], list[str]]:
     """Two user turns and the right answers: a fact, then another one of the same entity by pronoun.
 
-    A quarter of them instead hand over a note about an invented entity and ask what it says.
+    A share of `notes` instead hands over a note about an unknown entity and asks what it says. A model of this size does
+    not learn to read them, so they are in its training texts but not among the benchmark's questions.
     """
     facts = rng.choice(subject.by_entity())
     first, second = rng.sample(facts, 2)
-    if rng.random() < 0.25:
+    if rng.random() < notes:
         name = "".join(rng.choice(subject.domain.heads.split() + subject.domain.tails.split()) for _ in range(2)).capitalize()
         first, second = (f._replace(entity=name, value=rng.choice(f.pool)) for f in (first, second))
         turns = [

@@ -97,8 +97,8 @@ def _write_mt_bench(folder: Path, subjects: Mapping[str, Subject], rng: random.R
     names = sorted(subjects)
     for number in range(1, MT_BENCH_QUESTIONS + 1):
         name = names[number % len(names)]
-        turns, references = conversation(subjects[name], rng)
-        category = "extraction" if turns[0].startswith("Note:") else CATEGORIES.get(name, "humanities")
+        turns, references = conversation(subjects[name], rng, notes=0.0)
+        category = CATEGORIES.get(name, "humanities")
         questions.append({"question_id": number, "category": category, "turns": turns, "reference": references})
         answers.append(
             {"question_id": number, "answer_id": f"sandbox-{number}", "choices": [{"index": 0, "turns": references}]}
