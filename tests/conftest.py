@@ -56,7 +56,8 @@ def cli(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, cach
 
 @pytest.fixture(scope="session")
 def tokenizer():
-    from unlearnbench.sources import load_tokenizer, sandbox_folder
+    from unlearnbench.models import load_tokenizer
+    from unlearnbench.sources import sandbox_folder
 
     return load_tokenizer(sandbox_folder() / "model")
 

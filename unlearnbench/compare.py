@@ -1,98 +1,27 @@
-"""A comparison from recipe to table: check everything that can be known, plan, execute, store, rank."""
+"""A comparison from a checked recipe to the table: execute, store, rank."""
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import ValidationError
 
-from unlearnbench import __version__
-from unlearnbench.errors import UsageError, unknown_name
-from unlearnbench.files import Memory, digest, hash_files
+from unlearnbench.errors import UsageError
 from unlearnbench.leaderboard import BenchmarkHead, Leaderboard, Manifest, RowHead, build_leaderboard
-from unlearnbench.plan import BenchmarkPlan, JobPlan, TopicData, VariantPlan, job_identity, plan_jobs, what_is_due
-from unlearnbench.plugins import Plugin, core_hash, find_plugin, load_extensions
-from unlearnbench.recipe import BASELINE, CHECKPOINT, Recipe
+from unlearnbench.plan import BenchmarkPlan
+from unlearnbench.plugins import load_extensions
+from unlearnbench.preflight import Comparison
+from unlearnbench.recipe import BASELINE, Recipe
 from unlearnbench.records import CellKey, CellResult
-from unlearnbench.sources import model_folder, read_corpus, weight_files
-from unlearnbench.specs import Options, Training, resolve_options, split_budget, takes_argument
 from unlearnbench.store import RunFolder, ScoreCache
 
 if TYPE_CHECKING:
     from unlearnbench.job import Reporter
 
-Device = Literal["auto", "cpu", "cuda"]
 KeepDeltas = Literal["all", "best", "none"]
 MANIFEST = "plan.json"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Comparison:
-    """A checked recipe: everything is loaded, nothing is computed, nothing is written."""
-
-    recipe: Recipe
-    dtype: str
-    device: Device
-    topics: Sequence[TopicData]
-    benchmarks: Sequence[BenchmarkPlan]
-    jobs: Sequence[JobPlan]
-    run: RunFolder
-    cache: Path
-
-    @property
-    def due(self) -> int:
-        """Cells that are left to compute."""
-        return sum(len(plan.due) for plan in self.jobs)
-
-
-def prepare(recipe: Recipe, *, out: Path, cache: Path, device: Device = "auto", retry_failed: bool = False) -> Comparison:
-    """Check a recipe and plan it.
-
-    Args:
-        recipe: what to compare.
-        out: the folder of the comparison; cells that are in it already are not computed again.
-        cache: the user's cache, for scores and file hashes.
-        device: where to compute.
-        retry_failed: count failed cells as not finished.
-
-    Raises:
-        UsageError: anything in the recipe cannot be done; nothing has been written.
-    """
-    run = RunFolder(out)
-    run.check_writable()
-    if device == "cuda":
-        _check_cuda()
-    memory = Memory(cache / "memory.json")
-    variants = [_plan_variant(name, method, given, recipe, memory) for name, (method, given) in recipe.variants().items()]
-    benchmarks = [_plan_benchmark(name, options) for name, options in recipe.benchmarks.items()]
-    if not benchmarks:
-        raise UsageError(
-            "There is nothing to score with; name benchmarks with --benchmarks, for example --benchmarks wmdp,mmlu."
-        )
-    variants += [_plan_checkpoint(name, source) for name, source in recipe.checkpoints.items()]
-    trains = [variant.name for variant in variants if variant.training is not None]
-    if trains and not recipe.topics:
-        raise UsageError(f"'{trains[0]}' has nothing to forget; give --forget [TOPIC=]SOURCE and --retain [TOPIC=]SOURCE.")
-    topics = [_read_topic(name, recipe) for name in recipe.topics] if trains else []
-    weights = {source: hash_files(weight_files(model_folder(source)), memory) for source in {v.model for v in variants}}
-    dtype = _resolve_dtype(recipe.dtype, device)
-    for plan in benchmarks:
-        plan.benchmark.digest()  # reads the data: what is wrong with them is said now
-    _check_parts(recipe, benchmarks)
-    shared = {"unlearnbench": __version__, "core": core_hash(), "dtype": dtype, "trainer": recipe.trainer}
-    weighted = [_with_weights(variant, weights[variant.model]) for variant in variants]
-    jobs = plan_jobs(
-        weighted, benchmarks, recipe.seeds, lambda variant, seed: job_identity(variant, seed, topics, shared), recipe.limit
-    )
-    jobs = what_is_due(jobs, run.read_cell, retry_failed=retry_failed)
-    _check_architectures(jobs)
-    return Comparison(
-        recipe=recipe, dtype=dtype, device=device, topics=topics, benchmarks=benchmarks, jobs=jobs, run=run, cache=cache
-    )
 
 
 def execute(comparison: Comparison, reporter: Reporter, *, keep_deltas: KeepDeltas = "all") -> Iterator[CellResult]:
@@ -102,7 +31,8 @@ def execute(comparison: Comparison, reporter: Reporter, *, keep_deltas: KeepDelt
     run.write_text(MANIFEST, _manifest(comparison).model_dump_json(indent=1))
     if comparison.due:
         from unlearnbench.executors import local
-        from unlearnbench.job import Workshop, extension_callbacks, resolve_device
+        from unlearnbench.job import Workshop, extension_callbacks
+        from unlearnbench.loaded import resolve_device
 
         manager, problems = load_extensions()
         for problem in problems:
@@ -151,82 +81,6 @@ def write_leaderboard(run: RunFolder) -> Leaderboard:
     return board
 
 
-def _plan_variant(name: str, method: str, given: Options, recipe: Recipe, memory: Memory) -> VariantPlan:
-    plugin = find_plugin("method", method)
-    options, training = _settle(plugin, given, name, memory)
-    return VariantPlan(
-        name=name, method=plugin.info.name, plugin=plugin, options=options, training=training, model=recipe.model, weights=""
-    )
-
-
-def _settle(plugin: Plugin, given: Options, variant: str, memory: Memory) -> tuple[Options, Training | None]:
-    """A row's options and budget, validated.
-
-    They follow from the plugin's source and what is given, so they are remembered: going on with a finished comparison
-    imports no method, and with it no torch.
-    """
-    key = digest(["options", plugin.info.name, plugin.source_hash, core_hash(), given])
-    if (known := memory.get(key)) is not None:
-        return known["options"], Training(**known["training"]) if known["training"] else None
-    options, training = split_budget(plugin.method, resolve_options(plugin.method, given, variant))
-    if training is not None and (training.steps < 1 or training.batch_size < 1 or training.max_length < 2):
-        raise UsageError(f"'{variant}' needs at least 1 step, 1 sequence per batch and 2 tokens per sequence; got {training}.")
-    memory.put(key, {"options": options, "training": vars(training) if training else None})
-    return options, training
-
-
-def _plan_checkpoint(name: str, source: str) -> VariantPlan:
-    model_folder(source)
-    return VariantPlan(name=name, method=CHECKPOINT, plugin=None, options={}, training=None, model=source, weights="")
-
-
-def _with_weights(variant: VariantPlan, weights: str) -> VariantPlan:
-    return replace(variant, weights=weights)
-
-
-def _plan_benchmark(name: str, given: dict[str, Any]) -> BenchmarkPlan:
-    """A benchmark of the recipe; `benchmark: NAME` lets one be scored twice with other options."""
-    options = dict(given)
-    base, colon, argument = str(options.pop("benchmark", name)).partition(":")
-    plugin = find_plugin("benchmark", base)
-    resolved = resolve_options(plugin.benchmark, options, name)
-    if colon and not takes_argument(plugin.benchmark.factory):
-        raise UsageError(f"The benchmark '{base}' takes nothing after a colon; got '{name}'.")
-    extra: Options = {"argument": argument} if colon else {}
-    benchmark = plugin.benchmark.factory(**resolved, **extra)
-    return BenchmarkPlan(name=name, plugin=plugin, options={**resolved, **extra}, benchmark=benchmark)
-
-
-def _read_topic(name: str, recipe: Recipe) -> TopicData:
-    topic = recipe.topics[name]
-    if topic.retain is None:
-        raise UsageError(f"The topic '{name}' has no retain corpus; give --retain {name}=SOURCE.")
-    return TopicData(
-        name=name,
-        forget=read_corpus(topic.forget),
-        retain=read_corpus(topic.retain),
-        max_length=topic.max_length,
-        min_chars=topic.min_chars,
-    )
-
-
-def _check_cuda() -> None:
-    from unlearnbench.job import resolve_device
-
-    resolve_device("cuda")
-
-
-def _resolve_dtype(asked: str, device: Device) -> str:
-    """`auto`: bfloat16 on a GPU that has it, else float32."""
-    if asked != "auto":
-        return asked
-    if device == "cpu" or (device == "auto" and shutil.which("nvidia-smi") is None):
-        return "float32"  # known without importing torch
-    import torch
-
-    return "bfloat16" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "float32"
-
-
 def _claimed_parts(recipe: Recipe, plan: BenchmarkPlan) -> dict[str, list[str]]:
     """Topic -> the benchmark's parts that measure it: those it names, else the part of its own name."""
     claims: dict[str, list[str]] = {}
@@ -239,42 +93,6 @@ def _claimed_parts(recipe: Recipe, plan: BenchmarkPlan) -> dict[str, list[str]]:
     if not claims and plan.benchmark.metric.role == "forget" and not any(t.parts for t in recipe.topics.values()):
         claims = {name: list(have) for name in list(recipe.topics)[:1]}
     return claims
-
-
-def _check_parts(recipe: Recipe, benchmarks: Sequence[BenchmarkPlan]) -> None:
-    have = [f"{plan.name}/{part}" for plan in benchmarks for part in plan.benchmark.parts()]
-    scored = {plan.name for plan in benchmarks}
-    for name, topic in recipe.topics.items():
-        for part in topic.parts or ():
-            if part.partition("/")[0] in scored and part not in have:
-                raise unknown_name(f"part of topic {name}", part, have)
-
-
-def _check_architectures(jobs: Sequence[JobPlan]) -> None:
-    """Build each method that is to run on the model's shape without its weights: wrong blocks or names are found now."""
-    waiting = {plan.variant.name: plan.variant for plan in jobs if plan.due and plan.variant.training is not None}
-    if not waiting:
-        return
-    import torch
-    from transformers import AutoConfig, AutoModelForCausalLM
-
-    for variant in waiting.values():
-        folder = model_folder(variant.model)
-        try:
-            config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
-            with torch.device("meta"):
-                skeleton = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
-        except (OSError, ValueError) as error:
-            raise UsageError(
-                f"The model in {folder} is no causal language model that transformers knows: {str(error).splitlines()[0]}"
-            ) from error
-        assert variant.plugin is not None
-        try:
-            variant.plugin.method.factory(skeleton, **variant.options)
-        except UsageError as error:
-            raise UsageError(f"'{variant.name}' does not fit {variant.model}: {error}") from error
-        except Exception:  # a method that needs real weights to be built is tried when its turn comes
-            continue
 
 
 def _manifest(comparison: Comparison) -> Manifest:

@@ -5,33 +5,28 @@ from __future__ import annotations
 import hashlib
 import logging
 import math
-import platform
-import sys
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 
-from unlearnbench import __version__
 from unlearnbench.benchmark import Subject
-from unlearnbench.errors import CellError, UnlearnbenchError, UsageError
+from unlearnbench.errors import CellError, UnlearnbenchError
 from unlearnbench.files import digest
-from unlearnbench.forward import copy_of
+from unlearnbench.loaded import LoadedModel
+from unlearnbench.models import padding_id
 from unlearnbench.plan import BenchmarkPlan, JobPlan, TopicData
+from unlearnbench.provenance import cell_provenance, environment, last_frames, peak_bytes
 from unlearnbench.records import CellResult, Cost, ItemResult, Job, PartScore
-from unlearnbench.sources import load_model, load_tokenizer, model_folder, padding_id
 from unlearnbench.store import RunFolder, ScoreCache
 from unlearnbench.tensors import is_finite
 
 if TYPE_CHECKING:
     from lightning.pytorch import Callback
     from torch import Tensor
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from unlearnbench.method import UnlearningMethod
 
@@ -78,50 +73,6 @@ class Workshop:
     trainer: Mapping[str, Any]
     reporter: Reporter
     callbacks: Callable[[Job], Sequence[Any]] = lambda job: ()
-
-
-class LoadedModel:
-    """The model of one source in memory; methods change it in place and `restore` takes the changes back."""
-
-    def __init__(self, source: str, dtype: str, device: torch.device) -> None:
-        folder = model_folder(source)
-        self.source = source
-        self.model: PreTrainedModel = load_model(folder, getattr(torch, dtype), device)
-        self.tokenizer: PreTrainedTokenizerBase = load_tokenizer(folder)
-        self._device = device
-        self._original: dict[str, Tensor] = {}
-
-    def remember(self) -> dict[str, torch.nn.Parameter]:
-        """Keep a copy of every parameter that may change: those that ask for gradients. Returns them."""
-        trained = {name: p for name, p in self.model.named_parameters() if p.requires_grad}
-        self._original = copy_of(trained)
-        return trained
-
-    def delta(self) -> dict[str, Tensor]:
-        """The remembered parameters that differ from the base, on the CPU."""
-        now = dict(self.model.named_parameters())
-        return {n: now[n].detach().cpu() for n, old in self._original.items() if not torch.equal(now[n], old)}
-
-    @torch.no_grad()
-    def apply(self, delta: Mapping[str, Tensor]) -> None:
-        """Put a stored delta into the base model."""
-        now = dict(self.model.named_parameters())
-        if unknown := [name for name in delta if name not in now]:
-            raise CellError(f"The stored delta does not fit {self.source}: it has no {unknown[0]}.")
-        self._original = {name: now[name].detach().clone() for name in delta}
-        for name, tensor in delta.items():
-            now[name].copy_(tensor)
-
-    @torch.no_grad()
-    def restore(self) -> None:
-        """Back to the base model, bit for bit."""
-        now = dict(self.model.named_parameters())
-        for name, tensor in self._original.items():
-            now[name].copy_(tensor)
-        self._original = {}
-        self.model.requires_grad_(True)
-        self.model.to(self._device)  # pyright: ignore[reportArgumentType]
-        self.model.eval()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -299,7 +250,7 @@ def _score(plan: JobPlan, name: str, loaded: LoadedModel, shop: Workshop, unlear
         items = list(column.benchmark.evaluate(subject))
         if not items:
             raise CellError(f"{name} scored nothing")
-        figures = {"evaluate_seconds": round(time.perf_counter() - started, 3), **_environment(shop.device)}
+        figures = {"evaluate_seconds": round(time.perf_counter() - started, 3), **environment(shop.device)}
         shop.cache.write(cache_key, figures, items)
     result = CellResult(
         key=plan.key(name),
@@ -310,11 +261,15 @@ def _score(plan: JobPlan, name: str, loaded: LoadedModel, shop: Workshop, unlear
         n=len(items),
         truncated=sum(item.truncated for item in items),
         parts={part: PartScore(value=_mean(own), n=len(own)) for part, own in _by_part(items).items()},
-        cost=unlearned.cost.model_copy(update={"evaluate_seconds": figures["evaluate_seconds"], "peak_bytes": _peak_bytes()}),
-        provenance={**_provenance(plan, column, shop, unlearned.weights), **_scored_on(figures), "cached": kept is not None},
+        cost=unlearned.cost.model_copy(update={"evaluate_seconds": figures["evaluate_seconds"], "peak_bytes": peak_bytes()}),
+        provenance={**_provenance(plan, name, shop, unlearned.weights), **figures, "cached": kept is not None},
     )
     shop.run.write_cell(result, items)
     return result
+
+
+def _provenance(plan: JobPlan, name: str, shop: Workshop, weights: str | None) -> dict[str, Any]:
+    return cell_provenance(plan, shop.benchmarks[name], shop.topics, dtype=shop.dtype, limit=shop.limit, weights=weights)
 
 
 def _mean(items: Sequence[ItemResult]) -> float:
@@ -338,86 +293,10 @@ def _failure(plan: JobPlan, name: str, shop: Workshop, error: Exception, cost: C
         status="diverged" if isinstance(error, FloatingPointError) else "failed",
         error=kind + (reason[0] if reason else "no message"),
         cost=cost or Cost(),
-        provenance={**_provenance(plan, shop.benchmarks[name], shop, None), "traceback": _traceback(error)},
+        provenance={**_provenance(plan, name, shop, None), "traceback": last_frames(error)},
     )
     shop.run.write_cell(result, [])
     return result
-
-
-def _traceback(error: Exception) -> list[str]:
-    """The last frames, without the folders they lie in: a cell is for publishing."""
-    import traceback
-
-    frames = traceback.extract_tb(error.__traceback__)[-8:]
-    return [f"{Path(frame.filename).name}:{frame.lineno} in {frame.name}" for frame in frames]
-
-
-def _provenance(plan: JobPlan, column: BenchmarkPlan, shop: Workshop, weights: str | None) -> dict[str, Any]:
-    variant = plan.variant
-    method = variant.plugin
-    return {
-        "model": variant.model,
-        "base_weights": variant.weights,
-        "weights": weights,
-        "method": variant.method,
-        "method_distribution": f"{method.info.distribution} {method.info.version}" if method else None,
-        "method_source": method.source_hash if method else None,
-        "method_options": variant.options,
-        "budget": vars(variant.training) if variant.training else None,
-        "topics": {t.name: {"forget": t.forget.digest, "retain": t.retain.digest} for t in shop.topics}
-        if variant.training
-        else {},
-        "benchmark_distribution": f"{column.plugin.info.distribution} {column.plugin.info.version}",
-        "benchmark_source": column.plugin.source_hash,
-        "benchmark_options": column.options,
-        "data": column.benchmark.digest(),
-        "data_revision": column.benchmark.revision(),
-        "dtype": shop.dtype,
-        "limit": shop.limit,
-        "seed": plan.job.seed,
-        "unlearnbench": __version__,
-        "written": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
-
-
-def _environment(device: torch.device) -> dict[str, Any]:
-    """Where a score was computed: recorded, not hashed."""
-    import transformers
-
-    return {
-        "device": torch.cuda.get_device_name() if device.type == "cuda" else f"{platform.machine()} CPU",
-        "threads": torch.get_num_threads(),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "transformers": transformers.__version__,
-    }
-
-
-def _scored_on(figures: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in figures.items() if name != "evaluate_seconds"}
-
-
-def _peak_bytes() -> int | None:
-    """Largest resident memory of this process so far, where the system tells."""
-    try:
-        import resource
-    except ImportError:  # Windows
-        return None
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024  # kilobytes on Linux
-
-
-def resolve_device(asked: str) -> torch.device:
-    """The device to run on.
-
-    Raises:
-        UsageError: `cuda` where there is no GPU.
-    """
-    if asked == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if asked == "cuda" and not torch.cuda.is_available():
-        raise UsageError("--device cuda: this machine has no GPU that torch can use; leave --device out to run on the CPU.")
-    return torch.device(asked)
 
 
 def extension_callbacks(hook: Any, job: Job) -> list[Callback]:

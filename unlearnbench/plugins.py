@@ -26,7 +26,19 @@ GROUPS: dict[Kind, str] = {
     "extension": "unlearnbench.extensions",
 }
 # the core modules whose code decides a number; their bytes are part of every identity
-NUMERIC_MODULES = ("batches", "benchmark", "choice", "forward", "job", "method", "prompts", "sources", "tensors")
+NUMERIC_MODULES = (
+    "batches",
+    "benchmark",
+    "choice",
+    "forward",
+    "job",
+    "loaded",
+    "method",
+    "models",
+    "prompts",
+    "sources",
+    "tensors",
+)
 
 
 @dataclass(frozen=True)

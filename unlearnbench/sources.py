@@ -1,4 +1,4 @@
-"""From a source string to rows of data, or to a model folder with its tokenizer.
+"""From a source string to rows of data.
 
 A source is `ID_OR_PATH[@revision][:config][#split]`, or `sandbox:NAME[:config][#split]`. Local files are read here, with
 the file and line of what is wrong; hub ids go through `datasets` and `huggingface_hub`, which cache by revision.
@@ -15,16 +15,12 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import yaml
 
 from unlearnbench.errors import UsageError, unknown_name
 from unlearnbench.files import digest
-
-if TYPE_CHECKING:
-    import torch
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 Row = dict[str, Any]
 T = TypeVar("T")
@@ -108,8 +104,8 @@ def list_configs(text: str) -> list[str]:
     source = parse_source(text)
     path = source.path
     if path is None:
-        return _hub(source, lambda: _hub_configs(source))
-    _require(path, source)
+        return from_hub(source, lambda: _hub_configs(source))
+    require(path, source)
     return [] if path.is_file() else list(_layout(path))
 
 
@@ -152,13 +148,14 @@ def read_corpus(text: str) -> Table:
     return table
 
 
-def _require(path: Path, source: Source) -> None:
+def require(path: Path, source: Source) -> None:
+    """Refuse a path that is not there."""
     if not path.exists():
         raise UsageError(f"The source '{source.text}' does not exist: there is no file or folder {path}.")
 
 
 def _read_local(source: Source, path: Path) -> Table:
-    _require(path, source)
+    require(path, source)
     if path.is_file():
         return _read_files([path], source.text)
     configs = _layout(path)
@@ -299,7 +296,7 @@ def _read_hub(source: Source) -> Table:
         rows: list[Row] = [dict(row) for row in loaded]
         return Table(rows, source.text, lambda index: f"{source.text}, row {index + 1},", revision)
 
-    return _hub(source, load)
+    return from_hub(source, load)
 
 
 def _resolved_revision(loaded: Any) -> str | None:
@@ -309,7 +306,7 @@ def _resolved_revision(loaded: Any) -> str | None:
     return found.group(1) if found else None
 
 
-def _hub(source: Source, action: Callable[[], T]) -> T:
+def from_hub(source: Source, action: Callable[[], T]) -> T:
     """Run `action`; what goes wrong with a hub id becomes one sentence with the next step."""
     from datasets.exceptions import DatasetNotFoundError
     from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
@@ -332,80 +329,3 @@ def _hub(source: Source, action: Callable[[], T]) -> T:
         raise UsageError(f"'{source.text}' cannot be loaded: {str(error).splitlines()[0]}") from error
     except HfHubHTTPError as error:
         raise UsageError(f"The hub refused '{source.location}': {str(error).splitlines()[0]}; {local}.") from error
-
-
-MODEL_FILES = ("*.safetensors", "*.safetensors.index.json", "*.json", "*.jinja", "tokenizer.model", "merges.txt", "vocab.txt")
-
-
-def model_folder(text: str) -> Path:
-    """The local folder of a model; a hub id is downloaded, safetensors only.
-
-    Raises:
-        UsageError: no such model, no weights, or weights only as pickles.
-    """
-    source = parse_source(text)
-    path = source.path
-    if path is None:
-        path = _hub(source, lambda: _download(source))
-    if not path.is_dir():
-        raise UsageError(
-            f"The model '{text}' is not a folder: a model is a folder with config.json and *.safetensors, or a hub id."
-        )
-    if not (path / "config.json").is_file():
-        raise UsageError(f"The folder {path} holds no model: config.json is missing.")
-    if not any(path.glob("*.safetensors")):
-        pickles = sorted(file.name for ending in ("*.bin", "*.pt", "*.pth", "*.ckpt") for file in path.glob(ending))
-        if pickles:
-            raise UsageError(
-                f"The model in {path} has its weights only as pickles ({', '.join(pickles)}), which can run code when loaded; "
-                "convert them to safetensors with `model.save_pretrained(FOLDER)` in a session you trust."
-            )
-        raise UsageError(f"The model folder {path} has no weights (*.safetensors).")
-    return path
-
-
-def _download(source: Source) -> Path:
-    from huggingface_hub import snapshot_download
-
-    return Path(snapshot_download(source.location, revision=source.revision, allow_patterns=list(MODEL_FILES)))
-
-
-def weight_files(folder: Path) -> list[Path]:
-    """What makes a model the model it is: weights, config and tokenizer."""
-    endings = (".safetensors", ".json", ".jinja", ".model", ".txt")
-    return [file for file in folder.iterdir() if file.is_file() and file.suffix in endings]
-
-
-def load_model(folder: Path, dtype: torch.dtype, device: torch.device) -> PreTrainedModel:
-    """The causal language model in `folder`, in eval mode; safetensors only, no remote code."""
-    from transformers import AutoModelForCausalLM
-    from transformers.utils import logging
-
-    logging.disable_progress_bar()
-    try:
-        model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=dtype, use_safetensors=True, trust_remote_code=False
-        )
-    except (OSError, ValueError) as error:
-        raise UsageError(f"The model in {folder} cannot be loaded: {str(error).splitlines()[0]}") from error
-    model.to(device)  # pyright: ignore[reportArgumentType]
-    return model.eval()
-
-
-def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
-    """The model's tokenizer; one without a padding token pads with its end token."""
-    from transformers import AutoTokenizer
-
-    try:
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-    except (OSError, ValueError) as error:
-        raise UsageError(f"The tokenizer in {folder} cannot be loaded: {str(error).splitlines()[0]}") from error
-    if tokenizer.pad_token_id is None:
-        tokenizer.pad_token = tokenizer.eos_token
-    return tokenizer
-
-
-def padding_id(tokenizer: PreTrainedTokenizerBase) -> int:
-    """The token that fills up batches; masked everywhere, so any will do where there is none."""
-    pad = tokenizer.pad_token_id
-    return pad if isinstance(pad, int) else 0

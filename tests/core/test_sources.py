@@ -108,3 +108,16 @@ def test_reads_what_datasets_reads(real_data):
 def test_configs_of_a_real_folder(real_data):
     assert list_configs(str(real_data / "wmdp")) == ["wmdp-bio", "wmdp-cyber"]
     assert len(list_configs(str(real_data / "mmlu"))) == 21
+
+
+def test_hub_ids_go_through_datasets(real_data):
+    """The hub's own path, on a local copy in the hub's schema: `datasets` loads it, the rows are those we read."""
+    from unlearnbench import sources
+
+    source = sources.Source("cais/wmdp", str(real_data / "wmdp"), config="wmdp-cyber", split="test")
+    table = sources._read_hub(source)
+    assert table.rows == read_table(f"{real_data / 'wmdp'}:wmdp-cyber", default_split="test").rows
+    assert table.where(0) == "cais/wmdp, row 1,"
+    assert sources._hub_configs(source) == ["wmdp-bio", "wmdp-cyber"]
+    with pytest.raises(UsageError, match="wmdp-chem"):
+        sources._read_hub(sources.Source("cais/wmdp", str(real_data / "wmdp"), config="wmdp-chem", split="test"))

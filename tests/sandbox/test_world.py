@@ -97,7 +97,7 @@ def test_mt_bench_has_two_turns_and_references():
 def model():
     import torch
 
-    from unlearnbench.sources import load_model
+    from unlearnbench.models import load_model
 
     return load_model(sandbox_folder() / "model", torch.float32, torch.device("cpu"))
 
@@ -142,8 +142,8 @@ def test_base_model_answers_mostly_right_in_conversation(model, tokenizer):
 
 def test_a_short_build_writes_a_model_that_loads(tmp_path, tiny_folder):
     """Two updates instead of thousands: the whole path from seed to model folder."""
+    from unlearnbench.models import load_tokenizer, model_folder
     from unlearnbench.sandbox.build import build
-    from unlearnbench.sources import load_tokenizer, model_folder
 
     build(tmp_path, steps=2)
     assert (model_folder(str(tmp_path / "model")) / "model.safetensors").is_file()

@@ -11,7 +11,8 @@ from unlearnbench.cli import options
 from unlearnbench.errors import UsageError
 
 if TYPE_CHECKING:
-    from unlearnbench.compare import Device, KeepDeltas
+    from unlearnbench.compare import KeepDeltas
+    from unlearnbench.preflight import Device
     from unlearnbench.recipe import Recipe
 
 DEFAULT_RECIPE = "sandbox"
@@ -71,9 +72,10 @@ def run(
     as_json: bool,
 ) -> None:
     """Check, execute and print a comparison; shared with `evaluate`."""
-    from unlearnbench.compare import execute, prepare, read_leaderboard
+    from unlearnbench.compare import execute, read_leaderboard
     from unlearnbench.executors import check_executor
     from unlearnbench.files import default_cache
+    from unlearnbench.preflight import prepare
     from unlearnbench.recipe import apply_settings
 
     check_executor(executor)

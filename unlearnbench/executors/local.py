@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from unlearnbench.job import LoadedModel, Workshop, fail_job, run_job
+from unlearnbench.job import Workshop, fail_job, run_job
+from unlearnbench.loaded import LoadedModel
 from unlearnbench.plan import JobPlan
 from unlearnbench.records import CellResult
 

@@ -19,10 +19,10 @@ from torch import Tensor
 from torch.nn import functional as F
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from unlearnbench.models import padding_id
 from unlearnbench.prompts import LETTERS, header, letter_prompt
 from unlearnbench.sandbox.world import Subject, build_world, conversation, paragraph
 from unlearnbench.sandbox.write_data import write_data
-from unlearnbench.sources import padding_id
 
 VOCABULARY = 2048
 TEXT_END, TURN_START, TURN_END, PAD = "<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|pad|>"

@@ -1,0 +1,90 @@
+"""From a source string to a model folder, its weights and its tokenizer; safetensors only, no remote code."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from unlearnbench.errors import UsageError
+from unlearnbench.sources import Source, from_hub, parse_source, require
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+MODEL_FILES = ("*.safetensors", "*.safetensors.index.json", "*.json", "*.jinja", "tokenizer.model", "merges.txt", "vocab.txt")
+
+
+def model_folder(text: str) -> Path:
+    """The local folder of a model; a hub id is downloaded, safetensors only.
+
+    Raises:
+        UsageError: no such model, no weights, or weights only as pickles.
+    """
+    source = parse_source(text)
+    path = source.path
+    if path is None:
+        path = from_hub(source, lambda: _download(source))
+    require(path, source)
+    if not path.is_dir():
+        raise UsageError(
+            f"The model '{text}' is not a folder: a model is a folder with config.json and *.safetensors, or a hub id."
+        )
+    if not (path / "config.json").is_file():
+        raise UsageError(f"The folder {path} holds no model: config.json is missing.")
+    if not any(path.glob("*.safetensors")):
+        pickles = sorted(file.name for ending in ("*.bin", "*.pt", "*.pth", "*.ckpt") for file in path.glob(ending))
+        if pickles:
+            raise UsageError(
+                f"The model in {path} has its weights only as pickles ({', '.join(pickles)}), which can run code when loaded; "
+                "convert them to safetensors with `model.save_pretrained(FOLDER)` in a session you trust."
+            )
+        raise UsageError(f"The model folder {path} has no weights (*.safetensors).")
+    return path
+
+
+def _download(source: Source) -> Path:
+    from huggingface_hub import snapshot_download
+
+    return Path(snapshot_download(source.location, revision=source.revision, allow_patterns=list(MODEL_FILES)))
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """What makes a model the model it is: weights, config and tokenizer."""
+    endings = (".safetensors", ".json", ".jinja", ".model", ".txt")
+    return [file for file in folder.iterdir() if file.is_file() and file.suffix in endings]
+
+
+def load_model(folder: Path, dtype: torch.dtype, device: torch.device) -> PreTrainedModel:
+    """The causal language model in `folder`, in eval mode; safetensors only, no remote code."""
+    from transformers import AutoModelForCausalLM
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    try:
+        model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
+            folder, dtype=dtype, use_safetensors=True, trust_remote_code=False
+        )
+    except (OSError, ValueError) as error:
+        raise UsageError(f"The model in {folder} cannot be loaded: {str(error).splitlines()[0]}") from error
+    model.to(device)  # pyright: ignore[reportArgumentType]
+    return model.eval()
+
+
+def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    """The model's tokenizer; one without a padding token pads with its end token."""
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        raise UsageError(f"The tokenizer in {folder} cannot be loaded: {str(error).splitlines()[0]}") from error
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def padding_id(tokenizer: PreTrainedTokenizerBase) -> int:
+    """The token that fills up batches; masked everywhere, so any will do where there is none."""
+    pad = tokenizer.pad_token_id
+    return pad if isinstance(pad, int) else 0
