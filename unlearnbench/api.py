@@ -6,32 +6,42 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from unlearnbench.batches import Schedule, Stream, UnlearnBatch
+    from unlearnbench.batches import Example, Schedule, Stream, UnlearnBatch, collate
     from unlearnbench.benchmark import Benchmark, MultipleChoiceBenchmark, Subject
     from unlearnbench.choice import score_questions
     from unlearnbench.errors import UsageError, unknown_name
-    from unlearnbench.forward import activations_at, copy_of, decoder_blocks, select_parameters, swapped, train_only
+    from unlearnbench.forward import (
+        activations_at,
+        copy_of,
+        decoder_blocks,
+        select_all,
+        select_parameters,
+        swapped,
+        train_only,
+    )
     from unlearnbench.hookspecs import hookimpl
     from unlearnbench.method import MethodContext, UnlearningMethod
+    from unlearnbench.models import padding_id
     from unlearnbench.prompts import LETTERS, cloze_prompt, few_shot, header, letter_prompt
     from unlearnbench.records import CellResult, ItemResult, Job, Metric, Question
     from unlearnbench.sources import Table, list_configs, read_table
     from unlearnbench.specs import BenchmarkSpec, MethodSpec, Training
-    from unlearnbench.tensors import IGNORE, mean_square, token_nll
+    from unlearnbench.tensors import IGNORE, distillation, kl_divergence, mean_square, token_nll
 
 _HOME = {
-    "batches": ("Schedule", "Stream", "UnlearnBatch"),
+    "batches": ("Example", "Schedule", "Stream", "UnlearnBatch", "collate"),
     "benchmark": ("Benchmark", "MultipleChoiceBenchmark", "Subject"),
     "choice": ("score_questions",),
     "errors": ("UsageError", "unknown_name"),
-    "forward": ("activations_at", "copy_of", "decoder_blocks", "select_parameters", "swapped", "train_only"),
+    "forward": ("activations_at", "copy_of", "decoder_blocks", "select_all", "select_parameters", "swapped", "train_only"),
     "hookspecs": ("hookimpl",),
     "method": ("MethodContext", "UnlearningMethod"),
+    "models": ("padding_id",),
     "prompts": ("LETTERS", "cloze_prompt", "few_shot", "header", "letter_prompt"),
     "records": ("CellResult", "ItemResult", "Job", "Metric", "Question"),
     "sources": ("Table", "list_configs", "read_table"),
     "specs": ("BenchmarkSpec", "MethodSpec", "Training"),
-    "tensors": ("IGNORE", "mean_square", "token_nll"),
+    "tensors": ("IGNORE", "distillation", "kl_divergence", "mean_square", "token_nll"),
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 
@@ -41,6 +51,7 @@ __all__ = [
     "Benchmark",
     "BenchmarkSpec",
     "CellResult",
+    "Example",
     "ItemResult",
     "Job",
     "MethodContext",
@@ -58,16 +69,21 @@ __all__ = [
     "UsageError",
     "activations_at",
     "cloze_prompt",
+    "collate",
     "copy_of",
     "decoder_blocks",
+    "distillation",
     "few_shot",
     "header",
     "hookimpl",
+    "kl_divergence",
     "letter_prompt",
     "list_configs",
     "mean_square",
+    "padding_id",
     "read_table",
     "score_questions",
+    "select_all",
     "select_parameters",
     "swapped",
     "token_nll",

@@ -150,6 +150,28 @@ class Schedule(Dataset[Stream]):
         ]
         return collate(chosen, corpus.topic, self.pad, self.side)
 
+    def hold_out(self, share: float) -> Schedule:
+        """Take the last texts of each corpus out of this schedule, and return them as one of their own.
+
+        Args:
+            share: of each corpus; at least one text is taken and one is left.
+
+        Raises:
+            UsageError: a corpus has a single text.
+        """
+        kept: list[Corpus] = []
+        held: list[Corpus] = []
+        for corpus in self.corpora:
+            size = len(corpus.examples)
+            if size < 2:
+                raise UsageError(f"The corpus of topic '{corpus.topic}' has a single text; none can be held out.")
+            cut = min(max(size - round(size * share), 1), size - 1)
+            kept.append(Corpus(corpus.topic, corpus.examples[:cut]))
+            held.append(Corpus(corpus.topic, corpus.examples[cut:]))
+        self.corpora = kept
+        self._order.cache_clear()
+        return Schedule(held, steps=len(held), batch_size=min(len(c.examples) for c in held), pad=self.pad, side=self.side)
+
     def _order_of_epoch(self, number: int, epoch: int) -> list[int]:
         order = list(range(len(self.corpora[number].examples)))
         if self.shuffle_seed is not None:

@@ -60,6 +60,18 @@ def select_parameters(model: nn.Module, pattern: str, blocks: Sequence[int]) -> 
     return found
 
 
+def select_all(model: nn.Module, exclude: str) -> dict[str, nn.Parameter]:
+    """Every parameter whose qualified name does not match a pattern; shared ones count once, under their first name."""
+    try:
+        expression = re.compile(exclude)
+    except re.error as error:
+        raise UsageError(f"'{exclude}' is not a valid regular expression: {error}.") from error
+    found = {name: parameter for name, parameter in model.named_parameters() if not expression.search(name)}
+    if not found:
+        raise UsageError(f"'{exclude}' leaves no parameter of {type(model).__name__} to change.")
+    return found
+
+
 def train_only(model: nn.Module, parameters: Mapping[str, nn.Parameter]) -> None:
     """Let gradients reach these parameters and no others."""
     chosen = {id(parameter) for parameter in parameters.values()}

@@ -145,7 +145,8 @@ def _fit(plan: JobPlan, loaded: LoadedModel, shop: Workshop) -> Cost:
         logging.getLogger(name).setLevel(logging.ERROR)
     pl.seed_everything(plan.job.seed, workers=True, verbose=False)
     method: UnlearningMethod = plugin.method.factory(loaded.model, **plan.variant.options)
-    trained = loaded.remember()
+    loaded.remember(method.changing())
+    trained = sum(parameter.numel() for parameter in method.trainable())
     sides: dict[str, Schedule] = {}
     for side in ("forget", "retain"):
         corpora = [
@@ -167,7 +168,9 @@ def _fit(plan: JobPlan, loaded: LoadedModel, shop: Workshop) -> Cost:
             shuffle_seed=plan.job.seed if training.order == "shuffled" else None,
         )
     names = tuple(topic.name for topic in shop.topics)
-    method.context = MethodContext(tokenizer=loaded.tokenizer, topics=names, steps=training.steps, **sides)
+    passed = [plan.variant.weights, shop.dtype, vars(training), plan.job.seed, *(t.identity() for t in shop.topics)]
+    memory = shop.cache.folder(digest(passed))
+    method.context = MethodContext(tokenizer=loaded.tokenizer, topics=names, steps=training.steps, memory=memory, **sides)
     shop.reporter.unlearning(plan.job, training.steps)
     watch = _watch(shop.reporter)
     settings: dict[str, Any] = {
@@ -190,12 +193,13 @@ def _fit(plan: JobPlan, loaded: LoadedModel, shop: Workshop) -> Cost:
     seconds = time.perf_counter() - started
     if trainer.interrupted:
         raise KeyboardInterrupt
+    method.finish()
     loaded.model.to(shop.device)  # pyright: ignore[reportArgumentType]
     loaded.model.eval()
     return Cost(
         unlearn_seconds=round(seconds, 3),
         peak_gpu_bytes=torch.cuda.max_memory_allocated() if shop.device.type == "cuda" else None,
-        trained_parameters=sum(parameter.numel() for parameter in trained.values()),
+        trained_parameters=trained,
         tokens=watch.tokens,
     )
 

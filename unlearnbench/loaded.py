@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from unlearnbench.adapters import remove_adapters
 from unlearnbench.errors import CellError, UsageError
 from unlearnbench.forward import copy_of
 from unlearnbench.models import load_model, load_tokenizer, model_folder
@@ -27,11 +28,9 @@ class LoadedModel:
         self._device = device
         self._original: dict[str, Tensor] = {}
 
-    def remember(self) -> dict[str, torch.nn.Parameter]:
-        """Keep a copy of every parameter that may change: those that ask for gradients. Returns them."""
-        trained = {name: p for name, p in self.model.named_parameters() if p.requires_grad}
-        self._original = copy_of(trained)
-        return trained
+    def remember(self, changing: Mapping[str, torch.nn.Parameter]) -> None:
+        """Keep a copy of the parameters that a method is about to change."""
+        self._original = copy_of(changing)
 
     def delta(self) -> dict[str, Tensor]:
         """The remembered parameters that differ from the base, on the CPU."""
@@ -51,6 +50,7 @@ class LoadedModel:
     @torch.no_grad()
     def restore(self) -> None:
         """Back to the base model, bit for bit."""
+        remove_adapters(self.model)
         now = dict(self.model.named_parameters())
         for name, tensor in self._original.items():
             now[name].copy_(tensor)

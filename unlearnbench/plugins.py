@@ -27,6 +27,7 @@ GROUPS: dict[Kind, str] = {
 }
 # the core modules whose code decides a number; their bytes are part of every identity
 NUMERIC_MODULES = (
+    "adapters",
     "batches",
     "benchmark",
     "choice",

@@ -96,6 +96,8 @@ def _options_model(factory: Callable[..., object], training: Training | None) ->
         p.name: (hints[p.name], ... if p.default is inspect.Parameter.empty else p.default) for p in parameters
     }
     if training is not None:
+        if clash := declared.keys() & {field.name for field in fields(Training)}:
+            raise PluginError(f"The options of {factory!r} clash with its budget: {', '.join(sorted(clash))}; rename them.")
         hints = typing.get_type_hints(Training)
         declared |= {field.name: (hints[field.name], getattr(training, field.name)) for field in fields(Training)}
     config = ConfigDict(extra="forbid", validate_default=False, protected_namespaces=())

@@ -128,6 +128,11 @@ class ScoreCache:
 
     def __init__(self, root: Path) -> None:
         self._root = root / "scores"
+        self._tensors = root / "tensors"
+
+    def folder(self, key: str) -> Path:
+        """Where methods keep what follows from model, corpora and budget alone."""
+        return self._tensors / key
 
     def read(self, key: str) -> tuple[dict[str, Any], list[ItemResult]] | None:
         """The kept figures and items, or None."""

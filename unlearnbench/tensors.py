@@ -69,3 +69,38 @@ def mean_square(difference: Tensor, counted: Tensor | None = None) -> Tensor:
 def is_finite(tensors: list[Tensor]) -> bool:
     """Whether no tensor holds NaN or infinity."""
     return all(bool(torch.isfinite(tensor).all()) for tensor in tensors)
+
+
+def distillation(logits: Tensor, target: Tensor, counted: Tensor) -> Tensor:
+    """Cross-entropy from a frozen model's distribution: -sum over v of p_target(v) log p(v).
+
+    It is the forward KL divergence plus the target's entropy: the same gradient, but not zero where the two agree.
+
+    Args:
+        logits: (B, T, V), of the model that learns; upcast to float32.
+        target: (B, T, V), of the frozen one; no gradient is taken.
+        counted: (B, T) bool, positions that count.
+
+    Returns:
+        scalar float32, nats per position: mean over each sequence's counted positions, then over sequences.
+    """
+    crossed = -(target.detach().float().softmax(-1) * logits.float().log_softmax(-1)).sum(-1)  # (B, T)
+    return (crossed * per_sequence_weights(counted)).sum(dim=1).mean()
+
+
+def kl_divergence(logits: Tensor, target: Tensor, counted: Tensor, temperature: float = 1.0) -> Tensor:
+    """KL(target || model) over the vocabulary at every counted position, both softened, times temperature squared.
+
+    Args:
+        logits: (B, T, V), of the model that learns; upcast to float32.
+        target: (B, T, V), of the teacher; no gradient is taken.
+        counted: (B, T) bool, positions that count.
+        temperature: divides both logits; the square keeps gradients comparable (Hinton et al., arXiv:1503.02531).
+
+    Returns:
+        scalar float32, nats per position, at least 0: mean over each sequence's counted positions, then over sequences.
+    """
+    teacher = (target.detach().float() / temperature).log_softmax(-1)  # (B, T, V)
+    student = (logits.float() / temperature).log_softmax(-1)
+    divergence = (teacher.exp() * (teacher - student)).sum(-1)  # (B, T)
+    return temperature**2 * (divergence * per_sequence_weights(counted)).sum(dim=1).mean()

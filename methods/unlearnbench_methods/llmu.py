@@ -1,0 +1,150 @@
+"""LLMU: ascend on forget texts, answer their prompts with something unrelated, stay close to the original on normal texts.
+
+Source: Yao, Xu and Liu, "Large Language Model Unlearning", arXiv:2310.10683; reference code
+    kevinyaobytedance/llm_unlearn, unlearn_harm.py.
+    L = w_bad (-CE(bad)) + w_random mean_k CE(mismatch_k) + w_normal D,
+    D = -sum_v p_0(v) log p(v), mean over positions: the forward KL plus a constant, so not zero at the start.
+Deviations:
+    - Corpora without prompts: bad = the forget text; a mismatch = the first part of a forget text followed by a retain
+      text, scored on the latter only; normal = the retain text. With prompt and response, a mismatch is the prompt
+      followed by a retain response.
+    - Padding never counts; the reference counts it in D and hard-codes its id.
+    - Mismatches are scored on the answer, not on nearly the whole sequence.
+    - No stopping rule: the reference's compares a negative loss with a positive threshold and can never stop.
+    - The frozen model is the same module with the original weights put back, or its adapter switched off.
+Streams: forget and retain of one topic per update; random answers come from the topic's retain corpus.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from torch import Tensor
+
+from unlearnbench.api import (
+    IGNORE,
+    Example,
+    MethodSpec,
+    Stream,
+    Training,
+    UnlearnBatch,
+    UnlearningMethod,
+    UsageError,
+    collate,
+    distillation,
+    hookimpl,
+    padding_id,
+)
+
+if TYPE_CHECKING:
+    from lightning.pytorch.utilities.types import OptimizerLRScheduler
+    from transformers import PreTrainedModel
+
+
+class LLMU(UnlearningMethod):
+    """Gradient ascent with mismatched answers and a divergence on normal text. Defaults: the reference code's.
+
+    Args:
+        model: a language model.
+        bad_weight: of the ascent on forget texts.
+        random_weight: of the mismatched answers.
+        normal_weight: of the divergence on retain texts.
+        answers: mismatched answers per prompt, K; the same K for every prompt of a batch.
+        prefix: share of a forget text that serves as prompt where the corpus has none.
+        lr: learning rate at the start; falls linearly to zero.
+        adapter: `lora` trains a low-rank adapter, `none` every weight.
+        rank: of the adapter.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        *,
+        bad_weight: float = 0.5,
+        random_weight: float = 1.0,
+        normal_weight: float = 1.0,
+        answers: int = 5,
+        prefix: float = 0.5,
+        lr: float = 2e-6,
+        adapter: Literal["none", "lora"] = "none",
+        rank: int = 32,
+    ) -> None:
+        super().__init__(model)
+        self.save_hyperparameters(ignore=["model"])
+        if answers < 1 or not 0 < prefix < 1:
+            raise UsageError(f"llmu needs at least 1 answer and a prefix between 0 and 1; got {answers} and {prefix}.")
+        self.bad_weight, self.random_weight, self.normal_weight = bad_weight, random_weight, normal_weight
+        self.answers, self.prefix, self.lr = answers, prefix, lr
+        self.use_adapter(adapter, rank)
+
+    def on_fit_start(self) -> None:
+        self.model.eval()  # dropout would make the frozen and the trained model differ from the start
+        self._pools = {corpus.topic: corpus.examples for corpus in self.context.retain.corpora}
+
+    def training_step(self, batch: UnlearnBatch, batch_idx: int) -> Tensor:
+        bad, normal = batch["forget"], batch["retain"]
+        with self.reference():
+            target = self.logits(normal)  # (B, T, V)
+        losses = {
+            "bad": -self.nll(bad),
+            "random": self.nll(self.mismatch(bad)),
+            "normal": distillation(self.logits(normal), target, normal["attention_mask"].bool()),
+        }
+        self.log_dict(dict(losses))
+        return self.bad_weight * losses["bad"] + self.random_weight * losses["random"] + self.normal_weight * losses["normal"]
+
+    def mismatch(self, bad: Stream) -> Stream:
+        """Each prompt of the batch with each of K answers drawn from the retain corpus: (B * K, T)."""
+        pool = self._pools[bad["topic"]]
+        drawn = torch.randint(len(pool), (self.answers,)).tolist()
+        replies = [[label for label in pool[index].labels if label != IGNORE] for index in drawn]
+        width = bad["input_ids"].shape[1]
+        prompts = [_prompt(ids, labels, mask, self.prefix) for ids, labels, mask in _rows(bad)]
+        examples = [_splice(prompt, reply, width) for prompt in prompts for reply in replies]
+        stream = collate(examples, bad["topic"], padding_id(self.context.tokenizer), self.padding_side)
+        device = bad["input_ids"].device
+        return Stream(
+            input_ids=stream["input_ids"].to(device),
+            attention_mask=stream["attention_mask"].to(device),
+            labels=stream["labels"].to(device),
+            topic=stream["topic"],
+        )
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        optimizer = torch.optim.AdamW(self.trainable(), lr=self.lr, weight_decay=0.0)
+        steps = self.context.steps
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: max(1 - step / steps, 0.0))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+def _rows(stream: Stream) -> Sequence[tuple[Tensor, Tensor, Tensor]]:
+    return list(zip(stream["input_ids"], stream["labels"], stream["attention_mask"].bool(), strict=True))
+
+
+def _prompt(ids: Tensor, labels: Tensor, mask: Tensor, share: float) -> list[int]:
+    """The prompt of a sequence, or the first part of one that has none."""
+    own: list[int] = ids[mask].tolist()
+    prompt = int((labels[mask] == IGNORE).sum())
+    return own[: prompt or max(int(len(own) * share), 1)]
+
+
+def _splice(prompt: list[int], reply: list[int], width: int) -> Example:
+    """A prompt and somebody else's answer, no longer than the batch it came from; at least one answer token."""
+    kept = prompt[: max(width - len(reply), width // 2, 1)]
+    ids = (kept + reply)[: max(width, len(kept) + 1)]
+    return Example(ids, [IGNORE] * len(kept) + ids[len(kept) :])
+
+
+@hookimpl
+def unlearnbench_methods() -> list[MethodSpec]:
+    return [
+        MethodSpec(
+            name="llmu",
+            factory=LLMU,
+            summary="ascend on forget texts, mismatch their answers, stay close on normal texts",
+            source="arXiv:2310.10683",
+            training=Training(steps=1000, batch_size=2, max_length=512),
+        )
+    ]

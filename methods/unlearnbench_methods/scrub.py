@@ -1,0 +1,165 @@
+"""SCRUB: a student leaves its teacher on forget texts and stays with it on retain texts, in turns.
+
+Source: Kurmanji, Triantafillou, Hayes and Triantafillou, "Towards Unbounded Machine Unlearning", NeurIPS 2023,
+    arXiv:2302.09880; reference code meghdadk/SCRUB; settings for language models: Li et al., arXiv:2403.03218.
+    min step, retain: alpha KL(teacher || student) + gamma CE;  max step, forget: -KL(teacher || student).
+Deviations:
+    - KL over the vocabulary at every counted position; the reference's softmax over dimension 1 would be time here.
+    - Steps instead of epochs: up to `forget_steps` max and min steps alternate, afterwards only min steps.
+      The WMDP paper does not say how it interleaves them.
+    - All topics take a max step, then all a min step, so that alternation of topics and of steps do not coincide.
+    - Constant learning rate; the reference decays it at listed epochs.
+    - Rewinding (SCRUB+R) compares losses where the reference compares classification errors. Its validation texts are
+      the last tenth of each forget corpus, which are then not trained on.
+Streams: forget in max steps, retain in min steps. The teacher is the same module with the original weights put back, or
+its adapter switched off. The very first max step has no gradient: the student still is the teacher.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from torch import Tensor
+
+from unlearnbench.api import (
+    IGNORE,
+    MethodSpec,
+    Schedule,
+    Stream,
+    Training,
+    UnlearnBatch,
+    UnlearningMethod,
+    UsageError,
+    copy_of,
+    hookimpl,
+    kl_divergence,
+)
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+CHECKPOINTS = 10  # of the min phase, for rewinding
+
+
+class SCRUB(UnlearningMethod):
+    """Scalable remembering and unlearning unbound.
+
+    Args:
+        model: a language model.
+        alpha: weight of the KL term on retain texts; the reference's large-scale setting.
+        gamma: weight of the language-model loss on retain texts; likewise.
+        temperature: of both distributions; likewise.
+        forget_steps: updates during which max steps are taken; the WMDP paper's 300 of 600.
+        first: the kind of step that the forget phase begins with.
+        lr: learning rate; the largest of the WMDP paper's search.
+        optimizer: `adamw`, or `sgd` with momentum .9 as in the reference's large-scale setting.
+        weight_decay: decoupled for adamw.
+        adapter: `lora` trains a low-rank adapter, `none` every weight.
+        rank: of the adapter.
+        rewind: SCRUB+R: go back to the checkpoint whose forget loss is closest to that of unseen texts of the topic.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        *,
+        alpha: float = 0.001,
+        gamma: float = 0.99,
+        temperature: float = 4.0,
+        forget_steps: int = 300,
+        first: Literal["max", "min"] = "max",
+        lr: float = 1e-5,
+        optimizer: Literal["adamw", "sgd"] = "adamw",
+        weight_decay: float = 0.0,
+        adapter: Literal["none", "lora"] = "none",
+        rank: int = 32,
+        rewind: bool = False,
+    ) -> None:
+        super().__init__(model)
+        self.save_hyperparameters(ignore=["model"])
+        if temperature <= 0 or forget_steps < 0:
+            given = f"{temperature} and {forget_steps}"
+            raise UsageError(f"scrub needs a temperature above 0 and forget_steps of at least 0; got {given}.")
+        self.alpha, self.gamma, self.temperature = alpha, gamma, temperature
+        self.forget_steps, self.first = forget_steps, first
+        self.lr, self.optimizer, self.weight_decay = lr, optimizer, weight_decay
+        self.rewind = rewind
+        self.use_adapter(adapter, rank)
+        self.checkpoints: list[tuple[float, dict[str, Tensor]]] = []
+
+    def on_fit_start(self) -> None:
+        self.model.eval()  # dropout would make teacher and student differ from the start
+        self._unseen = self.context.forget.hold_out(0.1) if self.rewind else None
+
+    def is_max_step(self, step: int) -> bool:
+        """Whether update `step`, counted from 0, leaves the teacher on forget texts."""
+        if step >= self.forget_steps:
+            return False
+        round_number = step // len(self.context.topics)
+        return round_number % 2 == (0 if self.first == "max" else 1)
+
+    def training_step(self, batch: UnlearnBatch, batch_idx: int) -> Tensor:
+        if self.is_max_step(batch_idx):
+            loss = -self.divergence(batch["forget"])
+            self.log("max/kl", -loss)
+            return loss
+        stream = batch["retain"]
+        divergence, nll = self.divergence(stream), self.nll(stream)
+        self.log_dict({"min/kl": divergence, "min/nll": nll})
+        return self.alpha * divergence + self.gamma * nll
+
+    def divergence(self, stream: Stream) -> Tensor:
+        """KL(teacher || student) over the positions that predict a counted token, times temperature squared."""
+        with self.reference():
+            teacher = self.logits(stream)  # (B, T, V)
+        counted = torch.zeros_like(stream["labels"], dtype=torch.bool)
+        counted[:, :-1] = stream["labels"][:, 1:] != IGNORE  # the logits at t predict the token at t+1
+        return kl_divergence(self.logits(stream), teacher, counted, self.temperature)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        if self.optimizer == "sgd":
+            return torch.optim.SGD(self.trainable(), lr=self.lr, momentum=0.9, weight_decay=self.weight_decay)
+        return torch.optim.AdamW(self.trainable(), lr=self.lr, weight_decay=self.weight_decay)
+
+    def on_train_batch_end(self, outputs: object, batch: UnlearnBatch, batch_idx: int) -> None:
+        done, total = batch_idx + 1, self.context.steps
+        every = max((total - self.forget_steps) // CHECKPOINTS, 1)
+        if self._unseen is not None and (done == total or (done > self.forget_steps and done % every == 0)):
+            self.checkpoints.append((self._loss(self.context.forget), copy_of(self._named_trainable())))
+
+    def on_train_end(self) -> None:
+        if self._unseen is None:
+            return
+        wanted = self._loss(self._unseen)  # of the last student, as in the reference
+        _, weights = self.checkpoints[rewind_to([loss for loss, _ in self.checkpoints], wanted)]
+        with torch.no_grad():
+            for name, parameter in self._named_trainable().items():
+                parameter.copy_(weights[name])
+
+    def _named_trainable(self) -> dict[str, torch.nn.Parameter]:
+        return {name: parameter for name, parameter in self.model.named_parameters() if parameter.requires_grad}
+
+    @torch.no_grad()
+    def _loss(self, schedule: Schedule) -> float:
+        """Mean loss over one batch of each topic, nats per token."""
+        streams = [schedule[topic] for topic in range(len(self.context.topics))]
+        return sum(float(self.nll(self.transfer_batch_to_device(s, self.device, 0))) for s in streams) / len(streams)
+
+
+def rewind_to(forget_losses: list[float], wanted: float) -> int:
+    """The index of the checkpoint whose forget loss is closest to the wanted one; the earliest of equals."""
+    return min(range(len(forget_losses)), key=lambda index: abs(forget_losses[index] - wanted))
+
+
+@hookimpl
+def unlearnbench_methods() -> list[MethodSpec]:
+    return [
+        MethodSpec(
+            name="scrub",
+            factory=SCRUB,
+            summary="leave the teacher on forget texts, stay with it on retain texts, in turns",
+            source="arXiv:2302.09880",
+            training=Training(steps=600, batch_size=2, max_length=512),
+        )
+    ]

@@ -1,0 +1,145 @@
+"""SSD: shrink the weights that matter far more to the forget texts than to the retain texts; nothing is trained.
+
+Source: Foster, Schoepf and Brintrup, "Fast Machine Unlearning without Retraining through Selective Synaptic Dampening",
+    AAAI 2024, arXiv:2308.07707; reference code if-loops/selective-synaptic-dampening, src/ssd.py; settings for language
+    models: Li et al., arXiv:2403.03218.
+    I = mean over batches of (gradient of the batch's mean loss)^2; select I_forget > alpha I_reference;
+    weight *= min((lambda I_reference / I_forget)^exponent, 1).
+Deviations:
+    - The loss is the language model's negative log-likelihood, as in the WMDP paper.
+    - The reference importance is that of the retain texts (`over="retain"`), as the WMDP paper has it; `over="all"` is the
+      original's, both corpora together. Then I_forget / I_all is at most 2 here, and no alpha above that selects anything.
+    - Embeddings, output head and norms are left alone: a token that only forget texts contain would be zeroed.
+    - Importances are gathered in float32 whatever the model's dtype; what was never seen is never selected.
+    - The ratio of importances is kept, so that a grid over alpha and lambda costs one pass.
+Streams: forget and retain, in the order of the corpora; `steps` batches of each. No optimizer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from torch import Tensor, nn
+
+from unlearnbench.api import MethodSpec, Training, UnlearnBatch, UnlearningMethod, UsageError, hookimpl, select_all, train_only
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+GUARDED = r"embed|lm_head|norm|wte|wpe"
+
+
+class SSD(UnlearningMethod):
+    """Selective synaptic dampening. Defaults: the original's.
+
+    Args:
+        model: a language model.
+        alpha: a weight is selected where its forget importance is more than alpha times its reference importance.
+        dampening: lambda; a selected weight is multiplied by (lambda * reference / forget importance), at most 1.
+        exponent: applied to that factor.
+        over: what the reference importance is taken over: `retain` texts, or `all`, forget and retain together.
+        exclude: regular expression for parameters that are never changed.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        *,
+        alpha: float = 10.0,
+        dampening: float = 1.0,
+        exponent: float = 1.0,
+        over: Literal["retain", "all"] = "retain",
+        exclude: str = GUARDED,
+    ) -> None:
+        super().__init__(model)
+        self.save_hyperparameters(ignore=["model"])
+        if alpha < 0 or dampening < 0 or exponent <= 0:
+            given = f"{alpha}, {dampening}, {exponent}"
+            raise UsageError(f"ssd needs alpha and dampening of at least 0 and an exponent above 0; got {given}.")
+        self.edited = select_all(model, exclude)
+        train_only(model, self.edited)
+        self.alpha, self.dampening, self.exponent, self.over = alpha, dampening, exponent, over
+        self.automatic_optimization = False
+        self.importance: dict[str, dict[str, Tensor]] = {"forget": {}, "retain": {}}
+        self.ratio: dict[str, Tensor] | None = None
+
+    def on_fit_start(self) -> None:
+        self.model.eval()
+        self.ratio = self.context.recall(*self._key())
+
+    def training_step(self, batch: UnlearnBatch, batch_idx: int) -> None:
+        if self.ratio is not None:
+            return
+        for side in ("forget", "retain"):
+            sums = self.importance[side]
+            self.model.zero_grad(set_to_none=True)
+            loss = self.nll(batch[side])
+            self.manual_backward(loss)
+            for name, parameter in self.edited.items():
+                if parameter.grad is not None:
+                    square = parameter.grad.float().square()
+                    sums[name] = sums[name] + square if name in sums else square
+        self.model.zero_grad(set_to_none=True)
+
+    def configure_optimizers(self) -> None:
+        return None
+
+    def on_train_end(self) -> None:
+        if self.ratio is None:
+            forget, retain = self.importance["forget"], self.importance["retain"]
+            reference = retain if self.over == "retain" else {name: (forget[name] + retain[name]) / 2 for name in forget}
+            self.ratio = {name: importance_ratio(forget[name], reference[name]) for name in forget}
+            self.context.keep(self.ratio, *self._key())
+        dampen(self.edited, self.ratio, alpha=self.alpha, dampening=self.dampening, exponent=self.exponent)
+
+    def _key(self) -> tuple[str, ...]:
+        """What the ratio depends on besides model, corpora and budget."""
+        return ("ssd ratio", self.over, *self.edited)
+
+
+def importance_ratio(forget: Tensor, reference: Tensor) -> Tensor:
+    """How much more a weight matters to the forget texts: forget / reference, elementwise, float32.
+
+    Infinite where only forget texts use the weight, 0 where nothing does.
+    """
+    return torch.where(forget > 0, forget / reference, torch.zeros_like(forget))
+
+
+@torch.no_grad()
+def dampen(
+    parameters: Mapping[str, nn.Parameter],
+    ratio: Mapping[str, Tensor],
+    *,
+    alpha: float,
+    dampening: float,
+    exponent: float = 1.0,
+) -> int:
+    """Shrink the selected weights in place: never amplified, signs kept, the others bit-identical.
+
+    Returns:
+        how many weights were selected.
+    """
+    selected = 0
+    for name, own in ratio.items():
+        weight = parameters[name]
+        own = own.to(weight.device)
+        chosen = own > alpha
+        factor = (dampening / own[chosen]).pow(exponent).clamp(max=1.0)
+        weight[chosen] = (weight[chosen].float() * factor).to(weight.dtype)
+        selected += int(chosen.sum())
+    return selected
+
+
+@hookimpl
+def unlearnbench_methods() -> list[MethodSpec]:
+    return [
+        MethodSpec(
+            name="ssd",
+            factory=SSD,
+            summary="shrink weights that matter to forget texts and not to retain texts",
+            source="arXiv:2308.07707",
+            training=Training(steps=150, batch_size=4, max_length=512, order="file"),
+        )
+    ]
