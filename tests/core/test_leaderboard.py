@@ -140,3 +140,18 @@ def test_hostile_names_stay_text():
     console = Console(width=160, record=True, file=io.StringIO())
     console.print(terminal.render(board))
     assert "x[red]|<b>" in console.export_text()
+
+
+def test_narrow_terminal_loses_columns_not_sense():
+    from rich.console import Console
+
+    from unlearnbench.reports import terminal
+
+    board = comparison({"none": row(0.7, 0.7, 0.7), "a-rather-long-variant-name": row(0.3, 0.3, 0.7)})
+    console = Console(width=64, record=True, file=io.StringIO())
+    console.print(terminal.render(board, width=64))
+    shown = console.export_text()
+    assert "a-rather-long-variant-name" in shown
+    assert "wmdp ↓" in shown
+    assert "mmlu ↑" in shown
+    assert "Left out in 64 columns: seeds, unlearn" in shown.replace("\n", " ")

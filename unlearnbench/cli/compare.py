@@ -113,7 +113,8 @@ def show(folder: Path, board: Any, as_json: bool) -> None:
 
     from unlearnbench.reports import terminal
 
-    Console().print(terminal.render(board))
+    console = Console()
+    console.print(terminal.render(board, width=console.width))
     typer.echo(f"Kept in {folder}: `unlearnbench leaderboard {folder}` shows it again.", err=True)
 
 

@@ -36,8 +36,9 @@ def leaderboard(
 
         from unlearnbench.reports import terminal
 
+        console = Console()
         for board in boards:
-            Console().print(terminal.render(board, parts=parts))
+            console.print(terminal.render(board, parts=parts, width=console.width))
     elif style == "json":
         tables = [board.model_dump(mode="json", by_alias=True) for board in boards]
         typer.echo(json.dumps(tables[0] if len(tables) == 1 else tables, indent=1))
