@@ -5,32 +5,14 @@ import math
 
 import pytest
 import torch
+from streams import TOPICS, batch, corpus, schedules
 
-from unlearnbench.batches import Corpus, Example, Schedule
 from unlearnbench.errors import UsageError
 from unlearnbench.forward import activations_at
 from unlearnbench.method import MethodContext
 from unlearnbench_methods.rmu import RMU, ReferenceAdamW
 
 LAYER = 3
-TOPICS = ("bio", "cyber")
-
-
-def corpus(topic: str, seed: int, texts: int = 12) -> Corpus:
-    generator = torch.Generator().manual_seed(seed)
-    examples = []
-    for _ in range(texts):
-        length = int(torch.randint(4, 12, (1,), generator=generator))
-        ids = torch.randint(4, 2000, (length,), generator=generator).tolist()
-        examples.append(Example(ids, list(ids)))
-    return Corpus(topic, tuple(examples))
-
-
-def schedules(steps: int = 8, topics: tuple[str, ...] = TOPICS, side: str = "left") -> tuple[Schedule, Schedule]:
-    settings = {"steps": steps, "batch_size": 2, "pad": 0, "side": side}
-    forget = Schedule([corpus(topic, number) for number, topic in enumerate(topics)], **settings)
-    retain = Schedule([corpus(topic, 99) for topic in topics], **settings)
-    return forget, retain
 
 
 def ready(model, steps: int = 8, topics: tuple[str, ...] = TOPICS, seed: int = 0, **options) -> RMU:
@@ -41,10 +23,6 @@ def ready(model, steps: int = 8, topics: tuple[str, ...] = TOPICS, seed: int = 0
     method.on_fit_start()
     method.log_dict = lambda *_, **__: None  # no trainer here to log to
     return method
-
-
-def batch(method: RMU, step: int = 0) -> dict:
-    return {"forget": method.context.forget[step], "retain": method.context.retain[step]}
 
 
 def train(method: RMU, steps: int) -> list[float]:

@@ -1,0 +1,56 @@
+"""Small random corpora for the tests of methods."""
+
+from __future__ import annotations
+
+import torch
+
+from unlearnbench.batches import Corpus, Example, Schedule, UnlearnBatch
+from unlearnbench.method import MethodContext, UnlearningMethod
+
+TOPICS = ("bio", "cyber")
+
+
+def corpus(topic: str, seed: int, texts: int = 12) -> Corpus:
+    generator = torch.Generator().manual_seed(seed)
+    examples = []
+    for _ in range(texts):
+        length = int(torch.randint(4, 12, (1,), generator=generator))
+        ids = torch.randint(4, 2000, (length,), generator=generator).tolist()
+        examples.append(Example(ids, list(ids)))
+    return Corpus(topic, tuple(examples))
+
+
+def schedules(steps: int = 8, topics: tuple[str, ...] = TOPICS, side: str = "left") -> tuple[Schedule, Schedule]:
+    settings = {"steps": steps, "batch_size": 2, "pad": 0, "side": side}
+    forget = Schedule([corpus(topic, number) for number, topic in enumerate(topics)], **settings)
+    retain = Schedule([corpus(topic, 99) for topic in topics], **settings)
+    return forget, retain
+
+
+def prepare(
+    method: UnlearningMethod, tokenizer, *, steps: int = 8, topics: tuple[str, ...] = TOPICS, memory=None
+) -> UnlearningMethod:
+    """Give a method its context and start it, without a trainer."""
+    forget, retain = schedules(steps, topics, method.padding_side)
+    method.context = MethodContext(tokenizer=tokenizer, topics=topics, forget=forget, retain=retain, steps=steps, memory=memory)
+    method.log_dict = method.log = lambda *_, **__: None  # nobody to log to
+    method.on_fit_start()
+    return method
+
+
+def batch(method: UnlearningMethod, step: int = 0) -> UnlearnBatch:
+    return {"forget": method.context.forget[step], "retain": method.context.retain[step]}
+
+
+def train(method: UnlearningMethod, steps: int, optimizer: torch.optim.Optimizer | None = None) -> None:
+    """The plainest training loop there is."""
+    if optimizer is None:
+        configured = method.configure_optimizers()
+        optimizer = configured["optimizer"] if isinstance(configured, dict) else configured
+    for step in range(steps):
+        loss = method.training_step(batch(method, step), step)
+        optimizer.zero_grad()
+        if loss.requires_grad:
+            loss.backward()
+        optimizer.step()
+        method.on_train_batch_end(loss, batch(method, step), step)

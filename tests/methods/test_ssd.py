@@ -1,0 +1,153 @@
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from streams import batch, prepare
+
+from unlearnbench.tensors import token_nll
+from unlearnbench_methods.ssd import SSD, dampen, importance_ratio
+
+
+def gathered(model, tokenizer, *, steps: int = 4, memory=None, **options) -> SSD:
+    """An SSD that has seen its batches and not edited yet; Lightning's backward replaced by the plain one."""
+    method = prepare(SSD(model, **options), tokenizer, steps=steps, memory=memory)
+    method.manual_backward = lambda loss: loss.backward()
+    for step in range(steps):
+        method.training_step(batch(method, step), step)
+    return method
+
+
+def weights(model) -> dict[str, torch.Tensor]:
+    return {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+
+
+def test_importance_is_the_square_of_the_batch_mean_gradient(tiny_model, tokenizer):
+    """Against gradients taken one batch at a time; the sums of squares, divided by the batches in the ratio anyway."""
+    method = gathered(tiny_model, tokenizer, steps=3)
+    name = "model.layers.2.mlp.down_proj.weight"
+    expected = torch.zeros_like(method.edited[name])
+    for step in range(3):
+        tiny_model.zero_grad()
+        stream = batch(method, step)["forget"]
+        logits = tiny_model(stream["input_ids"], attention_mask=stream["attention_mask"]).logits
+        token_nll(logits, stream["labels"]).mean().backward()
+        expected += method.edited[name].grad.square()
+    torch.testing.assert_close(method.importance["forget"][name], expected)
+    assert method.importance["forget"][name].dtype == torch.float32
+
+
+def test_order_of_batches_is_irrelevant(tiny_model, tokenizer):
+    forward = gathered(copy.deepcopy(tiny_model), tokenizer)
+    backward = prepare(SSD(copy.deepcopy(tiny_model)), tokenizer)
+    backward.manual_backward = lambda loss: loss.backward()
+    for step in reversed(range(4)):
+        backward.training_step(batch(backward, step), step)
+    for name, sums in forward.importance["retain"].items():
+        torch.testing.assert_close(backward.importance["retain"][name], sums)
+
+
+def test_never_amplifies_never_flips_and_leaves_the_rest_alone(tiny_model, tokenizer):
+    before = weights(tiny_model)
+    method = gathered(tiny_model, tokenizer, alpha=1.0, dampening=0.5)
+    method.on_train_end()
+    changed = 0
+    for name, parameter in tiny_model.named_parameters():
+        old, new = before[name], parameter.detach()
+        assert (new.abs() <= old.abs()).all()
+        assert (new * old >= 0).all()
+        assert torch.isfinite(new).all()
+        if name in method.ratio:
+            unselected = method.ratio[name] <= 1.0
+            assert torch.equal(new[unselected], old[unselected])
+        else:
+            assert torch.equal(new, old)
+        changed += int((new != old).sum())
+    assert changed > 0
+    guarded = [name for name, _ in tiny_model.named_parameters() if "embed" in name or "norm" in name]
+    assert guarded
+    assert not set(guarded) & set(method.edited)
+
+
+@pytest.mark.parametrize("options", [{"alpha": float("inf")}, {"alpha": 0.1, "dampening": 1e30}], ids=["alpha", "lambda"])
+def test_settings_that_do_nothing(tiny_model, tokenizer, options):
+    """No weight is more than infinitely important; a lambda above every ratio caps every factor at one."""
+    before = weights(tiny_model)
+    method = gathered(tiny_model, tokenizer, **options)
+    method.ratio = None
+    forget, retain = method.importance["forget"], method.importance["retain"]
+    for name in retain:  # no weight that only forget texts use: its ratio would be infinite
+        retain[name] = retain[name].clamp(min=1e-20)
+    assert max(float((forget[name] / retain[name]).max()) for name in forget) < 1e30
+    method.on_train_end()
+    assert all(torch.equal(parameter, before[name]) for name, parameter in tiny_model.named_parameters())
+
+
+def test_equal_importances_and_alpha_of_one_select_nothing():
+    weight = torch.nn.Parameter(torch.ones(3))
+    importance = torch.tensor([0.0, 1.0, 5.0])
+    assert dampen({"w": weight}, {"w": importance_ratio(importance, importance)}, alpha=1.0, dampening=0.1) == 0
+
+
+def test_closed_form():
+    """By hand: ratios 0/0 -> 0, 4/0 -> inf, 4/1 = 4, 1/4; alpha 2, lambda 1: the second is zeroed, the third times 1/4."""
+    ratio = importance_ratio(torch.tensor([0.0, 4.0, 4.0, 1.0]), torch.tensor([0.0, 0.0, 1.0, 4.0]))
+    assert ratio.tolist() == [0.0, float("inf"), 4.0, 0.25]
+    weight = torch.nn.Parameter(torch.tensor([1.0, -2.0, 8.0, 3.0]))
+    assert dampen({"w": weight}, {"w": ratio}, alpha=2.0, dampening=1.0) == 2
+    assert weight.tolist() == [1.0, 0.0, 2.0, 3.0]
+    weight = torch.nn.Parameter(torch.tensor([16.0]))
+    dampen({"w": weight}, {"w": torch.tensor([4.0])}, alpha=2.0, dampening=1.0, exponent=2.0)
+    assert weight.tolist() == [1.0]
+
+
+def test_larger_alpha_selects_a_subset_and_larger_lambda_dampens_less():
+    torch.manual_seed(0)
+    ratio = {"w": torch.rand(1000) * 10}
+
+    def after(alpha: float, dampening: float) -> torch.Tensor:
+        weight = torch.nn.Parameter(torch.ones(1000))
+        dampen({"w": weight}, ratio, alpha=alpha, dampening=dampening)
+        return weight.detach()
+
+    few, many = after(5.0, 1.0) < 1, after(2.0, 1.0) < 1
+    assert (many | ~few).all()
+    assert few.sum() < many.sum()
+    assert (after(2.0, 2.0) >= after(2.0, 1.0)).all()
+
+
+def test_scaling_both_importances_changes_nothing():
+    forget, retain = torch.rand(50), torch.rand(50)
+    torch.testing.assert_close(importance_ratio(forget * 1e-6, retain * 1e-6), importance_ratio(forget, retain))
+
+
+def test_a_grid_needs_one_pass(tiny_model, tokenizer, tmp_path):
+    """The second setting finds the ratio kept: no gradient is taken, and the edit is the one a pass of its own gives."""
+    first = gathered(copy.deepcopy(tiny_model), tokenizer, memory=tmp_path, alpha=5.0)
+    first.on_train_end()
+    assert len(list(tmp_path.iterdir())) == 1
+    again = copy.deepcopy(tiny_model)
+    second = gathered(again, tokenizer, memory=tmp_path, alpha=1.0)
+    assert second.importance == {"forget": {}, "retain": {}}
+    second.on_train_end()
+    own = copy.deepcopy(tiny_model)
+    gathered(own, tokenizer, alpha=1.0).on_train_end()
+    assert all(torch.equal(a, b) for a, b in zip(again.parameters(), own.parameters(), strict=True))
+
+
+def test_ratio_over_all_is_at_most_two(tiny_model, tokenizer):
+    """I_all is the mean of both, so I_forget / I_all <= 2: an alpha above that selects nothing."""
+    before = weights(tiny_model)
+    method = gathered(tiny_model, tokenizer, over="all", alpha=2.01)
+    method.on_train_end()
+    assert max(float(ratio.max()) for ratio in method.ratio.values()) <= 2.0 + 1e-4
+    assert all(torch.equal(parameter, before[name]) for name, parameter in tiny_model.named_parameters())
+
+
+def test_bfloat16_weights_gather_in_float32(tiny_model, tokenizer):
+    """Squares below bfloat16's and float16's reach survive."""
+    method = gathered(tiny_model.to(torch.bfloat16), tokenizer)
+    sums = method.importance["forget"]["model.layers.0.mlp.down_proj.weight"]
+    assert sums.dtype == torch.float32
+    assert (sums > 0).float().mean() > 0.9
