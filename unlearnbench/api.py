@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from unlearnbench.batches import Example, Schedule, Stream, UnlearnBatch, collate
-    from unlearnbench.benchmark import Benchmark, MultipleChoiceBenchmark, Subject
+    from unlearnbench.benchmark import Benchmark, MultipleChoiceBenchmark, Subject, first_of_each_part
     from unlearnbench.choice import score_questions
     from unlearnbench.errors import UsageError, unknown_name
+    from unlearnbench.files import content_hash
     from unlearnbench.forward import (
         activations_at,
         copy_of,
@@ -19,27 +20,30 @@ if TYPE_CHECKING:
         swapped,
         train_only,
     )
+    from unlearnbench.generate import Request, generate
     from unlearnbench.hookspecs import hookimpl
     from unlearnbench.method import MethodContext, UnlearningMethod
     from unlearnbench.models import padding_id
     from unlearnbench.prompts import LETTERS, cloze_prompt, few_shot, header, letter_prompt
     from unlearnbench.records import CellResult, ItemResult, Job, Metric, Question
-    from unlearnbench.sources import Table, list_configs, read_table
+    from unlearnbench.sources import Table, list_configs, parse_source, read_table
     from unlearnbench.specs import BenchmarkSpec, MethodSpec, Training
     from unlearnbench.tensors import IGNORE, distillation, kl_divergence, mean_square, token_nll
 
 _HOME = {
     "batches": ("Example", "Schedule", "Stream", "UnlearnBatch", "collate"),
-    "benchmark": ("Benchmark", "MultipleChoiceBenchmark", "Subject"),
+    "benchmark": ("Benchmark", "MultipleChoiceBenchmark", "Subject", "first_of_each_part"),
     "choice": ("score_questions",),
     "errors": ("UsageError", "unknown_name"),
     "forward": ("activations_at", "copy_of", "decoder_blocks", "select_all", "select_parameters", "swapped", "train_only"),
+    "files": ("content_hash",),
+    "generate": ("Request", "generate"),
     "hookspecs": ("hookimpl",),
     "method": ("MethodContext", "UnlearningMethod"),
     "models": ("padding_id",),
     "prompts": ("LETTERS", "cloze_prompt", "few_shot", "header", "letter_prompt"),
     "records": ("CellResult", "ItemResult", "Job", "Metric", "Question"),
-    "sources": ("Table", "list_configs", "read_table"),
+    "sources": ("Table", "list_configs", "parse_source", "read_table"),
     "specs": ("BenchmarkSpec", "MethodSpec", "Training"),
     "tensors": ("IGNORE", "distillation", "kl_divergence", "mean_square", "token_nll"),
 }
@@ -59,6 +63,7 @@ __all__ = [
     "Metric",
     "MultipleChoiceBenchmark",
     "Question",
+    "Request",
     "Schedule",
     "Stream",
     "Subject",
@@ -70,10 +75,13 @@ __all__ = [
     "activations_at",
     "cloze_prompt",
     "collate",
+    "content_hash",
     "copy_of",
     "decoder_blocks",
     "distillation",
     "few_shot",
+    "first_of_each_part",
+    "generate",
     "header",
     "hookimpl",
     "kl_divergence",
@@ -81,6 +89,7 @@ __all__ = [
     "list_configs",
     "mean_square",
     "padding_id",
+    "parse_source",
     "read_table",
     "score_questions",
     "select_all",

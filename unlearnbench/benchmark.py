@@ -7,9 +7,9 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Protocol, TypeVar
 
-from unlearnbench.files import digest
+from unlearnbench.files import content_hash
 from unlearnbench.records import ItemResult, Metric, Question
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ class MultipleChoiceBenchmark(Benchmark):
 
     def digest(self) -> str:
         """Hash of the rendered prompts, so that data, wording and few-shot examples are all in it."""
-        return digest([[q.id, q.part, q.context, q.continuations, q.answer] for q in self.questions] + [[self.per_token]])
+        return content_hash([[q.id, q.part, q.context, q.continuations, q.answer] for q in self.questions] + [[self.per_token]])
 
     def count(self, limit: int | None) -> int:
         return len(first_of_each_part(self.questions, limit))
@@ -106,14 +106,26 @@ class MultipleChoiceBenchmark(Benchmark):
         return score_questions(subject.model, subject.tokenizer, asked, per_token=self.per_token, progress=subject.progress)
 
 
-def first_of_each_part(questions: Sequence[Question], limit: int | None) -> Sequence[Question]:
-    """The first `limit` questions of each part, in order."""
+class HasPart(Protocol):
+    """Anything that belongs to a part of a benchmark."""
+
+    @property
+    def part(self) -> str:
+        """The part's name."""
+        ...
+
+
+AnyItem = TypeVar("AnyItem", bound=HasPart)
+
+
+def first_of_each_part(items: Sequence[AnyItem], limit: int | None) -> Sequence[AnyItem]:
+    """The first `limit` items of each part, in order; all of them where the limit is None."""
     if limit is None:
-        return questions
+        return items
     seen: Counter[str] = Counter()
-    kept: list[Question] = []
-    for question in questions:
-        seen[question.part] += 1
-        if seen[question.part] <= limit:
-            kept.append(question)
+    kept: list[AnyItem] = []
+    for item in items:
+        seen[item.part] += 1
+        if seen[item.part] <= limit:
+            kept.append(item)
     return kept

@@ -67,8 +67,8 @@ def read_leaderboard(folder: Path) -> Leaderboard:
         UsageError: it is not the folder of a comparison.
     """
     run = RunFolder(folder)
-    manifest = _read_manifest(run)
-    return build_leaderboard(manifest, _read_cells(run, manifest))
+    manifest = read_manifest(run)
+    return build_leaderboard(manifest, read_cells(run, manifest))
 
 
 def write_leaderboard(run: RunFolder) -> Leaderboard:
@@ -132,19 +132,20 @@ def _drop_deltas(comparison: Comparison, keep: KeepDeltas) -> None:
 
 def _best_seed(run: RunFolder, row: RowHead) -> int:
     """The seed that would score highest had the row been run with it alone."""
-    manifest = _read_manifest(run)
+    manifest = read_manifest(run)
     baseline = [head for head in manifest.rows if head.variant == BASELINE and head.variant != row.variant]
     scores: dict[int, float] = {}
     for seed in row.seeds:
         own = {name: identity for name, identity in row.cells.items() if name.endswith(f"/{seed}")}
         rows = [*baseline, row.model_copy(update={"seeds": [seed], "cells": own})]
         alone = manifest.model_copy(update={"rows": rows})
-        summary = build_leaderboard(alone, _read_cells(run, alone)).rows[-1].summary
+        summary = build_leaderboard(alone, read_cells(run, alone)).rows[-1].summary
         scores[seed] = (summary.score.value if summary else None) or 0.0
     return max(row.seeds, key=lambda seed: scores[seed])
 
 
-def _read_manifest(run: RunFolder) -> Manifest:
+def read_manifest(run: RunFolder) -> Manifest:
+    """The plan that a run folder's table is made of."""
     try:
         return Manifest.model_validate(run.read_json(MANIFEST))
     except ValidationError as error:
@@ -153,7 +154,8 @@ def _read_manifest(run: RunFolder) -> Manifest:
         ) from error
 
 
-def _read_cells(run: RunFolder, manifest: Manifest) -> dict[str, CellResult]:
+def read_cells(run: RunFolder, manifest: Manifest) -> dict[str, CellResult]:
+    """The finished cells that belong to a plan, by name."""
     cells: dict[str, CellResult] = {}
     for row in manifest.rows:
         for name, identity in row.cells.items():

@@ -16,7 +16,7 @@ from unlearnbench.errors import UsageError
 HASH_CHARS = 16  # of a sha256 in hexadecimal: 64 bits, shown in file names
 
 
-def digest(value: object) -> str:
+def content_hash(value: object) -> str:
     """The sha256 of a JSON-able value, independent of key order."""
     text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"), default=str)
     return hashlib.sha256(text.encode()).hexdigest()
@@ -113,4 +113,4 @@ def hash_files(paths: Iterable[Path], memory: Memory) -> str:
                 known = [*stamp, hashlib.file_digest(file, "sha256").hexdigest()]
             memory.put(str(path.resolve()), known)
         parts.append((path.name, str(known[2])))
-    return digest(parts)
+    return content_hash(parts)

@@ -15,7 +15,7 @@ import torch
 
 from unlearnbench.benchmark import Subject
 from unlearnbench.errors import CellError, UnlearnbenchError
-from unlearnbench.files import digest
+from unlearnbench.files import content_hash
 from unlearnbench.loaded import LoadedModel
 from unlearnbench.models import padding_id
 from unlearnbench.plan import BenchmarkPlan, JobPlan, TopicData
@@ -114,7 +114,7 @@ def _unlearn(plan: JobPlan, loaded: LoadedModel, shop: Workshop) -> Unlearned:
     delta = loaded.delta()
     if not is_finite(list(delta.values())):
         raise FloatingPointError("the unlearned weights are not finite (NaN or infinity)")
-    weights = digest([plan.variant.weights, shop.dtype, _tensor_hashes(delta)])
+    weights = content_hash([plan.variant.weights, shop.dtype, _tensor_hashes(delta)])
     manifest = {
         "weights": weights,
         "base": plan.variant.weights,
@@ -169,7 +169,7 @@ def _fit(plan: JobPlan, loaded: LoadedModel, shop: Workshop) -> Cost:
         )
     names = tuple(topic.name for topic in shop.topics)
     passed = [plan.variant.weights, shop.dtype, vars(training), plan.job.seed, *(t.identity() for t in shop.topics)]
-    memory = shop.cache.folder(digest(passed))
+    memory = shop.cache.folder(content_hash(passed))
     method.context = MethodContext(tokenizer=loaded.tokenizer, topics=names, steps=training.steps, memory=memory, **sides)
     shop.reporter.unlearning(plan.job, training.steps)
     watch = _watch(shop.reporter)
@@ -237,7 +237,7 @@ def _score(plan: JobPlan, name: str, loaded: LoadedModel, shop: Workshop, unlear
     metric = column.benchmark.metric
     total = column.benchmark.count(shop.limit)
     shop.reporter.scoring(plan.job, name, total)
-    cache_key = digest([unlearned.weights, shop.dtype, column.identity(shop.limit), plan.job.seed])
+    cache_key = content_hash([unlearned.weights, shop.dtype, column.identity(shop.limit), plan.job.seed])
     kept = shop.cache.read(cache_key)
     if kept is not None:
         figures, items = kept

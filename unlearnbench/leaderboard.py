@@ -95,6 +95,7 @@ class Column(Record):
     parts: list[str] | None  # None: all of them
     role: ColumnRole
     chance: float
+    note: str = ""
 
 
 class BenchmarkInfo(Record):
@@ -180,16 +181,16 @@ def _columns(head: BenchmarkHead) -> list[Column]:
     """One column per benchmark; where only some parts are to be forgotten, one for each of them and one for the rest."""
     others = [part for part in head.parts if part not in head.forget_parts]
     rest: ColumnRole = "untargeted" if head.metric.role == "forget" else "retain"
-    chance = head.metric.chance
+
+    def column(title: str, parts: list[str] | None, role: ColumnRole) -> Column:
+        metric = head.metric
+        return Column(title=title, benchmark=head.name, parts=parts, role=role, chance=metric.chance, note=metric.note)
+
     if not head.forget_parts or not others:
-        role: ColumnRole = "forget" if head.forget_parts else rest
-        return [Column(title=head.name, benchmark=head.name, parts=None, role=role, chance=chance)]
-    columns = [
-        Column(title=f"{head.name}/{part}", benchmark=head.name, parts=[part], role="forget", chance=chance)
-        for part in head.forget_parts
-    ]
+        return [column(head.name, None, "forget" if head.forget_parts else rest)]
     title = f"{head.name}/{others[0]}" if len(others) == 1 else f"{head.name} (other {len(others)})"
-    return [*columns, Column(title=title, benchmark=head.name, parts=others, role=rest, chance=chance)]
+    targeted = [column(f"{head.name}/{part}", [part], "forget") for part in head.forget_parts]
+    return [*targeted, column(title, others, rest)]
 
 
 def _row(

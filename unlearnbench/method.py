@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from unlearnbench.adapters import LoraAdapter
 from unlearnbench.batches import PaddingSide, Schedule, Stream
 from unlearnbench.errors import UsageError
-from unlearnbench.files import digest, write_atomic
+from unlearnbench.files import content_hash, write_atomic
 from unlearnbench.forward import copy_of, swapped
 from unlearnbench.tensors import token_nll
 
@@ -52,7 +52,7 @@ class MethodContext:
         if self.memory is None:
             return None
         try:
-            return load_file(self.memory / f"{digest(key)}.safetensors")
+            return load_file(self.memory / f"{content_hash(key)}.safetensors")
         except (OSError, SafetensorError):
             return None
 
@@ -66,7 +66,7 @@ class MethodContext:
         if self.memory is not None:
             content = save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
             with contextlib.suppress(UsageError):
-                write_atomic(self.memory / f"{digest(key)}.safetensors", content)
+                write_atomic(self.memory / f"{content_hash(key)}.safetensors", content)
 
 
 class UnlearningMethod(LightningModule):

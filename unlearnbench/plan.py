@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from unlearnbench.benchmark import Benchmark
-from unlearnbench.files import digest
+from unlearnbench.files import content_hash
 from unlearnbench.plugins import Plugin
 from unlearnbench.records import CellKey, CellResult, Job
 from unlearnbench.sources import Table
@@ -80,9 +80,9 @@ def job_identity(variant: VariantPlan, seed: int, topics: Sequence[TopicData], s
         shared: version, core hash, dtype, trainer settings.
     """
     if variant.plugin is None or variant.training is None:
-        return digest([variant.weights, shared["dtype"]])
+        return content_hash([variant.weights, shared["dtype"]])
     own = [variant.plugin.source_hash, variant.options, vars(variant.training)]
-    return digest([variant.weights, own, [topic.identity() for topic in topics], dict(shared), seed])
+    return content_hash([variant.weights, own, [topic.identity() for topic in topics], dict(shared), seed])
 
 
 def plan_jobs(
@@ -99,7 +99,7 @@ def plan_jobs(
         for seed in seeds if variant.training is not None else [0]:
             identity = identity_of(variant, seed)
             job = Job(variant=variant.name, method=variant.method, seed=seed, identity=identity)
-            cells = {name: digest([identity, column]) for name, column in columns.items()}
+            cells = {name: content_hash([identity, column]) for name, column in columns.items()}
             plans.append(JobPlan(job=job, variant=variant, cells=cells))
     return plans
 

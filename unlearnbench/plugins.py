@@ -32,6 +32,7 @@ NUMERIC_MODULES = (
     "benchmark",
     "choice",
     "forward",
+    "generate",
     "job",
     "loaded",
     "method",

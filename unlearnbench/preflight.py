@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from unlearnbench import __version__
 from unlearnbench.errors import UsageError, unknown_name
-from unlearnbench.files import Memory, digest, hash_files
+from unlearnbench.files import Memory, content_hash, hash_files
 from unlearnbench.models import model_folder, weight_files
 from unlearnbench.plan import BenchmarkPlan, JobPlan, TopicData, VariantPlan, job_identity, plan_jobs, what_is_due
 from unlearnbench.plugins import Plugin, core_hash, find_plugin
@@ -101,7 +101,7 @@ def _settle(plugin: Plugin, given: Options, variant: str, memory: Memory) -> tup
     They follow from the plugin's source and what is given, so they are remembered: going on with a finished comparison
     imports no method, and with it no torch.
     """
-    key = digest(["options", plugin.info.name, plugin.source_hash, core_hash(), given])
+    key = content_hash(["options", plugin.info.name, plugin.source_hash, core_hash(), given])
     if (known := memory.get(key)) is not None:
         return known["options"], Training(**known["training"]) if known["training"] else None
     options, training = split_budget(plugin.method, resolve_options(plugin.method, given, variant))

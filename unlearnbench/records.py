@@ -25,6 +25,7 @@ class Metric(Record):
         better: which direction is better for a model as such (for `forget` parts the table turns it round).
         chance: the score of a model that knows nothing.
         unit: `fraction` or `points`.
+        note: stands in the column's head: who judged.
     """
 
     name: str = "accuracy"
@@ -32,6 +33,7 @@ class Metric(Record):
     better: Literal["higher", "lower"] = "higher"
     chance: float
     unit: str = "fraction"
+    note: str = ""
 
 
 class Job(Record):
@@ -137,6 +139,7 @@ class ItemResult:
         logprobs: nats, one per option: the sum over its tokens, or the mean per token for cloze scoring.
         tokens: length of the longest scored sequence.
         truncated: whether the context was cut from the left to fit the model.
+        text: what the model answered, where it wrote an answer.
     """
 
     id: str
@@ -147,3 +150,4 @@ class ItemResult:
     logprobs: tuple[float, ...] = ()
     tokens: int = 0
     truncated: bool = False
+    text: str = ""

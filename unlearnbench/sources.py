@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 import yaml
 
 from unlearnbench.errors import UsageError, unknown_name
-from unlearnbench.files import digest
+from unlearnbench.files import content_hash
 
 Row = dict[str, Any]
 T = TypeVar("T")
@@ -66,7 +66,7 @@ class Table:
     @cached_property
     def digest(self) -> str:
         """sha256 of the rows' content: the same rows hash alike wherever they come from."""
-        return digest(self.rows)
+        return content_hash(self.rows)
 
 
 def sandbox_folder() -> Path:

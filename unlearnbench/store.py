@@ -165,6 +165,7 @@ def items_to_parquet(items: Sequence[ItemResult]) -> bytes:
         "logprobs": pyarrow.list_(pyarrow.float64()),
         "tokens": pyarrow.int32(),
         "truncated": pyarrow.bool_(),
+        "text": pyarrow.string(),
     }
     assert set(types) == {field.name for field in fields(ItemResult)}
     rows = [asdict(item) for item in items]

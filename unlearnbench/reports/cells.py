@@ -33,7 +33,8 @@ def figure(value: float | None, unit: str = "fraction") -> str:
 
 def heading(column: Column) -> str:
     """The column's title with the arrow that says which way is good."""
-    return f"{column.title} {ARROWS[column.role]}".strip()
+    judged = f" ({column.note})" if column.note else ""
+    return f"{column.title}{judged} {ARROWS[column.role]}".strip()
 
 
 def lay_out(board: Leaderboard, *, parts: bool = False) -> Grid:
