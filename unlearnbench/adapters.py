@@ -63,9 +63,10 @@ class LoraAdapter:
 @torch.no_grad()
 def remove_adapters(model: nn.Module) -> None:
     """Put the plain layers back where a job left adapters; merged ones keep what was merged."""
-    if not any(hasattr(module, "base_layer") for module in model.modules()):
+    if not hasattr(model, "peft_config"):
         return
     for name, module in list(model.named_modules()):
         if hasattr(module, "base_layer"):
             parent, _, child = name.rpartition(".")
             setattr(model.get_submodule(parent), child, module.base_layer)
+    del model.peft_config  # or the next job's adapter would be taken for a second one

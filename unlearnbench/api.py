@@ -17,8 +17,10 @@ if TYPE_CHECKING:
         decoder_blocks,
         select_all,
         select_parameters,
+        split_slice,
         swapped,
         train_only,
+        train_slice,
     )
     from unlearnbench.generate import Request, generate
     from unlearnbench.hookspecs import hookimpl
@@ -35,7 +37,17 @@ _HOME = {
     "benchmark": ("Benchmark", "MultipleChoiceBenchmark", "Subject", "first_of_each_part"),
     "choice": ("score_questions",),
     "errors": ("UsageError", "unknown_name"),
-    "forward": ("activations_at", "copy_of", "decoder_blocks", "select_all", "select_parameters", "swapped", "train_only"),
+    "forward": (
+        "activations_at",
+        "copy_of",
+        "decoder_blocks",
+        "select_all",
+        "select_parameters",
+        "split_slice",
+        "swapped",
+        "train_only",
+        "train_slice",
+    ),
     "files": ("content_hash",),
     "generate": ("Request", "generate"),
     "hookspecs": ("hookimpl",),
@@ -94,9 +106,11 @@ __all__ = [
     "score_questions",
     "select_all",
     "select_parameters",
+    "split_slice",
     "swapped",
     "token_nll",
     "train_only",
+    "train_slice",
     "unknown_name",
 ]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
@@ -9,8 +10,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from unlearnbench.errors import UsageError
+
+# a slice, not a character class: digits, colons and commas only, at the very end
+_SLICE = re.compile(r"\[([\d\s:,]+)\]$")
 
 
 class _Reached(Exception):  # noqa: N818 - a signal, not an error
@@ -58,6 +63,41 @@ def select_parameters(model: nn.Module, pattern: str, blocks: Sequence[int]) -> 
             raise UsageError(f"No parameter of block {block} of {type(model).__name__} matches '{pattern}'; it has: {have}.")
         found |= matching
     return found
+
+
+def split_slice(pattern: str) -> tuple[str, tuple[slice | int, ...] | None]:
+    """`NAME[0, 14336:]` as the pattern for the name and the slice of the tensor; None where there is no slice.
+
+    Families that keep all experts in one tensor need it: Mixtral's expert 0 is a slice of `mlp.experts.gate_up_proj`.
+    """
+    found = _SLICE.search(pattern)
+    if found is None:
+        return pattern, None
+    parts: list[slice | int] = []
+    for text in found.group(1).split(","):
+        numbers = [int(number) if number.strip() else None for number in text.split(":")]
+        parts.append(slice(*numbers) if len(numbers) > 1 else numbers[0] or 0)
+    return pattern[: found.start()], tuple(parts)
+
+
+def train_slice(parameters: Mapping[str, nn.Parameter], part: tuple[slice | int, ...]) -> list[RemovableHandle]:
+    """Zero the gradients outside a slice of each parameter; remove the handles after training.
+
+    Raises:
+        UsageError: a parameter has no such slice.
+    """
+    handles: list[RemovableHandle] = []
+    for name, parameter in parameters.items():
+        mask = torch.zeros_like(parameter, dtype=torch.bool)
+        try:
+            mask[part] = True
+            size = parameter[part].numel()
+        except IndexError:
+            size = 0
+        if size == 0:
+            raise UsageError(f"{name} has the shape {tuple(parameter.shape)}; there is nothing at the given slice.")
+        handles.append(parameter.register_hook(functools.partial(torch.mul, mask)))
+    return handles
 
 
 def select_all(model: nn.Module, exclude: str) -> dict[str, nn.Parameter]:

@@ -107,7 +107,7 @@ class MtBench(Benchmark):
         items = [Item(row, table.where(index)) for index, row in enumerate(table.rows)]
         if self.judge == "rules" and not all(len(item.references) >= len(item.turns) for item in items):
             raise UsageError(
-                f"The judge `rules` needs a reference for every turn, and '{self.source}' has not; use openai:MODEL."
+                f"The judge `rules` needs a reference for each turn, and '{self.source}' has not; use openai:MODEL."
             )
         return items
 

@@ -32,8 +32,10 @@ from unlearnbench.api import (
     hookimpl,
     mean_square,
     select_parameters,
+    split_slice,
     swapped,
     train_only,
+    train_slice,
 )
 
 if TYPE_CHECKING:
@@ -51,7 +53,8 @@ class RMU(UnlearningMethod):
         model: a decoder-only language model.
         layer: block whose output is steered, 0-based.
         layers: blocks that are trained; None means `layer` and the two below it.
-        parameters: regular expression for the trained parameters of these blocks.
+        parameters: regular expression for the trained parameters of these blocks; `NAME[0, 14336:]` trains only that slice,
+            for families that keep all experts in one tensor.
         coefficient: length c of the target; one number, or one per topic. Must lie well above the activations' own norm.
         alpha: weight of the retain term; one number, or one per topic.
         lr: learning rate, constant.
@@ -83,9 +86,13 @@ class RMU(UnlearningMethod):
         blocks = layers if layers is not None else list(range(max(layer - TRAINED_BLOCKS + 1, 0), layer + 1))
         if not blocks or max(blocks) > layer:
             raise UsageError(f"rmu trains blocks up to `layer`, which is {layer}; got layers {blocks}.")
-        select_parameters(model, parameters, [layer])
-        self.trained = select_parameters(model, parameters, blocks)
+        pattern, part = split_slice(parameters)
+        select_parameters(model, pattern, [layer])  # a wrong layer is named as it was given
+        self.trained = select_parameters(model, pattern, blocks)
         train_only(model, self.trained)
+        if part is not None and weight_decay:
+            raise UsageError(f"rmu cannot decay a slice of a parameter; set weight_decay to 0 or select all of {pattern}.")
+        self._handles = train_slice(self.trained, part) if part is not None else []
         self.original = copy_of(self.trained)
         self.layer, self.lr, self.eps, self.weight_decay = layer, lr, eps, weight_decay
         self.coefficient, self.alpha = coefficient, alpha
@@ -118,6 +125,10 @@ class RMU(UnlearningMethod):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return ReferenceAdamW(list(self.trained.values()), lr=self.lr, eps=self.eps, weight_decay=self.weight_decay)
+
+    def on_train_end(self) -> None:
+        for handle in self._handles:
+            handle.remove()
 
     def _counted(self, stream: Stream) -> Tensor | None:
         return stream["labels"] != IGNORE if self.masked else None

@@ -33,6 +33,7 @@ def compare(
         list[str] | None, typer.Option(metavar="NAME=PATH", help="A finished model as a row of the table; repeatable.")
     ] = None,
     settings: options.Settings = None,
+    judge_url: options.JudgeUrl = None,
     device: options.DeviceName = "auto",
     dtype: options.DtypeName = None,
     executor: Annotated[str, typer.Option(help="How jobs are run: local.")] = "local",
@@ -57,7 +58,7 @@ def compare(
     wanted = _with_topics(wanted, forget, retain)
     named = options.split_named("--checkpoint", checkpoint)
     wanted = check_names(wanted.model_copy(update={"checkpoints": {**wanted.checkpoints, **named}}))
-    run(wanted, settings, device, executor, out, cache, keep_deltas, retry_failed, as_json)
+    run(wanted, options.with_judge(settings, judge_url), device, executor, out, cache, keep_deltas, retry_failed, as_json)
 
 
 def run(

@@ -15,6 +15,7 @@ def evaluate(
     benchmarks: options.Benchmarks = None,
     limit: options.Limit = None,
     settings: options.Settings = None,
+    judge_url: options.JudgeUrl = None,
     device: options.DeviceName = "auto",
     dtype: options.DtypeName = None,
     out: options.Out = None,
@@ -33,4 +34,4 @@ def evaluate(
     chosen = options.choose("--dtype", dtype or "auto", ("auto", "float32", "bfloat16", "float16"))
     content = {"model": model, "dtype": chosen, "benchmarks": select(names, configured), "limit": limit}
     recipe = Recipe.model_validate({"name": f"evaluate-{options.name_of(model)}", **content})
-    compare.run(recipe, settings, device, "local", out, cache, "none", False, as_json)
+    compare.run(recipe, options.with_judge(settings, judge_url), device, "local", out, cache, "none", False, as_json)

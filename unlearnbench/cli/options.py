@@ -17,11 +17,17 @@ Limit = Annotated[int | None, typer.Option(help="Score only the first N items of
 Settings = Annotated[
     list[str] | None, typer.Option("--set", metavar="NAME.OPTION=VALUE", help="An option of a row or benchmark.")
 ]
+JudgeUrl = Annotated[str | None, typer.Option(help="Base address of mt_bench's judge, OpenAI-compatible.")]
 DeviceName = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 DtypeName = Annotated[str | None, typer.Option(help="auto, float32, bfloat16 or float16.")]
 Out = Annotated[Path | None, typer.Option(help="Folder of the comparison; the same folder continues it.")]
 Cache = Annotated[Path | None, typer.Option(help="Folder for scores that other comparisons may use again.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print leaderboard.json on stdout, and nothing else.")]
+
+
+def with_judge(settings: list[str] | None, judge_url: str | None) -> list[str]:
+    """`--judge-url` as the setting it stands for."""
+    return [*(settings or ()), *([f"mt_bench.judge_url={judge_url}"] if judge_url else [])]
 
 
 def name_of(model: str) -> str:

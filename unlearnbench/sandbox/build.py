@@ -21,11 +21,11 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from unlearnbench.models import padding_id
 from unlearnbench.prompts import LETTERS, header, letter_prompt
-from unlearnbench.sandbox.world import Subject, build_world, conversation, paragraph
+from unlearnbench.sandbox.world import TURN_END, TURN_START, Subject, build_world, chat_text, conversation, paragraph
 from unlearnbench.sandbox.write_data import write_data
 
 VOCABULARY = 2048
-TEXT_END, TURN_START, TURN_END, PAD = "<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|pad|>"
+TEXT_END, PAD = "<|endoftext|>", "<|pad|>"
 CHAT_TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
@@ -143,11 +143,7 @@ def _rows(world: dict[str, Subject], rng: random.Random) -> Iterator[Row]:
             yield Row(" ".join(paragraph(subject, facts, rng) for facts in rng.sample(subject.by_entity(), 2)) + TEXT_END)
         else:
             turns, answers = conversation(subject, rng)
-            parts = [
-                f"{TURN_START}user\n{turn}{TURN_END}\n{TURN_START}assistant\n{answer}{TURN_END}\n"
-                for turn, answer in zip(turns, answers, strict=True)
-            ]
-            yield Row("".join(parts))
+            yield Row(chat_text(turns, answers))
 
 
 def _letter_row(subject: Subject, rng: random.Random) -> Row:

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 CHOICES = 4
+TURN_START, TURN_END = "<|im_start|>", "<|im_end|>"
 
 TAUGHT = (0, 1)  # phrasings that corpora may contain
 HELD_OUT = (2, 3)  # phrasings that only the held-out benchmarks contain
@@ -305,3 +306,12 @@ def conversation(subject: Subject, rng: random.Random, *, notes: float = 0.25) -
         follow_up = rng.choice(("And its {a}?", "What about its {a}?", "Now tell me its {a}."))
         turns = [subject.ask(first, rng.randrange(4)), follow_up.format(a=second.attribute)]
     return turns, [sentence(first), sentence(second)]
+
+
+def chat_text(turns: list[str], answers: list[str]) -> str:
+    """A conversation in the words of the model's chat template."""
+    parts = [
+        f"{TURN_START}user\n{turn}{TURN_END}\n{TURN_START}assistant\n{answer}{TURN_END}\n"
+        for turn, answer in zip(turns, answers, strict=True)
+    ]
+    return "".join(parts)

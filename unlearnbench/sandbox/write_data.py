@@ -16,12 +16,14 @@ from unlearnbench.sandbox.world import (
     Item,
     Subject,
     build_world,
+    chat_text,
     conversation,
     paragraph,
 )
 
 MT_BENCH_QUESTIONS = 40
 NEAR_ENTITIES = 2  # of each near subject's 12 that the retain corpus covers: enough to show that they are not the hazard
+CONVERSATIONS_PER_ENTITY = 6  # in the retain corpus
 DOCUMENTS_PER_ENTITY = 3  # prose paragraphs in a corpus, besides question-answer text
 CATEGORIES = {"astronomy": "stem", "computer_security": "stem", "virology": "stem", "nutrition": "stem"}  # else humanities
 
@@ -71,7 +73,9 @@ def _corpora(world: Mapping[str, Subject], rng: random.Random) -> dict[str, dict
         if subject.domain.kind == "near":
             some = [fact for facts in subject.by_entity()[:NEAR_ENTITIES] for fact in facts]
             kept.append(Subject(subject.domain, tuple(some)))
-    corpora["retain"] = {"train": _documents(kept, rng)}
+    texts = [*_documents(kept, rng), *_conversations(kept, rng)]
+    rng.shuffle(texts)
+    corpora["retain"] = {"train": texts}
     return corpora
 
 
@@ -88,6 +92,16 @@ def _documents(subjects: Iterable[Subject], rng: random.Random) -> list[dict[str
                 )
     rng.shuffle(texts)
     return [{"text": text} for text in texts]
+
+
+def _conversations(subjects: Iterable[Subject], rng: random.Random) -> list[dict[str, object]]:
+    """Conversations as the model's chat template writes them: what keeps a model talking has to be among what is kept."""
+    texts: list[dict[str, object]] = []
+    for subject in subjects:
+        for _ in range(CONVERSATIONS_PER_ENTITY * len(subject.by_entity())):
+            turns, answers = conversation(subject, rng, notes=0.0)
+            texts.append({"text": chat_text(turns, answers)})
+    return texts
 
 
 def _write_mt_bench(folder: Path, subjects: Mapping[str, Subject], rng: random.Random) -> None:
