@@ -13,8 +13,8 @@ $(BIN)/.installed: pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
-demo: $(BIN)/.installed ## forget with RMU on the sandbox and print the leaderboard
-	$(BIN)/unlearnbench compare --methods rmu --out $(RUN)
+demo: $(BIN)/.installed ## forget with four methods on the sandbox and print the leaderboard
+	$(BIN)/unlearnbench compare --methods rmu,llmu,scrub,ssd --out $(RUN)
 
 test: $(BIN)/.installed ## the whole suite, without what takes minutes
 	$(BIN)/python -m pytest -m "not slow"

@@ -53,6 +53,7 @@ def test_the_printed_table(finished):
     rows = [line for line in lines if line.startswith("│")]
     assert "wmdp ↓" in printed
     assert "mmlu ↑" in printed
+    assert "mt_bench (rules) ↑" in printed
     assert "none (base)" in rows[0]
     assert "rmu" in rows[1]
     assert "chance" in rows[2]
@@ -258,5 +259,5 @@ def test_ctrl_c_keeps_what_is_finished(tmp_path, cache):
         assert process.wait(timeout=30) == 130, rest
     assert "Finished cells are kept" in rest
     assert "Traceback" not in rest
-    assert len(list((tmp_path / "run" / "cells" / "none").rglob("*.json"))) == 2
+    assert len(list((tmp_path / "run" / "cells" / "none").rglob("*.json"))) == 3
     assert not list((tmp_path / "run" / "cells").glob("rmu/**/*.json"))
