@@ -35,16 +35,15 @@ def test_rmu_forgets_and_keeps(finished):
     assert rmu["scores"]["mmlu"]["value"] >= none["scores"]["mmlu"]["value"] - 0.05
 
 
-def test_near_subjects_lose_more_than_the_others(finished):
-    none, rmu = json.loads((finished / "leaderboard.json").read_text())["rows"]
-
-    def loss(subjects: list[str]) -> float:
-        before, after = none["scores"]["mmlu"]["parts"], rmu["scores"]["mmlu"]["parts"]
-        return sum(before[s]["value"] - after[s]["value"] for s in subjects) / len(subjects)
-
-    near = ["virology", "computer_security"]
-    far = [subject for subject in none["scores"]["mmlu"]["parts"] if subject not in near]
-    assert loss(near) > loss(far)
+def test_near_subjects_lose_more_than_the_others(cli, tmp_path):
+    """Collateral damage shows where it should: RMU held back less forgets the hazards' neighbours, too."""
+    arguments = ("--set", "rmu.alpha=1", "--benchmarks", "wmdp,mmlu", "--out", tmp_path / "run", "--json")
+    none, rmu = json.loads(cli(*SANDBOX, *arguments).out)["rows"]
+    before, after = none["scores"]["mmlu"]["parts"], rmu["scores"]["mmlu"]["parts"]
+    losses = {subject: before[subject]["value"] - after[subject]["value"] for subject in before}
+    near = [losses.pop(subject) for subject in ("virology", "computer_security")]
+    assert sum(near) / len(near) > 0.05
+    assert sum(near) / len(near) > 2 * sum(losses.values()) / len(losses)
 
 
 def test_the_printed_table(finished):
