@@ -8,7 +8,7 @@ from typing import Any
 
 from unlearnbench.benchmark import Benchmark
 from unlearnbench.files import content_hash
-from unlearnbench.plugins import Plugin
+from unlearnbench.plugins import Plugin, core_hash
 from unlearnbench.records import CellKey, CellResult, Job
 from unlearnbench.sources import Table
 from unlearnbench.specs import Options, Training
@@ -40,7 +40,7 @@ class BenchmarkPlan:
 
     def identity(self, limit: int | None) -> list[object]:
         """What of a benchmark may change a score."""
-        return [self.plugin.source_hash, self.options, self.benchmark.digest(), limit]
+        return [self.plugin.source_hash, core_hash(), self.options, self.benchmark.digest(), limit]
 
 
 @dataclass(frozen=True, kw_only=True)
