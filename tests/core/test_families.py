@@ -1,0 +1,67 @@
+"""Selection by name, activations at a block and scoring on a tiny random model of every family."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+import transformers
+from streams import prepare, train
+
+from unlearnbench.choice import score_questions
+from unlearnbench.records import Question
+from unlearnbench_methods.rmu import RMU
+
+SHAPE = {
+    "vocab_size": 2048,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 5,
+    "num_attention_heads": 4,
+    "max_position_embeddings": 256,
+    "pad_token_id": 3,
+}
+FAMILIES = {
+    "Llama": {"num_key_value_heads": 2},
+    "Mistral": {"num_key_value_heads": 2},
+    "Qwen2": {"num_key_value_heads": 2},
+    "Qwen3": {"num_key_value_heads": 2, "head_dim": 8},
+    "Gemma": {"num_key_value_heads": 2, "head_dim": 8},
+    "Gemma2": {"num_key_value_heads": 2, "head_dim": 8, "final_logit_softcapping": 5.0},
+    "GPTNeoX": {},
+    "Phi": {},
+}
+
+
+@pytest.fixture(params=FAMILIES)
+def model(request):
+    torch.manual_seed(0)
+    config = getattr(transformers, f"{request.param}Config")(**SHAPE, **FAMILIES[request.param])
+    return transformers.AutoModelForCausalLM.from_config(config).eval()
+
+
+def test_rmu_trains_three_output_projections(model, tokenizer):
+    before = copy.deepcopy(model.state_dict())
+    method = prepare(RMU(model, layer=3, coefficient=50.0, alpha=1.0, lr=1e-2), tokenizer)
+    assert len(method.trained) == 3
+    train(method, 2)
+    changed = {name for name, tensor in model.state_dict().items() if not torch.equal(tensor, before[name])}
+    assert changed == set(method.trained)
+    assert all(name.endswith(("mlp.down_proj.weight", "mlp.dense_4h_to_h.weight", "mlp.fc2.weight")) for name in changed)
+
+
+def test_scores_equal_those_of_whole_logits(model, tokenizer):
+    """Soft caps and biases of the head included: only the positions that are read go through it."""
+    questions = [
+        Question("a", "a", "The carrier of Velgrath is", (" moth", " heron", " a vole"), 0),
+        Question("b", "b", "Which one?\nA. moth\nB. heron\nAnswer:", (" A", " B"), 1),
+    ]
+    for question, result in zip(questions, score_questions(model, tokenizer, questions), strict=True):
+        for continuation, logprob in zip(question.continuations, result.logprobs, strict=True):
+            ids = tokenizer(question.context + continuation)["input_ids"]
+            start = len(tokenizer(question.context)["input_ids"])
+            with torch.no_grad():
+                whole = model(torch.tensor([ids])).logits[0].float().log_softmax(-1)
+            expected = sum(float(whole[p - 1, ids[p]]) for p in range(start, len(ids)))
+            assert logprob == pytest.approx(expected, abs=1e-4)
