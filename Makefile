@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 RUN := runs/sandbox
 
-.PHONY: demo test lint real sandbox clean help
+.PHONY: demo test lint speed real sandbox clean help
 
 help: ## show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /: /'
@@ -24,6 +24,9 @@ lint: $(BIN)/.installed ## ruff, pyright (strict) and the import contracts
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 	$(BIN)/lint-imports
+
+speed: $(BIN)/.installed ## ratios against named rivals, on a quiet machine; ONLY='NAME NAME' for some
+	$(BIN)/python tests/speed/run.py $(ONLY)
 
 real: $(BIN)/.installed ## SmolLM2 learns twenty authors and forgets ten: see examples/tofu_authors
 	PATH="$(abspath $(BIN)):$$PATH" sh examples/tofu_authors/run.sh
