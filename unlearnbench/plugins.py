@@ -37,9 +37,11 @@ NUMERIC_MODULES = (
     "loaded",
     "method",
     "models",
+    "packing",
     "prompts",
     "sources",
     "tensors",
+    "trees",
 )
 
 
