@@ -94,18 +94,19 @@ def test_over_long_context_is_cut_from_the_left_and_said(tiny_model, tokenizer, 
 
 def test_when_memory_runs_out_the_batch_halves_and_the_run_goes_on(tiny_model, tokenizer, questions):
     expected = score_questions(tiny_model, tokenizer, questions)
+    room = max(result.tokens for result in expected) + 10
     sizes: list[int] = []
 
     def refuse(_module, arguments, keywords):
         sizes.append(keywords["input_ids"].numel())
-        if sizes[-1] > 300:
+        if sizes[-1] > room:
             raise torch.OutOfMemoryError("not enough memory")
 
     handle = tiny_model.register_forward_pre_hook(refuse, with_kwargs=True)
     done: list[int] = []
     results = score_questions(tiny_model, tokenizer, questions, progress=done.append)
     handle.remove()
-    assert max(sizes) > 300
+    assert max(sizes) > room
     assert sum(done) == len(questions)
     for result, other in zip(results, expected, strict=True):
         assert result.logprobs == pytest.approx(other.logprobs, abs=1e-4)
