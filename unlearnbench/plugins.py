@@ -38,6 +38,7 @@ NUMERIC_MODULES = (
     "method",
     "models",
     "prompts",
+    "questions",
     "sources",
     "tensors",
 )

@@ -10,16 +10,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
+from pydantic import NonNegativeInt
+
 from unlearnbench.api import (
     LETTERS,
     BenchmarkSpec,
     MultipleChoiceBenchmark,
     Question,
+    UsageError,
     few_shot,
     header,
     hookimpl,
     letter_prompt,
     list_configs,
+    read_choices,
     read_table,
     unknown_name,
 )
@@ -41,7 +45,12 @@ class Mmlu(MultipleChoiceBenchmark):
     role = "retain"
 
     def __init__(
-        self, *, source: str = "cais/mmlu", subjects: list[str] | None = None, shots: int = 0, newlines: Literal[1, 2] = 2
+        self,
+        *,
+        source: str = "cais/mmlu",
+        subjects: list[str] | None = None,
+        shots: NonNegativeInt = 0,
+        newlines: Literal[1, 2] = 2,
     ) -> None:
         self.source, self.subjects, self.shots, self.newlines = source, subjects, shots, newlines
         self._revision: str | None = None
@@ -57,23 +66,30 @@ class Mmlu(MultipleChoiceBenchmark):
         table = read_table(f"{self.source}:{subject}", default_split="test", columns=COLUMNS)
         self._revision = table.revision
         opening = header(subject.replace("_", " "), self.newlines)
-        examples: list[str] = []
-        if self.shots:
-            dev = read_table(f"{self.source}:{subject}", default_split="dev", columns=COLUMNS)
-            examples = [
-                f"{letter_prompt(row['question'], row['choices'])} {LETTERS[int(row['answer'])]}"
-                for row in dev.rows[: self.shots]
-            ]
-        return [
-            Question(
-                id=f"{subject}/{index}",
-                part=subject,
-                context=opening + few_shot(examples, letter_prompt(row["question"], row["choices"])),
-                continuations=tuple(f" {letter}" for letter in LETTERS[: len(row["choices"])]),
-                answer=int(row["answer"]),
+        examples = self._examples(subject)
+        questions: list[Question] = []
+        for index, row in enumerate(table.rows):
+            choices, answer = read_choices(table, index)
+            letters = tuple(f" {letter}" for letter in LETTERS[: len(choices)])
+            context = opening + few_shot(examples, letter_prompt(str(row["question"]), choices))
+            questions.append(Question(f"{subject}/{index}", subject, context, letters, answer))
+        return questions
+
+    def _examples(self, subject: str) -> list[str]:
+        """The first answered questions of the subject's dev split."""
+        if not self.shots:
+            return []
+        dev = read_table(f"{self.source}:{subject}", default_split="dev", columns=COLUMNS)
+        if len(dev.rows) < self.shots:
+            raise UsageError(
+                f"mmlu.shots={self.shots} is more than the {len(dev.rows)} examples in the dev split of "
+                f"{self.source}:{subject}."
             )
-            for index, row in enumerate(table.rows)
-        ]
+        examples: list[str] = []
+        for index, row in enumerate(dev.rows[: self.shots]):
+            choices, answer = read_choices(dev, index)
+            examples.append(f"{letter_prompt(str(row['question']), choices)} {LETTERS[answer]}")
+        return examples
 
     def revision(self) -> str | None:
         return self._revision

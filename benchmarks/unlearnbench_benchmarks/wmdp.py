@@ -18,6 +18,7 @@ from unlearnbench.api import (
     hookimpl,
     letter_prompt,
     list_configs,
+    read_choices,
     read_table,
     unknown_name,
 )
@@ -53,16 +54,13 @@ class Wmdp(MultipleChoiceBenchmark):
         table = read_table(f"{self.source}:{CONFIG}{part}", default_split="test", columns=("question", "choices", "answer"))
         self._revision = table.revision
         opening = header(TITLES.get(part, part), self.newlines)
-        return [
-            Question(
-                id=f"{part}/{index}",
-                part=part,
-                context=opening + letter_prompt(row["question"], row["choices"]),
-                continuations=tuple(f" {letter}" for letter in LETTERS[: len(row["choices"])]),
-                answer=int(row["answer"]),
-            )
-            for index, row in enumerate(table.rows)
-        ]
+        questions: list[Question] = []
+        for index, row in enumerate(table.rows):
+            choices, answer = read_choices(table, index)
+            letters = tuple(f" {letter}" for letter in LETTERS[: len(choices)])
+            context = opening + letter_prompt(str(row["question"]), choices)
+            questions.append(Question(f"{part}/{index}", part, context, letters, answer))
+        return questions
 
     def revision(self) -> str | None:
         return self._revision
