@@ -20,6 +20,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 import torch
+from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor
 
 from unlearnbench.api import (
@@ -30,7 +31,6 @@ from unlearnbench.api import (
     Training,
     UnlearnBatch,
     UnlearningMethod,
-    UsageError,
     copy_of,
     hookimpl,
     kl_divergence,
@@ -64,23 +64,20 @@ class SCRUB(UnlearningMethod):
         self,
         model: PreTrainedModel,
         *,
-        alpha: float = 0.001,
-        gamma: float = 0.99,
-        temperature: float = 4.0,
-        forget_steps: int = 300,
+        alpha: NonNegativeFloat = 0.001,
+        gamma: NonNegativeFloat = 0.99,
+        temperature: PositiveFloat = 4.0,
+        forget_steps: NonNegativeInt = 300,
         first: Literal["max", "min"] = "max",
-        lr: float = 1e-5,
+        lr: PositiveFloat = 1e-5,
         optimizer: Literal["adamw", "sgd"] = "adamw",
-        weight_decay: float = 0.0,
+        weight_decay: NonNegativeFloat = 0.0,
         adapter: Literal["none", "lora"] = "none",
-        rank: int = 32,
+        rank: PositiveInt = 32,
         rewind: bool = False,
     ) -> None:
         super().__init__(model)
         self.save_hyperparameters(ignore=["model"])
-        if temperature <= 0 or forget_steps < 0:
-            given = f"{temperature} and {forget_steps}"
-            raise UsageError(f"scrub needs a temperature above 0 and forget_steps of at least 0; got {given}.")
         self.alpha, self.gamma, self.temperature = alpha, gamma, temperature
         self.forget_steps, self.first = forget_steps, first
         self.lr, self.optimizer, self.weight_decay = lr, optimizer, weight_decay
