@@ -34,6 +34,7 @@ from unlearnbench.api import (
     copy_of,
     hookimpl,
     kl_divergence,
+    token_nll,
 )
 
 if TYPE_CHECKING:
@@ -101,18 +102,23 @@ class SCRUB(UnlearningMethod):
             loss = -self.divergence(batch["forget"])
             self.log("max/kl", -loss)
             return loss
-        stream = batch["retain"]
-        divergence, nll = self.divergence(stream), self.nll(stream)
+        divergence, student = self.compare(batch["retain"])
+        nll = token_nll(student, batch["retain"]["labels"]).mean()
         self.log_dict({"min/kl": divergence, "min/nll": nll})
         return self.alpha * divergence + self.gamma * nll
 
     def divergence(self, stream: Stream) -> Tensor:
         """KL(teacher || student) over the positions that predict a counted token, times temperature squared."""
+        return self.compare(stream)[0]
+
+    def compare(self, stream: Stream) -> tuple[Tensor, Tensor]:
+        """The divergence, and the student's logits (B, T, V), which the other term of a min step needs, too."""
         with self.reference():
             teacher = self.logits(stream)  # (B, T, V)
+        student = self.logits(stream)
         counted = torch.zeros_like(stream["labels"], dtype=torch.bool)
         counted[:, :-1] = stream["labels"][:, 1:] != IGNORE  # the logits at t predict the token at t+1
-        return kl_divergence(self.logits(stream), teacher, counted, self.temperature)
+        return kl_divergence(student, teacher, counted, self.temperature), student
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         if self.optimizer == "sgd":

@@ -100,6 +100,17 @@ def test_gradient_of_a_max_step_by_finite_differences(tiny_model, tokenizer):
     assert (values[0] - values[1]) / (2 * size) == pytest.approx(rate, rel=1e-2)
 
 
+def test_forwards_of_a_step(tiny_model, tokenizer):
+    """Teacher and student once each, whichever the step: both terms of a min step share the student's logits."""
+    method = ready(tiny_model, tokenizer)
+    runs: list[bool] = []
+    tiny_model.register_forward_hook(lambda *_: runs.append(torch.is_grad_enabled()))
+    for step in (0, 2):  # max, min
+        runs.clear()
+        method.training_step(batch(method, step), step)
+        assert runs == [False, True]
+
+
 def test_teacher_stays_what_it_was(tiny_model, tokenizer):
     method = ready(tiny_model, tokenizer)
     stream = batch(method)["retain"]
