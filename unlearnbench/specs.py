@@ -152,10 +152,11 @@ def resolve_options(spec: MethodSpec | BenchmarkSpec, given: Mapping[str, Value]
     except ValidationError as error:
         first = error.errors()[0]
         name = str(first["loc"][0])
-        problem = first["msg"][0].lower() + first["msg"][1:]
-        shown = f"got {given[name]!r}" if name in given else "it has no default"
         expected = _type_name(model.model_fields[name])
-        raise UsageError(f"Option {owner}.{name} takes {expected}: {problem}, {shown}.") from error
+        if name not in given:
+            raise UsageError(f"Option {owner}.{name} has no default; give it with --set {owner}.{name}=VALUE.") from error
+        problem = first["msg"][0].lower() + first["msg"][1:]
+        raise UsageError(f"Option {owner}.{name} takes {expected}: {problem}, got {given[name]!r}.") from error
 
 
 def split_budget(spec: MethodSpec, options: Options) -> tuple[Options, Training | None]:

@@ -69,6 +69,11 @@ def test_unknown_option(refuse):
     assert "Did you mean 'layer'?" in refuse("compare", "--set", "rmu.leyer=1")
 
 
+def test_option_that_must_be_given(refuse):
+    message = refuse("evaluate", "sandbox:model", "--benchmarks", "mcq")
+    assert "Option mcq.source has no default; give it with --set mcq.source=VALUE." in message
+
+
 def test_set_for_something_else(refuse):
     assert "Did you mean 'rmu'?" in refuse("compare", "--set", "rmi.lr=1")
     assert "NAME.option=value" in refuse("compare", "--set", "lr=1")
@@ -323,6 +328,19 @@ def test_recipe_with_a_wrong_value(refuse, tmp_path):
     recipe = tmp_path / "mine.yaml"
     recipe.write_text("model: sandbox:model\nlimit: many\n")
     assert "line 2: 'limit'" in refuse("compare", recipe)
+    for content, said in (
+        ("methods: {rmu: 5}\n", "line 2: 'methods.rmu': input should be a mapping, got 5"),
+        ("benchmarks: wmdp\n", "line 2: 'benchmarks': input should be a mapping, got 'wmdp'"),
+        ("topics: {bio: sandbox}\n", "line 2: 'topics.bio': input should be a mapping, got 'sandbox'"),
+        ("seeds: [0, a]\n", "line 2: 'seeds.1': input should be a valid integer"),
+        ("seeds: [-1]\n", "line 2: 'seeds.0': input should be greater than or equal to 0, got -1"),
+    ):
+        recipe.write_text(f"model: sandbox:model\n{content}")
+        assert said in refuse("compare", recipe)
+    recipe.write_text("methods: {rmu: {}}\n")
+    assert "the key 'model' is missing" in refuse("compare", recipe)
+    recipe.write_bytes(b"model: \xff\n")
+    assert "it is not UTF-8 text" in refuse("compare", recipe)
     recipe.write_text("model: [sandbox\n")
     assert "is not valid YAML" in refuse("compare", recipe)
     recipe.write_text("just words")
