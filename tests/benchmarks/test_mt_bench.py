@@ -202,6 +202,16 @@ def test_judge_over_http(judge, tiny_model, tokenizer):
     assert all(result.text in json.dumps(judge.asked) for result in results if result.text.isalnum())
 
 
+def test_judge_from_the_command_line(cli, judge, tmp_path):
+    """Two categories, one question of two turns each; the column's head names the judge."""
+    arguments = ("--set", "mt_bench.judge=openai:model-x", "--judge-url", judge.url, "--limit", "1", "--out", tmp_path / "run")
+    outcome = cli("evaluate", "sandbox:model", "--benchmarks", "mt_bench", *arguments)
+    assert outcome.code == 0, outcome.err
+    assert "mt_bench (openai:model-x) ↑" in outcome.out
+    assert "8.00" in outcome.out
+    assert len(judge.asked) == 4
+
+
 def test_unusable_ratings_are_asked_again_and_then_an_error(judge):
     judge.replies[:] = ["no idea", "[[0]]", "well: [[6]]"]
     rate = openai_judge("openai:m", judge.url)
