@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from unlearnbench.method import MethodContext, UnlearningMethod
     from unlearnbench.models import padding_id
     from unlearnbench.prompts import LETTERS, cloze_prompt, few_shot, header, letter_prompt
+    from unlearnbench.questions import read_choices
     from unlearnbench.records import CellResult, ItemResult, Job, Metric, Question
     from unlearnbench.sources import Table, list_configs, parse_source, read_table
     from unlearnbench.specs import BenchmarkSpec, MethodSpec, Training
@@ -54,6 +55,7 @@ _HOME = {
     "method": ("MethodContext", "UnlearningMethod"),
     "models": ("padding_id",),
     "prompts": ("LETTERS", "cloze_prompt", "few_shot", "header", "letter_prompt"),
+    "questions": ("read_choices",),
     "records": ("CellResult", "ItemResult", "Job", "Metric", "Question"),
     "sources": ("Table", "list_configs", "parse_source", "read_table"),
     "specs": ("BenchmarkSpec", "MethodSpec", "Training"),
@@ -102,6 +104,7 @@ __all__ = [
     "mean_square",
     "padding_id",
     "parse_source",
+    "read_choices",
     "read_table",
     "score_questions",
     "select_all",

@@ -39,6 +39,7 @@ NUMERIC_MODULES = (
     "models",
     "packing",
     "prompts",
+    "questions",
     "sources",
     "tensors",
     "trees",

@@ -15,7 +15,7 @@ from unlearnbench.models import model_folder, weight_files
 from unlearnbench.plan import BenchmarkPlan, JobPlan, TopicData, VariantPlan, job_identity, plan_jobs, what_is_due
 from unlearnbench.plugins import Plugin, core_hash, find_plugin
 from unlearnbench.recipe import CHECKPOINT, Recipe
-from unlearnbench.sources import read_corpus
+from unlearnbench.sources import Table, read_corpus
 from unlearnbench.specs import Options, Training, resolve_options, split_budget, takes_argument
 from unlearnbench.store import RunFolder
 
@@ -105,8 +105,6 @@ def _settle(plugin: Plugin, given: Options, variant: str, memory: Memory) -> tup
     if (known := memory.get(key)) is not None:
         return known["options"], Training(**known["training"]) if known["training"] else None
     options, training = split_budget(plugin.method, resolve_options(plugin.method, given, variant))
-    if training is not None and (training.steps < 1 or training.batch_size < 1 or training.max_length < 2):
-        raise UsageError(f"'{variant}' needs at least 1 step, 1 sequence per batch and 2 tokens per sequence; got {training}.")
     memory.put(key, {"options": options, "training": vars(training) if training else None})
     return options, training
 
@@ -139,11 +137,20 @@ def _read_topic(name: str, recipe: Recipe) -> TopicData:
         raise UsageError(f"The topic '{name}' has no retain corpus; give --retain {name}=SOURCE.")
     return TopicData(
         name=name,
-        forget=read_corpus(topic.forget),
-        retain=read_corpus(topic.retain),
+        forget=_corpus(topic.forget, topic.min_chars),
+        retain=_corpus(topic.retain, topic.min_chars),
         max_length=topic.max_length,
         min_chars=topic.min_chars,
     )
+
+
+def _corpus(source: str, min_chars: int) -> Table:
+    """A corpus with something to read in it; the encoder leaves out texts of at most `min_chars` characters."""
+    table = read_corpus(source)
+    texts = (row["response"] if row.get("text") is None else row["text"] for row in table.rows)
+    if not any(len(str(text)) > min_chars for text in texts):
+        raise UsageError(f"The corpus '{source}' has no text of more than {min_chars} characters; look at its column 'text'.")
+    return table
 
 
 def _check_cuda() -> None:

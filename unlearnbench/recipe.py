@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -65,7 +65,7 @@ class Recipe(_Section):
     benchmarks: dict[str, dict[str, Any]] = {}
     methods: dict[str, dict[str, Any]] = {}
     checkpoints: dict[str, str] = {}
-    seeds: list[int] = Field(default=[0], min_length=1)
+    seeds: list[Annotated[int, Field(ge=0, lt=2**32)]] = Field(default=[0], min_length=1)
     limit: int | None = Field(default=None, gt=0)
     trainer: dict[str, Any] = {}
 
@@ -155,7 +155,9 @@ def _explain(error: ValidationError, root: yaml.Node | None, origin: str) -> Usa
         guess = closest(str(location[-1]), allowed)
         meant = f" Did you mean '{guess}'?" if guess else ""
         return UsageError(f"{origin}, line {line}: unknown key '{dotted}'.{meant} Allowed: {', '.join(allowed)}.")
-    problem = first["msg"][0].lower() + first["msg"][1:]
+    if first["type"] == "missing":
+        return UsageError(f"{origin}, line {line}: the key '{dotted}' is missing; it has no default.")
+    problem = re.sub(r"a valid dictionary( or instance of \w+)?", "a mapping", first["msg"][0].lower() + first["msg"][1:])
     return UsageError(f"{origin}, line {line}: '{dotted}': {problem}, got {first['input']!r}.")
 
 

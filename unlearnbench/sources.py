@@ -42,9 +42,10 @@ class Source:
 
     @property
     def path(self) -> Path | None:
-        """The local file or folder, or None for a hub id."""
+        """The local file or folder, or None for a hub id; `corpus.jsonl` is a file that is not there, no hub id."""
         path = Path(self.location).expanduser()
-        return path if path.exists() or not _HUB_ID.fullmatch(self.location) or self.location.startswith((".", "/")) else None
+        hub = _HUB_ID.fullmatch(self.location) and not self.location.startswith(".") and path.suffix not in DATA_ENDINGS
+        return None if hub and not path.exists() else path
 
 
 @dataclass(frozen=True)
@@ -125,7 +126,7 @@ def read_table(text: str, *, default_split: str | None = None, columns: Iterable
     path = source.path
     table = _read_hub(source) if path is None else _read_local(source, path)
     if not table.rows:
-        raise UsageError(f"The source '{text}' has no rows.")
+        raise UsageError(f"The source '{text}' has no rows; a corpus or benchmark needs at least one.")
     for column in columns:
         for index, row in enumerate(table.rows):
             if row.get(column) is None:
@@ -311,9 +312,7 @@ def from_hub(source: Source, action: Callable[[], T]) -> T:
     from datasets.exceptions import DatasetNotFoundError
     from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
 
-    local = (
-        f"point to a local copy instead, for example --set NAME.source=FOLDER or --model FOLDER in place of '{source.location}'"
-    )
+    local = "point to a local copy instead: --model FOLDER, --forget or --retain PATH, --set BENCHMARK.source=FOLDER"
     page = f"https://huggingface.co/{source.location}"
     try:
         return action()

@@ -8,9 +8,10 @@ import types
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError, create_model
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, create_model
+from pydantic.fields import FieldInfo
 
 from unlearnbench.errors import PluginError, UsageError, unknown_name
 
@@ -33,9 +34,9 @@ class Training:
         order: `file` takes the corpus in its own order, as RMU's reference does; `shuffled` reorders it by the seed.
     """
 
-    steps: int = 150
-    batch_size: int = 4
-    max_length: int = 512
+    steps: PositiveInt = 150
+    batch_size: PositiveInt = 4
+    max_length: Annotated[int, Field(ge=2)] = 512  # a single token predicts nothing
     order: Literal["file", "shuffled"] = "shuffled"
 
 
@@ -45,7 +46,8 @@ class MethodSpec:
 
     Attributes:
         name: as users type it; also the name of the entry point.
-        factory: called as `factory(model, **options)`; its keyword-only parameters are the method's options.
+        factory: called as `factory(model, **options)`; its keyword-only parameters are the method's options, and pydantic's
+            types (`PositiveFloat`) bound them.
         summary: one line.
         source: paper or repository.
         training: the default budget; None for a method that needs no pass over the corpora.
@@ -89,7 +91,9 @@ def _options_model(factory: Callable[..., object], training: Training | None) ->
         ]
         # only these: the model's annotation is often importable for type checkers alone
         wanted = {p.name: function.__annotations__.get(p.name, Any) for p in parameters}
-        hints = typing.get_type_hints(types.SimpleNamespace(__annotations__=wanted), globalns=function.__globals__)
+        hints = typing.get_type_hints(
+            types.SimpleNamespace(__annotations__=wanted), globalns=function.__globals__, include_extras=True
+        )
     except (AttributeError, TypeError, ValueError, NameError) as error:
         raise PluginError(f"The options of {factory!r} cannot be read: {error}.") from error
     declared: dict[str, Any] = {
@@ -98,7 +102,7 @@ def _options_model(factory: Callable[..., object], training: Training | None) ->
     if training is not None:
         if clash := declared.keys() & {field.name for field in fields(Training)}:
             raise PluginError(f"The options of {factory!r} clash with its budget: {', '.join(sorted(clash))}; rename them.")
-        hints = typing.get_type_hints(Training)
+        hints = typing.get_type_hints(Training, include_extras=True)
         declared |= {field.name: (hints[field.name], getattr(training, field.name)) for field in fields(Training)}
     config = ConfigDict(extra="forbid", validate_default=False, protected_namespaces=())
     return create_model("Options", __config__=config, **declared)
@@ -113,13 +117,18 @@ def list_options(spec: MethodSpec | BenchmarkSpec) -> list[Option]:
     """Every option a user can set, with its type and default."""
     model = _options_model(spec.factory, getattr(spec, "training", None))
     return [
-        Option(name, _type_name(field.annotation), "required" if field.is_required() else field.default)
+        Option(name, _type_name(field), "required" if field.is_required() else field.default)
         for name, field in model.model_fields.items()
     ]
 
 
-def _type_name(annotation: object) -> str:
-    return annotation.__name__ if isinstance(annotation, type) else str(annotation).replace("typing.", "")
+def _type_name(field: FieldInfo) -> str:
+    """The type as its author wrote it, with its bounds: `float > 0`."""
+    kind = field.annotation
+    name = kind.__name__ if isinstance(kind, type) else str(kind).replace("typing.", "")
+    signs = {"gt": ">", "ge": ">=", "lt": "<", "le": "<="}
+    bounds = [f"{sign} {getattr(b, word)}" for b in field.metadata for word, sign in signs.items() if hasattr(b, word)]
+    return " ".join([name, ", ".join(bounds)]) if bounds else name
 
 
 def resolve_options(spec: MethodSpec | BenchmarkSpec, given: Mapping[str, Value], owner: str) -> Options:
@@ -143,10 +152,11 @@ def resolve_options(spec: MethodSpec | BenchmarkSpec, given: Mapping[str, Value]
     except ValidationError as error:
         first = error.errors()[0]
         name = str(first["loc"][0])
+        expected = _type_name(model.model_fields[name])
+        if name not in given:
+            raise UsageError(f"Option {owner}.{name} has no default; give it with --set {owner}.{name}=VALUE.") from error
         problem = first["msg"][0].lower() + first["msg"][1:]
-        shown = f"got {given[name]!r}" if name in given else "it has no default"
-        expected = _type_name(model.model_fields[name].annotation)
-        raise UsageError(f"Option {owner}.{name} takes {expected}: {problem}, {shown}.") from error
+        raise UsageError(f"Option {owner}.{name} takes {expected}: {problem}, got {given[name]!r}.") from error
 
 
 def split_budget(spec: MethodSpec, options: Options) -> tuple[Options, Training | None]:

@@ -16,10 +16,10 @@ from unlearnbench.api import (
     MultipleChoiceBenchmark,
     Question,
     Table,
-    UsageError,
     cloze_prompt,
     hookimpl,
     letter_prompt,
+    read_choices,
     read_table,
 )
 
@@ -28,7 +28,7 @@ class MultipleChoice(MultipleChoiceBenchmark):
     """Questions from a file or data set.
 
     Args:
-        source: jsonl, parquet, json or csv, or a data set, with the columns question, choices (a list), answer (the index
+        source: jsonl, json or parquet, or a data set, with the columns question, choices (a list), answer (the index
             of the right choice, or its letter) and, if there are several, part.
         scoring: `letter` shows the options and compares the letters; `cloze` shows the question only and compares the mean
             log-likelihood per token of each option's text.
@@ -54,13 +54,7 @@ class MultipleChoice(MultipleChoiceBenchmark):
         return [self._question(index, row, table) for index, row in enumerate(table.rows)]
 
     def _question(self, index: int, row: dict[str, Any], table: Table) -> Question:
-        choices = row["choices"]
-        if not isinstance(choices, list) or not 2 <= len(choices) <= len(LETTERS):
-            raise UsageError(f"{table.where(index)} needs a list of 2 to {len(LETTERS)} choices; got {choices!r}.")
-        answer = _answer(row["answer"], len(choices))
-        if answer is None:
-            allowed = f"an index from 0 to {len(choices) - 1} or a letter"
-            raise UsageError(f"{table.where(index)} needs as answer {allowed}; got {row['answer']!r}.")
+        choices, answer = read_choices(table, index)
         part = str(row.get("part") or "all")
         letters = self.scoring == "letter"
         return Question(
@@ -73,15 +67,6 @@ class MultipleChoice(MultipleChoiceBenchmark):
 
     def revision(self) -> str | None:
         return self._revision
-
-
-def _answer(given: object, options: int) -> int | None:
-    """The index of the right option, from an index or a letter."""
-    if isinstance(given, str) and len(given) == 1 and given.upper() in LETTERS:
-        given = LETTERS.index(given.upper())
-    if isinstance(given, str) and given.isdigit():
-        given = int(given)
-    return given if isinstance(given, int) and 0 <= given < options else None
 
 
 @hookimpl

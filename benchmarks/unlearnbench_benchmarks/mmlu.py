@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
+from pydantic import NonNegativeInt
+
 from unlearnbench.api import (
     LETTERS,
     BenchmarkSpec,
@@ -22,6 +24,7 @@ from unlearnbench.api import (
     hookimpl,
     letter_prompt,
     list_configs,
+    read_choices,
     read_table,
     unknown_name,
 )
@@ -63,7 +66,7 @@ class Mmlu(MultipleChoiceBenchmark):
         *,
         source: str = "cais/mmlu",
         subjects: list[str] | None = None,
-        shots: int = 0,
+        shots: NonNegativeInt = 0,
         newlines: Literal[1, 2] = 2,
         chat: bool = False,
     ) -> None:
@@ -82,27 +85,30 @@ class Mmlu(MultipleChoiceBenchmark):
         table = read_table(f"{self.source}:{subject}", default_split="test", columns=COLUMNS)
         self._revision = table.revision
         opening = header(subject.replace("_", " "), self.newlines)
-        examples: list[str] = []
-        if self.shots:
-            dev = read_table(f"{self.source}:{subject}", default_split="dev", columns=COLUMNS)
-            if len(dev.rows) < self.shots:
-                raise UsageError(
-                    f"mmlu.shots={self.shots}: {self.source}:{subject} has {len(dev.rows)} examples in its dev split."
-                )
-            examples = [
-                f"{letter_prompt(row['question'], row['choices'])} {LETTERS[int(row['answer'])]}"
-                for row in dev.rows[: self.shots]
-            ]
-        return [
-            Question(
-                id=f"{subject}/{index}",
-                part=subject,
-                context=opening + few_shot(examples, letter_prompt(row["question"], row["choices"])),
-                continuations=tuple(f" {letter}" for letter in LETTERS[: len(row["choices"])]),
-                answer=int(row["answer"]),
+        examples = self._examples(subject)
+        questions: list[Question] = []
+        for index, row in enumerate(table.rows):
+            choices, answer = read_choices(table, index)
+            letters = tuple(f" {letter}" for letter in LETTERS[: len(choices)])
+            context = opening + few_shot(examples, letter_prompt(str(row["question"]), choices))
+            questions.append(Question(f"{subject}/{index}", subject, context, letters, answer))
+        return questions
+
+    def _examples(self, subject: str) -> list[str]:
+        """The first answered questions of the subject's dev split."""
+        if not self.shots:
+            return []
+        dev = read_table(f"{self.source}:{subject}", default_split="dev", columns=COLUMNS)
+        if len(dev.rows) < self.shots:
+            raise UsageError(
+                f"mmlu.shots={self.shots} is more than the {len(dev.rows)} examples in the dev split of "
+                f"{self.source}:{subject}."
             )
-            for index, row in enumerate(table.rows)
-        ]
+        examples: list[str] = []
+        for index, row in enumerate(dev.rows[: self.shots]):
+            choices, answer = read_choices(dev, index)
+            examples.append(f"{letter_prompt(str(row['question']), choices)} {LETTERS[answer]}")
+        return examples
 
     def groups(self) -> dict[str, list[str]]:
         have = self.parts()

@@ -15,10 +15,13 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
+
+from pydantic import PositiveInt
 
 from unlearnbench.api import (
     Benchmark,
@@ -46,6 +49,7 @@ TEMPERATURES = {
     "humanities": 0.1,
 }
 OTHER_TEMPERATURE = 0.7
+REFERENCED = ("math", "reasoning", "coding")  # for these FastChat shows its judge a reference answer
 LOWEST, HIGHEST = 1.0, 10.0
 TRIES = 3
 JUDGE_TOKENS = 2048
@@ -59,16 +63,23 @@ Then end with your rating from 1 (useless) to 10 (excellent) in double brackets,
 
 
 class Item:
-    """One question of two turns with its reference answers, where it has any."""
+    """One question of two turns with its reference answers, where it has any.
 
-    def __init__(self, row: dict[str, Any], where: str) -> None:
+    Args:
+        row: FastChat's or the hub's.
+        where: its file and line, for messages.
+        answers: reference answers by question, from FastChat's `reference_answer`; without any, the row's own notes count.
+    """
+
+    def __init__(self, row: dict[str, Any], where: str, answers: Mapping[str, list[str]]) -> None:
         turns = row.get("turns", row.get("prompt"))
         if not isinstance(turns, list) or not turns or not all(isinstance(turn, str) for turn in turns):
             raise UsageError(f"{where} needs its turns as a list of texts, under `turns` (FastChat) or `prompt` (the hub).")
         self.id = str(row.get("question_id", row.get("prompt_id")))
         self.part = str(row.get("category", "all"))
         self.turns: list[str] = turns
-        self.references = [str(text) for text in row.get("reference") or []]
+        notes = [str(text) for text in row.get("reference") or []]
+        self.references = answers.get(self.id, []) if answers else notes
 
 
 class MtBench(Benchmark):
@@ -87,7 +98,7 @@ class MtBench(Benchmark):
         source: str = "HuggingFaceH4/mt_bench_prompts",
         judge: str = "rules",
         judge_url: str | None = None,
-        max_new_tokens: int = 1024,
+        max_new_tokens: PositiveInt = 1024,
     ) -> None:
         self.source, self.judge, self.max_new_tokens = source, judge, max_new_tokens
         self._revision: str | None = None
@@ -104,11 +115,16 @@ class MtBench(Benchmark):
         file = folder / "question.jsonl" if folder is not None and folder.is_dir() else None
         table = read_table(str(file) if file is not None and file.is_file() else self.source, default_split="train")
         self._revision = table.revision
-        items = [Item(row, table.where(index)) for index, row in enumerate(table.rows)]
+        answers = _reference_answers(folder / "reference_answer") if folder is not None else {}
+        items = [Item(row, table.where(index), answers) for index, row in enumerate(table.rows)]
         if self.judge == "rules" and not all(len(item.references) >= len(item.turns) for item in items):
             raise UsageError(
                 f"The judge `rules` needs a reference for each turn, and '{self.source}' has not; use openai:MODEL."
             )
+        if self.judge != "rules" and not answers:  # the questions' own notes: where FastChat's judge sees a reference
+            for item in items:
+                if item.part in TEMPERATURES and item.part not in REFERENCED:
+                    item.references = []
         return items
 
     def digest(self) -> str:
@@ -151,6 +167,22 @@ class MtBench(Benchmark):
                 results.append(ItemResult(id=f"{item.id}/turn-{turn + 1}", part=item.part, score=score, text=answer))
                 subject.progress(1)
         return results
+
+
+def _reference_answers(folder: Path) -> dict[str, list[str]]:
+    """The answers in FastChat's `reference_answer/*.jsonl`, by question; the first file that has one counts."""
+    answers: dict[str, list[str]] = {}
+    for file in sorted(folder.glob("*.jsonl")):
+        table = read_table(str(file), columns=("question_id", "choices"))
+        for index, row in enumerate(table.rows):
+            try:
+                turns = [str(turn) for turn in row["choices"][0]["turns"]]
+            except (KeyError, IndexError, TypeError) as error:
+                raise UsageError(
+                    f"{table.where(index)} needs the answers as choices[0].turns, as FastChat writes them."
+                ) from error
+            answers.setdefault(str(row["question_id"]), turns)
+    return answers
 
 
 Judge = Callable[[list[dict[str, str]], str | None], float]

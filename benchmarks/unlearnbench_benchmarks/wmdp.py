@@ -10,7 +10,7 @@ Deviations: lm-eval marks higher as better, here the topics of a comparison say 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, Literal
+from typing import Literal
 
 from unlearnbench.api import (
     LETTERS,
@@ -25,6 +25,7 @@ from unlearnbench.api import (
     hookimpl,
     letter_prompt,
     list_configs,
+    read_choices,
     read_table,
     unknown_name,
 )
@@ -67,14 +68,16 @@ class Wmdp(MultipleChoiceBenchmark):
     def _part(self, part: str) -> Iterable[Question]:
         table = read_table(f"{self.source}:{CONFIG}{part}", default_split="test", columns=("question", "choices", "answer"))
         self._revision = table.revision
-        for index, row in enumerate(table.rows):
-            yield from self.ask(f"{part}/{index}", part, row)
+        for index in range(len(table.rows)):
+            question = str(table.rows[index]["question"])
+            choices, answer = read_choices(table, index)
+            yield from self.ask(f"{part}/{index}", part, question, choices, answer)
 
-    def ask(self, name: str, part: str, row: dict[str, Any]) -> list[Question]:
+    def ask(self, name: str, part: str, question: str, choices: list[str], answer: int) -> list[Question]:
         """The questions that one item becomes."""
-        return [self._lettered(name, part, row["question"], row["choices"], int(row["answer"]))]
+        return [self._lettered(name, part, question, choices, answer)]
 
-    def _lettered(self, name: str, part: str, question: str, choices: Sequence[str], answer: int) -> Question:
+    def _lettered(self, name: str, part: str, question: str, choices: list[str], answer: int) -> Question:
         return Question(
             id=name,
             part=part,
@@ -93,11 +96,10 @@ class WmdpShuffled(Wmdp):
     The choice kept with an item is the option with the highest mean log-probability, whatever its letter.
     """
 
-    def ask(self, name: str, part: str, row: dict[str, Any]) -> list[Question]:
-        choices, answer = row["choices"], int(row["answer"])
+    def ask(self, name: str, part: str, question: str, choices: list[str], answer: int) -> list[Question]:
         return [
             self._lettered(
-                f"{name}/{shift}", part, row["question"], [*choices[shift:], *choices[:shift]], (answer - shift) % len(choices)
+                f"{name}/{shift}", part, question, choices[shift:] + choices[:shift], (answer - shift) % len(choices)
             )
             for shift in range(len(choices))
         ]
@@ -148,9 +150,8 @@ class WmdpCloze(Wmdp):
 
     per_token = True
 
-    def ask(self, name: str, part: str, row: dict[str, Any]) -> list[Question]:
-        options = tuple(f" {choice}" for choice in row["choices"])
-        return [Question(name, part, cloze_prompt(row["question"]), options, int(row["answer"]))]
+    def ask(self, name: str, part: str, question: str, choices: list[str], answer: int) -> list[Question]:
+        return [Question(name, part, cloze_prompt(question), tuple(f" {choice}" for choice in choices), answer)]
 
 
 @hookimpl

@@ -18,9 +18,10 @@ Streams: forget and retain of one topic per update; random answers come from the
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import torch
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor
 
 from unlearnbench.api import (
@@ -31,7 +32,6 @@ from unlearnbench.api import (
     Training,
     UnlearnBatch,
     UnlearningMethod,
-    UsageError,
     collate,
     distillation,
     hookimpl,
@@ -62,19 +62,17 @@ class LLMU(UnlearningMethod):
         self,
         model: PreTrainedModel,
         *,
-        bad_weight: float = 0.5,
-        random_weight: float = 1.0,
-        normal_weight: float = 1.0,
-        answers: int = 5,
-        prefix: float = 0.5,
-        lr: float = 2e-6,
+        bad_weight: NonNegativeFloat = 0.5,
+        random_weight: NonNegativeFloat = 1.0,
+        normal_weight: NonNegativeFloat = 1.0,
+        answers: PositiveInt = 5,
+        prefix: Annotated[float, Field(gt=0, lt=1)] = 0.5,
+        lr: PositiveFloat = 2e-6,
         adapter: Literal["none", "lora"] = "none",
-        rank: int = 32,
+        rank: PositiveInt = 32,
     ) -> None:
         super().__init__(model)
         self.save_hyperparameters(ignore=["model"])
-        if answers < 1 or not 0 < prefix < 1:
-            raise UsageError(f"llmu needs at least 1 answer and a prefix between 0 and 1; got {answers} and {prefix}.")
         self.bad_weight, self.random_weight, self.normal_weight = bad_weight, random_weight, normal_weight
         self.answers, self.prefix, self.lr = answers, prefix, lr
         self.use_adapter(adapter, rank)
@@ -99,7 +97,7 @@ class LLMU(UnlearningMethod):
         """Each prompt of the batch with each of K answers drawn from the retain corpus: (B * K, T)."""
         pool = self._pools[bad["topic"]]
         drawn = torch.randint(len(pool), (self.answers,)).tolist()
-        replies = [[label for label in pool[index].labels if label != IGNORE] for index in drawn]
+        replies = [_reply(pool[index], self.context.tokenizer.bos_token_id) for index in drawn]
         width = bad["input_ids"].shape[1]
         prompts = [_prompt(ids, labels, mask, self.prefix) for ids, labels, mask in _rows(bad)]
         examples = [_splice(prompt, reply, width) for prompt in prompts for reply in replies]
@@ -130,11 +128,16 @@ def _prompt(ids: Tensor, labels: Tensor, mask: Tensor, share: float) -> list[int
     return own[: prompt or max(int(len(own) * share), 1)]
 
 
+def _reply(example: Example, bos: object) -> list[int]:
+    """What counts of a retain text, without the token that opens every text: it stands in the middle of one here."""
+    counted = [label for label in example.labels if label != IGNORE]
+    return counted[1:] if counted[0] == bos and len(counted) > 1 else counted
+
+
 def _splice(prompt: list[int], reply: list[int], width: int) -> Example:
-    """A prompt and somebody else's answer, no longer than the batch it came from; at least one answer token."""
-    kept = prompt[: max(width - len(reply), width // 2, 1)]
-    ids = (kept + reply)[: max(width, len(kept) + 1)]
-    return Example(ids, [IGNORE] * len(kept) + ids[len(kept) :])
+    """A whole prompt and as much of somebody else's answer as the batch is wide; at least one token of it."""
+    kept = reply[: max(width - len(prompt), 1)]
+    return Example(prompt + kept, [IGNORE] * len(prompt) + kept)
 
 
 @hookimpl

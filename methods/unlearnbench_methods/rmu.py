@@ -17,6 +17,7 @@ import math
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
+from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat
 from torch import Tensor
 
 from unlearnbench.api import (
@@ -70,14 +71,14 @@ class RMU(UnlearningMethod):
         self,
         model: PreTrainedModel,
         *,
-        layer: int = 7,
+        layer: NonNegativeInt = 7,
         layers: list[int] | None = None,
         parameters: str = OUTPUT_PROJECTION,
         coefficient: float | list[float] = 6.5,
         alpha: float | list[float] = 1200.0,
-        lr: float = 5e-5,
-        eps: float = 1e-6,
-        weight_decay: float = 0.0,
+        lr: PositiveFloat = 5e-5,
+        eps: PositiveFloat = 1e-6,
+        weight_decay: NonNegativeFloat = 0.0,
         masked: bool = False,
         vector: Literal["uniform", "gaussian"] = "uniform",
     ) -> None:

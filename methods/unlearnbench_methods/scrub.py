@@ -20,6 +20,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 import torch
+from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor
 
 from unlearnbench.api import (
@@ -30,10 +31,10 @@ from unlearnbench.api import (
     Training,
     UnlearnBatch,
     UnlearningMethod,
-    UsageError,
     copy_of,
     hookimpl,
     kl_divergence,
+    token_nll,
 )
 
 if TYPE_CHECKING:
@@ -64,23 +65,20 @@ class SCRUB(UnlearningMethod):
         self,
         model: PreTrainedModel,
         *,
-        alpha: float = 0.001,
-        gamma: float = 0.99,
-        temperature: float = 4.0,
-        forget_steps: int = 300,
+        alpha: NonNegativeFloat = 0.001,
+        gamma: NonNegativeFloat = 0.99,
+        temperature: PositiveFloat = 4.0,
+        forget_steps: NonNegativeInt = 300,
         first: Literal["max", "min"] = "max",
-        lr: float = 1e-5,
+        lr: PositiveFloat = 1e-5,
         optimizer: Literal["adamw", "sgd"] = "adamw",
-        weight_decay: float = 0.0,
+        weight_decay: NonNegativeFloat = 0.0,
         adapter: Literal["none", "lora"] = "none",
-        rank: int = 32,
+        rank: PositiveInt = 32,
         rewind: bool = False,
     ) -> None:
         super().__init__(model)
         self.save_hyperparameters(ignore=["model"])
-        if temperature <= 0 or forget_steps < 0:
-            given = f"{temperature} and {forget_steps}"
-            raise UsageError(f"scrub needs a temperature above 0 and forget_steps of at least 0; got {given}.")
         self.alpha, self.gamma, self.temperature = alpha, gamma, temperature
         self.forget_steps, self.first = forget_steps, first
         self.lr, self.optimizer, self.weight_decay = lr, optimizer, weight_decay
@@ -104,18 +102,23 @@ class SCRUB(UnlearningMethod):
             loss = -self.divergence(batch["forget"])
             self.log("max/kl", -loss)
             return loss
-        stream = batch["retain"]
-        divergence, nll = self.divergence(stream), self.nll(stream)
+        divergence, student = self.compare(batch["retain"])
+        nll = token_nll(student, batch["retain"]["labels"]).mean()
         self.log_dict({"min/kl": divergence, "min/nll": nll})
         return self.alpha * divergence + self.gamma * nll
 
     def divergence(self, stream: Stream) -> Tensor:
         """KL(teacher || student) over the positions that predict a counted token, times temperature squared."""
+        return self.compare(stream)[0]
+
+    def compare(self, stream: Stream) -> tuple[Tensor, Tensor]:
+        """The divergence, and the student's logits (B, T, V), which the other term of a min step needs, too."""
         with self.reference():
             teacher = self.logits(stream)  # (B, T, V)
+        student = self.logits(stream)
         counted = torch.zeros_like(stream["labels"], dtype=torch.bool)
         counted[:, :-1] = stream["labels"][:, 1:] != IGNORE  # the logits at t predict the token at t+1
-        return kl_divergence(self.logits(stream), teacher, counted, self.temperature)
+        return kl_divergence(student, teacher, counted, self.temperature), student
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         if self.optimizer == "sgd":

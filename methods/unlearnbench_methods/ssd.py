@@ -8,7 +8,7 @@ Source: Foster, Schoepf and Brintrup, "Fast Machine Unlearning without Retrainin
 Deviations:
     - The loss is the language model's negative log-likelihood, as in the WMDP paper.
     - The reference importance is that of the retain texts (`over="retain"`), as the WMDP paper has it; `over="all"` is the
-      original's, both corpora together. Then I_forget / I_all is at most 2 here, and no alpha above that selects anything.
+      original's, both corpora together. Then I_forget / I_all is at most 2 here, and an alpha of 2 or more is refused.
     - Embeddings, output head and norms are left alone: a token that only forget texts contain would be zeroed.
     - Importances are gathered in float32 whatever the model's dtype; what was never seen is never selected.
     - The ratio of importances is kept, so that a grid over alpha and lambda costs one pass.
@@ -21,6 +21,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal
 
 import torch
+from pydantic import NonNegativeFloat, PositiveFloat
 from torch import Tensor, nn
 
 from unlearnbench.api import MethodSpec, Training, UnlearnBatch, UnlearningMethod, UsageError, hookimpl, select_all, train_only
@@ -28,7 +29,8 @@ from unlearnbench.api import MethodSpec, Training, UnlearnBatch, UnlearningMetho
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-GUARDED = r"embed|lm_head|norm|wte|wpe"
+GUARDED = r"embed|lm_head|norm|ln_|wte|wpe"
+MOST_OVER_ALL = 2  # I_all = (I_forget + I_retain) / 2, so I_forget / I_all is at most 2
 
 
 class SSD(UnlearningMethod):
@@ -47,17 +49,19 @@ class SSD(UnlearningMethod):
         self,
         model: PreTrainedModel,
         *,
-        alpha: float = 10.0,
-        dampening: float = 1.0,
-        exponent: float = 1.0,
+        alpha: NonNegativeFloat = 10.0,
+        dampening: NonNegativeFloat = 1.0,
+        exponent: PositiveFloat = 1.0,
         over: Literal["retain", "all"] = "retain",
         exclude: str = GUARDED,
     ) -> None:
         super().__init__(model)
         self.save_hyperparameters(ignore=["model"])
-        if alpha < 0 or dampening < 0 or exponent <= 0:
-            given = f"{alpha}, {dampening}, {exponent}"
-            raise UsageError(f"ssd needs alpha and dampening of at least 0 and an exponent above 0; got {given}.")
+        if over == "all" and alpha >= MOST_OVER_ALL:
+            raise UsageError(
+                f"With ssd.over=all no weight matters more than {MOST_OVER_ALL} times as much to the forget texts, so "
+                f"alpha={alpha:g} selects nothing; set ssd.alpha below {MOST_OVER_ALL}, or ssd.over=retain."
+            )
         self.edited = select_all(model, exclude)
         train_only(model, self.edited)
         self.alpha, self.dampening, self.exponent, self.over = alpha, dampening, exponent, over

@@ -91,12 +91,64 @@ def test_model_without_a_template_gets_plain_lines(tokenizer):
     assert render_chat(talk("Hello", "Hi", "Bye"), plain) == "User: Hello\nAssistant: Hi\nUser: Bye\nAssistant:"
 
 
-def test_fastchats_files(real_data):
-    benchmark = MtBench(source=str(real_data / "mt_bench"), judge="openai:model", judge_url="http://127.0.0.1:1/v1")
+URL = "http://127.0.0.1:1/v1"  # nobody is asked
+
+
+def test_fastchats_folder(real_data):
+    """80 questions of two turns; GPT-4's references for math, reasoning and coding, and for nothing else."""
+    benchmark = MtBench(source=str(real_data / "mt_bench"), judge="openai:model", judge_url=URL)
     assert benchmark.count(None) == 160
-    assert len(benchmark.parts()) == 8
+    assert benchmark.parts() == ["writing", "roleplay", "reasoning", "math", "coding", "extraction", "stem", "humanities"]
+    referenced = [item.part for item in benchmark.items if item.references]
+    assert {part: referenced.count(part) for part in referenced} == {"reasoning": 10, "math": 10, "coding": 10}
+    first = next(item for item in benchmark.items if item.id == "101")
+    assert first.references[0].startswith("If you have just overtaken the second person")
     with pytest.raises(UsageError, match="needs a reference for each turn"):
         MtBench(source=str(real_data / "mt_bench")).digest()
+
+
+def test_fastchats_question_file_alone(real_data):
+    """Without the folder's answers the questions' own notes are shown, where FastChat's judge sees a reference."""
+    benchmark = MtBench(source=str(real_data / "mt_bench" / "question.jsonl"), judge="openai:model", judge_url=URL)
+    assert benchmark.count(None) == 160
+    first = next(item for item in benchmark.items if item.id == "101")
+    assert first.references == ["You are in second place.", "Uncertain."]
+    assert {item.part for item in benchmark.items if item.references} == {"reasoning", "math", "coding"}
+
+
+def test_damaged_reference_answers(tmp_path):
+    (tmp_path / "question.jsonl").write_text(json.dumps({"question_id": 1, "turns": ["a", "b"]}) + "\n")
+    (tmp_path / "reference_answer").mkdir()
+    (tmp_path / "reference_answer" / "gpt-4.jsonl").write_text(json.dumps({"question_id": 1, "choices": []}) + "\n")
+    with pytest.raises(UsageError, match=r"gpt-4\.jsonl, line 1, needs the answers as choices\[0\]\.turns"):
+        MtBench(source=str(tmp_path)).digest()
+
+
+def test_temperature_goes_by_category(tmp_path, tiny_model, tokenizer, monkeypatch):
+    """FastChat's, and .7 for a category that it does not know; the same at both turns."""
+    from unlearnbench import generate as module
+
+    expected = {
+        "writing": 0.7, "roleplay": 0.7, "extraction": 0.0, "math": 0.0, "coding": 0.0, "reasoning": 0.0, "stem": 0.1,
+        "humanities": 0.1, "gardening": 0.7,
+    }  # fmt: skip
+    rows = [{"question_id": c, "category": c, "turns": [f"about {c}", "more"], "reference": ["x", "y"]} for c in expected]
+    (tmp_path / "own.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    asked: list[Request] = []
+    answer = module.generate
+
+    def listen(model, tokenizer, requests, **options):
+        asked.extend(requests)
+        return answer(model, tokenizer, requests, **options)
+
+    monkeypatch.setattr(module, "generate", listen)
+    subject = Subject(model=tiny_model, tokenizer=tokenizer, seed=3, limit=None, progress=lambda _: None)
+    results = list(MtBench(source=str(tmp_path / "own.jsonl"), max_new_tokens=2).evaluate(subject))
+    assert [request.temperature for request in asked] == [*expected.values(), *expected.values()]
+    assert len({request.seed for request in asked}) == len(asked) == 18
+    second = next(request for request in asked if len(request.messages) == 3)
+    assert [message["role"] for message in second.messages] == ["user", "assistant", "user"]
+    assert second.messages[1]["content"] == results[0].text
 
 
 class Judge(BaseHTTPRequestHandler):
@@ -148,6 +200,16 @@ def test_judge_over_http(judge, tiny_model, tokenizer):
     assert "[reference answer]" in prompt
     assert prompt.count("[user]") == 2
     assert all(result.text in json.dumps(judge.asked) for result in results if result.text.isalnum())
+
+
+def test_judge_from_the_command_line(cli, judge, tmp_path):
+    """Two categories, one question of two turns each; the column's head names the judge."""
+    arguments = ("--set", "mt_bench.judge=openai:model-x", "--judge-url", judge.url, "--limit", "1", "--out", tmp_path / "run")
+    outcome = cli("evaluate", "sandbox:model", "--benchmarks", "mt_bench", *arguments)
+    assert outcome.code == 0, outcome.err
+    assert "mt_bench (openai:model-x) ↑" in outcome.out
+    assert "8.00" in outcome.out
+    assert len(judge.asked) == 4
 
 
 def test_unusable_ratings_are_asked_again_and_then_an_error(judge):

@@ -69,6 +69,11 @@ def test_unknown_option(refuse):
     assert "Did you mean 'layer'?" in refuse("compare", "--set", "rmu.leyer=1")
 
 
+def test_option_that_must_be_given(refuse):
+    message = refuse("evaluate", "sandbox:model", "--benchmarks", "mcq")
+    assert "Option mcq.source has no default; give it with --set mcq.source=VALUE." in message
+
+
 def test_set_for_something_else(refuse):
     assert "Did you mean 'rmu'?" in refuse("compare", "--set", "rmi.lr=1")
     assert "NAME.option=value" in refuse("compare", "--set", "lr=1")
@@ -76,7 +81,25 @@ def test_set_for_something_else(refuse):
 
 @pytest.mark.parametrize(
     ("setting", "named"),
-    [("rmu.lr=fast", "rmu.lr takes float"), ("rmu.steps=1.5", "rmu.steps takes int"), ("rmu.vector=cube", "rmu.vector takes")],
+    [
+        ("rmu.lr=fast", "rmu.lr takes float"),
+        ("rmu.lr=-1", "rmu.lr takes float > 0: input should be greater than 0, got -1"),
+        ("rmu.lr=", "rmu.lr takes float > 0: input should be a valid number, got None"),
+        ("rmu.steps=1.5", "rmu.steps takes int"),
+        ("rmu.steps=0", "rmu.steps takes int > 0"),
+        ("rmu.max_length=1", "rmu.max_length takes int >= 2"),
+        ("rmu.vector=cube", "rmu.vector takes Literal['uniform', 'gaussian']"),
+        ("rmu.layers=7", "rmu.layers takes list[int] | None: input should be a valid list, got 7"),
+        ("llmu.answers=0", "llmu.answers takes int > 0"),
+        ("llmu.prefix=1", "llmu.prefix takes float > 0, < 1"),
+        ("llmu.adapter=lola", "input should be 'none' or 'lora', got 'lola'"),
+        ("scrub.temperature=0", "scrub.temperature takes float > 0"),
+        ("ssd.dampening=-1", "ssd.dampening takes float >= 0"),
+        ("mmlu.shots=few", "mmlu.shots takes int >= 0"),
+        ("mmlu.shots=-1", "mmlu.shots takes int >= 0"),
+        ("wmdp.newlines=3", "wmdp.newlines takes Literal[1, 2]"),
+        ("mt_bench.max_new_tokens=0", "mt_bench.max_new_tokens takes int > 0"),
+    ],
 )
 def test_option_of_the_wrong_type(refuse, setting, named):
     assert named in refuse("compare", "--set", setting)
@@ -91,7 +114,9 @@ def test_number_in_scientific_notation_is_a_number(cli, tmp_path):
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (b"", "has no rows"),
+        (b"", "has no rows; a corpus or benchmark needs at least one"),
+        (b"\n\n", "has no rows"),
+        (b'{"text": ""}\n{"text": ""}\n', "has no text of more than 0 characters"),
         (b'{"text": "a"}\n{"body": "b"}\n', "line 2, has neither the column 'text' nor 'prompt' and 'response'; it has: body"),
         (b'{"text": "a"}\n\xff\xfe\n', "line 2, is not UTF-8 text"),
         (b'{"text": "a"}\n{"text": \n', "line 2, is not valid JSON"),
@@ -104,6 +129,14 @@ def test_forget_file(refuse, tmp_path, content, said):
     message = refuse("compare", "--forget", f"bio={file}", "--retain", SANDBOX_RETAIN)
     assert said in message
     assert str(file) in message
+
+
+@pytest.mark.parametrize("flag", ["--forget", "--retain"])
+def test_missing_file_is_no_hub_id(refuse, flag):
+    """`data/none.jsonl` looks like one, but for its ending."""
+    sources = {"--forget": SANDBOX_FORGET, "--retain": SANDBOX_RETAIN, flag: "data/none.jsonl"}
+    message = refuse("compare", *(word for pair in sources.items() for word in pair))
+    assert "The source 'data/none.jsonl' does not exist: there is no file or folder data/none.jsonl" in message
 
 
 def test_forget_file_is_missing(refuse, tmp_path):
@@ -225,9 +258,53 @@ def test_other_choices(refuse):
     assert "Did you mean 'bfloat16'?" in refuse("compare", "--dtype", "bfloat")
     assert "Available: local" in refuse("compare", "--executor", "cloud")
     assert "all, best, none" in refuse("compare", "--keep-deltas", "some")
-    assert "at least 1" in refuse("compare", "--limit", "0")
+    for limit in ("0", "-1", "many", "1.5"):
+        assert f"--limit takes a whole number of at least 1; got '{limit}'" in refuse("compare", "--limit", limit)
     assert "NAME=PATH" in refuse("compare", "--checkpoint", "mine")
     assert "needs --benchmarks" in refuse("evaluate", "sandbox:model")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("compare", "--method", "rmu"), "No such option: --method (Possible options: --methods, --model, --set)."),
+        (("compare", "sandbox", "rmu"), "unexpected extra argument"),
+        (("evaluate",), "Missing argument 'model'."),
+    ],
+)
+def test_words_that_the_command_does_not_take(refuse, arguments, said):
+    message = refuse(*arguments)
+    assert said in message
+    assert f"`unlearnbench {arguments[0]} --help` lists what it takes" in message
+
+
+def test_unknown_command(cli):
+    outcome = cli("compar")
+    assert (outcome.code, outcome.out) == (2, "")
+    assert outcome.err.splitlines() == [
+        "unlearnbench: No such command 'compar'. Did you mean 'compare'? `unlearnbench --help` lists what it takes."
+    ]
+
+
+def test_no_command_shows_the_help(cli):
+    outcome = cli()
+    assert (outcome.code, outcome.err) == (2, "")
+    assert "compare" in outcome.out
+
+
+def test_importance_that_selects_nothing(refuse):
+    assert "set ssd.alpha below 2, or ssd.over=retain" in refuse("compare", "--set", "ssd.over=all", "--set", "ssd.alpha=10")
+
+
+@pytest.mark.parametrize("benchmark", ["wmdp", "mmlu"])
+def test_answer_that_a_question_lacks(refuse, tmp_path, benchmark):
+    file = tmp_path / "data" / "wmdp-bio" / "test.jsonl"
+    file.parent.mkdir(parents=True)
+    file.write_text(json.dumps({"question": "q", "choices": ["a", "b"], "answer": "second"}) + "\n")
+    message = refuse(
+        "compare", "--methods", "none", "--benchmarks", benchmark, "--set", f"{benchmark}.source={tmp_path / 'data'}"
+    )
+    assert f"{file}, line 1, needs as answer an index from 0 to 1 or a letter from A to B; got 'second'" in message
 
 
 def test_two_rows_of_one_name(refuse):
@@ -251,6 +328,19 @@ def test_recipe_with_a_wrong_value(refuse, tmp_path):
     recipe = tmp_path / "mine.yaml"
     recipe.write_text("model: sandbox:model\nlimit: many\n")
     assert "line 2: 'limit'" in refuse("compare", recipe)
+    for content, said in (
+        ("methods: {rmu: 5}\n", "line 2: 'methods.rmu': input should be a mapping, got 5"),
+        ("benchmarks: wmdp\n", "line 2: 'benchmarks': input should be a mapping, got 'wmdp'"),
+        ("topics: {bio: sandbox}\n", "line 2: 'topics.bio': input should be a mapping, got 'sandbox'"),
+        ("seeds: [0, a]\n", "line 2: 'seeds.1': input should be a valid integer"),
+        ("seeds: [-1]\n", "line 2: 'seeds.0': input should be greater than or equal to 0, got -1"),
+    ):
+        recipe.write_text(f"model: sandbox:model\n{content}")
+        assert said in refuse("compare", recipe)
+    recipe.write_text("methods: {rmu: {}}\n")
+    assert "the key 'model' is missing" in refuse("compare", recipe)
+    recipe.write_bytes(b"model: \xff\n")
+    assert "it is not UTF-8 text" in refuse("compare", recipe)
     recipe.write_text("model: [sandbox\n")
     assert "is not valid YAML" in refuse("compare", recipe)
     recipe.write_text("just words")
@@ -261,7 +351,7 @@ def test_recipe_with_a_wrong_value(refuse, tmp_path):
     ("row", "said"),
     [
         ({"question": "q", "choices": ["a"], "answer": 0}, "needs a list of 2 to 26 choices"),
-        ({"question": "q", "choices": ["a", "b"], "answer": 2}, "an index from 0 to 1 or a letter; got 2"),
+        ({"question": "q", "choices": ["a", "b"], "answer": 2}, "an index from 0 to 1 or a letter from A to B; got 2"),
         ({"question": "q", "choices": ["a", "b"]}, "has no column 'answer'; it has: question, choices"),
     ],
 )

@@ -35,6 +35,18 @@ def test_rmu_forgets_and_keeps(finished):
     assert rmu["scores"]["mmlu"]["value"] >= none["scores"]["mmlu"]["value"] - 0.05
 
 
+def test_rmu_forgets_facts_and_not_phrasings(cli, finished):
+    """The same numbers on phrasings that no corpus contains; the weights are those of the run above."""
+    held_out = ("--set", "wmdp.source=sandbox:wmdp-heldout", "--set", "mmlu.source=sandbox:mmlu-heldout")
+    outcome = cli(*SANDBOX, "--benchmarks", "wmdp,mmlu", *held_out, "--out", finished, "--json")
+    assert "unlearning" not in outcome.err
+    none, rmu = json.loads(outcome.out)["rows"]
+    assert none["scores"]["wmdp"]["value"] >= 0.97
+    assert rmu["scores"]["wmdp"]["value"] <= 0.40
+    assert rmu["scores"]["mmlu"]["value"] >= none["scores"]["mmlu"]["value"] - 0.05
+    cli(*SANDBOX, "--out", finished)
+
+
 def test_near_subjects_lose_more_than_the_others(cli, tmp_path):
     """Collateral damage shows where it should: RMU held back less forgets the hazards' neighbours, too."""
     arguments = ("--set", "rmu.alpha=1", "--benchmarks", "wmdp,mmlu", "--out", tmp_path / "run", "--json")

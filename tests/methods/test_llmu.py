@@ -7,7 +7,6 @@ import torch
 from streams import batch, prepare, train
 
 from unlearnbench.batches import Corpus, Example, Schedule, collate
-from unlearnbench.errors import UsageError
 from unlearnbench.method import MethodContext
 from unlearnbench.tensors import IGNORE, distillation
 from unlearnbench_methods.llmu import LLMU
@@ -124,9 +123,72 @@ def test_learning_rate_falls_linearly_to_zero(tiny_model, tokenizer):
     assert rates == pytest.approx([1e-3 * (1 - step / 8) for step in range(8)])
 
 
-def test_bad_settings(tiny_model):
-    with pytest.raises(UsageError, match="at least 1 answer"):
-        LLMU(tiny_model, answers=0)
+@pytest.mark.parametrize("adapter", ["none", "lora"])
+def test_frozen_outputs_kept_from_the_start_give_the_live_ones_loss(tiny_model, tokenizer, adapter):
+    """p_0 computed once, p_0 put back for a moment, and p_0 of a second model: one loss."""
+    second = copy.deepcopy(tiny_model)
+    method = ready(tiny_model, tokenizer, adapter=adapter, rank=4)
+    stream = batch(method)["retain"]
+    with method.reference():
+        kept = method.logits(stream)
+    train(method, 3)
+    with method.reference():
+        live = method.logits(stream)
+    with torch.no_grad():
+        other = second(stream["input_ids"], attention_mask=stream["attention_mask"]).logits
+        logits, mask = method.logits(stream), stream["attention_mask"].bool()
+        losses = [float(distillation(logits, target, mask)) for target in (kept, live, other)]
+        start = float(distillation(kept, kept, mask))
+    assert losses[0] == losses[1] == losses[2]
+    assert losses[0] > start
+
+
+@pytest.mark.parametrize("term", ["bad_weight", "normal_weight"])
+def test_padding_does_not_count(tiny_model, tokenizer, term):
+    """Neither in the ascent nor in D, which the reference averages over padding, too."""
+    weights = dict.fromkeys(("bad_weight", "random_weight", "normal_weight"), 0.0)
+    method = ready(tiny_model, tokenizer, **{**weights, term: 1.0})
+    pair = batch(method)
+    with torch.no_grad():
+        before = float(method.training_step(pair, 0))
+        for side in pair.values():
+            for key, filler in (("input_ids", 7), ("attention_mask", 0), ("labels", IGNORE)):
+                side[key] = torch.nn.functional.pad(side[key], (0, 5), value=filler)
+        assert float(method.training_step(pair, 0)) == pytest.approx(before, rel=1e-5)
+
+
+def test_token_that_opens_a_text_does_not_stand_in_the_middle_of_one(tiny_model, tokenizer):
+    """Llama's and Mistral's tokenizers write BOS before every text, the retain text of a mismatch included."""
+    bos = tokenizer.bos_token_id
+    texts = [Example([bos, 500 + i, 501, 502, 503], [bos, 500 + i, 501, 502, 503]) for i in range(4)]
+    method = LLMU(tiny_model, answers=2)
+    sides = {
+        side: Schedule([Corpus("bio", tuple(texts))], steps=2, batch_size=2, pad=3, side="right")
+        for side in ("forget", "retain")
+    }
+    method.context = MethodContext(tokenizer=tokenizer, topics=("bio",), steps=2, **sides)
+    method.on_fit_start()
+    stream = method.mismatch(collate(texts[:2], "bio", 3, "right"))
+    assert (stream["input_ids"][:, 0] == bos).all()
+    assert not (stream["input_ids"][:, 1:] == bos).any()
+    assert (stream["labels"] >= 500).any(dim=1).all()
+
+
+def test_long_prompt_stays_whole(tiny_model, tokenizer):
+    """The answer gives way, not the question: at least one token of it is left."""
+    prompt = list(range(10, 20))
+    pairs = (Example([*prompt, 600], [IGNORE] * 10 + [600]),)
+    normal = (Example([20, 901, 902, 903], [IGNORE, 901, 902, 903]),)
+    method = LLMU(tiny_model, answers=1)
+    sides = {
+        side: Schedule([Corpus("bio", texts)], steps=1, batch_size=1, pad=3, side="right")
+        for side, texts in (("forget", pairs), ("retain", normal))
+    }
+    method.context = MethodContext(tokenizer=tokenizer, topics=("bio",), steps=1, **sides)
+    method.on_fit_start()
+    stream = method.mismatch(method.context.forget[0])
+    assert stream["input_ids"].tolist() == [[*prompt, 901]]
+    assert stream["labels"].tolist() == [[IGNORE] * 10 + [901]]
 
 
 @pytest.mark.parametrize("adapter", ["none", "lora"])

@@ -45,12 +45,20 @@ def test_only_the_selected_parameters_change(tiny_model):
     assert changed == {f"model.layers.{block}.mlp.down_proj.weight" for block in (1, 2, 3)}
 
 
-def test_retain_loss_starts_at_exactly_zero(tiny_model):
-    """Test 2: with alpha huge the first loss is the forget term alone."""
-    method = ready(tiny_model)
-    first = method.training_step(batch(method), 0)
-    method.alphas = dict.fromkeys(TOPICS, 1e12)
-    assert torch.equal(method.training_step(batch(method), 0), first)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("masked", [False, True])
+def test_retain_loss_starts_at_exactly_zero(tiny_model, dtype, masked):
+    """Test 2: for either topic, in either dtype; one update later it is not."""
+    method = ready(tiny_model.to(dtype), masked=masked)
+    logged: dict[str, float] = {}
+    method.log_dict = lambda values, **_: logged.update({name: float(value.detach()) for name, value in values.items()})
+    for step in (0, 1):
+        method.training_step(batch(method, step), step)
+    assert (logged["retain/bio"], logged["retain/cyber"]) == (0.0, 0.0)
+    assert logged["forget/bio"] > 0
+    train(method, 1)
+    method.training_step(batch(method), 0)
+    assert logged["retain/bio"] > 0
 
 
 def test_own_activation_as_target_changes_nothing(tiny_model):

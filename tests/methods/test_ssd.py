@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 import copy
+from types import SimpleNamespace
 
 import pytest
 import torch
 from streams import batch, prepare
 
+from unlearnbench.batches import Example, collate
+from unlearnbench.errors import UsageError
 from unlearnbench.tensors import token_nll
 from unlearnbench_methods.ssd import SSD, dampen, importance_ratio
 
@@ -36,6 +39,66 @@ def test_importance_is_the_square_of_the_batch_mean_gradient(tiny_model, tokeniz
         expected += method.edited[name].grad.square()
     torch.testing.assert_close(method.importance["forget"][name], expected)
     assert method.importance["forget"][name].dtype == torch.float32
+
+
+def test_batches_of_one_give_the_mean_of_per_sample_squares(tiny_model, tokenizer):
+    """Only then do the square of the batch's mean gradient and the mean of squares agree."""
+    name = "model.layers.1.self_attn.o_proj.weight"
+
+    def importance(batch_size: int) -> torch.Tensor:
+        method = prepare(SSD(copy.deepcopy(tiny_model)), tokenizer, topics=("bio",), steps=4)
+        method.manual_backward = lambda loss: loss.backward()
+        texts = method.context.forget.corpora[0].examples[:4]
+        for first in range(0, 4, batch_size):
+            stream = collate(texts[first : first + batch_size], "bio", 0, "right")
+            method.training_step({"forget": stream, "retain": stream}, first)
+        return method.importance["forget"][name] / (4 // batch_size)
+
+    weight = dict(tiny_model.named_parameters())[name]
+    squares = []
+    for example in prepare(SSD(tiny_model), tokenizer, topics=("bio",)).context.forget.corpora[0].examples[:4]:
+        tiny_model.zero_grad()
+        ids = torch.tensor([example.ids])
+        torch.nn.functional.cross_entropy(tiny_model(ids).logits[0, :-1], ids[0, 1:]).backward()
+        squares.append(weight.grad.square())
+    torch.testing.assert_close(importance(1), torch.stack(squares).mean(dim=0), rtol=1e-3, atol=1e-9)
+    assert float(importance(4).mean()) < float(importance(1).mean())
+
+
+class Bigram(torch.nn.Module):
+    """The next token's logits are a row of one matrix: softmax regression on one-hot inputs."""
+
+    def __init__(self, vocabulary: int) -> None:
+        super().__init__()
+        self.table = torch.nn.Parameter(torch.zeros(vocabulary, vocabulary))
+
+    def forward(self, input_ids: torch.Tensor, **_: object) -> SimpleNamespace:
+        return SimpleNamespace(logits=self.table[input_ids])
+
+
+def test_regression_by_hand():
+    """Zero weights, V = 4: the gradient at (a, v) is 1/4, less 1 where v follows a.
+
+    Forget text 0 1: squares 9/16 at (0, 1), 1/16 elsewhere in row 0. Retain text 0 2: 9/16 at (0, 2). The ratio is 9 at
+    (0, 1), 1/9 at (0, 2), 1 in the rest of row 0, and 0 in rows that no text reads. With the second forget text 0 2 in the
+    same batch the mean gradient is -1/4 at both: ratios 1 and 1/9.
+    """
+    wanted = torch.tensor([1.0, 9.0, 1 / 9, 1.0])
+    for texts, ratio in (([[0, 1]], wanted), ([[0, 1], [0, 2]], torch.tensor([1.0, 1.0, 1 / 9, 1.0]))):
+        method = SSD(Bigram(4))
+        method.manual_backward = lambda loss: loss.backward()
+        method.context = SimpleNamespace(recall=lambda *_: None, keep=lambda *_: None)
+        method.on_fit_start()
+        forget, retain = (collate([Example(t, list(t)) for t in side], "t", 0, "right") for side in (texts, [[0, 2]]))
+        method.training_step({"forget": forget, "retain": retain}, 0)
+        with torch.no_grad():
+            method.edited["table"].fill_(1.0)
+        method.alpha = 2.0
+        method.on_train_end()
+        torch.testing.assert_close(method.ratio["table"], torch.cat([ratio[None], torch.zeros(3, 4)]))
+        expected = torch.ones(4, 4)
+        expected[0][ratio > 2] = 1 / 9
+        torch.testing.assert_close(method.edited["table"].detach(), expected)
 
 
 def test_order_of_batches_is_irrelevant(tiny_model, tokenizer):
@@ -137,12 +200,12 @@ def test_a_grid_needs_one_pass(tiny_model, tokenizer, tmp_path):
 
 
 def test_ratio_over_all_is_at_most_two(tiny_model, tokenizer):
-    """I_all is the mean of both, so I_forget / I_all <= 2: an alpha above that selects nothing."""
-    before = weights(tiny_model)
-    method = gathered(tiny_model, tokenizer, over="all", alpha=2.01)
+    """I_all is the mean of both, so I_forget / I_all <= 2: an alpha from there on would select nothing."""
+    method = gathered(tiny_model, tokenizer, over="all", alpha=1.5)
     method.on_train_end()
     assert max(float(ratio.max()) for ratio in method.ratio.values()) <= 2.0 + 1e-4
-    assert all(torch.equal(parameter, before[name]) for name, parameter in tiny_model.named_parameters())
+    with pytest.raises(UsageError, match=r"alpha=10 selects nothing; set ssd\.alpha below 2, or ssd\.over=retain"):
+        SSD(tiny_model, over="all")
 
 
 def test_bfloat16_weights_gather_in_float32(tiny_model, tokenizer):

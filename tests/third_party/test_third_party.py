@@ -95,12 +95,19 @@ def test_runs_in_a_comparison(command, site, tiny_folder, tmp_path):
 
 
 def test_two_distributions_with_one_name_are_refused(command, tmp_path):
-    outcome = command(install("rival_rmu", tmp_path / "site"), "compare", "--methods", "rmu", "--out", tmp_path / "run")
-    assert outcome.returncode == 2
-    assert "offered twice" in outcome.stderr
-    assert "rival-rmu 1.0" in outcome.stderr
-    assert "unlearnbench 0.1.0" in outcome.stderr
+    """Whoever asks for it; both stand in the list, and the other methods work."""
+    rival = install("rival_rmu", tmp_path / "site")
+    for arguments in (("compare", "--methods", "rmu", "--out", tmp_path / "run"), ("plugins", "rmu")):
+        outcome = command(rival, *arguments)
+        assert outcome.returncode == 2
+        assert outcome.stderr.count("\n") == 1
+        assert "offered twice" in outcome.stderr
+        assert "rival-rmu 1.0" in outcome.stderr
+        assert "unlearnbench 0.1.0" in outcome.stderr
     assert not (tmp_path / "run").exists()
+    listed = json.loads(command(rival, "plugins", "--json").stdout)
+    assert {info["distribution"] for info in listed if info["name"].lower() == "rmu"} == {"unlearnbench", "rival-rmu"}
+    assert command(rival, "plugins", "scrub").returncode == 0
 
 
 @pytest.mark.parametrize(

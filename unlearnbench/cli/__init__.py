@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 import typer
 
 from unlearnbench import __version__
 from unlearnbench.cli import compare, evaluate, leaderboard, plugins, sandbox
-from unlearnbench.errors import UnlearnbenchError
+from unlearnbench.errors import UnlearnbenchError, UsageError
 
 INTERRUPTED = 130
 app = typer.Typer(
@@ -38,13 +39,31 @@ def _root(
     """Options that stand before a command."""
 
 
+# what the argument parser raises: typer's own copy of click, or click itself in older versions
+ParserError: type[Exception] = typer.BadParameter.__base__  # pyright: ignore[reportAssignmentType]
+
+
 def main() -> None:
     """Run the command line; a user's mistake becomes one sentence and exit code 2."""
     try:
-        app()
+        sys.exit(app(prog_name="unlearnbench", standalone_mode=False) or 0)
+    except ParserError as error:
+        if said := _sentence(error):
+            typer.echo(said, err=True)
+        sys.exit(UsageError.exit_code)
     except UnlearnbenchError as error:
         typer.echo(f"unlearnbench: {error}", err=True)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         typer.echo("Interrupted.", err=True)
         sys.exit(INTERRUPTED)
+
+
+def _sentence(error: Any) -> str:
+    """What is wrong with the command line and which help explains it; nothing where the help is shown anyway."""
+    message = str(error.format_message())
+    if type(error).__name__ == "NoArgsIsHelpError":
+        return message
+    message += "" if message.endswith((".", "?")) else "."
+    command = error.ctx.command_path if error.ctx else "unlearnbench"
+    return f"unlearnbench: {message} `{command} --help` lists what it takes."

@@ -51,10 +51,8 @@ def compare(
 
     wanted = _base_recipe(recipe, model)
     wanted = _with_lists(wanted, methods, benchmarks, options.split_seeds(seeds))
-    changes: dict[str, Any] = {"limit": limit, "model": model, "dtype": _dtype(dtype)}
+    changes: dict[str, Any] = {"limit": options.read_limit(limit), "model": model, "dtype": _dtype(dtype)}
     wanted = wanted.model_copy(update={name: value for name, value in changes.items() if value is not None})
-    if limit is not None and limit < 1:
-        raise UsageError(f"--limit takes a number of at least 1; got {limit}.")
     wanted = _with_topics(wanted, forget, retain)
     named = options.split_named("--checkpoint", checkpoint)
     wanted = check_names(wanted.model_copy(update={"checkpoints": {**wanted.checkpoints, **named}}))

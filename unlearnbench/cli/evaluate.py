@@ -28,10 +28,8 @@ def evaluate(
     names = options.split_list(benchmarks)
     if names is None:
         raise UsageError("evaluate needs --benchmarks, for example --benchmarks wmdp,mmlu; `unlearnbench plugins` lists them.")
-    if limit is not None and limit < 1:
-        raise UsageError(f"--limit takes a number of at least 1; got {limit}.")
     configured = load_recipe(compare.DEFAULT_RECIPE).benchmarks if model.startswith("sandbox:") else {}
     chosen = options.choose("--dtype", dtype or "auto", ("auto", "float32", "bfloat16", "float16"))
-    content = {"model": model, "dtype": chosen, "benchmarks": select(names, configured), "limit": limit}
+    content = {"model": model, "dtype": chosen, "benchmarks": select(names, configured), "limit": options.read_limit(limit)}
     recipe = Recipe.model_validate({"name": f"evaluate-{options.name_of(model)}", **content})
     compare.run(recipe, options.with_judge(settings, judge_url), device, "local", out, cache, "none", False, as_json)

@@ -13,7 +13,7 @@ from unlearnbench.errors import UsageError, unknown_name
 
 Model = Annotated[str | None, typer.Option(help="Base model: a folder, a hub id or sandbox:model.")]
 Benchmarks = Annotated[str | None, typer.Option(help="Benchmarks, separated by commas: wmdp,mmlu.")]
-Limit = Annotated[int | None, typer.Option(help="Score only the first N items of each part.")]
+Limit = Annotated[str | None, typer.Option(metavar="N", help="Score only the first N items of each part.")]
 Settings = Annotated[
     list[str] | None, typer.Option("--set", metavar="NAME.OPTION=VALUE", help="An option of a row or benchmark.")
 ]
@@ -44,6 +44,15 @@ def split_list(text: str | None) -> list[str] | None:
     if not names:
         raise UsageError(f"A list of names separated by commas is needed; got '{text}'.")
     return names
+
+
+def read_limit(text: str | None) -> int | None:
+    """`--limit` as a number of items; None stays None."""
+    if text is None:
+        return None
+    if not text.isdecimal() or int(text) < 1:
+        raise UsageError(f"--limit takes a whole number of at least 1; got '{text}'.")
+    return int(text)
 
 
 def split_seeds(text: str | None) -> list[int] | None:

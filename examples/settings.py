@@ -1,0 +1,91 @@
+"""What both searches share: trials as rows of an ordinary comparison, the choice of the best, and the table.
+
+A search is honest when every method has the same number of trials and the questions that choose are not those that are
+reported. Since trials are rows, a search that was interrupted goes on, and its cells can be looked at like any others.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from unlearnbench.cli.progress import ProgressReporter
+from unlearnbench.compare import execute, read_leaderboard
+from unlearnbench.files import default_cache
+from unlearnbench.leaderboard import Leaderboard
+from unlearnbench.preflight import prepare
+from unlearnbench.recipe import Recipe
+
+Options = dict[str, Any]
+Trials = Mapping[str, Sequence[Options]]  # method -> the settings of each of its trials
+
+
+def grid(common: Options, **values: Sequence[Any]) -> list[Options]:
+    """Every combination of some options' values, each with the common options."""
+    return [{**common, **dict(zip(values, chosen, strict=True))} for chosen in itertools.product(*values.values())]
+
+
+def rows_of(trials: Trials) -> dict[str, Options]:
+    """The trials as rows of a recipe: rmu-1, rmu-2, ...
+
+    Raises:
+        ValueError: the methods have different numbers of trials.
+    """
+    if len({len(settings) for settings in trials.values()}) != 1:
+        raise ValueError(f"every method gets the same number of trials, not {[len(own) for own in trials.values()]}")
+    return {
+        f"{method}-{number}": {"method": method, **options}
+        for method, settings in trials.items()
+        for number, options in enumerate(settings, 1)
+    }
+
+
+def run(recipe: Recipe, out: Path, *, keep_deltas: bool = False) -> Leaderboard:
+    """Compute what is missing of a comparison; its table."""
+    comparison = prepare(recipe, out=out, cache=default_cache())
+    with ProgressReporter(comparison.due) as reporter:
+        for result in execute(comparison, reporter, keep_deltas="all" if keep_deltas else "none"):
+            reporter.finished(result)
+    return read_leaderboard(out)
+
+
+def best_of(trials: Trials, board: Leaderboard) -> dict[str, str]:
+    """Each method's row with the highest S; of equals the first."""
+    return {
+        method: max((f"{method}-{number}" for number in range(1, len(own) + 1)), key=lambda row: summary(board, row)[2])
+        for method, own in trials.items()
+    }
+
+
+def summary(board: Leaderboard, variant: str) -> tuple[float, float, float]:
+    """F, K and S of a row; a row that failed has none of them."""
+    found = next((row.summary for row in board.rows if row.variant == variant), None)
+    if found is None:
+        return 0.0, 0.0, 0.0
+    return found.forget.value or 0.0, found.keep.value or 0.0, found.score.value or 0.0
+
+
+def table(trials: Trials, chosen_on: Leaderboard, reported_on: Leaderboard) -> str:
+    """Every trial as a row of markdown: the settings that differ, S on the choosing questions, F, K and S on the others.
+
+    The chosen trial of each method is bold; rows that were not scored on the other questions have no figures there.
+    """
+    lines = ["| trial | settings | S, choosing half | F | K | S, other half |", "|---|---|---|---|---|---|"]
+    reported = {row.variant for row in reported_on.rows}
+    for method, best in best_of(trials, chosen_on).items():
+        own = trials[method]
+        varied = [name for name in own[0] if any(options[name] != own[0][name] for options in own)]
+        for number, options in enumerate(own, 1):
+            name = f"{method}-{number}"
+            shown = ", ".join(f"{option} {_short(options[option])}" for option in varied)
+            figures = [f"{value:.3f}" if name in reported else "" for value in summary(reported_on, name)]
+            mark = "**" if name == best else ""
+            cells = [f"{mark}{name}{mark}", shown, f"{summary(chosen_on, name)[2]:.3f}", *figures]
+            lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _short(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)

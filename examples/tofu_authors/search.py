@@ -1,0 +1,110 @@
+"""Find settings for forgetting ten authors: five trials for each method, chosen on some of the questions, reported on others.
+
+    python -m examples.tofu_authors.search MODEL_AND_DATA OUT
+
+MODEL_AND_DATA is the folder that teach_authors.py wrote. Questions at even positions choose, those at odd ones report; each
+is thinned to a number that two cores can score in the time, evenly over the authors. Only the chosen rows are reported.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from examples.settings import Trials, best_of, rows_of, run, table
+from unlearnbench.recipe import Recipe, Topic
+
+CHOOSING, REPORTING = 30, 50  # questions of each part
+TRIALS: Trials = {
+    "rmu": [
+        {"layer": 7, "masked": True, "steps": 80, "batch_size": 8, "order": "shuffled", **own}
+        for own in (
+            {"coefficient": 200.0, "alpha": 10.0, "lr": 2e-3},
+            {"coefficient": 200.0, "alpha": 10.0, "lr": 1e-3},
+            {"coefficient": 200.0, "alpha": 3.0, "lr": 2e-3},
+            {"coefficient": 300.0, "alpha": 10.0, "lr": 2e-3},
+            {"coefficient": 150.0, "alpha": 10.0, "lr": 2e-3},
+        )
+    ],
+    "llmu": [
+        {"answers": 1, "steps": 16, "batch_size": 4, **own}
+        for own in (
+            {"lr": 3e-5, "normal_weight": 1.0},
+            {"lr": 3e-5, "normal_weight": 5.0},
+            {"lr": 6e-5, "normal_weight": 1.0},
+            {"lr": 1e-4, "normal_weight": 1.0},
+            {"lr": 1e-4, "normal_weight": 5.0},
+        )
+    ],
+    "scrub": [
+        {"alpha": 1.0, "gamma": 1.0, "temperature": 2.0, "steps": 32, "batch_size": 4, **own}
+        for own in (
+            {"lr": 5e-5, "forget_steps": 16},
+            {"lr": 5e-5, "forget_steps": 28},
+            {"lr": 1e-4, "forget_steps": 16},
+            {"lr": 1e-4, "forget_steps": 28},
+            {"lr": 2e-4, "forget_steps": 16},
+        )
+    ],
+    "ssd": [
+        {"steps": 25, "batch_size": 8, **own}
+        for own in (
+            {"alpha": 2.0, "dampening": 1.0},
+            {"alpha": 5.0, "dampening": 1.0},
+            {"alpha": 5.0, "dampening": 0.1},
+            {"alpha": 10.0, "dampening": 0.1},
+            {"alpha": 20.0, "dampening": 0.1},
+        )
+    ],
+}
+
+
+def main() -> None:
+    """Run every trial on the choosing questions and the best on the others, then print the table."""
+    parser = argparse.ArgumentParser(description="Search settings for forgetting ten authors.")
+    parser.add_argument("source", type=Path, help="folder with model, forget.jsonl, retain.jsonl and questions.jsonl")
+    parser.add_argument("out", type=Path, help="folder of the comparison")
+    arguments = parser.parse_args()
+    source, out = arguments.source, arguments.out
+    out.mkdir(parents=True, exist_ok=True)
+    rows = [json.loads(line) for line in (source / "questions.jsonl").read_text(encoding="utf-8").splitlines()]
+    write(out / "choosing.jsonl", half(rows, 0, CHOOSING))
+    write(out / "reporting.jsonl", half(rows, 1, REPORTING))
+    trials = rows_of(TRIALS)
+    chosen_on = run(recipe(source, out / "choosing.jsonl", trials), out, keep_deltas=True)
+    best = {name: trials[name] for name in best_of(TRIALS, chosen_on).values()}
+    reported_on = run(recipe(source, out / "reporting.jsonl", best), out, keep_deltas=True)
+    print(table(TRIALS, chosen_on, reported_on))
+
+
+def recipe(source: Path, questions: Path, methods: dict[str, dict[str, Any]]) -> Recipe:
+    """Forget the authors of forget.jsonl, keep those of retain.jsonl, and ask the given questions."""
+    topic = Topic(forget=str(source / "forget.jsonl"), retain=str(source / "retain.jsonl"))
+    return Recipe(
+        name="tofu-authors-search",
+        model=str(source / "model"),
+        dtype="float32",
+        topics={"authors": topic},
+        benchmarks={"mcq": {"source": str(questions), "scoring": "cloze"}},
+        methods=methods,
+    )
+
+
+def half(rows: list[dict[str, Any]], rest: int, number: int) -> list[dict[str, Any]]:
+    """Of each part the questions whose position is `rest` modulo 2, evenly thinned to `number`."""
+    kept: list[dict[str, Any]] = []
+    for part in dict.fromkeys(row["part"] for row in rows):
+        own = [row for row in rows if row["part"] == part][rest::2]
+        kept += [own[place * len(own) // number] for place in range(min(number, len(own)))]
+    return kept
+
+
+def write(path: Path, rows: list[dict[str, Any]]) -> None:
+    """One JSON object per line."""
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
