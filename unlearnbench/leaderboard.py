@@ -26,7 +26,7 @@ from unlearnbench.ground import SUMMARY, Cells, Ground, Items, check_settings
 from unlearnbench.ranking import Ranking, rank
 from unlearnbench.recipe import BASELINE, CHECKPOINT
 from unlearnbench.records import CellResult, Cost
-from unlearnbench.statistics import SEEDS_NEEDED, Quantity, interval, pareto
+from unlearnbench.statistics import LEVEL, SEEDS_NEEDED, Quantity, interval, pareto
 from unlearnbench.summary import Measure
 from unlearnbench.tally import RowShares, estimate, limits_of
 from unlearnbench.verdicts import judge
@@ -149,7 +149,7 @@ def _score(head: RowHead, name: str, ground: Ground) -> Score | None:
 
 
 def _summary(shares: RowShares | None) -> Summary:
-    """F, K and S with their intervals."""
+    """F, K and S with their intervals; F is folded at chance and K a minimum, which resampling alone does not allow for."""
     if shares is None:
         nothing = Estimate(value=None)
         return Summary(forget=nothing, keep=nothing, score=nothing)
@@ -157,10 +157,15 @@ def _summary(shares: RowShares | None) -> Summary:
         Estimate(value=None) if (quantity := shares.quantity(name)) is None else estimate(quantity, limits=SHARE, share=True)
         for name in ("forget", "keep", "score")
     )
-    raw = shares.quantity("unclipped")
-    if forget.low is not None and raw is not None:
-        # clipped shares of several topics are never all 0 by accident; those that may be negative say whether F may be 0
-        forget = forget.model_copy(update={"low": round(max(min(forget.low, interval(raw)[0]), 0.0), 6)})
+    straight, straight_score, kept = shares.quantity("straight"), shares.quantity("straight_score"), shares.kept()
+    if forget.low is not None and straight is not None:
+        forget = _widened(forget, *interval(straight))
+    if score.low is not None and straight_score is not None:
+        score = _widened(score, *interval(straight_score))
+    if keep.low is not None and kept:
+        # the smallest of several noisy shares lies below the smallest share: no upper end may lie below all of theirs
+        level = 1 - (1 - LEVEL) / len(kept)
+        keep = _widened(keep, 1.0, min(interval(one, level)[1] for one in kept))
     return Summary(
         forget=forget,
         keep=keep,
@@ -168,6 +173,14 @@ def _summary(shares: RowShares | None) -> Summary:
         topics={name: round(float(share), 6) for name, share in shares.value.topics.items()},
         kept={name: round(float(share), 6) for name, share in shares.value.kept.items()},
     )
+
+
+def _widened(estimate: Estimate, low: float, high: float) -> Estimate:
+    """An estimate whose interval reaches at least to these ends, within 0 to 1."""
+    assert estimate.low is not None
+    assert estimate.high is not None
+    low, high = max(min(estimate.low, low), 0.0), min(max(estimate.high, high), 1.0)
+    return estimate.model_copy(update={"low": round(low, 6), "high": round(high, 6)})
 
 
 def _ranked_figures(rows: Sequence[Row], ground: Ground) -> dict[str, Quantity]:

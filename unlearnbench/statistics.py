@@ -20,6 +20,7 @@ Booleans = NDArray[np.bool_]
 LEVEL = 0.95
 RESAMPLES = 10_000
 SEEDS_NEEDED = 5  # from here on the spread of seeds is estimated; below, the interval speaks of these seeds
+SEEN = 1.25  # seeds differ where they spread so many times wider than items alone explain; see docs/what-the-numbers-mean.md
 DRAWS_AT_ONCE = 2**20  # random numbers in memory: what a processor's cache holds
 
 
@@ -97,7 +98,7 @@ def seed_spread(quantity: Quantity) -> Spread:
     gross = float(np.var(quantity.by_seed, ddof=1)) / S
     noise = quantity.seed_draws - quantity.by_seed[:, None]  # (S, R): what the items do to each seed
     shared = float(np.var(noise, axis=0, ddof=1).mean()) / S
-    return Spread(max(gross - shared, 0.0), gross, S - 1)
+    return Spread(gross - shared if gross > SEEN * shared else 0.0, gross, S - 1)
 
 
 def interval(quantity: Quantity, level: float = LEVEL) -> tuple[float, float]:

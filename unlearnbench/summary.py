@@ -10,7 +10,7 @@ no share.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -44,7 +44,9 @@ class Shares(NamedTuple):
         forget: F.
         keep: K; NaN where nothing that is to be kept is informative, as F where no topic is.
         score: S.
-        unclipped: F without the clip at 0: a row that scores above the base has a negative share gone.
+        straight: F neither clipped at 0 nor folded at chance, on the side of chance where the row is: resampled, its ends
+            are not pulled inwards as those of F are.
+        straight_score: S of that, cut to [0, 1], and K.
         topics: per topic.
         kept: per retain column.
     """
@@ -52,7 +54,8 @@ class Shares(NamedTuple):
     forget: Floats
     keep: Floats
     score: Floats
-    unclipped: Floats
+    straight: Floats
+    straight_score: Floats
     topics: dict[str, Floats]
     kept: dict[str, Floats]
 
@@ -97,15 +100,20 @@ def keep_targets(heads: Sequence[BenchmarkHead]) -> list[Target]:
     ]
 
 
+def share_left(score: Floats, base: Floats, chance: float) -> Floats:
+    """(score - chance) / (base - chance): negative below chance."""
+    known = base - chance
+    return (score - chance) / np.where(np.abs(known) < LEAST, LEAST, known)
+
+
 def share_gone(score: Floats, base: Floats, chance: float) -> Floats:
-    """1 - |score - chance| / (base - chance), not clipped: far below chance is knowledge avoided, not knowledge gone."""
-    return 1 - np.abs(score - chance) / np.maximum(np.abs(base - chance), LEAST)
+    """1 - |score - chance| / (base - chance), clipped to [0, 1]: below chance is knowledge avoided, not knowledge gone."""
+    return np.clip(1 - np.abs(share_left(score, base, chance)), 0, 1)
 
 
 def share_kept(score: Floats, base: Floats, chance: float) -> Floats:
     """(score - chance) / (base - chance), clipped to [0, 1]."""
-    known = np.where(np.abs(base - chance) < LEAST, LEAST, base - chance)
-    return np.clip((score - chance) / known, 0, 1)
+    return np.clip(share_left(score, base, chance), 0, 1)
 
 
 def harmonic(forget: Floats, keep: Floats) -> Floats:
@@ -114,23 +122,31 @@ def harmonic(forget: Floats, keep: Floats) -> Floats:
 
 
 def summarise(
-    forget: Sequence[Target], keep: Sequence[Target], scores: Mapping[Measure, Floats], base: Mapping[Measure, Floats]
+    forget: Sequence[Target],
+    keep: Sequence[Target],
+    scores: Mapping[Measure, Floats],
+    base: Mapping[Measure, Floats],
+    below: Collection[Measure] = (),
 ) -> Shares:
     """F, K and S.
 
     Args:
         forget: the informative targets of F; several of one topic are averaged first.
         keep: the informative targets of K.
-        scores: of the row, by measure; any shape, NaN where a cell is missing.
+        scores: of the row, by measure; any shape.
         base: of the untouched model; a shape that broadcasts.
+        below: where the row as it is, not resampled, is below chance.
     """
     nothing = np.full(np.shape(next(iter(scores.values()), np.nan)), np.nan)
     gone: dict[str, list[Floats]] = {}
+    straight: dict[str, list[Floats]] = {}
     for topic, measure, chance in forget:
+        left = share_left(scores[measure], base[measure], chance)
         gone.setdefault(topic, []).append(share_gone(scores[measure], base[measure], chance))
-    topics = {topic: np.mean([np.clip(share, 0, 1) for share in shares], axis=0) for topic, shares in gone.items()}
+        straight.setdefault(topic, []).append(1 + left if measure in below else 1 - left)
+    topics = {topic: np.mean(shares, axis=0) for topic, shares in gone.items()}
     kept = {title: share_kept(scores[measure], base[measure], chance) for title, measure, chance in keep}
     F = np.mean(list(topics.values()), axis=0) if topics else nothing  # noqa: N806 - as in the formula
     K = np.min(list(kept.values()), axis=0) if kept else nothing  # noqa: N806
-    raw = np.mean([np.mean(shares, axis=0) for shares in gone.values()], axis=0) if gone else nothing
-    return Shares(F, K, harmonic(F, K), raw, topics, kept)
+    unfolded = np.mean([np.mean(shares, axis=0) for shares in straight.values()], axis=0) if straight else nothing
+    return Shares(F, K, harmonic(F, K), unfolded, harmonic(np.clip(unfolded, 0, 1), K), topics, kept)

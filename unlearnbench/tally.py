@@ -13,7 +13,7 @@ from unlearnbench.board import BenchmarkHead, Estimate
 from unlearnbench.outcomes import Outcomes
 from unlearnbench.records import CellResult
 from unlearnbench.statistics import Quantity, draws_of_certainty, interval, resampled_means
-from unlearnbench.summary import Measure, Shares, Target, summarise
+from unlearnbench.summary import Measure, Shares, Target, share_left, summarise
 
 Floats = NDArray[np.floating]
 SEED = 20_240_305  # of all resampling: the same cells give the same table
@@ -112,11 +112,15 @@ class Tally:
         known_draws = {measure: self.draws[measure][reference].mean(axis=0) for measure in needed}  # (R,)
         scores = {measure: self.values[measure][own] for measure in needed}  # (S,)
         drawn = {measure: self.draws[measure][own] for measure in needed}  # (S, R)
+        means = {measure: one.mean() for measure, one in scores.items()}
+        below = {
+            target.measure for target in forget if share_left(means[target.measure], known[target.measure], target.chance) < 0
+        }
         return RowShares(
-            value=summarise(forget, keep, {measure: one.mean() for measure, one in scores.items()}, known),
-            draws=summarise(forget, keep, {measure: one.mean(axis=0) for measure, one in drawn.items()}, known_draws),
-            by_seed=summarise(forget, keep, scores, known),
-            seed_draws=summarise(forget, keep, drawn, known_draws),
+            value=summarise(forget, keep, means, known, below),
+            draws=summarise(forget, keep, {measure: one.mean(axis=0) for measure, one in drawn.items()}, known_draws, below),
+            by_seed=summarise(forget, keep, scores, known, below),
+            seed_draws=summarise(forget, keep, drawn, known_draws, below),
         )
 
 
@@ -128,12 +132,19 @@ class RowShares(NamedTuple):
     by_seed: Shares  # (S,)
     seed_draws: Shares  # (S, R)
 
-    def quantity(self, name: Literal["forget", "keep", "score", "unclipped"]) -> Quantity | None:
-        """One of them; None where it cannot be said."""
+    def quantity(self, name: Literal["forget", "keep", "score", "straight", "straight_score"]) -> Quantity | None:
+        """One of the summary's figures; None where it cannot be said."""
         value = float(getattr(self.value, name))
         if not np.isfinite(value):
             return None
         return Quantity(value, getattr(self.draws, name), getattr(self.by_seed, name), getattr(self.seed_draws, name))
+
+    def kept(self) -> list[Quantity]:
+        """The shares that K is the smallest of."""
+        return [
+            Quantity(float(value), self.draws.kept[name], self.by_seed.kept[name], self.seed_draws.kept[name])
+            for name, value in self.value.kept.items()
+        ]
 
 
 def estimate(

@@ -53,7 +53,9 @@ def answered(shares: Mapping[str, float], n: int, seed: int | str = 0, letter: i
 
 def of_scores(scores: Mapping[str, np.ndarray], turns: int = 1, degenerate: np.ndarray | None = None) -> Outcomes:
     """Items with these scores; `turns` consecutive ones belong to one conversation."""
-    ids = [f"{p}/{i // turns}/turn-{i % turns}" if turns > 1 else f"{p}/{i}" for p, own in scores.items() for i in range(len(own))]
+    ids = [
+        f"{p}/{i // turns}/turn-{i % turns}" if turns > 1 else f"{p}/{i}" for p, own in scores.items() for i in range(len(own))
+    ]
     whole = np.concatenate(list(scores.values())).astype(np.float32)
     none = np.full(len(whole), -1, dtype=np.int8)
     parts = tuple(part for part, own in scores.items() for _ in own)

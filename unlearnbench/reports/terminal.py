@@ -12,7 +12,7 @@ from unlearnbench.reports.cells import Grid, lay_out, notes
 
 # what a narrow terminal loses, in this order; scores, names and verdicts always stay
 INTERVALS = "95% intervals"
-LOSABLE = ("seeds", "unlearn", "best", "F ↑", "K ↑", "rank", INTERVALS)
+LOSABLE = ("seeds", "unlearn", "best", "F ↑", "K ↑", "rank", INTERVALS, "S ↑")
 CELL_BORDER = 3  # characters per column: a line and two spaces
 
 
