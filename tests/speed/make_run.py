@@ -21,7 +21,7 @@ from unlearnbench.store import RunFolder
 
 MMLU = {f"subject-{number:02}": 238 + number % 3 for number in range(57)}
 PARTS = {"wmdp": {"bio": 1273, "cyber": 1987}, "mmlu": MMLU, "mt_bench": {f"kind-{number}": 20 for number in range(8)}}
-WORDS = np.array("the a model of water stone light river when it may not be seen in any other small place".split())
+WORDS = np.array([f"{first}{second}" for first in ("lo", "mi", "ta", "re") for second in ("ka", "nu", "ster", "fel", "dor")])
 
 
 def heads() -> list[BenchmarkHead]:
