@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -20,7 +20,10 @@ from unlearnbench.records import CellKey, CellResult
 from unlearnbench.store import RunFolder, ScoreCache
 
 if TYPE_CHECKING:
-    from unlearnbench.job import Reporter
+    from unlearnbench.job import Reporter, Workshop
+    from unlearnbench.plan import JobPlan
+
+    Executor = Callable[[Sequence[JobPlan], Workshop], Iterator[CellResult]]
 
 KeepDeltas = Literal["all", "best", "none"]
 MANIFEST = "plan.json"
@@ -57,7 +60,7 @@ def execute(
             reporter=reporter,
             callbacks=lambda job: extension_callbacks(manager.hook, job),
         )
-        for result in local.execute(comparison.jobs, shop):
+        for result in _results(comparison, shop, local.execute):
             write_leaderboard(run, settings, in_passing=True)
             try:
                 manager.hook.unlearnbench_cell_done(result=result)
@@ -66,6 +69,23 @@ def execute(
             yield result
     _drop_deltas(comparison, keep_deltas)
     write_leaderboard(run, settings)
+
+
+def _results(comparison: Comparison, shop: Workshop, run_jobs: Executor) -> Iterator[CellResult]:
+    """What the executor computes; controls last, once the rows that they are like have left their deltas."""
+    yield from run_jobs([plan for plan in comparison.jobs if not plan.variant.noise_of], shop)
+    likes = {(plan.job.variant, plan.job.seed): plan for plan in comparison.jobs}
+    for plan in comparison.jobs:
+        if plan.variant.noise_of and plan.due:
+            from unlearnbench.controls import write_noise
+            from unlearnbench.job import fail_job
+
+            try:
+                write_noise(plan, likes[plan.variant.noise_of, plan.job.seed], shop)
+            except Exception as error:  # what a control lacks costs its own row only
+                yield from fail_job(plan, shop, error)
+            else:
+                yield from run_jobs([plan], shop)
 
 
 def read_leaderboard(folder: Path, settings: TableSettings | None = None, *, in_passing: bool = False) -> Leaderboard:

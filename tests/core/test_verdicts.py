@@ -183,11 +183,18 @@ def test_what_is_no_language(text):
     assert is_degenerate(text)
 
 
-@pytest.mark.parametrize(
-    "text",
-    [PROSE, PROSE + " " + PROSE[:80], "42", "Yes.", "Paris Paris", "1. red\n2. green\n3. blue\n4. yellow\n5. black", "今天天气很好，我们去公园散步吧，顺便买一些水果。",
-     "def add(a, b):\n    return a + b\n\ndef sub(a, b):\n    return a - b"],
-)  # fmt: skip
+LANGUAGE = {
+    "prose": PROSE,
+    "some repetition": PROSE + " " + PROSE[:80],
+    "short": "42",
+    "two words": "Paris Paris",
+    "a list": "1. red\n2. green\n3. blue\n4. yellow\n5. black",
+    "no spaces": "今天天气很好，我们去公园散步吧。",
+    "code": "def add(a, b):\n    return a + b\n\ndef sub(a, b):\n    return a - b",
+}
+
+
+@pytest.mark.parametrize("text", LANGUAGE.values(), ids=LANGUAGE)
 def test_what_is_language(text):
     assert not is_degenerate(text)
 

@@ -33,6 +33,10 @@ def compare(
     checkpoint: Annotated[
         list[str] | None, typer.Option(metavar="NAME=PATH", help="A finished model as a row of the table; repeatable.")
     ] = None,
+    control: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=ROW", help="Random noise, as much as ROW changes, as a row of its own; repeatable."),
+    ] = None,
     settings: options.Settings = None,
     judge_url: options.JudgeUrl = None,
     device: options.DeviceName = "auto",
@@ -60,7 +64,9 @@ def compare(
         raise UsageError(f"--limit takes a number of at least 1; got {limit}.")
     wanted = _with_topics(wanted, forget, retain)
     named = options.split_named("--checkpoint", checkpoint)
-    wanted = check_names(wanted.model_copy(update={"checkpoints": {**wanted.checkpoints, **named}}))
+    controls = options.split_named("--control", control, "NAME=ROW")
+    added = {"checkpoints": {**wanted.checkpoints, **named}, "controls": {**wanted.controls, **controls}}
+    wanted = check_names(wanted.model_copy(update=added))
     table = options.table_settings(rank_by, damage_margin)
     wanted_settings = options.with_judge(settings, judge_url)
     run(wanted, wanted_settings, device, executor, out, cache, keep_deltas, retry_failed, as_json, table)

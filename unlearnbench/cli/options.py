@@ -74,13 +74,13 @@ def split_seeds(text: str | None) -> list[int] | None:
     return list(dict.fromkeys(int(name) for name in names))
 
 
-def split_named(flag: str, texts: Iterable[str] | None) -> dict[str, str]:
+def split_named(flag: str, texts: Iterable[str] | None, form: str = "NAME=PATH") -> dict[str, str]:
     """`NAME=VALUE` arguments as a dictionary."""
     named: dict[str, str] = {}
     for text in texts or ():
         name, equals, value = text.partition("=")
         if not equals or not name or not value:
-            raise UsageError(f"{flag} takes NAME=PATH; got '{text}'.")
+            raise UsageError(f"{flag} takes {form}; got '{text}'.")
         named[name] = value
     return named
 
