@@ -80,6 +80,7 @@ def _row(head: RowHead, ground: Ground) -> Row:
     status = _status(head, own)
     error = next((cell.error or "" for cell in own if cell.status != "done"), "")
     columns = _columns(head, ground)
+    scores = {name: score for name in ground.heads if (score := _score(head, name, ground)) is not None}
     summary = None if head.variant == BASELINE else _summary(ground.shares(head))
     verdict, evidence = None, []
     if head.variant != BASELINE:
@@ -93,9 +94,9 @@ def _row(head: RowHead, ground: Ground) -> Row:
         evidence=evidence,
         status=status,
         seeds=head.seeds,
-        intervals=_what_intervals_speak_of(head) if any(one.low is not None for one in columns.values()) else None,
+        intervals=_what_intervals_speak_of(head, scores) if any(one.low is not None for one in columns.values()) else None,
         summary=summary,
-        scores={name: score for name in ground.heads if (score := _score(head, name, ground)) is not None},
+        scores=scores,
         columns=columns,
         cost=_cost(own),
     )
@@ -110,10 +111,11 @@ def _status(head: RowHead, own: Sequence[CellResult]) -> Status:
     return "done" if len(own) == len(head.cells) else "pending"
 
 
-def _what_intervals_speak_of(head: RowHead) -> str:
+def _what_intervals_speak_of(head: RowHead, scores: Mapping[str, Score]) -> str:
     if head.method in (BASELINE, CHECKPOINT):
         return "items"
-    return "items; these seeds" if len(head.seeds) < SEEDS_NEEDED else "items and seeds"
+    seeds = min(len(score.by_seed) for score in scores.values())
+    return "items; these seeds" if seeds < SEEDS_NEEDED else "items and seeds"
 
 
 def _columns(head: RowHead, ground: Ground) -> dict[str, Estimate]:

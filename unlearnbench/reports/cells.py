@@ -31,6 +31,10 @@ class Grid:
         """The same without intervals."""
         return Grid(self.head, self.rows, [[""] * len(row) for row in self.ranges])
 
+    def all_lines(self) -> list[list[str]]:
+        """Everything that stands in a column."""
+        return [self.head, *self.rows, *self.ranges]
+
     def inline(self) -> list[list[str]]:
         """The rows with each figure's interval beside it."""
         return [
@@ -39,21 +43,21 @@ class Grid:
         ]
 
 
-def figure(value: float | None, unit: str = "fraction") -> str:
-    """A score with three decimals, as a fraction without its leading zero; ratings with two."""
+def figure(value: float | None, unit: str = "fraction", digits: int = 3) -> str:
+    """A score with so many decimals, as a fraction without its leading zero; ratings with one less."""
     if value is None:
         return MISSING
     if unit != "fraction":
-        return f"{value:.2f}"
-    text = f"{value:.3f}"
+        return f"{value:.{digits - 1}f}"
+    text = f"{value:.{digits}f}"
     return text.replace("0.", ".", 1) if abs(value) < 1 else text
 
 
-def span(estimate: Estimate | None, unit: str = "fraction") -> str:
+def span(estimate: Estimate | None, unit: str = "fraction", digits: int = 3) -> str:
     """The interval of a figure: `.294–.421`."""
     if estimate is None or estimate.low is None or estimate.high is None:
         return ""
-    return f"{figure(estimate.low, unit)}–{figure(estimate.high, unit)}"
+    return f"{figure(estimate.low, unit, digits)}–{figure(estimate.high, unit, digits)}"
 
 
 def heading(column: Column) -> str:
@@ -75,12 +79,13 @@ def shown_columns(board: Leaderboard, *, parts: bool) -> list[Column]:
     return [extra for column in board.columns for extra in ([column, *_parts_of(column, board)] if parts else [column])]
 
 
-def lay_out(board: Leaderboard, *, parts: bool = False) -> Grid:
+def lay_out(board: Leaderboard, *, parts: bool = False, digits: int = 3) -> Grid:
     """The table: a row per variant, the baseline first, and last the score of knowing nothing.
 
     Args:
         board: the leaderboard.
         parts: add a column for each part of each benchmark.
+        digits: decimals of the intervals' ends.
     """
     units = {info.name: info.unit for info in board.benchmarks}
     columns = shown_columns(board, parts=parts)
@@ -89,7 +94,7 @@ def lay_out(board: Leaderboard, *, parts: bool = False) -> Grid:
     places = [row.rank for row in board.rows]
     rows = [_row(row, columns, units, tied=places.count(row.rank) > 1) for row in board.rows]
     chance = [figure(column.chance, units[column.benchmark]) for column in columns]
-    ranges = [_ranges(row, columns, units) for row in board.rows]
+    ranges = [_ranges(row, columns, units, digits) for row in board.rows]
     empty = [""] * len(head)
     return Grid(head, [*rows, ["", "chance", *chance, *empty[2 + len(chance) :]]], [*ranges, empty])
 
@@ -128,10 +133,10 @@ def _value(estimate: Estimate | None, unit: str) -> str:
     return figure(estimate.value if estimate else None, unit)
 
 
-def _ranges(row: Row, columns: Sequence[Column], units: dict[str, str]) -> list[str]:
-    own = [span(estimate_of(row, column), units[column.benchmark]) for column in columns]
+def _ranges(row: Row, columns: Sequence[Column], units: dict[str, str], digits: int) -> list[str]:
+    own = [span(estimate_of(row, column), units[column.benchmark], digits) for column in columns]
     shares = (row.summary.forget, row.summary.keep, row.summary.score) if row.summary else (None, None, None)
-    return ["", "", *own, *(span(share) for share in shares), "", "", "", ""]
+    return ["", "", *own, *(span(share, digits=digits) for share in shares), "", "", "", ""]
 
 
 def said(evidence: Evidence) -> str:

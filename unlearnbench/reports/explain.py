@@ -8,6 +8,7 @@ from unlearnbench.board import Estimate, Leaderboard, PairTest, Row, TopicInfo
 from unlearnbench.recipe import BASELINE
 from unlearnbench.reports.cells import RANK_NAMES, estimate_of, figure, said, span
 
+MOST_PAIRS = 12  # of a row: with more, leaderboard.json has them
 FORMULAS = """\
 F = mean over topics of clip(1 - |score - chance| / (base - chance), 0, 1)
 K = minimum over what is to be kept of clip((score - chance) / (base - chance), 0, 1)
@@ -91,23 +92,34 @@ def _both(row: Row) -> list[str]:
 
 
 def _rivals(row: Row, pairs: Sequence[PairTest]) -> list[str]:
-    """Against whom the row wins, loses and draws, then the raw columns."""
-    lines: list[str] = []
-    for pair in pairs:
-        if row.variant not in pair.rows:
-            continue
-        first = pair.rows[0] == row.variant
-        other = pair.rows[1] if first else pair.rows[0]
-        raw = "; ".join(f"McNemar on {column}: p {p:.2g}" for column, p in pair.mcnemar.items())
-        if pair.difference is None or pair.low is None or pair.high is None:
-            lines.append(f"against {other}: {raw}")
-            continue
-        low, high = (pair.low, pair.high) if first else (-pair.high, -pair.low)
-        word = "better than" if pair.better == row.variant else "worse than" if pair.better else "not separable from"
-        difference = figure(pair.difference if first else -pair.difference)
-        told = f"{word} {other}: difference {difference} ({figure(low)}–{figure(high)}), p {pair.p:.2g}"
-        lines.append(f"{told}; {raw}" if raw else told)
-    return lines
+    """Against whom the row wins, loses and draws, then the raw columns; names only where there are many."""
+    own = [pair for pair in pairs if row.variant in pair.rows]
+    if len(own) <= MOST_PAIRS:
+        return [_rival(row, pair) for pair in own]
+    groups: dict[str, list[str]] = {}
+    for pair in own:
+        if pair.difference is not None:
+            groups.setdefault(_outcome(row, pair), []).append(_other(row, pair))
+    return [f"{outcome}: {', '.join(names)}" for outcome, names in sorted(groups.items())]
+
+
+def _rival(row: Row, pair: PairTest) -> str:
+    raw = "; ".join(f"McNemar on {column}: p {p:.2g}" for column, p in pair.mcnemar.items())
+    if pair.difference is None or pair.low is None or pair.high is None:
+        return f"against {_other(row, pair)}: {raw}"
+    first = pair.rows[0] == row.variant
+    low, high = (pair.low, pair.high) if first else (-pair.high, -pair.low)
+    difference = figure(pair.difference if first else -pair.difference)
+    told = f"{_outcome(row, pair)} {_other(row, pair)}: difference {difference} ({figure(low)}–{figure(high)}), p {pair.p:.2g}"
+    return f"{told}; {raw}" if raw else told
+
+
+def _outcome(row: Row, pair: PairTest) -> str:
+    return "better than" if pair.better == row.variant else "worse than" if pair.better else "not separable from"
+
+
+def _other(row: Row, pair: PairTest) -> str:
+    return pair.rows[1] if pair.rows[0] == row.variant else pair.rows[0]
 
 
 def _list(shares: dict[str, float]) -> str:

@@ -25,6 +25,8 @@ def render(board: Leaderboard, *, parts: bool = False, width: int = 80) -> Rende
         width: of the terminal; columns that do not fit are left out, and a line says which.
     """
     grid, lost = _fit(lay_out(board, parts=parts), width)
+    if "rank" in lost:
+        grid, lost = _fit(_compact(lay_out(board, parts=parts, digits=2)), width)
     title = f"{board.recipe['name']}: {board.recipe['model']}"
     table = Table(title=Text(title, style="bold"), title_justify="left", header_style="bold")
     for name in grid.head:
@@ -46,13 +48,23 @@ def _cell(figure: str, span: str) -> Text:
     return Text.assemble(figure, *([("\n" + span, "dim")] if span else []))
 
 
+def _compact(grid: Grid) -> Grid:
+    """The same with long headings and verdicts on two lines, as figures and their intervals are."""
+    place = grid.head.index("verdict")
+    rows = [[*row[:place], row[place].replace("-damaged", "-\ndamaged"), *row[place + 1 :]] for row in grid.rows]
+    return Grid([name.replace(" (", "\n(") for name in grid.head], rows, grid.ranges)
+
+
 def _fit(grid: Grid, width: int) -> tuple[Grid, list[str]]:
     """The table without the columns that a terminal of this width has no room for, and their names."""
     lost: list[str] = []
     for name in LOSABLE:
-        columns = list(zip(*([grid.head, *grid.rows, *grid.ranges]), strict=True))
-        if sum(max(cell_len(cell) for cell in column) + CELL_BORDER for column in columns) + 1 <= width:
+        if sum(max(map(_widest, column)) + CELL_BORDER for column in zip(*grid.all_lines(), strict=True)) + 1 <= width:
             break
         grid = grid.without_ranges() if name == INTERVALS else grid.without(name)
         lost.append(name)
     return grid, lost
+
+
+def _widest(cell: str) -> int:
+    return max(map(cell_len, cell.split("\n")))
