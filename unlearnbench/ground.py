@@ -78,13 +78,18 @@ class Ground:
         metric = self.heads[measure.benchmark].metric
         sign = 1.0 if metric.better == "higher" else -1.0
         outcomes = self.outcomes(self.base, measure.benchmark)
-        if not outcomes:  # a table in passing
-            return sign * quantity.value > sign * metric.chance
+        choice = metric.unit == "fraction" and sign > 0
+        if not outcomes and not choice:
+            return sign * quantity.value > sign * metric.chance  # a table in passing
+        if not outcomes:
+            cell = self.cells[cell_name(self.base, measure.benchmark, self.base.seeds[0])]
+            n = sum(cell.parts[part].n for part in measure.parts if part in cell.parts)
+            right = np.arange(n) < round(quantity.value * n)
+            return p_above(right, np.arange(n), metric.chance, binary=True) < 1 - LEVEL
         own = outcomes[0].in_parts(measure.parts)
         _, units = np.unique(outcomes[0].units[own], return_inverse=True)
-        binary = outcomes[0].binary and metric.unit == "fraction" and sign > 0
         scores = sign * outcomes[0].scores[own].astype(np.float64)
-        return p_above(scores, units, sign * metric.chance, binary=binary) < 1 - LEVEL
+        return p_above(scores, units, sign * metric.chance, binary=choice and outcomes[0].binary) < 1 - LEVEL
 
     def benchmarks(self) -> list[BenchmarkInfo]:
         """What the table says about each benchmark."""

@@ -237,7 +237,7 @@ def wilson_low(count: float, of: int, level: float = LEVEL) -> float:
     return float((middle - half) / (1 + z * z / of))
 
 
-def p_above(values: Floats, units: Integers, chance: float, *, binary: bool) -> float:
+def p_above(values: Floats | Booleans, units: Integers, chance: float, *, binary: bool) -> float:
     """One-sided p value of a mean being no more than chance: exact binomial for right and wrong, else t over units."""
     if binary:
         return float(special.bdtrc(values.sum() - 1, len(values), chance)) if values.sum() else 1.0

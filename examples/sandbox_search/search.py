@@ -13,10 +13,11 @@ import itertools
 from collections import Counter
 from pathlib import Path
 
+from unlearnbench.board import Leaderboard
 from unlearnbench.cli.progress import ProgressReporter
 from unlearnbench.compare import execute, read_cells, read_manifest
 from unlearnbench.files import default_cache
-from unlearnbench.leaderboard import Leaderboard, build_leaderboard
+from unlearnbench.leaderboard import build_leaderboard
 from unlearnbench.preflight import prepare
 from unlearnbench.recipe import Recipe, load_recipe
 from unlearnbench.records import CellResult, ItemResult, PartScore
