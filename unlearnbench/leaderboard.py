@@ -26,7 +26,7 @@ from unlearnbench.ground import SUMMARY, Cells, Ground, Items, check_settings
 from unlearnbench.ranking import Ranking, rank
 from unlearnbench.recipe import BASELINE, CHECKPOINT
 from unlearnbench.records import CellResult, Cost
-from unlearnbench.statistics import LEVEL, SEEDS_NEEDED, Quantity, interval, pareto
+from unlearnbench.statistics import LEVEL, SEEDS_NEEDED, Floats, Quantity, interval, pareto
 from unlearnbench.summary import Measure
 from unlearnbench.tally import RowShares, estimate, limits_of
 from unlearnbench.verdicts import judge
@@ -207,10 +207,13 @@ def _ranked_figures(rows: Sequence[Row], ground: Ground) -> dict[str, Quantity]:
 def _goodness(quantity: Quantity, title: str, ground: Ground) -> Quantity:
     """A column's score as something to be high: what is to be forgotten should be close to chance."""
     column = next(column for column in ground.columns if column.title == title)
-    if column.role == "forget":
-        return Quantity(-abs(quantity.value - column.chance), *(-np.abs(array - column.chance) for array in quantity[1:]))
     sign = 1 if ground.heads[column.benchmark].metric.better == "higher" else -1
-    return Quantity(sign * quantity.value, *(sign * array for array in quantity[1:]))
+
+    def good(score: Floats) -> Floats:
+        return -np.abs(score - column.chance) if column.role == "forget" else sign * score
+
+    value = float(good(np.array(quantity.value)))
+    return Quantity(value, good(quantity.draws), good(quantity.by_seed), good(quantity.seed_draws), quantity.units)
 
 
 def _one_seed_answers(rows: Sequence[Row], ground: Ground) -> dict[str, dict[str, NDArray[np.float32]]]:

@@ -68,12 +68,14 @@ class Quantity(NamedTuple):
         draws: (R,), the same over resampled items.
         by_seed: (S,), of each seed alone.
         seed_draws: (S, R), likewise over resampled items.
+        units: resampled in the smallest of what the figure is made of: how well the item variance is known.
     """
 
     value: float
     draws: Floats
     by_seed: Floats
     seed_draws: Floats
+    units: float = np.inf
 
 
 class Spread(NamedTuple):
@@ -111,7 +113,7 @@ def interval(quantity: Quantity, level: float = LEVEL) -> tuple[float, float]:
     if not spread.freedom:
         return quantiles(quantity.draws, level)
     items = float(np.var(quantity.draws, ddof=1))
-    half = _t_quantile(_freedom(items, [spread]), level) * (items + spread.net) ** 0.5
+    half = _t_quantile(_freedom(items, quantity.units, [spread]), level) * (items + spread.net) ** 0.5
     return quantity.value - half, quantity.value + half
 
 
@@ -123,12 +125,12 @@ def quantiles(draws: Floats, level: float = LEVEL) -> tuple[float, float]:
     return float(kept[low]), float(kept[last - low])
 
 
-def _freedom(items: float, spreads: list[Spread]) -> float:
-    """Satterthwaite's degrees of freedom of item variance plus seed variances; the items count as many.
+def _freedom(items: float, units: float, spreads: list[Spread]) -> float:
+    """Satterthwaite's degrees of freedom of item variance plus seed variances.
 
     A seed variance that was found counts with its gross value: what was taken off it is no better known.
     """
-    doubt = sum(spread.gross**2 / spread.freedom for spread in spreads if spread.net > 0)
+    doubt = items**2 / max(units - 1, 1) + sum(spread.gross**2 / spread.freedom for spread in spreads if spread.net > 0)
     total = items + sum(spread.net for spread in spreads)
     return total**2 / doubt if doubt > 0 else np.inf
 
@@ -159,7 +161,10 @@ class Pairs(NamedTuple):
 
 
 def compare_pairs(rows: list[Quantity]) -> Pairs:
-    """Paired tests of one figure on identical resamples: difference over standard error, Holm over all pairs."""
+    """Paired tests of one figure on identical resamples: difference over standard error, Holm over all pairs.
+
+    The standard error is known as well as its items and seeds allow, so z is read as t with their degrees of freedom.
+    """
     values = np.array([row.value for row in rows])
     covariance = np.atleast_2d(np.cov(np.stack([row.draws for row in rows]).astype(np.float64)))
     variances = np.diag(covariance)
@@ -171,7 +176,7 @@ def compare_pairs(rows: list[Quantity]) -> Pairs:
     difference = values[:, None] - values[None, :]
     p, half = np.ones_like(error), np.zeros_like(error)
     for i, j in zip(*np.triu_indices(len(rows), 1), strict=True):
-        freedom = _freedom(items[i, j], [spreads[i], spreads[j]])
+        freedom = _freedom(items[i, j], min(rows[i].units, rows[j].units), [spreads[i], spreads[j]])
         half[i, j] = half[j, i] = _t_quantile(freedom, LEVEL) * error[i, j]
         if difference[i, j]:
             z = abs(difference[i, j]) / error[i, j] if error[i, j] else np.inf

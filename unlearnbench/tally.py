@@ -33,6 +33,7 @@ class Tally:
         runs: the rows of every array here.
         values: (runs,) by measure; NaN where the cell is missing.
         draws: (runs, R) by measure; R is 0 where there are no items to resample.
+        units: what is resampled, by measure.
         parts: by (benchmark, part), the estimate of each variant.
     """
 
@@ -41,6 +42,7 @@ class Tally:
         self.resamples = resamples
         self.values: dict[Measure, Floats] = {}
         self.draws: dict[Measure, Floats] = {}
+        self.units: dict[Measure, float] = {}
         self.parts: dict[tuple[str, str], dict[str, Estimate]] = {}
         self._of: dict[str, list[int]] = {}
         for number, run in enumerate(self.runs):
@@ -67,16 +69,18 @@ class Tally:
             for number, cell in cells.items():
                 self.values[measure][number] = _over_parts(cell, measure.parts)
             self.draws[measure] = items.start(measure) if items else np.empty((len(self.runs), 0), np.float32)
+            self.units[measure] = items.units(measure.parts) if items else 0
         for part in head.parts:
             draws = items.part(part) if items else np.empty((len(self.runs), 0), np.float32)
-            self.parts[head.name, part] = self._part_estimates(head, part, cells, draws)
+            units = items.units((part,)) if items else 0
+            self.parts[head.name, part] = self._part_estimates(head, part, cells, draws, units)
         if items:
             for measure, draws in self.draws.items():
                 if measure.benchmark == head.name:
                     items.finish(measure, draws)
 
     def _part_estimates(
-        self, head: BenchmarkHead, part: str, cells: Mapping[int, CellResult], draws: Floats
+        self, head: BenchmarkHead, part: str, cells: Mapping[int, CellResult], draws: Floats, units: int
     ) -> dict[str, Estimate]:
         values = np.full(len(self.runs), np.nan)
         sizes: dict[str, int] = {}
@@ -84,20 +88,20 @@ class Tally:
             if part in cell.parts:
                 values[number] = cell.parts[part].value
                 sizes[self.runs[number].variant] = cell.parts[part].n
-        found = {variant: self._quantity(variant, values, draws) for variant in sizes}
+        found = {variant: self._quantity(variant, values, draws, units) for variant in sizes}
         limits = limits_of(head)
         return {variant: estimate(one, sizes[variant], limits=limits) for variant, one in found.items() if one is not None}
 
     def quantity(self, variant: str, measure: Measure) -> Quantity | None:
         """A row's score on a measure; None where no seed is finished."""
-        return self._quantity(variant, self.values[measure], self.draws[measure])
+        return self._quantity(variant, self.values[measure], self.draws[measure], self.units[measure])
 
-    def _quantity(self, variant: str, values: Floats, draws: Floats) -> Quantity | None:
+    def _quantity(self, variant: str, values: Floats, draws: Floats, units: float) -> Quantity | None:
         own = [number for number in self._of[variant] if np.isfinite(values[number])]
         if not own:
             return None
         drawn = draws[own]
-        return Quantity(float(values[own].mean()), drawn.mean(axis=0), values[own], drawn)
+        return Quantity(float(values[own].mean()), drawn.mean(axis=0), values[own], drawn, units)
 
     def shares(self, variant: str, base: str, forget: Sequence[Target], keep: Sequence[Target]) -> RowShares | None:
         """A row's F, K and S against the base; None where no seed, or not the base, has all that they need."""
@@ -121,6 +125,7 @@ class Tally:
             draws=summarise(forget, keep, {measure: one.mean(axis=0) for measure, one in drawn.items()}, known_draws, below),
             by_seed=summarise(forget, keep, scores, known, below),
             seed_draws=summarise(forget, keep, drawn, known_draws, below),
+            units=min(self.units[measure] for measure in needed),
         )
 
 
@@ -131,18 +136,20 @@ class RowShares(NamedTuple):
     draws: Shares  # (R,)
     by_seed: Shares  # (S,)
     seed_draws: Shares  # (S, R)
+    units: float  # of the smallest measure
 
     def quantity(self, name: Literal["forget", "keep", "score", "straight", "straight_score"]) -> Quantity | None:
         """One of the summary's figures; None where it cannot be said."""
         value = float(getattr(self.value, name))
         if not np.isfinite(value):
             return None
-        return Quantity(value, getattr(self.draws, name), getattr(self.by_seed, name), getattr(self.seed_draws, name))
+        draws, by_seed, seed_draws = (getattr(shares, name) for shares in (self.draws, self.by_seed, self.seed_draws))
+        return Quantity(value, draws, by_seed, seed_draws, self.units)
 
     def kept(self) -> list[Quantity]:
         """The shares that K is the smallest of."""
         return [
-            Quantity(float(value), self.draws.kept[name], self.by_seed.kept[name], self.seed_draws.kept[name])
+            Quantity(float(value), self.draws.kept[name], self.by_seed.kept[name], self.seed_draws.kept[name], self.units)
             for name, value in self.value.kept.items()
         ]
 
@@ -193,6 +200,10 @@ class _Items:
         draws[self._there] = 0
         self._open[measure] = draws
         return draws
+
+    def units(self, parts: Sequence[str]) -> int:
+        """How many units are resampled in these parts."""
+        return len(np.unique(self._units[np.concatenate([self._of_part[part] for part in parts])]))
 
     def part(self, part: str) -> Floats:
         """Draws of one part: (runs, R); adds them to the measures that the part belongs to."""

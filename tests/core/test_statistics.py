@@ -161,7 +161,9 @@ def false_better(rng: np.random.Generator, tables: int, rows: int, seeds: int, s
         accuracy = item + seed_sd * rng.normal(size=(rows, seeds, 1))
         scores = (rng.random((rows, seeds, 300)) < accuracy).astype(np.float32)
         draws = own.resampled_means(scores.reshape(-1, 300), np.arange(300), rng, 500).reshape(rows, seeds, -1)
-        figures = [Quantity(float(s.mean()), d.mean(axis=0), s.mean(axis=1), d) for s, d in zip(scores, draws, strict=True)]
+        figures = [
+            Quantity(float(s.mean()), d.mean(axis=0), s.mean(axis=1), d, 300) for s, d in zip(scores, draws, strict=True)
+        ]
         wrong += bool(own.compare_pairs(figures).better().any())
     return wrong / tables
 

@@ -15,8 +15,8 @@ K = minimum over what is to be kept of clip((score - chance) / (base - chance), 
 S = 2 F K / (F + K)
 A topic or benchmark on which the base is not significantly above chance (one-sided, 5%) counts in neither.
 Intervals: 95%, {resamples:,} resamples of the items within parts; from five seeds on with their variance, by Student's t.
-Ranks: 1 + the number of rows significantly better in {by}: paired on the same resamples, z from their standard error, Holm over
-all pairs, 5%. McNemar: exact, on the right and wrong answers of rows with one seed, Holm over all pairs of a column.
+Ranks: 1 + the number of rows significantly better in {by}: paired on the same resamples, z from their standard error, read as
+t, Holm over all pairs, 5%. McNemar: exact, on the right and wrong answers of rows with one seed, Holm over all pairs.
 Verdicts, the first that applies: failed, diverged, collapsed (K near chance, one letter for nearly everything that was to be
 kept, or no language), inverted (significantly below chance on forget), no-effect (F's interval includes 0), forgot-damaged (K's
 interval wholly below 1 - {margin}), forgot. The first three are not ranked."""
