@@ -225,6 +225,9 @@ class _Items:
             pooled = np.concatenate(single)
             draws[self._there] += self._resample(pooled, "*".join(measure.parts)) * len(pooled)
         items = np.concatenate([self._of_part[part] for part in measure.parts])
+        if not len(items):
+            draws[:] = np.nan
+            return
         draws /= len(items)
         draws[self._there] = self._certain(items, draws[self._there], "+".join(measure.parts))
 
