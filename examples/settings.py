@@ -11,10 +11,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from unlearnbench.board import Leaderboard
 from unlearnbench.cli.progress import ProgressReporter
 from unlearnbench.compare import execute, read_leaderboard
 from unlearnbench.files import default_cache
-from unlearnbench.leaderboard import Leaderboard
 from unlearnbench.preflight import prepare
 from unlearnbench.recipe import Recipe
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import ValidationError
 
+from unlearnbench.board import BenchmarkHead, Leaderboard, Manifest, RowHead, TableSettings
 from unlearnbench.errors import UsageError
-from unlearnbench.leaderboard import BenchmarkHead, Leaderboard, Manifest, RowHead, build_leaderboard
+from unlearnbench.leaderboard import build_leaderboard, check_settings
+from unlearnbench.outcomes import Outcomes
 from unlearnbench.plan import BenchmarkPlan
 from unlearnbench.plugins import load_extensions
 from unlearnbench.preflight import Comparison
@@ -18,17 +20,26 @@ from unlearnbench.records import CellKey, CellResult
 from unlearnbench.store import RunFolder, ScoreCache
 
 if TYPE_CHECKING:
-    from unlearnbench.job import Reporter
+    from unlearnbench.job import Reporter, Workshop
+    from unlearnbench.plan import JobPlan
+
+    Executor = Callable[[Sequence[JobPlan], Workshop], Iterator[CellResult]]
 
 KeepDeltas = Literal["all", "best", "none"]
 MANIFEST = "plan.json"
 
 
-def execute(comparison: Comparison, reporter: Reporter, *, keep_deltas: KeepDeltas = "all") -> Iterator[CellResult]:
-    """Compute what is due, yielding each cell once it is durable; the table is rewritten after every cell."""
-    run = comparison.run
+def execute(
+    comparison: Comparison, reporter: Reporter, *, keep_deltas: KeepDeltas = "all", settings: TableSettings | None = None
+) -> Iterator[CellResult]:
+    """Compute what is due, yielding each cell once it is durable; the table is rewritten after every cell.
+
+    In between it has figures only; intervals, verdicts and ranks come once everything is there.
+    """
+    run, manifest = comparison.run, _manifest(comparison)
+    check_settings(settings or TableSettings(), manifest)
     run.write_text("recipe.yaml", comparison.recipe.to_yaml())
-    run.write_text(MANIFEST, _manifest(comparison).model_dump_json(indent=1))
+    run.write_text(MANIFEST, manifest.model_dump_json(indent=1))
     if comparison.due:
         from unlearnbench.executors import local
         from unlearnbench.job import Workshop, extension_callbacks
@@ -49,33 +60,69 @@ def execute(comparison: Comparison, reporter: Reporter, *, keep_deltas: KeepDelt
             reporter=reporter,
             callbacks=lambda job: extension_callbacks(manager.hook, job),
         )
-        for result in local.execute(comparison.jobs, shop):
-            write_leaderboard(run)
+        for result in _results(comparison, shop, local.execute):
+            write_leaderboard(run, settings, in_passing=True)
             try:
                 manager.hook.unlearnbench_cell_done(result=result)
             except Exception as error:  # somebody's notifier is no reason to lose a night
                 reporter.warn(f"an extension failed on {result.key}: {type(error).__name__}: {error}")
             yield result
     _drop_deltas(comparison, keep_deltas)
-    write_leaderboard(run)
+    write_leaderboard(run, settings)
 
 
-def read_leaderboard(folder: Path) -> Leaderboard:
+def _results(comparison: Comparison, shop: Workshop, run_jobs: Executor) -> Iterator[CellResult]:
+    """What the executor computes; controls last, once the rows that they are like have left their deltas."""
+    yield from run_jobs([plan for plan in comparison.jobs if not plan.variant.noise_of], shop)
+    likes = {(plan.job.variant, plan.job.seed): plan for plan in comparison.jobs}
+    for plan in comparison.jobs:
+        if plan.variant.noise_of and plan.due:
+            from unlearnbench.controls import write_noise
+            from unlearnbench.job import fail_job
+
+            try:
+                write_noise(plan, likes[plan.variant.noise_of, plan.job.seed], shop)
+            except Exception as error:  # what a control lacks costs its own row only
+                yield from fail_job(plan, shop, error)
+            else:
+                yield from run_jobs([plan], shop)
+
+
+def read_leaderboard(folder: Path, settings: TableSettings | None = None, *, in_passing: bool = False) -> Leaderboard:
     """The table of a run folder, from its plan and the cells that belong to it.
 
+    Args:
+        folder: of the comparison.
+        settings: how to rank and judge.
+        in_passing: figures only; the items of the cells are not read.
+
     Raises:
-        UsageError: it is not the folder of a comparison.
+        UsageError: it is not the folder of a comparison, or its cells do not belong together.
     """
     run = RunFolder(folder)
     manifest = read_manifest(run)
-    return build_leaderboard(manifest, read_cells(run, manifest))
+    cells = read_cells(run, manifest)
+    return build_leaderboard(manifest, cells, None if in_passing else read_items(run, cells), settings)
 
 
-def write_leaderboard(run: RunFolder) -> Leaderboard:
-    """Write leaderboard.json and leaderboard.md from what is on disk."""
+def last_settings(folder: Path) -> TableSettings | None:
+    """How the comparison's own table was made; None where there is none."""
+    try:
+        return written_leaderboard(folder).settings
+    except (UsageError, ValidationError):
+        return None
+
+
+def written_leaderboard(folder: Path) -> Leaderboard:
+    """The table that the comparison wrote last."""
+    return Leaderboard.model_validate(RunFolder(folder).read_json("leaderboard.json"))
+
+
+def write_leaderboard(run: RunFolder, settings: TableSettings | None = None, *, in_passing: bool = False) -> Leaderboard:
+    """Write leaderboard.json and leaderboard.md from what is on disk; see `read_leaderboard`."""
     from unlearnbench.reports import text
 
-    board = read_leaderboard(run.root)
+    board = read_leaderboard(run.root, settings, in_passing=in_passing)
     run.write_text("leaderboard.json", board.model_dump_json(indent=1, by_alias=True) + "\n")
     run.write_text("leaderboard.md", text.render([board], "markdown") + "\n")
     return board
@@ -164,6 +211,17 @@ def read_cells(run: RunFolder, manifest: Manifest) -> dict[str, CellResult]:
             if found is not None:
                 cells[name] = found
     return cells
+
+
+def read_items(run: RunFolder, cells: Mapping[str, CellResult]) -> dict[str, Outcomes]:
+    """What happened on the items of each finished cell, by its name; columns that were asked the same share their ids."""
+    items: dict[str, Outcomes] = {}
+    first: dict[str, Outcomes] = {}
+    for name, cell in cells.items():
+        if cell.status == "done":
+            items[name] = run.read_outcomes(cell.key, cell.identity, first.get(cell.key.benchmark))
+            first.setdefault(cell.key.benchmark, items[name])
+    return items
 
 
 def _split_cell_name(name: str) -> tuple[str, str, int]:

@@ -1,221 +1,108 @@
-"""From a comparison's plan and its finished cells to the table; pure."""
+"""From a comparison's plan and its finished cells to the table: rows, intervals, verdicts and ranks; pure."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
-from pydantic import Field
+import numpy as np
+from numpy.typing import NDArray
 
-from unlearnbench.recipe import BASELINE
-from unlearnbench.records import CellKey, CellResult, Cost, Metric, PartScore, Record
+from unlearnbench.board import (
+    UNRANKED,
+    Estimate,
+    Leaderboard,
+    Manifest,
+    Row,
+    RowHead,
+    Score,
+    Status,
+    Summary,
+    TableSettings,
+)
+from unlearnbench.comparable import cell_name, check_comparable
+from unlearnbench.facts import facts_of
+from unlearnbench.ground import SUMMARY, Cells, Ground, Items, check_settings
+from unlearnbench.ranking import Ranking, rank
+from unlearnbench.recipe import BASELINE, CHECKPOINT
+from unlearnbench.records import CellResult, Cost
+from unlearnbench.statistics import LEVEL, SEEDS_NEEDED, Floats, Quantity, interval, pareto
+from unlearnbench.summary import Measure
+from unlearnbench.tally import RowShares, estimate, limits_of
+from unlearnbench.verdicts import judge
 
-ColumnRole = Literal["forget", "retain", "untargeted"]
-Cells = Mapping[str, CellResult]  # by str(CellKey)
-
-
-class BenchmarkHead(Record):
-    """A benchmark of the comparison; `forget_parts` are those that the topics claim."""
-
-    name: str
-    metric: Metric
-    parts: list[str]
-    forget_parts: list[str]
-    topics: dict[str, list[str]]  # topic -> its parts of this benchmark
-
-
-class RowHead(Record):
-    """A row of the comparison and the identities of its cells."""
-
-    variant: str
-    method: str
-    hash: str
-    seeds: list[int]
-    cells: dict[str, str]  # str(CellKey) -> identity
-
-
-class Manifest(Record):
-    """What a run folder's leaderboard consists of: written before the first cell is computed."""
-
-    schema_version: Literal[1] = 1
-    recipe: dict[str, Any]
-    benchmarks: list[BenchmarkHead]
-    rows: list[RowHead]
+SHARE = (0.0, 1.0)
+__all__ = ["build_leaderboard", "check_settings"]
 
 
-class Estimate(Record):
-    """A figure with its interval; the interval is null until there is one."""
-
-    value: float | None
-    low: float | None = None
-    high: float | None = None
-    n: int | None = None
-
-
-class Score(Estimate):
-    """A row's score on one benchmark: mean over seeds, and each seed and part."""
-
-    by_seed: dict[str, float] = {}
-    coverage: float = 1.0
-    parts: dict[str, Estimate] = {}
-
-
-class Summary(Record):
-    """forget: share of targeted knowledge gone; keep: share of retained knowledge left; score: their harmonic mean."""
-
-    forget: Estimate
-    keep: Estimate
-    score: Estimate
-    best_share: float | None = None
-    pareto: bool | None = None
-
-
-class Row(Record):
-    """One row of the table."""
-
-    variant: str
-    method: str
-    hash: str
-    rank: int | None
-    verdict: str | None = None
-    evidence: list[dict[str, Any]] = []
-    status: Literal["done", "failed", "diverged", "pending"]
-    seeds: list[int]
-    summary: Summary | None
-    scores: dict[str, Score]
-    cost: Cost
-
-
-class Column(Record):
-    """One column of scores: a benchmark, or some of its parts."""
-
-    title: str
-    benchmark: str
-    parts: list[str] | None  # None: all of them
-    role: ColumnRole
-    chance: float
-    note: str = ""
-
-
-class BenchmarkInfo(Record):
-    """What the table says about a benchmark."""
-
-    name: str
-    metric: str
-    role: str
-    better: str
-    chance: float
-    unit: str
-    informative: bool | None
-
-
-class Leaderboard(Record):
-    """The table of a comparison, as in leaderboard.json."""
-
-    schema_version: Literal[1] = Field(default=1, alias="schema", serialization_alias="schema")
-    recipe: dict[str, Any]
-    benchmarks: list[BenchmarkInfo]
-    columns: list[Column]
-    rows: list[Row]
-    failures: list[dict[str, str]]
-
-
-def build_leaderboard(manifest: Manifest, cells: Cells) -> Leaderboard:
-    """The table of a comparison. Rows: the baseline, then by the summary score, then what cannot be ranked.
+def build_leaderboard(
+    manifest: Manifest, cells: Cells, items: Items | None = None, settings: TableSettings | None = None
+) -> Leaderboard:
+    """The table of a comparison. Rows: the baseline, then by rank, then what is not ranked.
 
     Args:
         manifest: the rows and benchmarks of the comparison.
         cells: the finished cells that belong to it.
+        items: what happened on the items of each finished cell. Without them the table has figures, but no intervals,
+            verdicts or ranks.
+        settings: how to rank and judge.
+
+    Raises:
+        UsageError: cells differ in something that makes them incomparable, or there is nothing of the name to rank by.
     """
-    baseline = next((row for row in manifest.rows if row.variant == BASELINE), None)
-    base = {h.name: _score(baseline, h, cells) for h in manifest.benchmarks} if baseline else {}
-    informative = {head.name: _informative(head, base.get(head.name)) for head in manifest.benchmarks}
-    rows = [_row(head, manifest.benchmarks, base, informative, cells) for head in manifest.rows]
-    ranked = sorted((row for row in rows if _rankable(row)), key=lambda row: -_rank_value(row))
-    places = {row.variant: 1 + sum(_rank_value(other) > _rank_value(row) for other in ranked) for row in ranked}
-    rest = [row for row in rows if row.variant not in places and row.variant != BASELINE]
-    first = [row for row in rows if row.variant == BASELINE]
-    ordered = [row.model_copy(update={"rank": places.get(row.variant)}) for row in [*first, *ranked, *rest]]
-    failures = [
-        {"cell": name, "status": cell.status, "error": cell.error or ""}
-        for name, cell in cells.items()
-        if cell.status != "done"
-    ]
+    check_comparable(manifest, cells)
+    ground = Ground(manifest, cells, items or {}, settings or TableSettings())
+    rows = [_row(head, ground) for head in manifest.rows]
+    unranked = ground.why_unranked()
+    figures = {} if unranked or not ground.items else _ranked_figures(rows, ground)
+    ranking = rank(figures, _one_seed_answers(rows, ground))
     return Leaderboard(
         schema=1,  # pyright: ignore[reportCallIssue]
         recipe=manifest.recipe,
-        benchmarks=[_info(head, informative[head.name]) for head in manifest.benchmarks],
-        columns=[column for head in manifest.benchmarks for column in _columns(head)],
-        rows=ordered,
-        failures=failures,
+        settings=ground.settings,
+        benchmarks=ground.benchmarks(),
+        topics=ground.topics(),
+        columns=ground.columns,
+        rows=_ordered(_with_places(rows, ranking), figures),
+        pairs=ranking.pairs,
+        unranked=unranked,
+        failures=[
+            {"cell": name, "status": cell.status, "error": cell.error or ""}
+            for name, cell in cells.items()
+            if cell.status != "done"
+        ],
     )
 
 
-def column_value(row: Row, column: Column) -> float | None:
-    """A row's figure in one column; parts weigh by their number of items."""
-    score = row.scores.get(column.benchmark)
-    if score is None:
-        return None
-    return score.value if column.parts is None else _over_parts(score, column.parts)
-
-
-def _rankable(row: Row) -> bool:
-    return row.variant != BASELINE and row.summary is not None and row.summary.score.value is not None
-
-
-def _rank_value(row: Row) -> float:
-    value = row.summary.score.value if row.summary else None
-    assert value is not None
-    return value
-
-
-def _info(head: BenchmarkHead, informative: bool | None) -> BenchmarkInfo:
-    m = head.metric
-    return BenchmarkInfo(
-        name=head.name, metric=m.name, role=m.role, better=m.better, chance=m.chance, unit=m.unit, informative=informative
-    )
-
-
-def _columns(head: BenchmarkHead) -> list[Column]:
-    """One column per benchmark; where only some parts are to be forgotten, one for each of them and one for the rest."""
-    others = [part for part in head.parts if part not in head.forget_parts]
-    rest: ColumnRole = "untargeted" if head.metric.role == "forget" else "retain"
-
-    def column(title: str, parts: list[str] | None, role: ColumnRole) -> Column:
-        metric = head.metric
-        return Column(title=title, benchmark=head.name, parts=parts, role=role, chance=metric.chance, note=metric.note)
-
-    if not head.forget_parts or not others:
-        return [column(head.name, None, "forget" if head.forget_parts else rest)]
-    title = f"{head.name}/{others[0]}" if len(others) == 1 else f"{head.name} (other {len(others)})"
-    targeted = [column(f"{head.name}/{part}", [part], "forget") for part in head.forget_parts]
-    return [*targeted, column(title, others, rest)]
-
-
-def _row(
-    head: RowHead,
-    benchmarks: Sequence[BenchmarkHead],
-    base: Mapping[str, Score | None],
-    informative: Mapping[str, bool | None],
-    cells: Cells,
-) -> Row:
-    own = [cells[name] for name in head.cells if name in cells]
-    scores = {b.name: score for b in benchmarks if (score := _score(head, b, cells)) is not None}
+def _row(head: RowHead, ground: Ground) -> Row:
+    """One row, not ranked yet."""
+    own = [ground.cells[name] for name in head.cells if name in ground.cells]
+    status = _status(head, own)
+    error = next((cell.error or "" for cell in own if cell.status != "done"), "")
+    columns = _columns(head, ground)
+    scores = {name: score for name in ground.heads if (score := _score(head, name, ground)) is not None}
+    summary = None if head.variant == BASELINE else _summary(ground.shares(head))
+    verdict, evidence = None, []
+    if head.variant != BASELINE:
+        verdict, evidence = judge(facts_of(head, ground, summary, status, error), ground.settings.damage_margin)
     return Row(
         variant=head.variant,
         method=head.method,
         hash=head.hash,
         rank=None,
-        status=_status(head, own),
+        verdict=verdict,
+        evidence=evidence,
+        status=status,
         seeds=head.seeds,
-        summary=None if head.variant == BASELINE else _summary(scores, base, benchmarks, informative),
+        intervals=_what_intervals_speak_of(head, scores) if any(one.low is not None for one in columns.values()) else None,
+        summary=summary,
         scores=scores,
+        columns=columns,
         cost=_cost(own),
     )
 
 
-def _status(head: RowHead, own: Sequence[CellResult]) -> Literal["done", "failed", "diverged", "pending"]:
+def _status(head: RowHead, own: Sequence[CellResult]) -> Status:
     states = {cell.status for cell in own}
     if "diverged" in states:
         return "diverged"
@@ -224,96 +111,155 @@ def _status(head: RowHead, own: Sequence[CellResult]) -> Literal["done", "failed
     return "done" if len(own) == len(head.cells) else "pending"
 
 
-def _score(head: RowHead, benchmark: BenchmarkHead, cells: Cells) -> Score | None:
+def _what_intervals_speak_of(head: RowHead, scores: Mapping[str, Score]) -> str:
+    if head.method in (BASELINE, CHECKPOINT):
+        return "items"
+    seeds = min(len(score.by_seed) for score in scores.values())
+    return "items; these seeds" if seeds < SEEDS_NEEDED else "items and seeds"
+
+
+def _columns(head: RowHead, ground: Ground) -> dict[str, Estimate]:
+    found = {title: ground.tally.quantity(head.variant, measure) for title, measure in ground.measures.items()}
+    limits = {column.title: limits_of(ground.heads[column.benchmark]) for column in ground.columns}
+    return {title: estimate(one, limits=limits[title]) for title, one in found.items() if one is not None}
+
+
+def _score(head: RowHead, name: str, ground: Ground) -> Score | None:
     """Mean over the seeds that are there; a part's n counts its items once."""
-    found: dict[int, CellResult] = {}
+    benchmark = ground.heads[name]
+    found: dict[str, CellResult] = {}
     for seed in head.seeds:
-        cell = cells.get(str(CellKey(variant=head.variant, benchmark=benchmark.name, seed=seed)))
+        cell = ground.cells.get(cell_name(head, name, seed))
         if cell is not None and cell.status == "done" and cell.value is not None:
-            found[seed] = cell
+            found[str(seed)] = cell
     if not found:
         return None
-    values = {str(seed): cell.value for seed, cell in found.items() if cell.value is not None}
-    parts: dict[str, list[PartScore]] = {}
-    for cell in found.values():
-        for name, part in cell.parts.items():
-            parts.setdefault(name, []).append(part)
+    n = next(iter(found.values())).n
+    whole = ground.tally.quantity(head.variant, Measure(name, tuple(benchmark.parts)))
+    values = [cell.value for cell in found.values() if cell.value is not None]
+    spread = estimate(whole, n, limits=limits_of(benchmark)) if whole is not None else Estimate(value=None, n=n)
+    parts = {part: ground.tally.parts[name, part].get(head.variant) for part in benchmark.parts}
     return Score(
-        value=_mean(list(values.values())),
-        n=next(iter(found.values())).n,
-        by_seed=values,
+        value=round(sum(values) / len(values), 6),
+        low=spread.low,
+        high=spread.high,
+        n=n,
+        by_seed={seed: cell.value for seed, cell in found.items() if cell.value is not None},
         coverage=round(len(found) / len(head.seeds), 6),
-        parts={name: Estimate(value=_mean([p.value for p in own]), n=own[0].n) for name, own in parts.items()},
+        parts={part: one for part, one in parts.items() if one is not None},
     )
 
 
-def _mean(values: Sequence[float]) -> float:
-    return round(sum(values) / len(values), 6)
+def _summary(shares: RowShares | None) -> Summary:
+    """F, K and S with their intervals; F is folded at chance and K a minimum, which resampling alone does not allow for."""
+    if shares is None:
+        nothing = Estimate(value=None)
+        return Summary(forget=nothing, keep=nothing, score=nothing)
+    forget, keep, score = (
+        Estimate(value=None) if (quantity := shares.quantity(name)) is None else estimate(quantity, limits=SHARE, share=True)
+        for name in ("forget", "keep", "score")
+    )
+    straight, straight_score, kept = shares.quantity("straight"), shares.quantity("straight_score"), shares.kept()
+    if forget.low is not None and straight is not None:
+        forget = _widened(forget, *interval(straight))
+    if score.low is not None and straight_score is not None:
+        score = _widened(score, *interval(straight_score))
+    if keep.low is not None and kept:
+        # the smallest of several noisy shares lies below the smallest share: no upper end may lie below all of theirs
+        level = 1 - (1 - LEVEL) / len(kept)
+        keep = _widened(keep, 1.0, min(interval(one, level)[1] for one in kept))
+    return Summary(
+        forget=forget,
+        keep=keep,
+        score=score,
+        topics={name: round(float(share), 6) for name, share in shares.value.topics.items()},
+        kept={name: round(float(share), 6) for name, share in shares.value.kept.items()},
+    )
 
 
-def _over_parts(score: Score, parts: Sequence[str]) -> float | None:
-    known = [score.parts[part] for part in parts if part in score.parts]
-    items = sum(part.n or 0 for part in known)
-    return round(sum((part.value or 0.0) * (part.n or 0) for part in known) / items, 6) if items else None
+def _widened(estimate: Estimate, low: float, high: float) -> Estimate:
+    """An estimate whose interval reaches at least to these ends, within 0 to 1."""
+    assert estimate.low is not None
+    assert estimate.high is not None
+    low, high = max(min(estimate.low, low), 0.0), min(max(estimate.high, high), 1.0)
+    return estimate.model_copy(update={"low": round(low, 6), "high": round(high, 6)})
 
 
-def _informative(head: BenchmarkHead, base: Score | None) -> bool | None:
-    """Whether the base model is above chance by more than 1.645 standard errors: if not, nothing can be lost there."""
-    if base is None or base.value is None or not base.n:
-        return None
-    if head.metric.unit != "fraction":
-        return base.value > head.metric.chance
-    error = math.sqrt(max(base.value * (1 - base.value), 1e-12) / base.n)
-    return base.value - head.metric.chance > 1.645 * error
-
-
-def _summary(
-    scores: Mapping[str, Score],
-    base: Mapping[str, Score | None],
-    benchmarks: Sequence[BenchmarkHead],
-    informative: Mapping[str, bool | None],
-) -> Summary:
-    """F, K and their harmonic mean as point estimates; see `unlearnbench leaderboard --help`."""
-    forget: dict[str, list[float]] = {}
-    keep: list[float] = []
-    for head in benchmarks:
-        score, reference = scores.get(head.name), base.get(head.name)
-        if score is None or reference is None or not informative[head.name]:
+def _ranked_figures(rows: Sequence[Row], ground: Ground) -> dict[str, Quantity]:
+    """What each row that can be ranked is ranked by; higher is better."""
+    heads = {head.variant: head for head in ground.manifest.rows}
+    figures: dict[str, Quantity] = {}
+    for row in rows:
+        if row.variant == BASELINE or row.status != "done" or row.verdict in UNRANKED:
             continue
-        for column in _columns(head):
-            if column.role == "retain":
-                keep += _share_kept(score, reference, column.parts, column.chance)
-        for topic, parts in head.topics.items():
-            forget.setdefault(topic, []).extend(_share_gone(score, reference, parts, head.metric.chance))
-    per_topic = [sum(values) / len(values) for values in forget.values() if values]
-    gone = _mean(per_topic) if per_topic else None
-    kept = round(min(keep), 6) if keep else None
-    both = None
-    if gone is not None and kept is not None:
-        both = round(2 * gone * kept / (gone + kept), 6) if gone + kept else 0.0
-    return Summary(forget=Estimate(value=gone), keep=Estimate(value=kept), score=Estimate(value=both))
+        by = ground.settings.rank_by
+        if by in SUMMARY:
+            shares = ground.shares(heads[row.variant])
+            quantity = shares.quantity(by) if shares else None
+        else:
+            quantity = ground.tally.quantity(row.variant, ground.measures[by])
+            quantity = None if quantity is None else _goodness(quantity, by, ground)
+        if quantity is not None:
+            figures[row.variant] = quantity
+    return figures
 
 
-def _pair(score: Score, base: Score, parts: Sequence[str] | None) -> tuple[float, float] | None:
-    now = score.value if parts is None else _over_parts(score, parts)
-    before = base.value if parts is None else _over_parts(base, parts)
-    return None if now is None or before is None else (now, before)
+def _goodness(quantity: Quantity, title: str, ground: Ground) -> Quantity:
+    """A column's score as something to be high: what is to be forgotten should be close to chance."""
+    column = next(column for column in ground.columns if column.title == title)
+    sign = 1 if ground.heads[column.benchmark].metric.better == "higher" else -1
+
+    def good(score: Floats) -> Floats:
+        return -np.abs(score - column.chance) if column.role == "forget" else sign * score
+
+    value = float(good(np.array(quantity.value)))
+    return Quantity(value, good(quantity.draws), good(quantity.by_seed), good(quantity.seed_draws), quantity.units)
 
 
-def _share_kept(score: Score, base: Score, parts: Sequence[str] | None, chance: float) -> list[float]:
-    """(score - chance) / (base - chance), clipped to [0, 1]; nothing where the base knew nothing."""
-    pair = _pair(score, base, parts)
-    if pair is None or pair[1] <= chance:
-        return []
-    return [min(max((pair[0] - chance) / (pair[1] - chance), 0.0), 1.0)]
+def _one_seed_answers(rows: Sequence[Row], ground: Ground) -> dict[str, dict[str, NDArray[np.float32]]]:
+    """By column of right and wrong answers: those of every finished row, the base too, that has one seed."""
+    heads = {head.variant: head for head in ground.manifest.rows}
+    found: dict[str, dict[str, NDArray[np.float32]]] = {}
+    for title, measure in ground.measures.items():
+        for row in rows:
+            outcomes = ground.outcomes(heads[row.variant], measure.benchmark)
+            if row.status == "done" and len(outcomes) == 1 and outcomes[0].binary:
+                own = outcomes[0].in_parts(measure.parts)
+                found.setdefault(title, {})[row.variant] = outcomes[0].scores[own]
+    return found
 
 
-def _share_gone(score: Score, base: Score, parts: Sequence[str], chance: float) -> list[float]:
-    """1 - |score - chance| / (base - chance), clipped to [0, 1]: far below chance is avoided, not gone."""
-    pair = _pair(score, base, parts)
-    if pair is None or pair[1] <= chance:
-        return []
-    return [min(max(1 - abs(pair[0] - chance) / (pair[1] - chance), 0.0), 1.0)]
+def _with_places(rows: Sequence[Row], ranking: Ranking) -> list[Row]:
+    """The rows with rank, best share and whether they are on the Pareto front of (F, K)."""
+    points = {
+        row.variant: (row.summary.forget.value, row.summary.keep.value)
+        for row in rows
+        if row.variant in ranking.ranks and row.summary is not None
+    }
+    whole = {name: (F, K) for name, (F, K) in points.items() if F is not None and K is not None}
+    front = dict(zip(whole, pareto(list(whole.values())), strict=True))
+    placed: list[Row] = []
+    for row in rows:
+        changes: dict[str, Any] = {"rank": ranking.ranks.get(row.variant)}
+        if row.summary is not None and row.variant in ranking.ranks:
+            share = round(ranking.best_shares[row.variant], 6)
+            changes["summary"] = row.summary.model_copy(update={"best_share": share, "pareto": front.get(row.variant)})
+        placed.append(row.model_copy(update=changes))
+    return placed
+
+
+def _ordered(rows: Sequence[Row], figures: Mapping[str, Quantity]) -> list[Row]:
+    """The baseline, then by rank and within a rank by the figure, then the rest by S."""
+
+    def place(row: Row) -> tuple[int, int, float]:
+        if row.variant == BASELINE:
+            return 0, 0, 0.0
+        if row.rank is not None:
+            return 1, row.rank, -figures[row.variant].value
+        value = row.summary.score.value if row.summary else None
+        return (2, 0, -value) if value is not None and row.verdict not in UNRANKED else (3, 0, 0.0)
+
+    return sorted(rows, key=place)
 
 
 def _cost(cells: Sequence[CellResult]) -> Cost:

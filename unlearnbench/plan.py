@@ -9,6 +9,7 @@ from typing import Any
 from unlearnbench.benchmark import Benchmark
 from unlearnbench.files import content_hash
 from unlearnbench.plugins import Plugin, core_hash
+from unlearnbench.recipe import RANDOM_NOISE
 from unlearnbench.records import CellKey, CellResult, Job
 from unlearnbench.sources import Table
 from unlearnbench.specs import Options, Training
@@ -45,7 +46,10 @@ class BenchmarkPlan:
 
 @dataclass(frozen=True, kw_only=True)
 class VariantPlan:
-    """One row: what unlearns (nothing, for the baseline and for checkpoints) and where the weights come from."""
+    """One row: what unlearns (nothing, for the baseline and for checkpoints) and where the weights come from.
+
+    A control has the plugin, options and budget of the row named in `noise_of`, which decide what it is to be like.
+    """
 
     name: str
     method: str
@@ -54,6 +58,7 @@ class VariantPlan:
     training: Training | None
     model: str  # source
     weights: str  # hash of the model folder
+    noise_of: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +86,7 @@ def job_identity(variant: VariantPlan, seed: int, topics: Sequence[TopicData], s
     """
     if variant.plugin is None or variant.training is None:
         return content_hash([variant.weights, shared["dtype"]])
-    own = [variant.plugin.source_hash, variant.options, vars(variant.training)]
+    own = [variant.plugin.source_hash, variant.options, vars(variant.training), *([RANDOM_NOISE] if variant.noise_of else [])]
     return content_hash([variant.weights, own, [topic.identity() for topic in topics], dict(shared), seed])
 
 

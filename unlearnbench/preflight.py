@@ -14,7 +14,7 @@ from unlearnbench.files import Memory, content_hash, hash_files
 from unlearnbench.models import model_folder, weight_files
 from unlearnbench.plan import BenchmarkPlan, JobPlan, TopicData, VariantPlan, job_identity, plan_jobs, what_is_due
 from unlearnbench.plugins import Plugin, core_hash, find_plugin
-from unlearnbench.recipe import CHECKPOINT, Recipe
+from unlearnbench.recipe import CHECKPOINT, RANDOM_NOISE, Recipe
 from unlearnbench.sources import Table, read_corpus
 from unlearnbench.specs import Options, Training, resolve_options, split_budget, takes_argument
 from unlearnbench.store import RunFolder
@@ -66,6 +66,7 @@ def prepare(recipe: Recipe, *, out: Path, cache: Path, device: Device = "auto", 
             "There is nothing to score with; name benchmarks with --benchmarks, for example --benchmarks wmdp,mmlu."
         )
     variants += [_plan_checkpoint(name, source) for name, source in recipe.checkpoints.items()]
+    variants += [_plan_control(name, row, variants) for name, row in recipe.controls.items()]
     trains = [variant.name for variant in variants if variant.training is not None]
     if trains and not recipe.topics:
         raise UsageError(f"'{trains[0]}' has nothing to forget; give --forget [TOPIC=]SOURCE and --retain [TOPIC=]SOURCE.")
@@ -112,6 +113,13 @@ def _settle(plugin: Plugin, given: Options, variant: str, memory: Memory) -> tup
 def _plan_checkpoint(name: str, source: str) -> VariantPlan:
     model_folder(source)
     return VariantPlan(name=name, method=CHECKPOINT, plugin=None, options={}, training=None, model=source, weights="")
+
+
+def _plan_control(name: str, like: str, variants: Sequence[VariantPlan]) -> VariantPlan:
+    trained = {variant.name: variant for variant in variants if variant.training is not None}
+    if like not in trained:
+        raise unknown_name(f"row for the control {name}", like, trained, "A control is like a row that changes weights.")
+    return replace(trained[like], name=name, method=RANDOM_NOISE, noise_of=like)
 
 
 def _with_weights(variant: VariantPlan, weights: str) -> VariantPlan:

@@ -36,6 +36,7 @@ def cell_provenance(
         "method_distribution": f"{method.info.distribution} {method.info.version}" if method else None,
         "method_source": method.source_hash if method else None,
         "method_options": variant.options,
+        "noise_of": variant.noise_of,
         "budget": vars(variant.training) if variant.training else None,
         "topics": {t.name: {"forget": t.forget.digest, "retain": t.retain.digest} for t in topics} if variant.training else {},
         "benchmark_distribution": f"{column.plugin.info.distribution} {column.plugin.info.version}",

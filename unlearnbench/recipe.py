@@ -16,6 +16,7 @@ from unlearnbench.specs import Options, Value
 
 BASELINE = "none"
 CHECKPOINT = "checkpoint"  # the method of a row that is somebody's finished model
+RANDOM_NOISE = "random-noise"  # the method of a row that changes what another row changes, by as much, at random
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(:[^\s]+)?")
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 
@@ -53,6 +54,7 @@ class Recipe(_Section):
         benchmarks: what to score with, and each one's options.
         methods: rows of the table; a row whose key is not a method's name says `method: NAME`.
         checkpoints: rows that are finished models: name -> model source.
+        controls: rows that add random noise, as much as another row changes and to the same tensors: name -> that row.
         seeds: each trained row runs once per seed.
         limit: the first N items of each part; evaluation only.
         trainer: keyword arguments for Lightning's Trainer: devices, strategy, precision, logger.
@@ -65,6 +67,7 @@ class Recipe(_Section):
     benchmarks: dict[str, dict[str, Any]] = {}
     methods: dict[str, dict[str, Any]] = {}
     checkpoints: dict[str, str] = {}
+    controls: dict[str, str] = {}
     seeds: list[Annotated[int, Field(ge=0, lt=2**32)]] = Field(default=[0], min_length=1)
     limit: int | None = Field(default=None, gt=0)
     trainer: dict[str, Any] = {}
@@ -131,16 +134,19 @@ def parse_recipe(text: str, origin: str, name: str) -> Recipe:
 
 def check_names(recipe: Recipe) -> Recipe:
     """Refuse names that could not be folder names; they come from users and plugins."""
-    named = [*recipe.methods, *recipe.checkpoints, *recipe.benchmarks, *recipe.topics, recipe.name]
+    named = [*recipe.methods, *recipe.checkpoints, *recipe.controls, *recipe.benchmarks, *recipe.topics, recipe.name]
     for name in named:
         if not NAME.fullmatch(name) or ".." in name:
             raise UsageError(
                 f"The name '{name}' must start with a letter or digit and use only letters, digits, '-', '_' and '.'."
             )
-    rows = [*recipe.variants(), *recipe.checkpoints]
+    rows = [*recipe.variants(), *recipe.checkpoints, *recipe.controls]
     for name in recipe.checkpoints:
         if rows.count(name) > 1:
             raise UsageError(f"Two rows are called '{name}'; give the checkpoint another name: --checkpoint OTHER=PATH.")
+    for name in recipe.controls:
+        if rows.count(name) > 1:
+            raise UsageError(f"Two rows are called '{name}'; give the control another name: --control OTHER=ROW.")
     return recipe
 
 

@@ -136,7 +136,8 @@ class ItemResult:
     """What happened on one item of a benchmark.
 
     Attributes:
-        id: stable across runs: part and position in the data.
+        id: stable across runs: part and position in the data. What is called `ID/turn-1`, `ID/turn-2` is one conversation,
+            and intervals resample it as a whole.
         part: bio, virology, turn 2.
         score: what the item adds to the mean: 1.0 or 0.0 for a choice, points for a rating.
         choice: index of the chosen option; None where nothing is chosen.

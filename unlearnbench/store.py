@@ -16,6 +16,7 @@ from pydantic import ValidationError
 
 from unlearnbench.errors import UsageError
 from unlearnbench.files import HASH_CHARS, check_folder, sync_folder, write_atomic
+from unlearnbench.outcomes import Outcomes, read_outcomes
 from unlearnbench.records import CellKey, CellResult, ItemResult
 
 if TYPE_CHECKING:
@@ -93,6 +94,19 @@ class RunFolder:
     def read_items(self, key: CellKey, identity: str) -> list[ItemResult]:
         """A cell's per-item results."""
         return items_from_parquet(self.items_path(key, identity).read_bytes())
+
+    def read_outcomes(self, key: CellKey, identity: str, like: Outcomes | None = None) -> Outcomes:
+        """A cell's per-item results as columns, without log-probabilities; `like` was probably asked the same.
+
+        Raises:
+            UsageError: the file is damaged.
+        """
+        path = self.items_path(key, identity)
+        try:
+            return read_outcomes(path, like)
+        except (OSError, ValueError) as error:
+            advice = f"remove {path.with_name(path.name.replace('.items.parquet', '.json'))} and run the comparison again"
+            raise UsageError(f"The items of {key} cannot be read: {error}; {advice}.") from error
 
     def delta_path(self, variant: str, seed: int, identity: str) -> Path:
         """Where the tensors are kept that unlearning changed."""

@@ -13,8 +13,9 @@ from collections import Counter
 from pathlib import Path
 
 from examples.settings import Trials, grid, rows_of, run, table
+from unlearnbench.board import Leaderboard
 from unlearnbench.compare import read_cells, read_manifest
-from unlearnbench.leaderboard import Leaderboard, build_leaderboard
+from unlearnbench.leaderboard import build_leaderboard
 from unlearnbench.recipe import load_recipe
 from unlearnbench.records import CellResult, ItemResult, PartScore
 from unlearnbench.store import RunFolder

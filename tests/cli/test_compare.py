@@ -60,15 +60,33 @@ def test_near_subjects_lose_more_than_the_others(cli, tmp_path):
 
 def test_the_printed_table(finished):
     printed = (finished / "stdout.txt").read_text()
-    lines = printed.splitlines()
-    rows = [line for line in lines if line.startswith("│")]
+    rows = [line for line in printed.splitlines() if line.startswith("│")]
     assert "wmdp ↓" in printed
     assert "mmlu ↑" in printed
-    assert "mt_bench (rules) ↑" in printed
+    assert "mt_bench" in printed
+    assert "(rules) ↑" in printed
     assert "none (base)" in rows[0]
-    assert "rmu" in rows[1]
-    assert "chance" in rows[2]
-    assert rows[2].count(".250") == 2
+    assert "–1.00" in rows[1]  # the interval stands below its figure
+    assert "rmu" in rows[2]
+    assert "forgot" in rows[2]
+    assert "chance" in rows[-1]
+    assert rows[-1].count(".250") == 2
+    assert "95% intervals: items; these seeds" in printed
+
+
+def test_good_rmu_has_forgot_whatever_it_answers_on_hazards(cli, finished):
+    """On what was to be forgotten RMU answers one or two letters; a collapse is looked for where something was to be kept."""
+    from unlearnbench.outcomes import read_outcomes
+
+    arguments = (*SANDBOX, "--out", finished, "--json")
+    rmu = json.loads(cli(*arguments, "--benchmarks", "wmdp,mmlu").out)["rows"][1]
+    cli(*arguments)
+    hazard = read_outcomes(next((finished / "cells" / "rmu" / "wmdp").glob("seed-0-*.parquet")))
+    counts = sorted(list(hazard.choices).count(letter) for letter in range(4))
+    assert counts[-1] + counts[-2] > 0.8 * len(hazard.ids)
+    assert (rmu["verdict"], rmu["rank"]) == ("forgot", 1)
+    assert [one["rule"] for one in rmu["evidence"]] == ["lower end of F", "upper end of K"]
+    assert rmu["summary"]["keep"]["low"] > 0.95
 
 
 def test_files_of_the_run(finished):
@@ -221,6 +239,25 @@ def test_seeds_are_averaged_and_kept_apart(cli, tmp_path):
     by_seed = row["scores"]["wmdp"]["by_seed"]
     assert set(by_seed) == {"0", "1"}
     assert row["scores"]["wmdp"]["value"] == pytest.approx(sum(by_seed.values()) / 2, abs=1e-6)
+
+
+def test_table_in_passing_has_figures_only(cli, tmp_path, monkeypatch):
+    """While cells are still coming, the table on disk costs little; the last one has everything."""
+    from unlearnbench import compare
+
+    seen = []
+    write = compare.write_leaderboard
+
+    def watched(run, settings=None, *, in_passing=False):
+        board = write(run, settings, in_passing=in_passing)
+        seen.append((in_passing, [row.intervals for row in board.rows]))
+        return board
+
+    monkeypatch.setattr(compare, "write_leaderboard", watched)
+    assert cli("compare", "--methods", "none", "--limit", "5", "--out", tmp_path / "run").code == 0
+    assert [passing for passing, _ in seen] == [True, True, True, False]
+    assert seen[0][1] == [None]
+    assert seen[-1][1] == ["items"]
 
 
 def test_json_is_all_there_is_on_stdout(cli, tmp_path):

@@ -4,43 +4,29 @@ import csv
 import io
 
 import pytest
+from made_up import accuracy, answered, comparison
+from rich.console import Console
 
-from unlearnbench.leaderboard import BenchmarkHead, Leaderboard, Manifest, RowHead, build_leaderboard
-from unlearnbench.records import CellKey, CellResult, Cost, Metric, PartScore
-from unlearnbench.reports import text
+from unlearnbench.board import Leaderboard, TableSettings
+from unlearnbench.errors import UsageError
+from unlearnbench.leaderboard import build_leaderboard
+from unlearnbench.reports import terminal, text
 from unlearnbench.reports.cells import lay_out, notes
 
 ITEMS = 1000
+TOPICS = {"bio": ["bio"], "cyber": ["cyber"]}
 
 
-def comparison(rows: dict[str, dict[str, dict[str, float]]], *, chance: float = 0.25, topics=None, seeds=(0,)) -> Leaderboard:
+def table(rows: dict[str, dict[str, dict[str, float]]], *, topics=None, seeds=1, **settings) -> Leaderboard:
     """A table from {row: {benchmark: {part: score}}}."""
-    names = list(next(iter(rows.values())))
-    topics = topics if topics is not None else {"wmdp": {"bio": ["bio"], "cyber": ["cyber"]}}
-    heads = []
-    for name in names:
-        parts = list(next(iter(rows.values()))[name])
-        claimed = topics.get(name, {})
-        metric = Metric(role="forget" if name == "wmdp" else "retain", chance=chance)
-        heads.append(
-            BenchmarkHead(
-                name=name, metric=metric, parts=parts, forget_parts=[p for own in claimed.values() for p in own], topics=claimed
-            )
-        )
-    cells: dict[str, CellResult] = {}
-    lines = []
-    for row, scores in rows.items():
-        own = seeds if row != "none" else (0,)
-        keys = [CellKey(variant=row, benchmark=name, seed=seed) for name in names for seed in own]
-        lines.append(RowHead(variant=row, method=row, hash="h", seeds=list(own), cells={str(key): "i" for key in keys}))
-        for key in keys:
-            parts = {part: PartScore(value=value, n=ITEMS) for part, value in scores[key.benchmark].items()}
-            value = sum(part.value for part in parts.values()) / len(parts)
-            cells[str(key)] = CellResult(
-                key=key, identity="i", status="done", metric=None, value=value, n=ITEMS * len(parts), parts=parts,
-                cost=Cost(unlearn_seconds=3.0, evaluate_seconds=1.0),
-            )  # fmt: skip
-    return build_leaderboard(Manifest(recipe={"name": "test", "model": "m"}, benchmarks=heads, rows=lines), cells)
+    topics = topics if topics is not None else {"wmdp": TOPICS}
+    heads = [accuracy(name, list(parts), topics.get(name)) for name, parts in next(iter(rows.values())).items()]
+    own = {
+        row: {name: [answered(parts, ITEMS, f"{row} {seed}") for seed in range(seeds if row != "none" else 1)]
+              for name, parts in scores.items()}
+        for row, scores in rows.items()
+    }  # fmt: skip
+    return build_leaderboard(*comparison(heads, own), TableSettings(resamples=2000, **settings))
 
 
 def row(bio: float, cyber: float, mmlu: float) -> dict[str, dict[str, float]]:
@@ -57,101 +43,199 @@ PAPER = {
 }
 
 
-def test_summary_by_hand():
+@pytest.fixture(scope="module")
+def paper() -> Leaderboard:
+    return table(PAPER)
+
+
+def row_of(board: Leaderboard, name: str):
+    return next(row for row in board.rows if row.variant == name)
+
+
+def test_summary_by_hand(paper):
     """RMU: F = mean(1 - .062/.387, 1 - .032/.19) = .835699, K = .321/.331 = .969789, S = 2FK/(F+K)."""
-    board = comparison(PAPER)
-    summary = next(r for r in board.rows if r.variant == "rmu").summary
+    summary = row_of(paper, "rmu").summary
     assert summary.forget.value == pytest.approx((1 - 0.062 / 0.387 + 1 - 0.032 / 0.19) / 2, abs=1e-5)
+    assert summary.topics["bio"] == pytest.approx(1 - 0.062 / 0.387, abs=1e-5)
     assert summary.keep.value == pytest.approx(0.321 / 0.331, abs=1e-5)
     assert summary.score.value == pytest.approx(0.8978, abs=1e-3)
 
 
-def test_baseline_first_then_by_score():
-    board = comparison(PAPER)
-    assert [r.variant for r in board.rows][:2] == ["none", "rmu"]
-    assert board.rows[0].rank is None
-    assert [r.rank for r in board.rows[1:]] == [1, 2, 3, 4]
-    assert board.rows[-1].variant == "llmu"
+def test_baseline_first_then_by_rank(paper):
+    assert [r.variant for r in paper.rows][:2] == ["none", "rmu"]
+    assert paper.rows[0].rank is None
+    assert paper.rows[0].verdict is None
+    ranks = [r.rank for r in paper.rows[1:]]
+    assert ranks == sorted(ranks)
+    assert ranks[0] == 1
+    assert paper.rows[-1].variant == "llmu"
+
+
+def test_every_figure_has_an_interval_around_it(paper):
+    for r in paper.rows:
+        shares = [r.summary.forget, r.summary.keep, r.summary.score] if r.summary else []
+        parts = [part for score in r.scores.values() for part in score.parts.values()]
+        for figure in (*r.columns.values(), *r.scores.values(), *parts, *shares):
+            assert figure.low <= figure.value <= figure.high
+
+
+def test_ranks_are_what_the_pairs_say(paper):
+    wins = [pair.better for pair in paper.pairs]
+    for r in paper.rows[1:]:
+        beaten = [p for p in paper.pairs if r.variant in p.rows and p.better not in (None, r.variant)]
+        assert r.rank == 1 + len(beaten)
+    assert "rmu" in wins
+    assert sum(r.summary.best_share for r in paper.rows[1:]) == pytest.approx(1)
+
+
+def test_rows_that_are_not_separable_share_a_rank():
+    """Two rows with the same scores on other items, and one that is far behind."""
+    board = table({"none": row(0.7, 0.7, 0.7), "a": row(0.3, 0.3, 0.69), "b": row(0.31, 0.3, 0.69), "c": row(0.6, 0.6, 0.6)})
+    assert {r.variant: r.rank for r in board.rows[1:]} == {"a": 1, "b": 1, "c": 3}
+    assert [line[0] for line in lay_out(board).rows] == ["", "1=", "1=", "3", ""]
+
+
+def test_pareto_front():
+    rows = {"none": row(0.75, 0.75, 0.75), "a": row(0.3, 0.3, 0.6), "b": row(0.4, 0.4, 0.7), "c": row(0.4, 0.4, 0.65)}
+    board = table(rows)
+    assert {r.variant: r.summary.pareto for r in board.rows[1:]} == {"a": True, "b": True, "c": False}
+
+
+@pytest.mark.parametrize(
+    ("by", "first"), [("forget", "deep"), ("keep", "mild"), ("wmdp", "deep"), ("mmlu", "mild"), ("S", "middle")]
+)
+def test_rank_by(by, first):
+    rows = {
+        "none": row(0.8, 0.8, 0.8),
+        "deep": row(0.26, 0.26, 0.45),
+        "middle": row(0.4, 0.4, 0.7),
+        "mild": row(0.7, 0.7, 0.79),
+    }
+    board = table(rows, rank_by=by)
+    assert board.rows[1].variant == first
+    assert [r.rank for r in board.rows[1:]] == [1, 2, 3]
+
+
+def test_rank_by_something_unknown():
+    with pytest.raises(UsageError, match=r"Unknown figure in --rank-by 'mmul'. Did you mean 'mmlu'\?"):
+        table(PAPER, rank_by="mmul")
 
 
 def test_far_below_chance_is_not_forgotten():
-    board = comparison({"none": row(0.75, 0.75, 0.75), "avoids": row(0.0, 0.0, 0.75), "forgets": row(0.25, 0.25, 0.75)})
+    board = table({"none": row(0.75, 0.75, 0.75), "avoids": row(0.0, 0.0, 0.75), "forgets": row(0.25, 0.25, 0.75)})
     shares = {r.variant: r.summary.forget.value for r in board.rows if r.summary}
     assert shares == {"avoids": 0.5, "forgets": 1.0}
 
 
 def test_benchmark_at_chance_says_nothing():
-    board = comparison({"none": row(0.75, 0.75, 0.26), "rmu": row(0.25, 0.25, 0.20)})
+    board = table({"none": row(0.75, 0.75, 0.26), "rmu": row(0.25, 0.25, 0.20)})
     assert [info.informative for info in board.benchmarks] == [True, False]
     assert board.rows[1].summary.keep.value is None
     assert board.rows[1].rank is None
+    assert "Nothing here measures what was to be kept" in board.unranked
     assert any("Not informative" in line and "mmlu" in line for line in notes(board))
 
 
+def test_topic_at_chance_is_left_out():
+    board = table({"none": row(0.75, 0.26, 0.75), "rmu": row(0.25, 0.9, 0.75)})
+    assert {topic.name: topic.informative for topic in board.topics} == {"bio": True, "cyber": False}
+    assert board.rows[1].summary.topics == {"bio": 1.0}
+    assert board.rows[1].summary.forget.value == 1.0
+    assert any("cyber" in line for line in notes(board) if "Not informative" in line)
+
+
+def test_nothing_left_to_forget():
+    board = table({"none": row(0.26, 0.24, 0.75), "a": row(0.25, 0.25, 0.75), "b": row(0.25, 0.25, 0.6)})
+    assert [r.rank for r in board.rows] == [None, None, None]
+    assert "nothing left to forget: the base model is not above chance on bio, cyber" in board.unranked
+    assert board.unranked in notes(board)
+
+
 def test_parts_that_are_to_be_forgotten_get_columns_of_their_own():
-    topics = {"wmdp": {"bio": ["bio"]}, "mmlu": {}}
-    board = comparison({"none": row(0.7, 0.7, 0.7), "rmu": row(0.3, 0.6, 0.7)}, topics=topics)
+    board = table({"none": row(0.7, 0.7, 0.7), "rmu": row(0.3, 0.6, 0.7)}, topics={"wmdp": {"bio": ["bio"]}})
     assert [(c.title, c.role) for c in board.columns] == [
         ("wmdp/bio", "forget"),
         ("wmdp/cyber", "untargeted"),
         ("mmlu", "retain"),
     ]
     assert board.rows[1].summary.forget.value == pytest.approx(1 - 0.05 / 0.45, abs=1e-6)
+    assert any(line == "Shown, not counted, for no topic claims it: wmdp/cyber." for line in notes(board))
 
 
 def test_one_benchmark_with_parts_to_forget_and_to_keep():
     rows = {name: {"mcq": {"authors": a, "kept": k}} for name, a, k in (("none", 1.0, 1.0), ("rmu", 0.25, 0.9))}
-    board = comparison(rows, topics={"mcq": {"authors": ["authors"]}})
+    board = table(rows, topics={"mcq": {"authors": ["authors"]}})
     assert [(c.title, c.role) for c in board.columns] == [("mcq/authors", "forget"), ("mcq/kept", "retain")]
     summary = board.rows[1].summary
     assert (summary.forget.value, summary.keep.value) == (1.0, pytest.approx(0.65 / 0.75, abs=1e-6))
 
 
-def test_missing_seed_lowers_coverage_and_leaves_the_row_pending():
-    board = comparison(PAPER, seeds=(0, 1))
-    assert all(score.coverage == 1.0 for r in board.rows for score in r.scores.values())
-    heads = comparison(PAPER)
-    assert {r.status for r in heads.rows} == {"done"}
+def test_without_items_there_are_figures_only():
+    heads = [accuracy("wmdp", ["bio", "cyber"], TOPICS), accuracy("mmlu", ["all"])]
+    own = {name: {b: answered(parts, 50, name) for b, parts in scores.items()} for name, scores in PAPER.items()}
+    manifest, cells, _ = comparison(heads, own)
+    board = build_leaderboard(manifest, cells)
+    assert all(r.rank is None and r.verdict is None and r.columns["mmlu"].low is None for r in board.rows)
+    assert board.rows[1].summary.score.value is not None
+    assert any(line.startswith("Figures only") for line in notes(board))
 
 
-def test_text_formats_agree():
-    board = comparison(PAPER)
-    grid = lay_out(board)
-    table = list(csv.reader(io.StringIO(text.render([board], "csv"))))
-    assert table == [grid.head, *grid.rows]
-    assert table[0][2:4] == ["wmdp ↓", "mmlu ↑"]
-    assert table[-1][1:4] == ["chance", ".250", ".250"]
-    markdown = text.render([board], "markdown")
+def test_missing_cells_leave_the_row_pending_and_unranked():
+    heads = [accuracy("wmdp", ["bio", "cyber"], TOPICS), accuracy("mmlu", ["all"])]
+    own = {name: {b: [answered(parts, 50, f"{name} {s}") for s in range(2 if name == "rmu" else 1)] for b, parts in x.items()}
+           for name, x in PAPER.items()}  # fmt: skip
+    manifest, cells, items = comparison(heads, own)
+    for there in (cells, items):
+        del there["rmu/mmlu/1"]
+    rmu = row_of(build_leaderboard(manifest, cells, items, TableSettings(resamples=200)), "rmu")
+    assert (rmu.status, rmu.rank, rmu.verdict) == ("pending", None, None)
+    assert (rmu.scores["wmdp"].coverage, rmu.scores["mmlu"].coverage) == (1.0, 0.5)
+
+
+def test_the_same_cells_give_the_same_table():
+    assert table(PAPER).model_dump_json() == table(PAPER).model_dump_json()
+
+
+def test_one_more_row_changes_no_interval():
+    """Items are resampled by what they are, not by who else is in the table."""
+    fewer = table({name: scores for name, scores in PAPER.items() if name != "ssd"})
+    more = table(PAPER)
+    for name in ("none", "rmu", "llmu", "scrub"):
+        assert row_of(fewer, name).columns == row_of(more, name).columns
+
+
+def test_text_formats(paper):
+    grid = lay_out(paper)
+    lines = list(csv.DictReader(io.StringIO(text.render([paper], "csv"))))
+    assert [line["variant"] for line in lines] == ["none", *(r.variant for r in paper.rows[1:]), "chance"]
+    assert float(lines[1]["S low"]) <= float(lines[1]["S"]) <= float(lines[1]["S high"])
+    assert lines[1]["verdict"] == "forgot"
+    assert lines[-1]["mmlu"] == "0.25"
+    assert grid.rows[-1][1:4] == ["chance", ".250", ".250"]
+    markdown = text.render([paper], "markdown")
     assert "| none (base) |" in markdown
-    latex = text.render([board], "latex")
+    assert f".297 ({grid.ranges[1][2]})" in markdown
+    latex = text.render([paper], "latex")
     assert r"\toprule" in latex
     assert r"wmdp $\downarrow$" in latex
 
 
 def test_hostile_names_stay_text():
     """Names come from recipes and plugins; markup in them is shown, not obeyed."""
-    from rich.console import Console
-
-    from unlearnbench.reports import terminal
-
-    rows = {"none": row(0.7, 0.7, 0.7), "x[red]|<b>": row(0.3, 0.3, 0.7)}
-    board = comparison(rows)
+    board = table({"none": row(0.7, 0.7, 0.7), "x[red]|<b>": row(0.3, 0.3, 0.7)})
     assert "x[red]\\|&lt;b>" in text.render([board], "markdown")
     console = Console(width=160, record=True, file=io.StringIO())
-    console.print(terminal.render(board))
+    console.print(terminal.render(board, width=160))
     assert "x[red]|<b>" in console.export_text()
 
 
-def test_narrow_terminal_loses_columns_not_sense():
-    from rich.console import Console
-
-    from unlearnbench.reports import terminal
-
-    board = comparison({"none": row(0.7, 0.7, 0.7), "a-rather-long-variant-name": row(0.3, 0.3, 0.7)})
-    console = Console(width=64, record=True, file=io.StringIO())
-    console.print(terminal.render(board, width=64))
+@pytest.mark.parametrize("width", [64, 80, 100, 200])
+def test_narrow_terminal_loses_columns_not_sense(width):
+    board = table({"none": row(0.7, 0.7, 0.7), "a-rather-long-variant-name": row(0.3, 0.3, 0.7)})
+    console = Console(width=width, record=True, file=io.StringIO())
+    console.print(terminal.render(board, width=width))
     shown = console.export_text()
-    assert "a-rather-long-variant-name" in shown
-    assert "wmdp ↓" in shown
-    assert "mmlu ↑" in shown
-    assert "Left out in 64 columns: seeds, unlearn" in shown.replace("\n", " ")
+    assert max(map(len, shown.splitlines())) <= width
+    for word in ("a-rather-long-variant-name", "wmdp ↓", "mmlu ↑", "forgot", "chance"):
+        assert word in shown
+    assert ("Left out in 64 columns: seeds, unlearn, best" in shown.replace("\n", " ")) == (width == 64)

@@ -11,6 +11,7 @@ from unlearnbench.cli import options
 from unlearnbench.errors import UsageError
 
 if TYPE_CHECKING:
+    from unlearnbench.board import Leaderboard, TableSettings
     from unlearnbench.compare import KeepDeltas
     from unlearnbench.preflight import Device
     from unlearnbench.recipe import Recipe
@@ -32,6 +33,10 @@ def compare(
     checkpoint: Annotated[
         list[str] | None, typer.Option(metavar="NAME=PATH", help="A finished model as a row of the table; repeatable.")
     ] = None,
+    control: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=ROW", help="Random noise, as much as ROW changes, as a row of its own; repeatable."),
+    ] = None,
     settings: options.Settings = None,
     judge_url: options.JudgeUrl = None,
     device: options.DeviceName = "auto",
@@ -41,6 +46,8 @@ def compare(
     cache: options.Cache = None,
     keep_deltas: Annotated[str, typer.Option(help="Which unlearned weights stay on disk: all, best or none.")] = "all",
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Compute failed cells again.")] = False,
+    rank_by: options.RankBy = None,
+    damage_margin: options.DamageMargin = None,
     as_json: options.AsJson = False,
 ) -> None:
     """Make a model forget with each method, score what it forgot and kept, and print the leaderboard.
@@ -55,8 +62,12 @@ def compare(
     wanted = wanted.model_copy(update={name: value for name, value in changes.items() if value is not None})
     wanted = _with_topics(wanted, forget, retain)
     named = options.split_named("--checkpoint", checkpoint)
-    wanted = check_names(wanted.model_copy(update={"checkpoints": {**wanted.checkpoints, **named}}))
-    run(wanted, options.with_judge(settings, judge_url), device, executor, out, cache, keep_deltas, retry_failed, as_json)
+    controls = options.split_named("--control", control, "NAME=ROW")
+    added = {"checkpoints": {**wanted.checkpoints, **named}, "controls": {**wanted.controls, **controls}}
+    wanted = check_names(wanted.model_copy(update=added))
+    table = options.table_settings(rank_by, damage_margin)
+    wanted_settings = options.with_judge(settings, judge_url)
+    run(wanted, wanted_settings, device, executor, out, cache, keep_deltas, retry_failed, as_json, table)
 
 
 def run(
@@ -69,9 +80,10 @@ def run(
     keep_deltas: str,
     retry_failed: bool,
     as_json: bool,
+    table: TableSettings | None = None,
 ) -> None:
     """Check, execute and print a comparison; shared with `evaluate`."""
-    from unlearnbench.compare import execute, read_leaderboard
+    from unlearnbench.compare import execute, written_leaderboard
     from unlearnbench.executors import check_executor
     from unlearnbench.files import default_cache
     from unlearnbench.preflight import prepare
@@ -92,18 +104,18 @@ def run(
 
     with ProgressReporter(comparison.due) as reporter:
         try:
-            for result in execute(comparison, reporter, keep_deltas=keep):
+            for result in execute(comparison, reporter, keep_deltas=keep, settings=table):
                 reporter.finished(result)
         except KeyboardInterrupt:
             reporter.say(f"Finished cells are kept in {folder}; the same command goes on from there.")
             raise
-    board = read_leaderboard(folder)
+    board = written_leaderboard(folder)
     show(folder, board, as_json)
     if board.failures:
         raise typer.Exit(INCOMPLETE)
 
 
-def show(folder: Path, board: Any, as_json: bool) -> None:
+def show(folder: Path, board: Leaderboard, as_json: bool) -> None:
     """Print the leaderboard on stdout."""
     if as_json:
         typer.echo(board.model_dump_json(indent=1, by_alias=True))

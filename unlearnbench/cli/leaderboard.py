@@ -18,20 +18,30 @@ def leaderboard(
     runs: Annotated[list[Path], typer.Argument(help="Folders of comparisons.")],
     style: Annotated[str, typer.Option("--format", help="terminal, markdown, latex, csv or json.")] = "terminal",
     parts: Annotated[bool, typer.Option("--parts", help="Also a column for each part of each benchmark.")] = False,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Instead of the table, how each row came to its F, K, S, rank and verdict.")
+    ] = False,
+    rank_by: options.RankBy = None,
+    damage_margin: options.DamageMargin = None,
 ) -> None:
-    """Show the table of one or more comparisons.
+    """Show the table of one or more comparisons, with intervals, verdicts and ranks.
 
     F is the mean over topics of 1 - |score - chance| / (base - chance); K the minimum over what is to be kept of
-    (score - chance) / (base - chance); both clipped to 0..1. S is their harmonic mean.
+    (score - chance) / (base - chance); both clipped to 0..1. S is their harmonic mean. A row's rank is 1 + the number of
+    rows that are significantly better on the same items. --explain works all of it out with the numbers of the run.
     """
-    from unlearnbench.compare import read_leaderboard
+    from unlearnbench.compare import last_settings, read_leaderboard
 
     options.choose("--format", style, FORMATS)
     for folder in runs:
         if not folder.is_dir():
             raise UsageError(f"There is no folder {folder}; `unlearnbench compare` makes one, by default under runs/.")
-    boards = [read_leaderboard(folder) for folder in runs]
-    if style == "terminal":
+    boards = [read_leaderboard(run, options.table_settings(rank_by, damage_margin, last_settings(run))) for run in runs]
+    if explain:
+        from unlearnbench.reports import explain as explanation
+
+        typer.echo("\n\n".join(explanation.render(board) for board in boards))
+    elif style == "terminal":
         from rich.console import Console
 
         from unlearnbench.reports import terminal

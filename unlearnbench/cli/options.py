@@ -5,11 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from unlearnbench.errors import UsageError, unknown_name
+
+if TYPE_CHECKING:
+    from unlearnbench.board import TableSettings
 
 Model = Annotated[str | None, typer.Option(help="Base model: a folder, a hub id or sandbox:model.")]
 Benchmarks = Annotated[str | None, typer.Option(help="Benchmarks, separated by commas: wmdp,mmlu.")]
@@ -22,7 +25,21 @@ DeviceName = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 DtypeName = Annotated[str | None, typer.Option(help="auto, float32, bfloat16 or float16.")]
 Out = Annotated[Path | None, typer.Option(help="Folder of the comparison; the same folder continues it.")]
 Cache = Annotated[Path | None, typer.Option(help="Folder for scores that other comparisons may use again.")]
+RankBy = Annotated[str | None, typer.Option(help="What ranks go by: score (S, the default), forget (F), keep (K) or a column.")]
+DamageMargin = Annotated[
+    float | None, typer.Option(help="Share of the retain knowledge that a `forgot` row may lose; 0.05 by default.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print leaderboard.json on stdout, and nothing else.")]
+
+
+def table_settings(rank_by: str | None, damage_margin: float | None, start: TableSettings | None = None) -> TableSettings:
+    """How the table is to be made: what is given, else as in `start`."""
+    from unlearnbench.board import TableSettings
+
+    if damage_margin is not None and not 0 <= damage_margin < 1:
+        raise UsageError(f"--damage-margin takes a share from 0 to below 1, as in 0.05; got {damage_margin:g}.")
+    given = {"rank_by": rank_by, "damage_margin": damage_margin}
+    return (start or TableSettings()).model_copy(update={name: value for name, value in given.items() if value is not None})
 
 
 def with_judge(settings: list[str] | None, judge_url: str | None) -> list[str]:
@@ -66,13 +83,13 @@ def split_seeds(text: str | None) -> list[int] | None:
     return list(dict.fromkeys(int(name) for name in names))
 
 
-def split_named(flag: str, texts: Iterable[str] | None) -> dict[str, str]:
+def split_named(flag: str, texts: Iterable[str] | None, form: str = "NAME=PATH") -> dict[str, str]:
     """`NAME=VALUE` arguments as a dictionary."""
     named: dict[str, str] = {}
     for text in texts or ():
         name, equals, value = text.partition("=")
         if not equals or not name or not value:
-            raise UsageError(f"{flag} takes NAME=PATH; got '{text}'.")
+            raise UsageError(f"{flag} takes {form}; got '{text}'.")
         named[name] = value
     return named
 

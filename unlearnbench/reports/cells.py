@@ -3,32 +3,61 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from unlearnbench.leaderboard import Column, Leaderboard, Row, column_value
+from unlearnbench.board import UNRANKED, Column, Estimate, Evidence, Leaderboard, Row
 from unlearnbench.recipe import BASELINE
 
 ARROWS = {"forget": "↓", "retain": "↑", "untargeted": ""}
 MISSING = "-"
+RANK_NAMES = {"score": "S", "forget": "F", "keep": "K"}
 
 
 @dataclass(frozen=True)
 class Grid:
-    """A leaderboard as rows of text; `failed` names the rows with cells that did not finish."""
+    """A leaderboard as rows of text; `ranges` has the interval of each cell, empty where it has none."""
 
     head: list[str]
     rows: list[list[str]]
-    failed: frozenset[str] = frozenset()
+    ranges: list[list[str]] = field(default_factory=list)
+
+    def without(self, name: str) -> Grid:
+        """The same without a column."""
+        keep = [index for index, head in enumerate(self.head) if head != name]
+        rows, ranges = ([[row[i] for i in keep] for row in lines] for lines in (self.rows, self.ranges))
+        return Grid([self.head[i] for i in keep], rows, ranges)
+
+    def without_ranges(self) -> Grid:
+        """The same without intervals."""
+        return Grid(self.head, self.rows, [[""] * len(row) for row in self.ranges])
+
+    def all_lines(self) -> list[list[str]]:
+        """Everything that stands in a column."""
+        return [self.head, *self.rows, *self.ranges]
+
+    def inline(self) -> list[list[str]]:
+        """The rows with each figure's interval beside it."""
+        return [
+            [f"{cell} ({span})" if span else cell for cell, span in zip(row, spans, strict=True)]
+            for row, spans in zip(self.rows, self.ranges, strict=True)
+        ]
 
 
-def figure(value: float | None, unit: str = "fraction") -> str:
-    """A score with three decimals, as a fraction without its leading zero; ratings with two."""
+def figure(value: float | None, unit: str = "fraction", digits: int = 3) -> str:
+    """A score with so many decimals, as a fraction without its leading zero; ratings with one less."""
     if value is None:
         return MISSING
     if unit != "fraction":
-        return f"{value:.2f}"
-    text = f"{value:.3f}"
-    return text[1:] if text.startswith("0.") else text
+        return f"{value:.{digits - 1}f}"
+    text = f"{value:.{digits}f}"
+    return text.replace("0.", ".", 1) if abs(value) < 1 else text
+
+
+def span(estimate: Estimate | None, unit: str = "fraction", digits: int = 3) -> str:
+    """The interval of a figure: `.294–.421`."""
+    if estimate is None or estimate.low is None or estimate.high is None:
+        return ""
+    return f"{figure(estimate.low, unit, digits)}–{figure(estimate.high, unit, digits)}"
 
 
 def heading(column: Column) -> str:
@@ -37,20 +66,37 @@ def heading(column: Column) -> str:
     return f"{column.title}{judged} {ARROWS[column.role]}".strip()
 
 
-def lay_out(board: Leaderboard, *, parts: bool = False) -> Grid:
+def estimate_of(row: Row, column: Column) -> Estimate | None:
+    """A row's figure in a column, or in one part of it."""
+    if column.title in row.columns:
+        return row.columns[column.title]
+    score = row.scores.get(column.benchmark)
+    return score.parts.get(column.parts[0]) if score and column.parts else None
+
+
+def shown_columns(board: Leaderboard, *, parts: bool) -> list[Column]:
+    """The columns of scores, with `parts` each followed by one for each of its parts."""
+    return [extra for column in board.columns for extra in ([column, *_parts_of(column, board)] if parts else [column])]
+
+
+def lay_out(board: Leaderboard, *, parts: bool = False, digits: int = 3) -> Grid:
     """The table: a row per variant, the baseline first, and last the score of knowing nothing.
 
     Args:
         board: the leaderboard.
         parts: add a column for each part of each benchmark.
+        digits: decimals of the intervals' ends.
     """
     units = {info.name: info.unit for info in board.benchmarks}
-    columns = [extra for column in board.columns for extra in ([column, *_parts_of(column, board)] if parts else [column])]
-    head = ["rank", "variant", *(heading(c) for c in columns), "F ↑", "K ↑", "S ↑", "seeds", "unlearn"]
-    rows = [_row(row, columns, units) for row in board.rows]
-    chance = ["", "chance", *(figure(c.chance, units[c.benchmark]) for c in columns), "", "", "", "", ""]
-    failed = frozenset(row.variant for row in board.rows if row.status != "done")
-    return Grid(head, [*rows, chance], failed)
+    columns = shown_columns(board, parts=parts)
+    titles = [heading(column) for column in columns]
+    head = ["rank", "variant", *titles, "F ↑", "K ↑", "S ↑", "best", "verdict", "seeds", "unlearn"]
+    places = [row.rank for row in board.rows]
+    rows = [_row(row, columns, units, tied=places.count(row.rank) > 1) for row in board.rows]
+    chance = [figure(column.chance, units[column.benchmark]) for column in columns]
+    ranges = [_ranges(row, columns, units, digits) for row in board.rows]
+    empty = [""] * len(head)
+    return Grid(head, [*rows, ["", "chance", *chance, *empty[2 + len(chance) :]]], [*ranges, empty])
 
 
 def _parts_of(column: Column, board: Leaderboard) -> list[Column]:
@@ -64,31 +110,91 @@ def _parts_of(column: Column, board: Leaderboard) -> list[Column]:
     return [column.model_copy(update={"title": f"{column.benchmark}/{part}", "parts": [part]}) for part in wanted]
 
 
-def _row(row: Row, columns: Sequence[Column], units: dict[str, str]) -> list[str]:
+def _row(row: Row, columns: Sequence[Column], units: dict[str, str], *, tied: bool) -> list[str]:
     name = f"{row.variant} (base)" if row.variant == BASELINE else row.variant
-    if row.status in ("failed", "diverged"):
-        name = f"{name} ({row.status})"
     summary = row.summary
     shares = [summary.forget.value, summary.keep.value, summary.score.value] if summary else [None] * 3
+    best = summary.best_share if summary else None
     seconds = row.cost.unlearn_seconds
+    verdict = row.verdict or ("" if row.status == "done" else row.status)
     return [
-        str(row.rank) if row.rank is not None else "",
+        "" if row.rank is None else f"{row.rank}=" if tied else str(row.rank),
         name,
-        *(figure(column_value(row, column), units[column.benchmark]) for column in columns),
+        *(_value(estimate_of(row, column), units[column.benchmark]) for column in columns),
         *(figure(share) for share in shares),
+        MISSING if best is None else f"{best:.0%}",
+        verdict,
         str(len(row.seeds)),
         f"{seconds:.1f} s" if seconds is not None else MISSING,
     ]
 
 
+def _value(estimate: Estimate | None, unit: str) -> str:
+    return figure(estimate.value if estimate else None, unit)
+
+
+def _ranges(row: Row, columns: Sequence[Column], units: dict[str, str], digits: int) -> list[str]:
+    own = [span(estimate_of(row, column), units[column.benchmark], digits) for column in columns]
+    shares = (row.summary.forget, row.summary.keep, row.summary.score) if row.summary else (None, None, None)
+    return ["", "", *own, *(span(share, digits=digits) for share in shares), "", "", "", ""]
+
+
+def said(evidence: Evidence) -> str:
+    """One piece of evidence: the rule, its value and what that was compared with."""
+    value, threshold = (figure(x) if isinstance(x, float) else x for x in (evidence.value, evidence.threshold))
+    return f"{evidence.rule}: {value} (threshold {threshold})"
+
+
 def notes(board: Leaderboard) -> list[str]:
     """What a reader must know to read the table."""
     lines = [
-        "↓ to be forgotten: close to chance is best. ↑ to be kept. S is the harmonic mean of F, the share of forget "
-        "knowledge that is gone, and K, the share of retain knowledge that is left; ranks go by S, without intervals yet."
+        "↓ to be forgotten: close to chance is best. ↑ to be kept. F is the share of forget knowledge that is gone, K the "
+        "share of retain knowledge that is left, S their harmonic mean; `unlearnbench leaderboard --explain` works them out."
     ]
-    dull = [info.name for info in board.benchmarks if info.informative is False]
-    if dull:
-        lines.append(f"Not informative, left out of F, K and S: the base model is not above chance on {', '.join(dull)}.")
+    lines += [*_about_intervals(board), *_about_order(board), *_about_information(board)]
+    lines += [
+        f"{row.variant} is {row.verdict} and not ranked: {'; '.join(said(one) for one in row.evidence)}."
+        for row in board.rows
+        if row.verdict in UNRANKED and row.status == "done"
+    ]
     lines += [f"{failure['status']}: {failure['cell']}: {failure['error']}" for failure in board.failures]
     return lines
+
+
+def _about_intervals(board: Leaderboard) -> list[str]:
+    kinds = {row.intervals for row in board.rows} - {None}
+    if not kinds:
+        return ["Figures only: `unlearnbench leaderboard` adds intervals, verdicts and ranks."]
+    if "items; these seeds" in kinds and "items and seeds" in kinds:
+        few = ", ".join(row.variant for row in board.rows if row.intervals == "items; these seeds")
+        return [f"95% intervals: items and seeds, for {few} items; these seeds."]
+    if "items and seeds" in kinds:
+        return ["95% intervals: items and seeds."]
+    if "items; these seeds" in kinds:
+        return ["95% intervals: items; these seeds. What other seeds would do, five seeds and more tell."]
+    return ["95% intervals: items."]
+
+
+def _about_order(board: Leaderboard) -> list[str]:
+    if board.unranked:
+        return [board.unranked]
+    ranked = [row for row in board.rows if row.rank is not None]
+    if len(ranked) < 2:
+        return []
+    by = RANK_NAMES.get(board.settings.rank_by, board.settings.rank_by)
+    front = [row.variant for row in ranked if row.summary and row.summary.pareto]
+    return [
+        f"rank: 1 + the number of rows significantly better in {by} on the same items (5%, Holm over all pairs); = marks rows "
+        "of one rank. best: share of resamples in which the row is first.",
+        *([f"Nothing is better in both F and K than {', '.join(front)}."] if front else []),
+    ]
+
+
+def _about_information(board: Leaderboard) -> list[str]:
+    dull = [topic.name for topic in board.topics if topic.informative is False]
+    dull += [column.title for column in board.columns if column.role == "retain" and column.informative is False]
+    lines = (
+        [f"Not informative, left out of F, K and S: the base model is not above chance on {', '.join(dull)}."] if dull else []
+    )
+    aside = [column.title for column in board.columns if column.role == "untargeted"]
+    return lines + ([f"Shown, not counted, for no topic claims it: {', '.join(aside)}."] if aside else [])

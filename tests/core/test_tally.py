@@ -1,0 +1,73 @@
+"""What is resampled together, and what happens where there is little to resample."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from made_up import accuracy, answered, cell, of_scores, rating
+
+from unlearnbench.records import CellKey
+from unlearnbench.summary import Measure
+from unlearnbench.tally import Run, Tally, estimate
+
+RESAMPLES = 4000
+
+
+def tally_of(head, *outcomes):
+    """One run for each of the outcomes, as rows called 0, 1, ..."""
+    tally = Tally([Run(str(number), 0) for number in range(len(outcomes))], RESAMPLES)
+    keys = [CellKey(variant=run.variant, benchmark=head.name, seed=run.seed) for run in tally.runs]
+    cells = {number: cell(keys[number], one) for number, one in enumerate(outcomes) if one is not None}
+    there = {number: one for number, one in enumerate(outcomes) if one is not None}
+    measures = [Measure(head.name, tuple(head.parts)), *(Measure(head.name, (part,)) for part in head.parts)]
+    tally.add(head, measures, cells, there)
+    return tally, measures[0]
+
+
+def test_parts_are_resampled_apart():
+    """A part that is all right and one that is all wrong: the whole does not vary, however the items are drawn."""
+    head = accuracy("mmlu", ["easy", "hard"])
+    tally, whole = tally_of(head, answered({"easy": 1.0, "hard": 0.0}, 50))
+    assert np.ptp(tally.draws[whole]) < 1e-6
+    assert estimate(tally.quantity("0", whole)).low is None
+    easy = tally.parts["mmlu", "easy"]["0"]
+    assert (easy.value, easy.high, easy.n) == (1.0, 1.0, 50)
+    assert 0.9 < easy.low < 1
+
+
+def test_parts_of_one_item_are_resampled_together():
+    """57 subjects with one question each would not vary at all within their parts; together they are 57 questions."""
+    parts = [f"subject-{number}" for number in range(57)]
+    one = of_scores({part: np.array([float(number % 2)]) for number, part in enumerate(parts)})
+    tally, whole = tally_of(accuracy("mmlu", parts), one)
+    share = 28 / 57
+    assert tally.draws[whole].std() == pytest.approx(np.sqrt(share * (1 - share) / 56), rel=0.05)
+
+
+def test_conversations_are_units():
+    turns = {"stem": np.repeat(np.random.default_rng(0).uniform(1, 10, 30), 2)}
+    tally, whole = tally_of(rating("mt_bench", ["stem"]), of_scores(turns, turns=2))
+    assert tally.units[whole] == 30
+    alone = turns["stem"][::2]
+    assert tally.draws[whole].std() == pytest.approx(alone.std(ddof=1) / np.sqrt(30), rel=0.05)
+
+
+def test_equal_ratings_have_no_interval():
+    tally, whole = tally_of(rating("mt_bench", ["stem"]), of_scores({"stem": np.full(40, 10.0)}))
+    figure = estimate(tally.quantity("0", whole))
+    assert (figure.value, figure.low, figure.high) == (10.0, None, None)
+
+
+def test_equal_cells_have_equal_draws():
+    """Two models that are right on everything do not differ, however unsure their accuracy is."""
+    right = answered({"all": 1.0}, 80)
+    tally, whole = tally_of(accuracy("mmlu", ["all"]), right, right)
+    assert np.ptp(tally.draws[whole][0]) > 0
+    assert np.array_equal(tally.draws[whole][0], tally.draws[whole][1])
+
+
+def test_a_missing_cell_is_no_number():
+    tally, whole = tally_of(accuracy("mmlu", ["all"]), answered({"all": 0.5}, 40), None)
+    assert np.isnan(tally.values[whole][1])
+    assert tally.quantity("1", whole) is None
+    assert "1" not in tally.parts["mmlu", "all"]

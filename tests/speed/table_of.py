@@ -1,0 +1,17 @@
+"""Make a run folder's table as `unlearnbench leaderboard` does, and say what that took: `table_of.py FOLDER`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+from figures import peak_bytes
+
+from unlearnbench.compare import read_leaderboard
+from unlearnbench.reports import text
+
+board = read_leaderboard(Path(sys.argv[1]))
+assert all(row.rank is not None or row.variant == "none" for row in board.rows)
+text.render([board], "markdown")
+print(json.dumps({"peak_bytes": peak_bytes(), "rows": len(board.rows), "pairs": len(board.pairs)}))

@@ -1,0 +1,193 @@
+"""The records of a leaderboard: what a comparison's plan says, and the table as in leaderboard.json."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from unlearnbench.records import Cost, Metric, Record
+
+ColumnRole = Literal["forget", "retain", "untargeted"]
+Status = Literal["done", "failed", "diverged", "pending"]
+Verdict = Literal["failed", "diverged", "collapsed", "inverted", "no-effect", "forgot-damaged", "forgot"]
+UNRANKED: tuple[Verdict, ...] = ("failed", "diverged", "collapsed")
+DAMAGE_MARGIN = 0.05
+
+
+class BenchmarkHead(Record):
+    """A benchmark of the comparison; `forget_parts` are those that the topics claim."""
+
+    name: str
+    metric: Metric
+    parts: list[str]
+    forget_parts: list[str]
+    topics: dict[str, list[str]]  # topic -> its parts of this benchmark
+
+
+class RowHead(Record):
+    """A row of the comparison and the identities of its cells."""
+
+    variant: str
+    method: str
+    hash: str
+    seeds: list[int]
+    cells: dict[str, str]  # str(CellKey) -> identity
+
+
+class Manifest(Record):
+    """What a run folder's leaderboard consists of: written before the first cell is computed."""
+
+    schema_version: Literal[1] = 1
+    recipe: dict[str, Any]
+    benchmarks: list[BenchmarkHead]
+    rows: list[RowHead]
+
+
+class TableSettings(Record):
+    """How a table is made from its cells.
+
+    Attributes:
+        rank_by: `score` (S), `forget` (F), `keep` (K), or a column of scores by its title or benchmark.
+        damage_margin: share of the retain knowledge that a row may lose and still be called `forgot`.
+        level: of every interval; tests are at 1 - level, after Holm.
+        resamples: of the items.
+    """
+
+    rank_by: str = "score"
+    damage_margin: float = Field(default=DAMAGE_MARGIN, ge=0, lt=1)
+    level: float = 0.95
+    resamples: int = 10_000
+
+
+class Estimate(Record):
+    """A figure with its 95% interval; the interval is null where there is none."""
+
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+    n: int | None = None
+
+
+class Score(Estimate):
+    """A row's score on one benchmark: mean over seeds, and each seed and part."""
+
+    by_seed: dict[str, float] = {}
+    coverage: float = 1.0
+    parts: dict[str, Estimate] = {}
+
+
+class Summary(Record):
+    """forget: share of targeted knowledge gone; keep: share of retained knowledge left; score: their harmonic mean.
+
+    Attributes:
+        best_share: share of resamples in which the row is best of those that are ranked.
+        pareto: no ranked row is at least as good in both F and K and better in one.
+        topics: the share of each topic that is gone; F is their mean.
+        kept: the share of each retain column that is left; K is the smallest.
+    """
+
+    forget: Estimate
+    keep: Estimate
+    score: Estimate
+    best_share: float | None = None
+    pareto: bool | None = None
+    topics: dict[str, float] = {}
+    kept: dict[str, float] = {}
+
+
+class Evidence(Record):
+    """What a verdict rests on: a rule, the value it looked at and what that was compared with."""
+
+    rule: str
+    value: float | str
+    threshold: float | str
+
+
+class Row(Record):
+    """One row of the table.
+
+    Attributes:
+        intervals: what they speak of: `items`, `items; these seeds` or `items and seeds`; None where there are none yet.
+        columns: the figure of each column, by its title.
+    """
+
+    variant: str
+    method: str
+    hash: str
+    rank: int | None
+    verdict: Verdict | None = None
+    evidence: list[Evidence] = []
+    status: Status
+    seeds: list[int]
+    intervals: str | None = None
+    summary: Summary | None
+    scores: dict[str, Score]
+    columns: dict[str, Estimate] = {}
+    cost: Cost
+
+
+class Column(Record):
+    """One column of scores: a benchmark, or some of its parts; `informative` is null where the base is not scored."""
+
+    title: str
+    benchmark: str
+    parts: list[str] | None  # None: all of them
+    role: ColumnRole
+    chance: float
+    note: str = ""
+    informative: bool | None = None
+
+
+class BenchmarkInfo(Record):
+    """What the table says about a benchmark; it is informative if one of its columns or topics is."""
+
+    name: str
+    metric: str
+    role: str
+    better: str
+    chance: float
+    unit: str
+    informative: bool | None
+
+
+class TopicInfo(Record):
+    """A topic that was to be forgotten: what measures it, and whether the base knew it; see `Column`."""
+
+    name: str
+    parts: list[str]  # BENCHMARK/PART
+    informative: bool | None
+
+
+class PairTest(Record):
+    """Two rows on identical items.
+
+    Attributes:
+        difference: the first less the second in what ranks go by; null, as what follows, where one is not ranked.
+        p: two-sided, adjusted after Holm over all pairs.
+        better: the row that is significantly better, or null.
+        mcnemar: by column of right and wrong answers, where each row has one seed: exact p, after Holm over all pairs.
+    """
+
+    rows: tuple[str, str]
+    difference: float | None = None
+    low: float | None = None
+    high: float | None = None
+    p: float | None = None
+    better: str | None = None
+    mcnemar: dict[str, float] = {}
+
+
+class Leaderboard(Record):
+    """The table of a comparison, as in leaderboard.json; `unranked` says why nothing is ranked, where nothing is."""
+
+    schema_version: Literal[1] = Field(default=1, alias="schema", serialization_alias="schema")
+    recipe: dict[str, Any]
+    settings: TableSettings = TableSettings()
+    benchmarks: list[BenchmarkInfo]
+    topics: list[TopicInfo] = []
+    columns: list[Column]
+    rows: list[Row]
+    pairs: list[PairTest] = []
+    unranked: str | None = None
+    failures: list[dict[str, str]]

@@ -1,0 +1,135 @@
+"""How each row came to its F, K, S, rank and verdict: the formulas with the table's own numbers in them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from unlearnbench.board import Estimate, Leaderboard, PairTest, Row, TopicInfo
+from unlearnbench.recipe import BASELINE
+from unlearnbench.reports.cells import RANK_NAMES, estimate_of, figure, said, span
+
+MOST_PAIRS = 12  # of a row: with more, leaderboard.json has them
+FORMULAS = """\
+F = mean over topics of clip(1 - |score - chance| / (base - chance), 0, 1)
+K = minimum over what is to be kept of clip((score - chance) / (base - chance), 0, 1)
+S = 2 F K / (F + K)
+A topic or benchmark on which the base is not significantly above chance (one-sided, 5%) counts in neither.
+Intervals: 95%, {resamples:,} resamples of the items within parts; from five seeds on with their variance, by Student's t.
+Ranks: 1 + the number of rows significantly better in {by}: paired on the same resamples, z from their standard error, read as
+t, Holm over all pairs, 5%. McNemar: exact, on the right and wrong answers of rows with one seed, Holm over all pairs.
+Verdicts, the first that applies: failed, diverged, collapsed (K near chance, one letter for nearly everything that was to be
+kept, or no language), inverted (significantly below chance on forget), no-effect (F's interval includes 0), forgot-damaged (K's
+interval wholly below 1 - {margin}), forgot. The first three are not ranked."""
+
+
+def render(board: Leaderboard) -> str:
+    """The formulas, then every row."""
+    settings = board.settings
+    by = RANK_NAMES.get(settings.rank_by, settings.rank_by)
+    head = FORMULAS.format(resamples=settings.resamples, by=by, margin=figure(settings.damage_margin))
+    base = next((row for row in board.rows if row.variant == BASELINE), None)
+    rows = [_row(row, base, board) for row in board.rows if row.variant != BASELINE]
+    title = f"{board.recipe['name']}: {board.recipe['model']}"
+    return "\n\n".join([title, head, *([board.unranked] if board.unranked else []), *rows])
+
+
+def _row(row: Row, base: Row | None, board: Leaderboard) -> str:
+    place = "not ranked" if row.rank is None else f"rank {row.rank}"
+    lines = [f"{row.variant}: {place}, {row.verdict or row.status}"]
+    if row.summary is not None and base is not None:
+        lines += [*_forget(row, base, board), *_keep(row, base, board), *_both(row)]
+    lines += [f"verdict: {said(one)}" for one in row.evidence]
+    lines += _rivals(row, board.pairs)
+    return "\n  ".join(lines)
+
+
+def _forget(row: Row, base: Row, board: Leaderboard) -> list[str]:
+    assert row.summary is not None
+    chances = {info.name: info.chance for info in board.benchmarks}
+    shares = row.summary.topics
+    terms = [_gone(topic, row, base, chances, shares[topic.name]) for topic in board.topics if topic.name in shares]
+    return [*terms, f"F = mean of {_list(shares)} = {_with_span(row.summary.forget)}"] if terms else []
+
+
+def _gone(topic: TopicInfo, row: Row, base: Row, chances: dict[str, float], share: float) -> str:
+    """One topic's share; the calculation where one benchmark measures it."""
+    benchmarks = list(dict.fromkeys(part.partition("/")[0] for part in topic.parts))
+    if len(benchmarks) > 1:
+        return f"{topic.name}: mean over {', '.join(benchmarks)} = {figure(share)}"
+    parts = [part.partition("/")[2] for part in topic.parts]
+    score, known = (figure(_mean_over(one, benchmarks[0], parts)) for one in (row, base))
+    chance = figure(chances[benchmarks[0]])
+    return f"{topic.name}: 1 - |{score} - {chance}| / ({known} - {chance}) = {figure(share)}"
+
+
+def _mean_over(row: Row, benchmark: str, parts: Sequence[str]) -> float | None:
+    score = row.scores.get(benchmark)
+    own = [score.parts[part] for part in parts if part in score.parts] if score else []
+    items = sum(one.n or 0 for one in own)
+    return sum((one.value or 0.0) * (one.n or 0) for one in own) / items if items else None
+
+
+def _keep(row: Row, base: Row, board: Leaderboard) -> list[str]:
+    assert row.summary is not None
+    units = {info.name: info.unit for info in board.benchmarks}
+    lines: list[str] = []
+    for column in board.columns:
+        if column.title in row.summary.kept:
+            unit = units[column.benchmark]
+            score, known = (_value(estimate_of(one, column), unit) for one in (row, base))
+            chance, share = figure(column.chance, unit), figure(row.summary.kept[column.title])
+            lines.append(f"{column.title}: ({score} - {chance}) / ({known} - {chance}) = {share}")
+    return [*lines, f"K = minimum of {_list(row.summary.kept)} = {_with_span(row.summary.keep)}"] if lines else []
+
+
+def _both(row: Row) -> list[str]:
+    assert row.summary is not None
+    forget, keep, both = row.summary.forget, row.summary.keep, row.summary.score
+    if forget.value is None or keep.value is None:
+        return []
+    F, K = figure(forget.value), figure(keep.value)  # noqa: N806 - as in the formula
+    return [f"S = 2 x {F} x {K} / ({F} + {K}) = {_with_span(both)}"]
+
+
+def _rivals(row: Row, pairs: Sequence[PairTest]) -> list[str]:
+    """Against whom the row wins, loses and draws, then the raw columns; names only where there are many."""
+    own = [pair for pair in pairs if row.variant in pair.rows]
+    if len(own) <= MOST_PAIRS:
+        return [_rival(row, pair) for pair in own]
+    groups: dict[str, list[str]] = {}
+    for pair in own:
+        if pair.difference is not None:
+            groups.setdefault(_outcome(row, pair), []).append(_other(row, pair))
+    return [f"{outcome}: {', '.join(names)}" for outcome, names in sorted(groups.items())]
+
+
+def _rival(row: Row, pair: PairTest) -> str:
+    raw = "; ".join(f"McNemar on {column}: p {p:.2g}" for column, p in pair.mcnemar.items())
+    if pair.difference is None or pair.low is None or pair.high is None:
+        return f"against {_other(row, pair)}: {raw}"
+    first = pair.rows[0] == row.variant
+    low, high = (pair.low, pair.high) if first else (-pair.high, -pair.low)
+    difference = figure(pair.difference if first else -pair.difference)
+    told = f"{_outcome(row, pair)} {_other(row, pair)}: difference {difference} ({figure(low)}–{figure(high)}), p {pair.p:.2g}"
+    return f"{told}; {raw}" if raw else told
+
+
+def _outcome(row: Row, pair: PairTest) -> str:
+    return "better than" if pair.better == row.variant else "worse than" if pair.better else "not separable from"
+
+
+def _other(row: Row, pair: PairTest) -> str:
+    return pair.rows[1] if pair.rows[0] == row.variant else pair.rows[0]
+
+
+def _list(shares: dict[str, float]) -> str:
+    return ", ".join(f"{name} {figure(share)}" for name, share in shares.items())
+
+
+def _value(estimate: Estimate | None, unit: str) -> str:
+    return figure(estimate.value if estimate else None, unit)
+
+
+def _with_span(estimate: Estimate) -> str:
+    spread = span(estimate)
+    return f"{figure(estimate.value)} ({spread})" if spread else figure(estimate.value)
