@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 RUN := runs/sandbox
 
-.PHONY: demo test lint speed real sandbox clean help
+.PHONY: demo test lint speed parity real sandbox clean help
 
 help: ## show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /: /'
@@ -25,8 +25,15 @@ lint: $(BIN)/.installed ## ruff, pyright (strict) and the import contracts
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 
-speed: $(BIN)/.installed ## ratios against named rivals, on a quiet machine; ONLY='NAME NAME' for some
+speed: $(BIN)/.lm-eval ## ratios against named rivals, on a quiet machine; ONLY='NAME NAME' for some
 	$(BIN)/python tests/speed/run.py $(ONLY)
+
+$(BIN)/.lm-eval: $(BIN)/.installed
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,lm-eval]'
+	@touch $@
+
+parity: $(BIN)/.lm-eval ## every log-probability against lm-eval's, in float32 (half an hour the first time)
+	$(BIN)/python -m pytest -m slow -s tests/parity
 
 real: $(BIN)/.installed ## SmolLM2 learns twenty authors and forgets ten: see examples/tofu_authors
 	PATH="$(abspath $(BIN)):$$PATH" sh examples/tofu_authors/run.sh
