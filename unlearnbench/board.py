@@ -70,11 +70,21 @@ class Estimate(Record):
 
 
 class Score(Estimate):
-    """A row's score on one benchmark: mean over seeds, and each seed and part."""
+    """A row's score on one benchmark: mean over seeds, and each seed and part.
+
+    Attributes:
+        by_seed: each seed's score.
+        coverage: share of the seeds that are finished.
+        parts: scores over the benchmark's parts.
+        groups: scores over several parts together, without intervals; groups may overlap.
+        truncated: items whose context was cut to fit the model.
+    """
 
     by_seed: dict[str, float] = {}
     coverage: float = 1.0
     parts: dict[str, Estimate] = {}
+    groups: dict[str, Estimate] = {}
+    truncated: int = 0
 
 
 class Summary(Record):

@@ -25,7 +25,7 @@ from unlearnbench.facts import facts_of
 from unlearnbench.ground import SUMMARY, Cells, Ground, Items, check_settings
 from unlearnbench.ranking import Ranking, rank
 from unlearnbench.recipe import BASELINE, CHECKPOINT
-from unlearnbench.records import CellResult, Cost
+from unlearnbench.records import CellResult, Cost, PartScore
 from unlearnbench.statistics import LEVEL, SEEDS_NEEDED, Floats, Quantity, interval, pareto
 from unlearnbench.summary import Measure
 from unlearnbench.tally import RowShares, estimate, limits_of
@@ -147,7 +147,18 @@ def _score(head: RowHead, name: str, ground: Ground) -> Score | None:
         by_seed={seed: cell.value for seed, cell in found.items() if cell.value is not None},
         coverage=round(len(found) / len(head.seeds), 6),
         parts={part: one for part, one in parts.items() if one is not None},
+        groups=_groups(list(found.values())),
+        truncated=max(cell.truncated for cell in found.values()),
     )
+
+
+def _groups(cells: Sequence[CellResult]) -> dict[str, Estimate]:
+    """Each group's mean over seeds."""
+    found: dict[str, list[PartScore]] = {}
+    for cell in cells:
+        for name, one in cell.groups.items():
+            found.setdefault(name, []).append(one)
+    return {name: Estimate(value=round(sum(o.value for o in own) / len(own), 6), n=own[0].n) for name, own in found.items()}
 
 
 def _summary(shares: RowShares | None) -> Summary:

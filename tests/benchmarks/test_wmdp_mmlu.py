@@ -107,3 +107,22 @@ def test_questions_are_tokenised_once_for_models_with_one_tokenizer(ask, base, t
     assert benchmark._texts is kept
     ask(benchmark, limit=2)
     assert benchmark._texts is not kept
+
+
+def test_groups_stand_in_the_table(cli, tmp_path):
+    run = tmp_path / "run"
+    assert cli("evaluate", "sandbox:model", "--benchmarks", "mmlu", "--limit", 2, "--out", run).code == 0
+    printed = cli("leaderboard", run, "--parts", "--format", "csv").out
+    assert "mmlu/near domains" in printed
+    assert "mmlu/virology" in printed
+
+
+def test_cut_questions_are_counted_and_said(cli, tmp_path, tiny_folder):
+    """A model that reads 512 tokens, and a question of more."""
+    file = tmp_path / "long.jsonl"
+    rows = [{"question": "moss " * words, "choices": ["moth", "heron"], "answer": 0} for words in (900, 5)]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    outcome = cli("evaluate", tiny_folder, "--benchmarks", "mcq", "--set", f"mcq.source={file}", "--out", tmp_path / "run")
+    assert outcome.code == 0, outcome.err
+    assert "1 cut from the left to fit the model" in outcome.err
+    assert "cut from the left to fit the model in 1 of 2 items" in outcome.out.replace("\n", " ")

@@ -67,15 +67,17 @@ def heading(column: Column) -> str:
 
 
 def estimate_of(row: Row, column: Column) -> Estimate | None:
-    """A row's figure in a column, or in one part of it."""
+    """A row's figure in a column, or in one part or group of it."""
     if column.title in row.columns:
         return row.columns[column.title]
     score = row.scores.get(column.benchmark)
-    return score.parts.get(column.parts[0]) if score and column.parts else None
+    if score is None or not column.parts:
+        return None
+    return score.parts.get(column.parts[0]) or score.groups.get(column.parts[0])
 
 
 def shown_columns(board: Leaderboard, *, parts: bool) -> list[Column]:
-    """The columns of scores, with `parts` each followed by one for each of its parts."""
+    """The columns of scores, with `parts` each followed by one for each of its groups and parts."""
     return [extra for column in board.columns for extra in ([column, *_parts_of(column, board)] if parts else [column])]
 
 
@@ -100,11 +102,10 @@ def lay_out(board: Leaderboard, *, parts: bool = False, digits: int = 3) -> Grid
 
 
 def _parts_of(column: Column, board: Leaderboard) -> list[Column]:
-    names: dict[str, None] = {}
-    for row in board.rows:
-        score = row.scores.get(column.benchmark)
-        names |= dict.fromkeys(score.parts if score else {})
-    wanted = list(names) if column.parts is None else column.parts
+    scores = [score for row in board.rows if (score := row.scores.get(column.benchmark))]
+    parts = dict.fromkeys(part for score in scores for part in score.parts)
+    groups = dict.fromkeys(group for score in scores for group in score.groups)
+    wanted = [*groups, *parts] if column.parts is None else column.parts
     if len(wanted) < 2:
         return []
     return [column.model_copy(update={"title": f"{column.benchmark}/{part}", "parts": [part]}) for part in wanted]
@@ -156,6 +157,11 @@ def notes(board: Leaderboard) -> list[str]:
         f"{row.variant} is {row.verdict} and not ranked: {'; '.join(said(one) for one in row.evidence)}."
         for row in board.rows
         if row.verdict in UNRANKED and row.status == "done"
+    ]
+    cut = {name: score for row in board.rows for name, score in row.scores.items() if score.truncated}
+    lines += [
+        f"{name}: the context was cut from the left to fit the model in {score.truncated} of {score.n} items."
+        for name, score in cut.items()
     ]
     lines += [f"{failure['status']}: {failure['cell']}: {failure['error']}" for failure in board.failures]
     return lines
