@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from pathlib import Path
 
 from figures import peak_bytes
@@ -14,4 +15,5 @@ from unlearnbench.reports import text
 board = read_leaderboard(Path(sys.argv[1]))
 assert all(row.rank is not None or row.variant == "none" for row in board.rows)
 text.render([board], "markdown")
-print(json.dumps({"peak_bytes": peak_bytes(), "rows": len(board.rows), "pairs": len(board.pairs)}))
+spent = {"cpu_seconds": time.process_time(), "peak_bytes": peak_bytes()}
+print(json.dumps({**spent, "rows": len(board.rows), "pairs": len(board.pairs)}))
