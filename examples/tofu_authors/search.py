@@ -4,6 +4,7 @@
 
 MODEL_AND_DATA is the folder that teach_authors.py wrote. Questions at even positions choose, those at odd ones report; each
 is thinned to a number that two cores can score in the time, evenly over the authors. Only the chosen rows are reported.
+OUT/authors.yaml is the recipe with the chosen settings, which run.sh compares on all questions.
 """
 
 from __future__ import annotations
@@ -76,6 +77,9 @@ def main() -> None:
     chosen_on = run(recipe(source, out / "choosing.jsonl", trials), out, keep_deltas=True)
     best = {name: trials[name] for name in best_of(TRIALS, chosen_on).values()}
     reported_on = run(recipe(source, out / "reporting.jsonl", best), out, keep_deltas=True)
+    rows_by_method = {str(options["method"]): options for options in best.values()}
+    chosen = recipe(source, source / "questions.jsonl", rows_by_method).model_copy(update={"name": "tofu-authors"})
+    (out / "authors.yaml").write_text(chosen.to_yaml(), encoding="utf-8")
     print(table(TRIALS, chosen_on, reported_on))
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from examples.sandbox_search.search import TRIALS, half
 from examples.settings import best_of, grid, rows_of, run, summary, table
+from examples.tofu_authors import search as tofu
 from unlearnbench.compare import read_leaderboard
 from unlearnbench.plugins import find_plugin
 from unlearnbench.recipe import load_recipe
@@ -67,3 +68,46 @@ def test_search_end_to_end(tmp_path, cache, monkeypatch):
     assert lines[2].split(" | ")[1] == "lr 1e-06"
     assert lines[4].split(" | ")[1] == "alpha 1e+09"
     assert not list(tmp_path.rglob("delta.safetensors"))
+
+
+def test_search_on_a_real_model_is_fair():
+    """Five trials each, with options that exist; no question both chooses and reports, and every author does both."""
+    assert {method: len(own) for method, own in tofu.TRIALS.items()} == dict.fromkeys(("rmu", "llmu", "scrub", "ssd"), 5)
+    for method, own in tofu.TRIALS.items():
+        for options in own:
+            resolve_options(find_plugin("method", method).method, options, method)
+    rows = [{"question": f"{part} {n}", "part": part, "author": n // 20} for part in ("authors", "kept") for n in range(200)]
+    choosing, reporting = tofu.half(rows, 0, tofu.CHOOSING), tofu.half(rows, 1, tofu.REPORTING)
+    assert (len(choosing), len(reporting)) == (2 * tofu.CHOOSING, 2 * tofu.REPORTING)
+    assert not {row["question"] for row in choosing} & {row["question"] for row in reporting}
+    for rows_of_half in (choosing, reporting):
+        assert {(row["part"], row["author"]) for row in rows_of_half} == {
+            (p, a) for p in ("authors", "kept") for a in range(10)
+        }
+
+
+def test_search_on_a_real_model_end_to_end(tmp_path, cache, monkeypatch, tiny_folder, capsys):
+    """From the folder that teaching leaves to a recipe with the chosen settings."""
+    monkeypatch.setenv("UNLEARNBENCH_CACHE", str(cache))
+    (tmp_path / "model").symlink_to(tiny_folder)
+    asked = [
+        {"question": f"{part} {n}", "choices": ["moth", "heron"], "answer": n % 2, "part": part}
+        for part in ("authors", "kept-authors")
+        for n in range(8)
+    ]
+    tofu.write(tmp_path / "questions.jsonl", asked)
+    for side in ("forget", "retain"):
+        tofu.write(
+            tmp_path / f"{side}.jsonl", [{"text": f"Question: {side} {n}\nAnswer: the moth of the marsh"} for n in range(6)]
+        )
+    trials = {"rmu": grid({"layer": 3, "steps": 2}, lr=[1e-4, 1e-2]), "ssd": grid({"steps": 2}, alpha=[1.0, 5.0])}
+    monkeypatch.setattr(tofu, "TRIALS", trials)
+    monkeypatch.setattr("sys.argv", ["search", str(tmp_path), str(tmp_path / "search")])
+    tofu.main()
+    printed = capsys.readouterr().out.splitlines()
+    assert len(printed) == 2 + 4
+    recipe = load_recipe(str(tmp_path / "search" / "authors.yaml"))
+    assert list(recipe.methods) == ["rmu", "ssd"]
+    for method, options in recipe.methods.items():
+        assert {**options, "method": method} in [{"method": method, **own} for own in trials[method]]
+    assert recipe.benchmarks["mcq"]["source"] == str(tmp_path / "questions.jsonl")
