@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from unlearnbench.errors import UsageError
 from unlearnbench.files import HASH_CHARS, check_folder, sync_folder, write_atomic
-from unlearnbench.records import CellKey, CellResult, ItemResult
+from unlearnbench.records import CellKey, CellResult, ItemResult, Job
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -97,6 +97,10 @@ class RunFolder:
     def delta_path(self, variant: str, seed: int, identity: str) -> Path:
         """Where the tensors are kept that unlearning changed."""
         return self.root / "deltas" / folder_name(variant) / f"seed-{seed}-{identity[:HASH_CHARS]}"
+
+    def log_path(self, job: Job) -> Path:
+        """Where what a method logs while it trains is kept, as metrics.csv."""
+        return self.root / "logs" / folder_name(job.variant) / f"seed-{job.seed}-{job.identity[:HASH_CHARS]}"
 
     def write_delta(self, folder: Path, tensors: Mapping[str, Tensor], manifest: Mapping[str, Any]) -> None:
         """Write a delta; its manifest last, so that a delta with a manifest is whole."""

@@ -10,6 +10,7 @@ import transformers
 from streams import prepare, train
 
 from unlearnbench.choice import score_questions
+from unlearnbench.forward import activations_at, split_forward
 from unlearnbench.records import Question
 from unlearnbench_methods.rmu import RMU
 
@@ -25,6 +26,7 @@ SHAPE = {
 FAMILIES = {
     "Llama": {"num_key_value_heads": 2},
     "Mistral": {"num_key_value_heads": 2},
+    "Mixtral": {"num_key_value_heads": 2, "num_local_experts": 4},
     "Qwen2": {"num_key_value_heads": 2},
     "Qwen3": {"num_key_value_heads": 2, "head_dim": 8},
     "Gemma": {"num_key_value_heads": 2, "head_dim": 8},
@@ -32,6 +34,8 @@ FAMILIES = {
     "GPTNeoX": {},
     "Phi": {},
 }
+# Mixtral keeps all experts in one tensor; this is expert 0's w3, which the reference trains
+PARAMETERS = {"Mixtral": r"mlp\.experts\.gate_up_proj[0, 48:]"}
 
 
 @pytest.fixture(params=FAMILIES)
@@ -41,14 +45,35 @@ def model(request):
     return transformers.AutoModelForCausalLM.from_config(config).eval()
 
 
-def test_rmu_trains_three_output_projections(model, tokenizer):
+def test_rmu_trains_three_parameters_and_nothing_else(request, model, tokenizer):
+    parameters = PARAMETERS.get(request.node.callspec.params["model"])
     before = copy.deepcopy(model.state_dict())
-    method = prepare(RMU(model, layer=3, coefficient=50.0, alpha=1.0, lr=1e-2), tokenizer)
+    given = {"parameters": parameters} if parameters else {}
+    method = prepare(RMU(model, layer=3, coefficient=50.0, alpha=1.0, lr=1e-2, **given), tokenizer)
     assert len(method.trained) == 3
     train(method, 2)
     changed = {name for name, tensor in model.state_dict().items() if not torch.equal(tensor, before[name])}
     assert changed == set(method.trained)
-    assert all(name.endswith(("mlp.down_proj.weight", "mlp.dense_4h_to_h.weight", "mlp.fc2.weight")) for name in changed)
+    for name in changed:
+        if parameters:
+            difference = model.state_dict()[name] != before[name]
+            assert difference.sum() == difference[0, 48:].sum()
+        else:
+            assert name.endswith(("mlp.down_proj.weight", "mlp.dense_4h_to_h.weight", "mlp.fc2.weight"))
+
+
+@pytest.mark.parametrize("first", [0, 2])
+def test_split_forward_is_the_whole_one(model, first):
+    """Bit for bit, with padding on the left, as often as it is called."""
+    inputs = {"input_ids": torch.randint(4, 2000, (2, 9)), "attention_mask": torch.ones(2, 9, dtype=torch.long)}
+    inputs["attention_mask"][0, :4] = 0
+    split = split_forward(model, inputs, first=first, last=3)
+    with torch.no_grad():
+        hidden = model(**inputs, output_hidden_states=True).hidden_states[4]
+        assert torch.equal(split(), hidden)
+        assert torch.equal(split(), hidden)
+        assert torch.equal(activations_at(model, 3, inputs), hidden)
+    assert not split.hidden.requires_grad
 
 
 def test_scores_equal_those_of_whole_logits(model, tokenizer):

@@ -18,7 +18,7 @@ HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 
 
-class Unavailable(Exception):  # noqa: N818 - a reason, not an error
+class Unavailable(Exception):
     """Why a figure cannot be measured here."""
 
 
