@@ -15,7 +15,7 @@ from unlearnbench.plugins import load_extensions
 from unlearnbench.preflight import Comparison
 from unlearnbench.recipe import BASELINE, Recipe
 from unlearnbench.records import CellKey, CellResult
-from unlearnbench.store import RunFolder, ScoreCache
+from unlearnbench.store import RunFolder
 
 if TYPE_CHECKING:
     from unlearnbench.job import Reporter
@@ -31,24 +31,12 @@ def execute(comparison: Comparison, reporter: Reporter, *, keep_deltas: KeepDelt
     run.write_text(MANIFEST, _manifest(comparison).model_dump_json(indent=1))
     if comparison.due:
         from unlearnbench.executors import local
-        from unlearnbench.job import Workshop, extension_callbacks
-        from unlearnbench.loaded import resolve_device
+        from unlearnbench.job import workshop
 
         manager, problems = load_extensions()
         for problem in problems:
             reporter.warn(problem)
-        shop = Workshop(
-            run=run,
-            cache=ScoreCache(comparison.cache),
-            topics=comparison.topics,
-            benchmarks={plan.name: plan for plan in comparison.benchmarks},
-            dtype=comparison.dtype,
-            device=resolve_device(comparison.device),
-            limit=comparison.recipe.limit,
-            trainer=comparison.recipe.trainer,
-            reporter=reporter,
-            callbacks=lambda job: extension_callbacks(manager.hook, job),
-        )
+        shop = workshop(comparison, reporter, manager.hook)
         for result in local.execute(comparison.jobs, shop):
             write_leaderboard(run)
             try:

@@ -6,6 +6,7 @@ import hashlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
@@ -13,18 +14,21 @@ import torch
 from unlearnbench.benchmark import Subject
 from unlearnbench.errors import CellError, UnlearnbenchError
 from unlearnbench.files import content_hash
-from unlearnbench.loaded import LoadedModel
+from unlearnbench.launch import processes, train_in_processes
+from unlearnbench.loaded import LoadedModel, resolve_device
 from unlearnbench.plan import BenchmarkPlan, JobPlan, TopicData
 from unlearnbench.provenance import cell_provenance, environment, last_frames, peak_bytes
 from unlearnbench.recipe import TrainerOptions
 from unlearnbench.records import CellResult, Cost, ItemResult, Job, PartScore
 from unlearnbench.store import RunFolder, ScoreCache
 from unlearnbench.tensors import is_finite
-from unlearnbench.training import fit
+from unlearnbench.training import fit, rank_zero
 
 if TYPE_CHECKING:
     from lightning.pytorch import Callback
     from torch import Tensor
+
+    from unlearnbench.preflight import Comparison
 
 
 class Reporter(Protocol):
@@ -67,8 +71,26 @@ class Workshop:
     device: torch.device
     limit: int | None
     trainer: TrainerOptions
+    cache_folder: Path
     reporter: Reporter
     callbacks: Callable[[Job], Sequence[Any]] = lambda job: ()
+
+
+def workshop(comparison: Comparison, reporter: Reporter, hook: Any) -> Workshop:
+    """What the jobs of a comparison share; `hook` is that of the loaded extensions."""
+    return Workshop(
+        run=comparison.run,
+        cache=ScoreCache(comparison.cache),
+        topics=comparison.topics,
+        benchmarks={plan.name: plan for plan in comparison.benchmarks},
+        dtype=comparison.dtype,
+        device=resolve_device(comparison.device),
+        limit=comparison.recipe.limit,
+        trainer=comparison.recipe.trainer,
+        cache_folder=comparison.cache,
+        reporter=reporter,
+        callbacks=lambda job: extension_callbacks(hook, job),
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,6 +128,19 @@ def _unlearn(plan: JobPlan, loaded: LoadedModel, shop: Workshop) -> Unlearned:
         delta, manifest = stored
         loaded.apply(delta)
         return Unlearned(weights=manifest["weights"], cost=Cost.model_validate(manifest["cost"]))
+    if processes(plan, shop.trainer) == 1:
+        return unlearn_here(plan, loaded, shop)
+    train_in_processes(plan, shop)
+    stored = shop.run.read_delta(folder)
+    if stored is None:
+        raise CellError("training in several processes left no weights")
+    delta, manifest = stored
+    loaded.apply(delta)
+    return Unlearned(weights=manifest["weights"], cost=Cost.model_validate(manifest["cost"]))
+
+
+def unlearn_here(plan: JobPlan, loaded: LoadedModel, shop: Workshop) -> Unlearned:
+    """Train in this process and keep the delta; of several processes that train together the first one keeps it."""
     fitted = fit(plan, loaded, shop)
     delta, cost = fitted.delta, fitted.cost
     if not is_finite(list(delta.values())):
@@ -118,7 +153,8 @@ def _unlearn(plan: JobPlan, loaded: LoadedModel, shop: Workshop) -> Unlearned:
         "job": plan.job.model_dump(),
         "cost": cost.model_dump(),
     }
-    shop.run.write_delta(folder, delta, manifest)
+    if rank_zero():
+        shop.run.write_delta(shop.run.delta_path(plan.job.variant, plan.job.seed, plan.job.identity), delta, manifest)
     return Unlearned(weights=weights, cost=cost)
 
 

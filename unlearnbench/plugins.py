@@ -33,13 +33,17 @@ NUMERIC_MODULES = (
     "choice",
     "forward",
     "generate",
+    "heads",
     "job",
     "loaded",
     "method",
     "models",
+    "optimizers",
     "prompts",
+    "reference",
     "sources",
     "tensors",
+    "training",
 )
 
 

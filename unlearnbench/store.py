@@ -114,11 +114,21 @@ class RunFolder:
         from safetensors import SafetensorError
         from safetensors.torch import load_file
 
+        manifest = self.read_manifest(folder)
+        try:
+            return (load_file(folder / DELTA), manifest) if manifest is not None else None
+        except (OSError, SafetensorError):
+            return None
+
+    def read_manifest(self, folder: Path) -> dict[str, Any] | None:
+        """A delta's manifest alone, or None where there is no whole delta."""
         try:
             manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-            return load_file(folder / DELTA), manifest
-        except (OSError, ValueError, SafetensorError):
+        except (OSError, ValueError):
             return None
+        return (
+            manifest if isinstance(manifest, dict) and {"weights", "base", "dtype", "job", "cost"} <= manifest.keys() else None
+        )
 
     def remove_delta(self, folder: Path) -> None:
         """Forget a delta that is not to be kept."""

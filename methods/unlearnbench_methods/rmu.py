@@ -108,8 +108,10 @@ class RMU(UnlearningMethod):
         select_parameters(model, pattern, [layer])  # a wrong layer is named as it was given
         self.trained = select_parameters(model, pattern, blocks)
         train_only(model, self.trained)
-        if part is not None and (weight_decay or adapter != "none"):
-            raise UsageError(f"rmu cannot decay or adapt a slice of a parameter; leave both out or select all of {pattern}.")
+        if part is not None and weight_decay:
+            raise UsageError(f"rmu cannot decay a slice of a parameter; set weight_decay to 0 or select all of {pattern}.")
+        if part is not None and adapter != "none":
+            raise UsageError(f"rmu cannot adapt a slice of a parameter; set adapter to none or select all of {pattern}.")
         self._handles = train_slice(self.trained, part) if part is not None else []
         self.use_adapter(adapter, rank, [name.removesuffix(".weight") for name in self.trained])
         self.keep_original()

@@ -10,7 +10,8 @@ import transformers
 from streams import prepare, train
 
 from unlearnbench.choice import score_questions
-from unlearnbench.forward import activations_at, split_forward
+from unlearnbench.forward import activations_at, decoder_blocks, split_forward
+from unlearnbench.loaded import LoadedModel
 from unlearnbench.records import Question
 from unlearnbench_methods.rmu import RMU
 
@@ -74,6 +75,35 @@ def test_split_forward_is_the_whole_one(model, first):
         assert torch.equal(split(), hidden)
         assert torch.equal(activations_at(model, 3, inputs), hidden)
     assert not split.hidden.requires_grad
+
+
+def test_blocks_above_the_target_are_not_loaded(request, model, tokenizer, tmp_path):
+    """Trained on the lower blocks alone, the model becomes what it becomes when trained whole."""
+    model.save_pretrained(tmp_path / "model")
+    parameters = PARAMETERS.get(request.node.callspec.params["model"])
+    given = {"parameters": parameters} if parameters else {}
+
+    def build(model) -> RMU:
+        return RMU(model, layer=2, coefficient=50.0, alpha=1.0, lr=1e-2, **given)
+
+    deltas = []
+    for in_memory in (False, True):
+        loaded = LoadedModel(str(tmp_path / "model"), "float32", torch.device("cpu"))
+        if in_memory:
+            assert len(decoder_blocks(loaded.model)[1]) == 5
+        method = loaded.build(build)
+        assert len(decoder_blocks(loaded.model)[1]) == 3
+        torch.manual_seed(0)
+        train(prepare(method, tokenizer), 2)
+        deltas.append({name: tensor.clone() for name, tensor in loaded.delta().items()})
+        loaded.complete(deltas[-1])
+        assert len(decoder_blocks(loaded.model)[1]) == 5
+        now, before = loaded.model.state_dict(), model.state_dict()
+        assert {name for name in before if not torch.equal(now[name], before[name])} == set(deltas[-1])
+        loaded.restore()
+        assert all(torch.equal(tensor, before[name]) for name, tensor in loaded.model.state_dict().items())
+    assert len(deltas[0]) == 3
+    assert all(torch.equal(tensor, deltas[1][name]) for name, tensor in deltas[0].items())
 
 
 def test_scores_equal_those_of_whole_logits(model, tokenizer):

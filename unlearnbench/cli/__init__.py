@@ -7,7 +7,7 @@ import sys
 import typer
 
 from unlearnbench import __version__
-from unlearnbench.cli import compare, evaluate, leaderboard, plugins, sandbox
+from unlearnbench.cli import compare, evaluate, export, leaderboard, plugins, sandbox
 from unlearnbench.errors import UnlearnbenchError
 
 INTERRUPTED = 130
@@ -20,6 +20,7 @@ app = typer.Typer(
 )
 app.command("compare")(compare.compare)
 app.command("evaluate")(evaluate.evaluate)
+app.command("export")(export.export)
 app.command("leaderboard")(leaderboard.leaderboard)
 app.command("plugins")(plugins.plugins)
 app.add_typer(sandbox.app, name="sandbox")
