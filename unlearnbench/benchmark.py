@@ -15,6 +15,8 @@ from unlearnbench.records import ItemResult, Metric, Question
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+    from unlearnbench.choice import Text
+
 
 @dataclass(frozen=True, kw_only=True)
 class Subject:
@@ -59,6 +61,10 @@ class Benchmark(ABC):
         """The names of its parts, in the data's order."""
         return []
 
+    def groups(self) -> dict[str, list[str]]:
+        """Parts that are also reported together, by the group's name; groups may overlap."""
+        return {}
+
     def revision(self) -> str | None:
         """Commit of the hub data set, where there is one."""
         return None
@@ -69,10 +75,13 @@ class MultipleChoiceBenchmark(Benchmark):
 
     Attributes:
         per_token: compare options by mean log-probability per token (cloze) instead of the sum (letters).
+        chat: ask through the model's chat template.
     """
 
     per_token: ClassVar[bool] | bool = False
+    chat: bool = False
     role: str = "retain"
+    _texts: tuple[object, int | None, list[Text]] | None = None
 
     @abstractmethod
     def load_questions(self) -> Sequence[Question]:
@@ -91,7 +100,8 @@ class MultipleChoiceBenchmark(Benchmark):
 
     def digest(self) -> str:
         """Hash of the rendered prompts, so that data, wording and few-shot examples are all in it."""
-        return content_hash([[q.id, q.part, q.context, q.continuations, q.answer] for q in self.questions] + [[self.per_token]])
+        asked = [[q.id, q.part, q.context, q.continuations, q.answer] for q in self.questions]
+        return content_hash([*asked, [self.per_token, self.chat]])
 
     def count(self, limit: int | None) -> int:
         return len(first_of_each_part(self.questions, limit))
@@ -100,10 +110,19 @@ class MultipleChoiceBenchmark(Benchmark):
         return list(dict.fromkeys(question.part for question in self.questions))
 
     def evaluate(self, subject: Subject) -> Iterable[ItemResult]:
-        from unlearnbench.choice import score_questions  # torch: not needed to list or plan
+        return self.score(subject, first_of_each_part(self.questions, subject.limit))
 
-        asked = first_of_each_part(self.questions, subject.limit)
-        return score_questions(subject.model, subject.tokenizer, asked, per_token=self.per_token, progress=subject.progress)
+    def score(self, subject: Subject, asked: Sequence[Question]) -> list[ItemResult]:
+        """Ask the model; what the tokenizer makes of the questions is kept for the next model that has the same one."""
+        from unlearnbench.choice import encode_questions, longest_text, score_questions  # torch: not needed to list or plan
+
+        kept = self._texts
+        if kept is None or kept[0] is not subject.tokenizer or kept[1] != subject.limit:
+            texts = encode_questions(asked, subject.tokenizer, limit=longest_text(subject.model), chat=self.chat)
+            self._texts = kept = (subject.tokenizer, subject.limit, texts)
+        return score_questions(
+            subject.model, subject.tokenizer, asked, per_token=self.per_token, progress=subject.progress, texts=kept[2]
+        )
 
 
 class HasPart(Protocol):

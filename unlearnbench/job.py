@@ -195,6 +195,7 @@ def _score(plan: JobPlan, name: str, loaded: LoadedModel, shop: Workshop, unlear
             raise CellError(f"{name} scored nothing")
         figures = {"evaluate_seconds": round(time.perf_counter() - started, 3), **environment(shop.device)}
         shop.cache.write(cache_key, figures, items)
+    parts = _by_part(items)
     result = CellResult(
         key=plan.key(name),
         identity=plan.cells[name],
@@ -203,7 +204,8 @@ def _score(plan: JobPlan, name: str, loaded: LoadedModel, shop: Workshop, unlear
         value=_mean(items),
         n=len(items),
         truncated=sum(item.truncated for item in items),
-        parts={part: PartScore(value=_mean(own), n=len(own)) for part, own in _by_part(items).items()},
+        parts={part: PartScore(value=_mean(own), n=len(own)) for part, own in parts.items()},
+        groups=_by_group(parts, column.benchmark.groups()),
         cost=unlearned.cost.model_copy(update={"evaluate_seconds": figures["evaluate_seconds"], "peak_bytes": peak_bytes()}),
         provenance={**_provenance(plan, name, shop, unlearned.weights), **figures, "cached": kept is not None},
     )
@@ -224,6 +226,12 @@ def _by_part(items: Iterable[ItemResult]) -> dict[str, list[ItemResult]]:
     for item in items:
         parts.setdefault(item.part, []).append(item)
     return parts
+
+
+def _by_group(parts: Mapping[str, Sequence[ItemResult]], groups: Mapping[str, Sequence[str]]) -> dict[str, PartScore]:
+    """Scores over several parts, each weighing by its items; groups of which nothing was scored are left out."""
+    found = {name: [item for part in wanted for item in parts.get(part, ())] for name, wanted in groups.items()}
+    return {name: PartScore(value=_mean(own), n=len(own)) for name, own in found.items() if own}
 
 
 def _failure(plan: JobPlan, name: str, shop: Workshop, error: Exception, cost: Cost | None = None) -> CellResult:

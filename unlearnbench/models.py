@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from unlearnbench.errors import UsageError
 from unlearnbench.sources import Source, from_hub, parse_source, require
@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 MODEL_FILES = ("*.safetensors", "*.safetensors.index.json", "*.json", "*.jinja", "tokenizer.model", "merges.txt", "vocab.txt")
+
+
+CPU_TOKENS = 2048  # larger batches leave the caches
+GPU_TOKENS = 65_536  # more no longer makes it faster
 
 
 def model_folder(text: str) -> Path:
@@ -141,3 +145,16 @@ def padding_id(tokenizer: PreTrainedTokenizerBase) -> int:
     """The token that fills up batches; masked everywhere, so any will do where there is none."""
     pad = tokenizer.pad_token_id
     return pad if isinstance(pad, int) else 0
+
+
+def tokens_per_batch(model: PreTrainedModel) -> int:
+    """How many tokens to score at once: on a CPU what its caches like, on a GPU what half of the free memory holds."""
+    import torch
+
+    if model.device.type != "cuda":
+        return CPU_TOKENS
+    config: Any = model.config
+    inner = getattr(config, "intermediate_size", None) or 4 * config.hidden_size
+    per_token = (8 * config.hidden_size + 3 * inner) * model.dtype.itemsize  # the activations alive in one block
+    free, _ = torch.cuda.mem_get_info(model.device)
+    return min(max(free // 2 // per_token, CPU_TOKENS), GPU_TOKENS)

@@ -39,11 +39,13 @@ NUMERIC_MODULES = (
     "method",
     "models",
     "optimizers",
+    "packing",
     "prompts",
     "reference",
     "sources",
     "tensors",
     "training",
+    "trees",
 )
 
 

@@ -91,7 +91,11 @@ class PartScore(Record):
 
 
 class CellResult(Record):
-    """One finished cell: a score, its parts, and everything needed to trust it."""
+    """One finished cell: a score, its parts, and everything needed to trust it.
+
+    `parts` divide the items; `groups` are unions of parts and may overlap. `truncated` counts the items whose context was
+    cut to fit the model.
+    """
 
     schema_version: Literal[1] = 1
     key: CellKey
@@ -103,6 +107,7 @@ class CellResult(Record):
     n: int = 0
     truncated: int = 0
     parts: dict[str, PartScore] = {}
+    groups: dict[str, PartScore] = {}
     cost: Cost = Cost()
     provenance: dict[str, Any] = {}
 

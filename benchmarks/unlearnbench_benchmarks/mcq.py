@@ -33,12 +33,18 @@ class MultipleChoice(MultipleChoiceBenchmark):
         scoring: `letter` shows the options and compares the letters; `cloze` shows the question only and compares the mean
             log-likelihood per token of each option's text.
         role: what a part measures that no topic claims: knowledge to `retain` or to `forget`.
+        chat: ask through the model's chat template.
     """
 
     def __init__(
-        self, *, source: str, scoring: Literal["letter", "cloze"] = "letter", role: Literal["forget", "retain"] = "retain"
+        self,
+        *,
+        source: str,
+        scoring: Literal["letter", "cloze"] = "letter",
+        role: Literal["forget", "retain"] = "retain",
+        chat: bool = False,
     ) -> None:
-        self.source, self.scoring, self.role = source, scoring, role
+        self.source, self.scoring, self.role, self.chat = source, scoring, role, chat
         self.per_token = scoring == "cloze"
         self._revision: str | None = None
 

@@ -2,7 +2,8 @@
 
 Source: Hendrycks et al., "Measuring Massive Multitask Language Understanding", ICLR 2021, arXiv:2009.03300; data
     cais/mmlu; prompt of lm-eval's task `mmlu`.
-Deviations: none. The score is the mean over all questions (micro average), as lm-eval weighs it.
+Deviations: none. The score is the mean over all questions (micro average), as lm-eval weighs it; the four categories and
+    the subjects near WMDP's hazards are groups of parts.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from unlearnbench.api import (
     BenchmarkSpec,
     MultipleChoiceBenchmark,
     Question,
+    UsageError,
     few_shot,
     header,
     hookimpl,
@@ -25,6 +27,21 @@ from unlearnbench.api import (
 )
 
 NOT_SUBJECTS = ("all", "auxiliary_train")
+# the authors' categories (hendrycks/test, categories.py); all other subjects are "other"
+CATEGORIES = {
+    "STEM": """abstract_algebra anatomy astronomy college_biology college_chemistry college_computer_science
+        college_mathematics college_physics computer_security conceptual_physics electrical_engineering elementary_mathematics
+        high_school_biology high_school_chemistry high_school_computer_science high_school_mathematics high_school_physics
+        high_school_statistics machine_learning""",
+    "humanities": """formal_logic high_school_european_history high_school_us_history high_school_world_history
+        international_law jurisprudence logical_fallacies moral_disputes moral_scenarios philosophy prehistory
+        professional_law world_religions""",
+    "social sciences": """econometrics high_school_geography high_school_government_and_politics high_school_macroeconomics
+        high_school_microeconomics high_school_psychology human_sexuality professional_psychology public_relations
+        security_studies sociology us_foreign_policy""",
+}
+# where the WMDP paper looks for damage beside the target (its appendix on MMLU subjects)
+NEAR_DOMAINS = ("college_biology", "virology", "college_computer_science", "computer_security")
 COLUMNS = ("question", "choices", "answer")
 
 
@@ -36,14 +53,22 @@ class Mmlu(MultipleChoiceBenchmark):
         subjects: of the source's; None takes all.
         shots: answered examples before each question: the first of the subject's dev split, in order.
         newlines: 2 after the prompt's first line as in today's lm-eval, 1 as in the WMDP paper's runs.
+        chat: ask through the model's chat template, the examples as part of the one turn; off in the paper's runs.
     """
 
     role = "retain"
 
     def __init__(
-        self, *, source: str = "cais/mmlu", subjects: list[str] | None = None, shots: int = 0, newlines: Literal[1, 2] = 2
+        self,
+        *,
+        source: str = "cais/mmlu",
+        subjects: list[str] | None = None,
+        shots: int = 0,
+        newlines: Literal[1, 2] = 2,
+        chat: bool = False,
     ) -> None:
         self.source, self.subjects, self.shots, self.newlines = source, subjects, shots, newlines
+        self.chat = chat
         self._revision: str | None = None
 
     def load_questions(self) -> Sequence[Question]:
@@ -60,6 +85,10 @@ class Mmlu(MultipleChoiceBenchmark):
         examples: list[str] = []
         if self.shots:
             dev = read_table(f"{self.source}:{subject}", default_split="dev", columns=COLUMNS)
+            if len(dev.rows) < self.shots:
+                raise UsageError(
+                    f"mmlu.shots={self.shots}: {self.source}:{subject} has {len(dev.rows)} examples in its dev split."
+                )
             examples = [
                 f"{letter_prompt(row['question'], row['choices'])} {LETTERS[int(row['answer'])]}"
                 for row in dev.rows[: self.shots]
@@ -74,6 +103,13 @@ class Mmlu(MultipleChoiceBenchmark):
             )
             for index, row in enumerate(table.rows)
         ]
+
+    def groups(self) -> dict[str, list[str]]:
+        have = self.parts()
+        named: dict[str, list[str]] = {name: words.split() for name, words in CATEGORIES.items()}
+        named["other"] = [subject for subject in have if not any(subject in own for own in named.values())]
+        named["near domains"] = list(NEAR_DOMAINS)
+        return {name: own for name, subjects in named.items() if (own := [s for s in have if s in subjects])}
 
     def revision(self) -> str | None:
         return self._revision

@@ -1,19 +1,26 @@
 """wmdp: multiple-choice questions on hazardous knowledge in biology, cybersecurity and chemistry; low is forgotten.
 
-Source: Li et al., "The WMDP Benchmark", ICML 2024, arXiv:2403.03218; data cais/wmdp; prompt of lm-eval's task `wmdp`.
-Deviations: none; lm-eval marks higher as better, here the topics of a comparison say what is to be forgotten.
+Source: Li et al., "The WMDP Benchmark", ICML 2024, arXiv:2403.03218; data cais/wmdp; prompt of lm-eval's task `wmdp`, and
+    for cloze of its task `mmlu_continuation`.
+Deviations: lm-eval marks higher as better, here the topics of a comparison say what is to be forgotten. Two more ways of
+    asking, which a model that has only learnt to avoid a letter does not pass: `wmdp-shuffled` asks each question with its
+    options in every cyclic order, `wmdp-cloze` compares the likelihood of each option's text without showing the options.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Iterable, Sequence
+from typing import Any, Literal
 
 from unlearnbench.api import (
     LETTERS,
     BenchmarkSpec,
+    ItemResult,
     MultipleChoiceBenchmark,
     Question,
+    Subject,
+    cloze_prompt,
+    first_of_each_part,
     header,
     hookimpl,
     letter_prompt,
@@ -33,12 +40,20 @@ class Wmdp(MultipleChoiceBenchmark):
         source: a data set in the schema of cais/wmdp (configs wmdp-bio, ...; question, choices, answer).
         parts: of bio, cyber, chem; None takes all that the source has.
         newlines: 2 between the prompt's first line and the question as in today's lm-eval, 1 as in the paper's runs.
+        chat: ask through the model's chat template; off in the paper's runs.
     """
 
     role = "forget"
 
-    def __init__(self, *, source: str = "cais/wmdp", parts: list[str] | None = None, newlines: Literal[1, 2] = 2) -> None:
-        self.source, self.wanted, self.newlines = source, parts, newlines
+    def __init__(
+        self,
+        *,
+        source: str = "cais/wmdp",
+        parts: list[str] | None = None,
+        newlines: Literal[1, 2] = 2,
+        chat: bool = False,
+    ) -> None:
+        self.source, self.wanted, self.newlines, self.chat = source, parts, newlines, chat
         self._revision: str | None = None
 
     def load_questions(self) -> Sequence[Question]:
@@ -49,29 +64,110 @@ class Wmdp(MultipleChoiceBenchmark):
             raise unknown_name(f"part of {self.source}", missing, have, "Each is a config named wmdp-PART.")
         return [question for part in wanted for question in self._part(part)]
 
-    def _part(self, part: str) -> list[Question]:
+    def _part(self, part: str) -> Iterable[Question]:
         table = read_table(f"{self.source}:{CONFIG}{part}", default_split="test", columns=("question", "choices", "answer"))
         self._revision = table.revision
-        opening = header(TITLES.get(part, part), self.newlines)
-        return [
-            Question(
-                id=f"{part}/{index}",
-                part=part,
-                context=opening + letter_prompt(row["question"], row["choices"]),
-                continuations=tuple(f" {letter}" for letter in LETTERS[: len(row["choices"])]),
-                answer=int(row["answer"]),
-            )
-            for index, row in enumerate(table.rows)
-        ]
+        for index, row in enumerate(table.rows):
+            yield from self.ask(f"{part}/{index}", part, row)
+
+    def ask(self, name: str, part: str, row: dict[str, Any]) -> list[Question]:
+        """The questions that one item becomes."""
+        return [self._lettered(name, part, row["question"], row["choices"], int(row["answer"]))]
+
+    def _lettered(self, name: str, part: str, question: str, choices: Sequence[str], answer: int) -> Question:
+        return Question(
+            id=name,
+            part=part,
+            context=header(TITLES.get(part, part), self.newlines) + letter_prompt(question, choices),
+            continuations=tuple(f" {letter}" for letter in LETTERS[: len(choices)]),
+            answer=answer,
+        )
 
     def revision(self) -> str | None:
         return self._revision
 
 
+class WmdpShuffled(Wmdp):
+    """WMDP with the options of each question in every cyclic order; an item counts by its mean over the orders.
+
+    The choice kept with an item is the option with the highest mean log-probability, whatever its letter.
+    """
+
+    def ask(self, name: str, part: str, row: dict[str, Any]) -> list[Question]:
+        choices, answer = row["choices"], int(row["answer"])
+        return [
+            self._lettered(
+                f"{name}/{shift}", part, row["question"], [*choices[shift:], *choices[:shift]], (answer - shift) % len(choices)
+            )
+            for shift in range(len(choices))
+        ]
+
+    def count(self, limit: int | None) -> int:
+        return len(first_of_each_part(self._items(), limit))
+
+    def evaluate(self, subject: Subject) -> Iterable[ItemResult]:
+        items = first_of_each_part(self._items(), subject.limit)
+        asked = [question for item in items for question in item.orders]
+        done = iter(self.score(subject, asked))
+        return [item.merge([next(done) for _ in item.orders]) for item in items]
+
+    def _items(self) -> list[_Item]:
+        """Questions that differ only in the order of their options, together again."""
+        items: dict[str, list[Question]] = {}
+        for question in self.questions:
+            items.setdefault(question.id.rpartition("/")[0], []).append(question)
+        return [_Item(name, orders) for name, orders in items.items()]
+
+
+class _Item:
+    """One question in all its orders."""
+
+    def __init__(self, name: str, orders: Sequence[Question]) -> None:
+        self.name, self.orders, self.part = name, orders, orders[0].part
+
+    def merge(self, results: Sequence[ItemResult]) -> ItemResult:
+        """The orders' results as one, options in the data's own order."""
+        count = len(results)
+        logprobs = tuple(
+            sum(r.logprobs[(option - shift) % count] for shift, r in enumerate(results)) / count for option in range(count)
+        )
+        return ItemResult(
+            id=self.name,
+            part=self.part,
+            score=sum(result.score for result in results) / count,
+            choice=max(range(count), key=logprobs.__getitem__),
+            answer=self.orders[0].answer,
+            logprobs=logprobs,
+            tokens=max(result.tokens for result in results),
+            truncated=any(result.truncated for result in results),
+        )
+
+
+class WmdpCloze(Wmdp):
+    """WMDP by the mean log-likelihood per token of each option's text; the options are not shown."""
+
+    per_token = True
+
+    def ask(self, name: str, part: str, row: dict[str, Any]) -> list[Question]:
+        options = tuple(f" {choice}" for choice in row["choices"])
+        return [Question(name, part, cloze_prompt(row["question"]), options, int(row["answer"]))]
+
+
 @hookimpl
 def unlearnbench_benchmarks() -> list[BenchmarkSpec]:
+    source = "arXiv:2403.03218, cais/wmdp"
     return [
+        BenchmarkSpec(name="wmdp", factory=Wmdp, summary="hazardous knowledge, multiple choice", source=source),
         BenchmarkSpec(
-            name="wmdp", factory=Wmdp, summary="hazardous knowledge, multiple choice", source="arXiv:2403.03218, cais/wmdp"
-        )
+            name="wmdp-shuffled",
+            factory=WmdpShuffled,
+            summary="hazardous knowledge, each question with its options in every cyclic order",
+            source=source,
+        ),
+        BenchmarkSpec(
+            name="wmdp-cloze",
+            factory=WmdpCloze,
+            summary="hazardous knowledge, by the likelihood of the answers' texts",
+            source=source,
+        ),
     ]

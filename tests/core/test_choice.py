@@ -6,8 +6,9 @@ import random
 import pytest
 import torch
 
-from unlearnbench import choice
-from unlearnbench.choice import score_questions
+from unlearnbench import models
+from unlearnbench.choice import encode_questions, score_questions
+from unlearnbench.errors import UsageError
 from unlearnbench.records import Question
 
 
@@ -51,7 +52,7 @@ def test_neighbours_order_and_batch_size_change_nothing(tiny_model, tokenizer, q
     alone = [score_questions(tiny_model, tokenizer, [question])[0] for question in questions]
     shuffled = random.Random(0).sample(range(len(questions)), len(questions))
     reordered = score_questions(tiny_model, tokenizer, [questions[i] for i in shuffled])
-    monkeypatch.setattr(choice, "TOKENS_PER_BATCH", 64)
+    monkeypatch.setattr(models, "CPU_TOKENS", 64)
     small = score_questions(tiny_model, tokenizer, questions)
     for index, result in enumerate(together):
         for other in (alone[index], reordered[shuffled.index(index)], small[index]):
@@ -89,6 +90,77 @@ def test_over_long_context_is_cut_from_the_left_and_said(tiny_model, tokenizer, 
         logprobs = tiny_model(torch.tensor([kept[:-1]])).logits[0].log_softmax(-1)
     expected = sum(float(logprobs[p - 1, kept[p]]) for p in range(len(kept) - own, len(kept)))
     assert cut.logprobs[0] == pytest.approx(expected, abs=1e-4)
+
+
+def test_when_memory_runs_out_the_batch_halves_and_the_run_goes_on(tiny_model, tokenizer, questions):
+    expected = score_questions(tiny_model, tokenizer, questions)
+    room = max(result.tokens for result in expected) + 10
+    sizes: list[int] = []
+
+    def refuse(_module, arguments, keywords):
+        sizes.append(keywords["input_ids"].numel())
+        if sizes[-1] > room:
+            raise torch.OutOfMemoryError("not enough memory")
+
+    handle = tiny_model.register_forward_pre_hook(refuse, with_kwargs=True)
+    done: list[int] = []
+    results = score_questions(tiny_model, tokenizer, questions, progress=done.append)
+    handle.remove()
+    assert max(sizes) > room
+    assert sum(done) == len(questions)
+    for result, other in zip(results, expected, strict=True):
+        assert result.logprobs == pytest.approx(other.logprobs, abs=1e-4)
+
+
+def test_one_text_that_does_not_fit_is_an_error(tiny_model, tokenizer):
+    def refuse(_module, _arguments, keywords):
+        if keywords["input_ids"].numel() > 60:
+            raise torch.OutOfMemoryError("not enough memory")
+
+    tiny_model.register_forward_pre_hook(refuse, with_kwargs=True)
+    with pytest.raises(torch.OutOfMemoryError):
+        score_questions(tiny_model, tokenizer, [letters(1, 90)])
+
+
+def test_through_the_chat_template(tiny_model, tokenizer):
+    question = letters(1, 3)
+    texts = encode_questions([question], tokenizer, limit=512, chat=True)
+    result = score_questions(tiny_model, tokenizer, [question], texts=texts)[0]
+    turns = [{"role": "user", "content": question.context}]
+    prompt = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+    gap = prompt[len(prompt.rstrip()) :]
+    expected = [sum(naive(tiny_model, tokenizer, prompt.rstrip(), gap + c.strip())) for c in question.continuations]
+    assert result.logprobs == pytest.approx(expected, abs=1e-4)
+
+
+def test_chat_without_a_template_is_refused(tokenizer):
+    import copy
+
+    plain = copy.deepcopy(tokenizer)
+    plain.chat_template = None
+    with pytest.raises(UsageError, match="needs a chat template"):
+        encode_questions([letters(1, 3)], plain, limit=512, chat=True)
+
+
+def test_sentencepiece_tokens_are_found_in_context(sentencepiece):
+    """A word-initial mark instead of a space, bytes for what the vocabulary lacks, BOS in front: as Llama 2 and Mistral."""
+    import transformers
+
+    torch.manual_seed(0)
+    config = transformers.LlamaConfig(
+        vocab_size=len(sentencepiece),
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+    )
+    model = transformers.LlamaForCausalLM(config).eval()
+    asked = [letters(1, 3), cloze(2, 3), Question("u", "u", "Answer:", (" A", " Ω", " B"), 0)]
+    assert sentencepiece(asked[0].context)["input_ids"][0] == sentencepiece.bos_token_id
+    assert len(sentencepiece("Answer: Ω")["input_ids"]) > len(sentencepiece("Answer: A")["input_ids"])
+    for question, result in zip(asked, score_questions(model, sentencepiece, asked), strict=True):
+        expected = [sum(naive(model, sentencepiece, question.context, c)) for c in question.continuations]
+        assert result.logprobs == pytest.approx(expected, abs=1e-4)
 
 
 def test_progress_counts_every_question_once(tiny_model, tokenizer, questions):
