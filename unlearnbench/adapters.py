@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from unlearnbench.errors import UsageError
 
@@ -25,18 +25,22 @@ class LoraAdapter:
     Source: Hu et al., "LoRA", ICLR 2022, arXiv:2106.09685.
     """
 
-    def __init__(self, model: PreTrainedModel, *, rank: int, targets: str = LINEAR) -> None:
+    def __init__(self, model: PreTrainedModel, *, rank: int, targets: Sequence[str] | None = None) -> None:
         from peft import LoraConfig, inject_adapter_in_model
         from peft.tuners.lora import LoraLayer
 
         if rank < 1:
             raise UsageError(f"A LoRA adapter needs a rank of at least 1; got {rank}.")
         try:
-            inject_adapter_in_model(LoraConfig(r=rank, lora_alpha=rank, lora_dropout=0.0, target_modules=targets), model)
+            wanted = LINEAR if targets is None else list(targets)
+            inject_adapter_in_model(LoraConfig(r=rank, lora_alpha=rank, lora_dropout=0.0, target_modules=wanted), model)
         except ValueError as error:
             raise UsageError(f"LoRA finds nothing to adapt in {type(model).__name__}: {str(error).splitlines()[0]}") from error
         self.model = model
         self.layers: dict[str, Any] = {n: module for n, module in model.named_modules() if isinstance(module, LoraLayer)}
+        for layer in self.layers.values():
+            for factor in (layer.lora_A, layer.lora_B):
+                factor.float()  # small updates would be rounded away in bfloat16
 
     def changing(self) -> dict[str, nn.Parameter]:
         """The weights that `merge` will change, under the names they have without the adapter."""
@@ -53,16 +57,41 @@ class LoraAdapter:
             for layer in self.layers.values():
                 layer.enable_adapters(True)
 
+    def factors(self) -> dict[str, Tensor]:
+        """What the adapter has learnt, on the CPU in float32: NAME.lora_A (r, in) and NAME.lora_B (out, r) per weight NAME."""
+        found: dict[str, Tensor] = {}
+        for name, layer in self.layers.items():
+            for factor in ("lora_A", "lora_B"):
+                weight: Tensor = getattr(layer, factor)["default"].weight
+                found[f"{name}.weight.{factor}"] = weight.detach().float().cpu()
+        return found
+
     def merge(self) -> None:
         """Add the adapter to the weights and take it out of the model."""
-        for layer in self.layers.values():
-            layer.merge()
+        factors, weights = self.factors(), self.changing()
         remove_adapters(self.model)
+        for name, weight in weights.items():
+            merge_factors(weight, factors[f"{name}.lora_A"], factors[f"{name}.lora_B"])
+
+
+@torch.no_grad()
+def merge_factors(weight: Tensor, down: Tensor, up: Tensor) -> None:
+    """Weight + up @ down, computed in float32 on the weight's device and rounded once.
+
+    The one way in which adapters are merged, so that a stored one gives the very weights that were scored.
+
+    Args:
+        weight: (out, in), changed in place.
+        down: (r, in), lora_A.
+        up: (out, r), lora_B.
+    """
+    product = up.to(weight.device) @ down.to(weight.device)  # (out, in); lora_alpha equals the rank, so the scale is 1
+    weight.copy_(weight.float() + product)
 
 
 @torch.no_grad()
 def remove_adapters(model: nn.Module) -> None:
-    """Put the plain layers back where a job left adapters; merged ones keep what was merged."""
+    """Put the plain layers back where a job left adapters."""
     if not hasattr(model, "peft_config"):
         return
     for name, module in list(model.named_modules()):

@@ -6,44 +6,60 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from unlearnbench.batches import Example, Schedule, Stream, UnlearnBatch, collate
+    from unlearnbench.batches import Example, Schedule, Stream, UnlearnBatch, collate, stack
     from unlearnbench.benchmark import Benchmark, MultipleChoiceBenchmark, Subject, first_of_each_part
     from unlearnbench.choice import score_questions
     from unlearnbench.errors import UsageError, unknown_name
     from unlearnbench.files import content_hash
     from unlearnbench.forward import (
+        SplitForward,
         activations_at,
         copy_of,
         decoder_blocks,
         select_all,
         select_parameters,
+        split_forward,
         split_slice,
         swapped,
         train_only,
         train_slice,
     )
     from unlearnbench.generate import Request, generate
+    from unlearnbench.heads import LossOf, final_hidden, head_logits, over_positions
     from unlearnbench.hookspecs import hookimpl
     from unlearnbench.method import MethodContext, UnlearningMethod
     from unlearnbench.models import padding_id
+    from unlearnbench.optimizers import AdamW
     from unlearnbench.prompts import LETTERS, cloze_prompt, few_shot, header, letter_prompt
     from unlearnbench.questions import read_choices
     from unlearnbench.records import CellResult, ItemResult, Job, Metric, Question
+    from unlearnbench.reference import ReferenceOutputs
     from unlearnbench.sources import Table, list_configs, parse_source, read_table
     from unlearnbench.specs import BenchmarkSpec, MethodSpec, Training
-    from unlearnbench.tensors import IGNORE, distillation, kl_divergence, mean_square, token_nll
+    from unlearnbench.tensors import (
+        IGNORE,
+        distillation,
+        kl_divergence,
+        mean_square,
+        next_tokens,
+        token_entropy,
+        token_kl,
+        token_nll,
+    )
 
 _HOME = {
-    "batches": ("Example", "Schedule", "Stream", "UnlearnBatch", "collate"),
+    "batches": ("Example", "Schedule", "Stream", "UnlearnBatch", "collate", "stack"),
     "benchmark": ("Benchmark", "MultipleChoiceBenchmark", "Subject", "first_of_each_part"),
     "choice": ("score_questions",),
     "errors": ("UsageError", "unknown_name"),
     "forward": (
+        "SplitForward",
         "activations_at",
         "copy_of",
         "decoder_blocks",
         "select_all",
         "select_parameters",
+        "split_forward",
         "split_slice",
         "swapped",
         "train_only",
@@ -51,34 +67,50 @@ _HOME = {
     ),
     "files": ("content_hash",),
     "generate": ("Request", "generate"),
+    "heads": ("LossOf", "final_hidden", "head_logits", "over_positions"),
     "hookspecs": ("hookimpl",),
     "method": ("MethodContext", "UnlearningMethod"),
     "models": ("padding_id",),
+    "optimizers": ("AdamW",),
     "prompts": ("LETTERS", "cloze_prompt", "few_shot", "header", "letter_prompt"),
     "questions": ("read_choices",),
     "records": ("CellResult", "ItemResult", "Job", "Metric", "Question"),
+    "reference": ("ReferenceOutputs",),
     "sources": ("Table", "list_configs", "parse_source", "read_table"),
     "specs": ("BenchmarkSpec", "MethodSpec", "Training"),
-    "tensors": ("IGNORE", "distillation", "kl_divergence", "mean_square", "token_nll"),
+    "tensors": (
+        "IGNORE",
+        "distillation",
+        "kl_divergence",
+        "mean_square",
+        "next_tokens",
+        "token_entropy",
+        "token_kl",
+        "token_nll",
+    ),
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 
 __all__ = [
     "IGNORE",
     "LETTERS",
+    "AdamW",
     "Benchmark",
     "BenchmarkSpec",
     "CellResult",
     "Example",
     "ItemResult",
     "Job",
+    "LossOf",
     "MethodContext",
     "MethodSpec",
     "Metric",
     "MultipleChoiceBenchmark",
     "Question",
+    "ReferenceOutputs",
     "Request",
     "Schedule",
+    "SplitForward",
     "Stream",
     "Subject",
     "Table",
@@ -94,14 +126,18 @@ __all__ = [
     "decoder_blocks",
     "distillation",
     "few_shot",
+    "final_hidden",
     "first_of_each_part",
     "generate",
+    "head_logits",
     "header",
     "hookimpl",
     "kl_divergence",
     "letter_prompt",
     "list_configs",
     "mean_square",
+    "next_tokens",
+    "over_positions",
     "padding_id",
     "parse_source",
     "read_choices",
@@ -109,8 +145,12 @@ __all__ = [
     "score_questions",
     "select_all",
     "select_parameters",
+    "split_forward",
     "split_slice",
+    "stack",
     "swapped",
+    "token_entropy",
+    "token_kl",
     "token_nll",
     "train_only",
     "train_slice",

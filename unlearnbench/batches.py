@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, TypedDict
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
 from unlearnbench.errors import UsageError
@@ -115,10 +116,37 @@ def collate(examples: Sequence[Example], topic: str, pad: int, side: PaddingSide
     return Stream(input_ids=ids, attention_mask=mask, labels=labels, topic=topic)
 
 
+def stack(streams: Sequence[Stream], pad: int) -> Stream:
+    """Several streams as one, padded on the right to the widest: for one forward where each would need its own."""
+    width = max(stream["input_ids"].shape[1] for stream in streams)
+
+    def joined(key: Literal["input_ids", "attention_mask", "labels"], filler: int) -> Tensor:
+        return torch.cat([F.pad(s[key], (0, width - s[key].shape[1]), value=filler) for s in streams])
+
+    ids, mask, labels = joined("input_ids", pad), joined("attention_mask", 0), joined("labels", IGNORE)
+    return Stream(input_ids=ids, attention_mask=mask, labels=labels, topic=streams[0]["topic"])
+
+
+class Share(NamedTuple):
+    """Which part of each update's batch is handed out, and in how many pieces.
+
+    Attributes:
+        accumulate: pieces that a process takes one after the other.
+        world: processes that train together.
+        rank: the process whose pieces these are, from 0.
+    """
+
+    accumulate: int = 1
+    world: int = 1
+    rank: int = 0
+
+
 class Schedule(Dataset[Stream]):
     """Every batch of one side, in order: update k takes topic k mod n, and that topic's batches are consecutive.
 
     `len` is the number of updates. A corpus that runs out starts again; with `order="shuffled"` in a new order.
+    Under a `share` each update's batch is cut into equal pieces once it is padded, so that all of them together are the very
+    batch that a single process would see at once; `len` counts this process's pieces then.
     """
 
     def __init__(
@@ -134,12 +162,27 @@ class Schedule(Dataset[Stream]):
         self.corpora, self.steps, self.batch_size = corpora, steps, batch_size
         self.pad, self.shuffle_seed = pad, shuffle_seed
         self.side: PaddingSide = side
+        self.share = Share()
         self._order = lru_cache(maxsize=2 * len(corpora))(self._order_of_epoch)
 
     def __len__(self) -> int:
-        return self.steps
+        return self.steps * self.share.accumulate
 
-    def __getitem__(self, step: int) -> Stream:
+    def __getitem__(self, index: int) -> Stream:
+        step, piece = divmod(index, self.share.accumulate)
+        whole = self.update(step)
+        rows = self.batch_size // (self.share.accumulate * self.share.world)
+        first = (piece * self.share.world + self.share.rank) * rows
+        own = slice(first, first + rows)
+        return Stream(
+            input_ids=whole["input_ids"][own],
+            attention_mask=whole["attention_mask"][own],
+            labels=whole["labels"][own],
+            topic=whole["topic"],
+        )
+
+    def update(self, step: int) -> Stream:
+        """The whole batch of an update, over all processes and pieces."""
         number = step % len(self.corpora)
         corpus = self.corpora[number]
         size = len(corpus.examples)

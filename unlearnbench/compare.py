@@ -17,7 +17,7 @@ from unlearnbench.plugins import load_extensions
 from unlearnbench.preflight import Comparison
 from unlearnbench.recipe import BASELINE, Recipe
 from unlearnbench.records import CellKey, CellResult
-from unlearnbench.store import RunFolder, ScoreCache
+from unlearnbench.store import RunFolder
 
 if TYPE_CHECKING:
     from unlearnbench.job import Reporter, Workshop
@@ -42,24 +42,12 @@ def execute(
     run.write_text(MANIFEST, manifest.model_dump_json(indent=1))
     if comparison.due:
         from unlearnbench.executors import local
-        from unlearnbench.job import Workshop, extension_callbacks
-        from unlearnbench.loaded import resolve_device
+        from unlearnbench.job import workshop
 
         manager, problems = load_extensions()
         for problem in problems:
             reporter.warn(problem)
-        shop = Workshop(
-            run=run,
-            cache=ScoreCache(comparison.cache),
-            topics=comparison.topics,
-            benchmarks={plan.name: plan for plan in comparison.benchmarks},
-            dtype=comparison.dtype,
-            device=resolve_device(comparison.device),
-            limit=comparison.recipe.limit,
-            trainer=comparison.recipe.trainer,
-            reporter=reporter,
-            callbacks=lambda job: extension_callbacks(manager.hook, job),
-        )
+        shop = workshop(comparison, reporter, manager.hook)
         for result in _results(comparison, shop, local.execute):
             write_leaderboard(run, settings, in_passing=True)
             try:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 from torch.utils.hooks import RemovableHandle
 
 from unlearnbench.errors import UsageError
@@ -33,6 +35,26 @@ def decoder_blocks(model: nn.Module) -> tuple[str, nn.ModuleList]:
         if isinstance(module, nn.ModuleList) and len(module) == count:
             return name, module
     raise UsageError(f"{type(model).__name__} has no list of {count} decoder blocks; this method needs a decoder-only model.")
+
+
+def keep_blocks(model: nn.Module, count: int | None, back: Sequence[nn.Module] = ()) -> list[nn.Module]:
+    """Take the upper decoder blocks out of a model, or put them back; what is left works as a shorter model.
+
+    Args:
+        model: a decoder-only language model.
+        count: how many blocks stay; None: all that are in it.
+        back: blocks to put back on top.
+
+    Returns:
+        the blocks that were taken out, lowest first.
+    """
+    blocks = decoder_blocks(model)[1]
+    taken = list(blocks)[count:] if count is not None else []
+    if taken:
+        del blocks[count:]
+    blocks.extend(back)
+    model.config.num_hidden_layers = len(blocks)  # pyright: ignore[reportAttributeAccessIssue, reportArgumentType]
+    return taken
 
 
 def select_parameters(model: nn.Module, pattern: str, blocks: Sequence[int]) -> dict[str, nn.Parameter]:
@@ -144,6 +166,101 @@ def activations_at(model: nn.Module, block: int, inputs: Mapping[str, Tensor]) -
     finally:
         handle.remove()
     raise RuntimeError(f"block {block} of {type(model).__name__} did not run")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitForward:
+    """A forward that has run up to its first trained block; calling it runs the rest, as often as wanted.
+
+    The frozen and the updated model agree below the first trained block, so both start from here.
+
+    Attributes:
+        blocks: from the first trained block to the last one that is needed.
+        hidden: (B, T, D), what goes into the first of them; without a graph.
+        calls: for each block the other arguments that the model calls it with: masks, positions.
+    """
+
+    blocks: Sequence[nn.Module]
+    hidden: Tensor
+    calls: Sequence[tuple[tuple[Any, ...], dict[str, Any]]]
+
+    def __call__(self) -> Tensor:
+        """The output of the last block with the weights as they are now: (B, T, D) in the model's dtype."""
+        hidden = self.hidden
+        for block, (arguments, options) in zip(self.blocks, self.calls, strict=True):
+            output = block(hidden, *arguments, **options)
+            hidden = output if isinstance(output, Tensor) else output[0]
+        return hidden
+
+
+@torch.no_grad()
+def split_forward(model: nn.Module, inputs: Mapping[str, Tensor], *, first: int, last: int) -> SplitForward:
+    """Run the embeddings and the blocks below the first trained one, without gradients.
+
+    Args:
+        model: a decoder-only language model; dropout must be off, or the prefix would be random.
+        inputs: `input_ids` and `attention_mask`, both (B, T).
+        first: 0-based, the first block whose weights may change.
+        last: the last block whose output is wanted; what is above never runs.
+    """
+    blocks = decoder_blocks(model)[1]
+    suffix = list(blocks[first : last + 1])
+    own_forward = suffix[0].forward
+    hidden: list[Tensor] = []
+    calls: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
+    # some families' blocks return a tuple, and the model unpacks it
+    tupled = False
+
+    def note(_module: Any, _arguments: Any, output: Any) -> None:
+        nonlocal tupled
+        tupled = not isinstance(output, Tensor)
+
+    def record(hidden_states: Tensor, *arguments: Any, **options: Any) -> Any:
+        hidden.append(hidden_states)
+        calls.append((arguments, options))
+        if len(calls) == len(suffix):
+            raise _Reached
+        if first == 0 and len(calls) == 1:  # there is no block below to look at
+            note(None, None, own_forward(hidden_states, *arguments, **options))
+        return (hidden_states,) if tupled else hidden_states
+
+    handle = blocks[first - 1].register_forward_hook(note) if first else None
+    try:
+        with replaced_forward(dict.fromkeys(suffix, record)):
+            model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], use_cache=False)
+    except _Reached:
+        return SplitForward(blocks=suffix, hidden=hidden[0], calls=calls)
+    finally:
+        if handle is not None:
+            handle.remove()
+    raise RuntimeError(f"block {last} of {type(model).__name__} did not run")
+
+
+@contextmanager
+def replaced_forward(replacements: Mapping[nn.Module, Callable[..., Any]]) -> Generator[None]:
+    """Let modules compute something else for a while."""
+    before = {module: vars(module).get("forward") for module in replacements}
+    try:
+        for module, forward in replacements.items():
+            module.forward = forward
+        yield
+    finally:
+        for module, forward in before.items():
+            del module.forward
+            if forward is not None:
+                module.forward = forward
+
+
+@contextmanager
+def checkpointed(model: nn.Module) -> Generator[None]:
+    """Compute each decoder block's activations again in the backward pass instead of keeping them.
+
+    Unlike transformers' own, this does not depend on train mode, in which dropout would be on.
+    """
+    blocks = decoder_blocks(model)[1]
+    again = {b: functools.partial(checkpoint, b.forward, use_reentrant=False, preserve_rng_state=False) for b in blocks}
+    with replaced_forward(again):
+        yield
 
 
 @contextmanager

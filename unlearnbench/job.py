@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import logging
-import math
 import time
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
@@ -16,19 +14,21 @@ import torch
 from unlearnbench.benchmark import Subject
 from unlearnbench.errors import CellError, UnlearnbenchError
 from unlearnbench.files import content_hash
-from unlearnbench.loaded import LoadedModel
-from unlearnbench.models import padding_id
+from unlearnbench.launch import processes, train_in_processes
+from unlearnbench.loaded import LoadedModel, resolve_device
 from unlearnbench.plan import BenchmarkPlan, JobPlan, TopicData
 from unlearnbench.provenance import cell_provenance, environment, last_frames, peak_bytes
+from unlearnbench.recipe import TrainerOptions
 from unlearnbench.records import CellResult, Cost, ItemResult, Job, PartScore
 from unlearnbench.store import RunFolder, ScoreCache
 from unlearnbench.tensors import is_finite
+from unlearnbench.training import fit, rank_zero
 
 if TYPE_CHECKING:
     from lightning.pytorch import Callback
     from torch import Tensor
 
-    from unlearnbench.method import UnlearningMethod
+    from unlearnbench.preflight import Comparison
 
 
 class Reporter(Protocol):
@@ -70,9 +70,27 @@ class Workshop:
     dtype: str
     device: torch.device
     limit: int | None
-    trainer: Mapping[str, Any]
+    trainer: TrainerOptions
+    cache_folder: Path
     reporter: Reporter
     callbacks: Callable[[Job], Sequence[Any]] = lambda job: ()
+
+
+def workshop(comparison: Comparison, reporter: Reporter, hook: Any) -> Workshop:
+    """What the jobs of a comparison share; `hook` is that of the loaded extensions."""
+    return Workshop(
+        run=comparison.run,
+        cache=ScoreCache(comparison.cache),
+        topics=comparison.topics,
+        benchmarks={plan.name: plan for plan in comparison.benchmarks},
+        dtype=comparison.dtype,
+        device=resolve_device(comparison.device),
+        limit=comparison.recipe.limit,
+        trainer=comparison.recipe.trainer,
+        cache_folder=comparison.cache,
+        reporter=reporter,
+        callbacks=lambda job: extension_callbacks(hook, job),
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,8 +128,21 @@ def _unlearn(plan: JobPlan, loaded: LoadedModel, shop: Workshop) -> Unlearned:
         delta, manifest = stored
         loaded.apply(delta)
         return Unlearned(weights=manifest["weights"], cost=Cost.model_validate(manifest["cost"]))
-    cost = _fit(plan, loaded, shop)
-    delta = loaded.delta()
+    if processes(plan, shop.trainer) == 1:
+        return unlearn_here(plan, loaded, shop)
+    train_in_processes(plan, shop)
+    stored = shop.run.read_delta(folder)
+    if stored is None:
+        raise CellError("training in several processes left no weights")
+    delta, manifest = stored
+    loaded.apply(delta)
+    return Unlearned(weights=manifest["weights"], cost=Cost.model_validate(manifest["cost"]))
+
+
+def unlearn_here(plan: JobPlan, loaded: LoadedModel, shop: Workshop) -> Unlearned:
+    """Train in this process and keep the delta; of several processes that train together the first one keeps it."""
+    fitted = fit(plan, loaded, shop)
+    delta, cost = fitted.delta, fitted.cost
     if not is_finite(list(delta.values())):
         raise FloatingPointError("the unlearned weights are not finite (NaN or infinity)")
     weights = content_hash([plan.variant.weights, shop.dtype, _tensor_hashes(delta)])
@@ -122,106 +153,14 @@ def _unlearn(plan: JobPlan, loaded: LoadedModel, shop: Workshop) -> Unlearned:
         "job": plan.job.model_dump(),
         "cost": cost.model_dump(),
     }
-    shop.run.write_delta(folder, delta, manifest)
+    if rank_zero():
+        shop.run.write_delta(shop.run.delta_path(plan.job.variant, plan.job.seed, plan.job.identity), delta, manifest)
     return Unlearned(weights=weights, cost=cost)
 
 
 def _tensor_hashes(delta: Mapping[str, Tensor]) -> list[tuple[str, str]]:
     bits = {n: t.contiguous().flatten().view(torch.uint8).numpy().tobytes() for n, t in sorted(delta.items())}
     return [(name, hashlib.sha256(array).hexdigest()) for name, array in bits.items()]
-
-
-def _fit(plan: JobPlan, loaded: LoadedModel, shop: Workshop) -> Cost:
-    """Let the method train on its streams; the model is changed in place."""
-    import lightning.pytorch as pl
-
-    from unlearnbench.batches import Schedule, encode_corpus, paired_loader
-    from unlearnbench.method import MethodContext
-
-    training, plugin = plan.variant.training, plan.variant.plugin
-    assert training is not None
-    assert plugin is not None
-    for name in ("lightning.pytorch", "lightning.fabric"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    pl.seed_everything(plan.job.seed, workers=True, verbose=False)
-    method: UnlearningMethod = plugin.method.factory(loaded.model, **plan.variant.options)
-    loaded.remember(method.changing())
-    trained = sum(parameter.numel() for parameter in method.trainable())
-    sides: dict[str, Schedule] = {}
-    for side in ("forget", "retain"):
-        corpora = [
-            encode_corpus(
-                topic.forget if side == "forget" else topic.retain,
-                topic.name,
-                loaded.tokenizer,
-                max_length=(side == "forget" and topic.max_length) or training.max_length,
-                min_chars=topic.min_chars,
-            )
-            for topic in shop.topics
-        ]
-        sides[side] = Schedule(
-            corpora,
-            steps=training.steps,
-            batch_size=training.batch_size,
-            pad=padding_id(loaded.tokenizer),
-            side=method.padding_side,
-            shuffle_seed=plan.job.seed if training.order == "shuffled" else None,
-        )
-    names = tuple(topic.name for topic in shop.topics)
-    passed = [plan.variant.weights, shop.dtype, vars(training), plan.job.seed, *(t.identity() for t in shop.topics)]
-    memory = shop.cache.folder(content_hash(passed))
-    method.context = MethodContext(tokenizer=loaded.tokenizer, topics=names, steps=training.steps, memory=memory, **sides)
-    shop.reporter.unlearning(plan.job, training.steps)
-    watch = _watch(shop.reporter)
-    settings: dict[str, Any] = {
-        "accelerator": "gpu" if shop.device.type == "cuda" else "cpu",
-        "devices": 1,
-        "max_epochs": 1,  # the schedules are as long as the budget
-        "logger": False,
-        "enable_checkpointing": False,
-        "enable_progress_bar": False,
-        "enable_model_summary": False,
-    }
-    trainer = pl.Trainer(**{**settings, **shop.trainer}, callbacks=[watch, *shop.callbacks(plan.job)])
-    started = time.perf_counter()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Lightning's advice on data loader workers and loggers
-        try:
-            trainer.fit(method, paired_loader(sides["forget"], sides["retain"]))
-        except SystemExit:
-            raise KeyboardInterrupt from None  # Lightning turns Ctrl-C into an exit
-    seconds = time.perf_counter() - started
-    if trainer.interrupted:
-        raise KeyboardInterrupt
-    method.finish()
-    loaded.model.to(shop.device)  # pyright: ignore[reportArgumentType]
-    loaded.model.eval()
-    return Cost(
-        unlearn_seconds=round(seconds, 3),
-        peak_gpu_bytes=torch.cuda.max_memory_allocated() if shop.device.type == "cuda" else None,
-        trained_parameters=trained,
-        tokens=watch.tokens,
-    )
-
-
-def _watch(reporter: Reporter) -> Any:
-    """A Lightning callback that counts tokens, reports the loss and stops when it is not a number."""
-    from lightning.pytorch import Callback, LightningModule, Trainer
-
-    class Watch(Callback):
-        tokens = 0
-
-        def on_train_batch_end(
-            self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-        ) -> None:
-            self.tokens += sum(int(stream["attention_mask"].sum()) for stream in batch.values())
-            loss = outputs.get("loss") if isinstance(outputs, Mapping) else None
-            value = None if loss is None else float(loss)
-            if value is not None and not math.isfinite(value):
-                raise FloatingPointError(f"the loss is {value} at update {batch_idx}")
-            reporter.step(value)
-
-    return Watch()
 
 
 def _guarded_score(plan: JobPlan, name: str, loaded: LoadedModel, shop: Workshop, unlearned: Unlearned) -> CellResult:

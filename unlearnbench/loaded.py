@@ -2,62 +2,157 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+import gc
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor, nn
 
-from unlearnbench.adapters import remove_adapters
+from unlearnbench.adapters import merge_factors, remove_adapters
 from unlearnbench.errors import CellError, UsageError
-from unlearnbench.forward import copy_of
-from unlearnbench.models import load_model, load_tokenizer, model_folder
+from unlearnbench.forward import copy_of, keep_blocks
+from unlearnbench.models import load_model, load_tokenizer, model_folder, read_tensors, skeleton
 
 if TYPE_CHECKING:
-    from torch import Tensor
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from unlearnbench.method import UnlearningMethod
 
 
 class LoadedModel:
-    """The model of one source in memory; methods change it in place and `restore` takes the changes back."""
+    """The model of one source; methods change it in place and `restore` takes the changes back.
+
+    Nothing is read before it is needed, and for training only the blocks that the method runs. What a method changes is put
+    back from the model's files, so that no second copy stands in memory; what they hold under another name is copied.
+    """
 
     def __init__(self, source: str, dtype: str, device: torch.device) -> None:
-        folder = model_folder(source)
         self.source = source
-        self.model: PreTrainedModel = load_model(folder, getattr(torch, dtype), device)
-        self.tokenizer: PreTrainedTokenizerBase = load_tokenizer(folder)
+        self._folder = model_folder(source)
+        self._dtype: torch.dtype = getattr(torch, dtype)
         self._device = device
-        self._original: dict[str, Tensor] = {}
+        self._model: PreTrainedModel | None = None
+        self._partial = False  # only the lower blocks were loaded
+        self._above: list[nn.Module] = []  # blocks that are out of the model while it trains
+        self._changing: tuple[str, ...] = ()
+        self._copies: dict[str, Tensor] = {}
+        self._readable: set[str] = set()  # names whose tensors the files are known to give back
 
-    def remember(self, changing: Mapping[str, torch.nn.Parameter]) -> None:
-        """Keep a copy of the parameters that a method is about to change."""
-        self._original = copy_of(changing)
+    @functools.cached_property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """Of the model."""
+        return load_tokenizer(self._folder)
+
+    @property
+    def model(self) -> PreTrainedModel:
+        """The model as it is now."""
+        if self._model is None:
+            self._model = load_model(self._folder, self._dtype, self._device)
+        return self._model
+
+    def build(self, factory: Callable[[PreTrainedModel], UnlearningMethod]) -> UnlearningMethod:
+        """Build a method on as much of the model as it needs, and note what it will change.
+
+        Blocks that it does not need are not loaded, or are out of the model, and off the GPU, until `complete`.
+        """
+        if self._model is None and (last := _last_needed(factory, self._folder)) is not None:
+            self._model = load_model(self._folder, self._dtype, self._device, blocks=last + 1)
+            self._partial = True
+        method = factory(self.model)
+        self._remember(method.changing())
+        if method.last_needed is not None and not self._partial:
+            self._above = keep_blocks(self.model, method.last_needed + 1)
+            for block in self._above:
+                block.to("cpu")
+        return method
+
+    def complete(self, delta: Mapping[str, Tensor]) -> None:
+        """Make the whole model of what was trained: ready for scoring."""
+        if self._partial:
+            self._drop()
+            self.apply(delta)
+            return
+        self._put_back()
+        self.model.to(self._device)  # pyright: ignore[reportArgumentType]
+        self.model.eval()
 
     def delta(self) -> dict[str, Tensor]:
-        """The remembered parameters that differ from the base, on the CPU."""
+        """The parameters that differ from the base, on the CPU."""
         now = dict(self.model.named_parameters())
-        return {n: now[n].detach().cpu() for n, old in self._original.items() if not torch.equal(now[n], old)}
+        changed = {name for name, base in self._base() if not torch.equal(now[name], base.to(now[name]))}
+        return {name: now[name].detach().cpu() for name in self._changing if name in changed}
 
     @torch.no_grad()
     def apply(self, delta: Mapping[str, Tensor]) -> None:
-        """Put a stored delta into the base model."""
+        """Put a stored delta into the base model: whole tensors, or the factors of an adapter."""
         now = dict(self.model.named_parameters())
-        if unknown := [name for name in delta if name not in now]:
+        names = [name.removesuffix(".lora_A") for name in delta if not name.endswith(".lora_B")]
+        if unknown := [name for name in names if name not in now]:
             raise CellError(f"The stored delta does not fit {self.source}: it has no {unknown[0]}.")
-        self._original = {name: now[name].detach().clone() for name in delta}
-        for name, tensor in delta.items():
-            now[name].copy_(tensor)
+        self._remember({name: now[name] for name in names})
+        for name in names:
+            if name in delta:
+                now[name].copy_(delta[name])
+            else:
+                merge_factors(now[name], delta[f"{name}.lora_A"], delta[f"{name}.lora_B"])
 
     @torch.no_grad()
     def restore(self) -> None:
         """Back to the base model, bit for bit."""
+        if self._model is None:
+            return
+        if self._partial:
+            self._drop()
+            return
+        self._put_back()
         remove_adapters(self.model)
         now = dict(self.model.named_parameters())
-        for name, tensor in self._original.items():
-            now[name].copy_(tensor)
-        self._original = {}
+        for name, base in self._base():
+            now[name].copy_(base)
+        self._changing, self._copies = (), {}
         self.model.requires_grad_(True)
         self.model.to(self._device)  # pyright: ignore[reportArgumentType]
         self.model.eval()
+
+    def _remember(self, changing: Mapping[str, nn.Parameter]) -> None:
+        """Note what is about to change; copy what the files cannot give back."""
+        self._changing = tuple(changing)
+        unsure = [name for name in changing if name not in self._readable]
+        for name, base in read_tensors(self._folder, set(unsure)):
+            own = changing[name].detach()
+            if own.shape == base.shape and torch.equal(own, base.to(own)):
+                self._readable.add(name)
+        self._copies = copy_of({name: own for name, own in changing.items() if name not in self._readable})
+
+    def _base(self) -> Iterator[tuple[str, Tensor]]:
+        """What the base model holds where something may have changed."""
+        yield from self._copies.items()
+        wanted = set(self._changing) - set(self._copies)
+        for name, base in read_tensors(self._folder, wanted) if wanted else ():
+            yield name, base.to(self._dtype)
+
+    def _put_back(self) -> None:
+        if self._above:
+            keep_blocks(self.model, None, self._above)
+            self._above = []
+
+    def _drop(self) -> None:
+        self._model, self._partial = None, False
+        self._changing, self._copies = (), {}
+        gc.collect()  # trainers and methods refer to each other in circles
+
+
+def _last_needed(factory: Callable[[PreTrainedModel], UnlearningMethod], folder: Path) -> int | None:
+    """The last block that a method needs, found on a model without weights; None where it does not say."""
+    try:
+        return factory(skeleton(folder)).last_needed
+    except UsageError:
+        raise
+    except Exception:  # a method that needs real weights to be built needs all of them
+        return None
 
 
 def resolve_device(asked: str) -> torch.device:

@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from unlearnbench.adapters import LoraAdapter
 from unlearnbench.batches import PaddingSide, Schedule, Stream
 from unlearnbench.errors import UsageError
 from unlearnbench.files import content_hash, write_atomic
 from unlearnbench.forward import copy_of, swapped
-from unlearnbench.tensors import token_nll
+from unlearnbench.heads import final_hidden, over_positions
+from unlearnbench.tensors import next_tokens
 
 if TYPE_CHECKING:
+    from lightning.pytorch import Trainer
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
@@ -31,9 +34,11 @@ class MethodContext:
     Attributes:
         tokenizer: of the model.
         topics: in the order in which updates take them.
-        forget: every forget batch of the run, for methods that need a pass of their own.
+        forget: every forget batch of the run, for methods that need a pass of their own; `update(k)` is update k's whole
+            batch, where several processes or pieces share it.
         retain: likewise.
         steps: optimizer updates in total.
+        accumulate: parts that an update's batch comes in; `training_step` sees each part, its `batch_idx` counts them all.
         memory: folder for what `keep` keeps; None keeps nothing.
     """
 
@@ -42,6 +47,7 @@ class MethodContext:
     forget: Schedule
     retain: Schedule
     steps: int
+    accumulate: int = 1
     memory: Path | None = None
 
     def recall(self, *key: str) -> dict[str, Tensor] | None:
@@ -76,30 +82,58 @@ class UnlearningMethod(LightningModule):
         model: the language model, changed in place.
         context: tokenizer, topics and streams; set before the fit begins, not yet there in `__init__`.
         padding_side: where batches are padded.
+        one_process: the method must see each update's batch in one piece: it runs in one process and without accumulation.
         adapter: the LoRA adapter, where `use_adapter` made one.
+        logged: what `log` was given since the last update, by name; becomes metrics.csv.
+        last_needed: the last decoder block that training runs, 0-based: those above need not be in memory then, and the
+            head is not used; None needs the whole model.
     """
 
     padding_side: ClassVar[PaddingSide] = "right"
+    one_process: ClassVar[bool] = False
     context: MethodContext
     adapter: LoraAdapter | None = None
+    last_needed: int | None = None
 
     def __init__(self, model: PreTrainedModel) -> None:
         super().__init__()
         self.model = model
+        self.logged: dict[str, list[Tensor]] = {}
         self._original: dict[str, Tensor] = {}
+
+    def log(self, name: str, value: Any, *args: Any, **kwargs: Any) -> None:
+        """Lightning's, and a row of metrics.csv: what an update does not log has no value there, not its last one."""
+        if isinstance(value, Tensor | int | float):
+            self.logged.setdefault(name, []).append(torch.as_tensor(value).detach())
+        super().log(name, value, *args, **kwargs)
 
     def nll(self, stream: Stream) -> Tensor:
         """Negative log-likelihood of a stream: scalar, nats per token; mean over sequences of each one's mean."""
-        return token_nll(self.logits(stream), stream["labels"]).mean()
+        return self.nll_of(final_hidden(self.model, stream), stream)
+
+    def nll_of(self, hidden: Tensor, stream: Stream) -> Tensor:
+        """`nll` where the final hidden states, (B, T, D), are there already."""
+        predicting, targets = next_tokens(stream["labels"])
+
+        def loss_of(logits: Tensor, part: slice) -> list[Tensor]:
+            return [F.cross_entropy(logits.float(), targets[part], reduction="none")]
+
+        return over_positions(self.model, hidden, predicting, loss_of).total
 
     def logits(self, stream: Stream) -> Tensor:
         """The model's next-token logits: (B, T, V), in the model's dtype."""
         return self.model(input_ids=stream["input_ids"], attention_mask=stream["attention_mask"], use_cache=False).logits
 
-    def use_adapter(self, kind: Literal["none", "lora"], rank: int) -> None:
-        """Train a low-rank adapter and nothing else, or with `none` every weight."""
+    def use_adapter(self, kind: Literal["none", "lora"], rank: int, targets: Sequence[str] | None = None) -> None:
+        """Train a low-rank adapter and nothing else, or with `none` what is trained without one.
+
+        Args:
+            kind: of adapter.
+            rank: of its two factors.
+            targets: names of the linear layers it is for; None means all of the decoder blocks.
+        """
         if kind == "lora":
-            self.adapter = LoraAdapter(self.model, rank=rank)
+            self.adapter = LoraAdapter(self.model, rank=rank, targets=targets)
             for name, parameter in self.model.named_parameters():
                 parameter.requires_grad_("lora_" in name)
 
@@ -113,21 +147,29 @@ class UnlearningMethod(LightningModule):
             return self.adapter.changing()
         return {name: parameter for name, parameter in self.model.named_parameters() if parameter.requires_grad}
 
+    def computation(self) -> AbstractContextManager[Any]:
+        """The trainer's precision, for passes of one's own outside `training_step`."""
+        trainer: Trainer | None = getattr(self, "_trainer", None)
+        return trainer.precision_plugin.forward_context() if trainer is not None else contextlib.nullcontext()
+
     @contextmanager
     def reference(self) -> Generator[None]:
         """The untouched model, without gradients: the adapter switched off, or the original weights put back.
 
-        Without an adapter this copies the weights that train, once, at its first use: use it before the first update.
+        Without an adapter `keep_original` must have been called before the first update, or the first use must be
         """
         if self.adapter is not None:
             with torch.no_grad(), self.adapter.disabled():
                 yield
             return
-        changing = self.changing()
-        if not self._original:
-            self._original = copy_of(changing)
-        with torch.no_grad(), swapped(changing, self._original):
+        self.keep_original()
+        with torch.no_grad(), swapped(self.changing(), self._original):
             yield
+
+    def keep_original(self) -> None:
+        """Copy the weights that train, for `reference`; an adapter needs no copy."""
+        if self.adapter is None and not self._original:
+            self._original = copy_of(self.changing())
 
     def finish(self) -> None:
         """Called after the fit: merge the adapter into the weights."""

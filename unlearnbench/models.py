@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,8 @@ from unlearnbench.sources import Source, from_hub, parse_source, require
 
 if TYPE_CHECKING:
     import torch
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from torch import Tensor
+    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 MODEL_FILES = ("*.safetensors", "*.safetensors.index.json", "*.json", "*.jinja", "tokenizer.model", "merges.txt", "vocab.txt")
 
@@ -59,20 +61,71 @@ def weight_files(folder: Path) -> list[Path]:
     return [file for file in folder.iterdir() if file.is_file() and file.suffix in endings]
 
 
-def load_model(folder: Path, dtype: torch.dtype, device: torch.device) -> PreTrainedModel:
-    """The causal language model in `folder`, in eval mode; safetensors only, no remote code."""
-    from transformers import AutoModelForCausalLM
+def load_model(folder: Path, dtype: torch.dtype, device: torch.device, blocks: int | None = None) -> PreTrainedModel:
+    """The causal language model in `folder`, in eval mode; safetensors only, no remote code.
+
+    Args:
+        folder: config and weights.
+        dtype: of the weights in memory.
+        device: where they go.
+        blocks: only so many decoder blocks from below, and the rest of the file is not read; None loads all.
+    """
+    from transformers import AutoConfig, AutoModelForCausalLM
     from transformers.utils import logging
 
     logging.disable_progress_bar()
+    level = logging.get_verbosity()
     try:
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+        if blocks is not None:
+            logging.set_verbosity_error()  # the blocks that are left out would be reported as unexpected
+            _cut(config, blocks)
         model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=dtype, use_safetensors=True, trust_remote_code=False
+            folder, config=config, dtype=dtype, use_safetensors=True, trust_remote_code=False
         )
     except (OSError, ValueError) as error:
         raise UsageError(f"The model in {folder} cannot be loaded: {str(error).splitlines()[0]}") from error
+    finally:
+        logging.set_verbosity(level)
     model.to(device)  # pyright: ignore[reportArgumentType]
     return model.eval()
+
+
+def _cut(config: PretrainedConfig, blocks: int) -> None:
+    """Make it the config of a model with fewer decoder blocks."""
+    kinds = getattr(config, "layer_types", None)  # sliding or full attention, one entry per block
+    config.num_hidden_layers = blocks
+    if kinds:
+        config.layer_types = kinds[:blocks]
+
+
+def skeleton(folder: Path) -> PreTrainedModel:
+    """The model's shape on torch's `meta` device: every name and no weights.
+
+    Raises:
+        UsageError: transformers knows no such causal language model.
+    """
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    try:
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+        with torch.device("meta"):
+            return AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        raise UsageError(
+            f"The model in {folder} is no causal language model that transformers knows: {str(error).splitlines()[0]}"
+        ) from error
+
+
+def read_tensors(folder: Path, names: Collection[str]) -> Iterator[tuple[str, Tensor]]:
+    """Those of the named tensors that the model's files have, one at a time, in their own dtype on the CPU."""
+    from safetensors import safe_open
+
+    for file in sorted(folder.glob("*.safetensors")):
+        with safe_open(file, "pt") as content:
+            for name in [name for name in content.keys() if name in names]:  # noqa: SIM118 - it is no dictionary
+                yield name, content.get_tensor(name)
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -11,7 +12,7 @@ from typing import Any, Literal
 from unlearnbench import __version__
 from unlearnbench.errors import UsageError, unknown_name
 from unlearnbench.files import Memory, content_hash, hash_files
-from unlearnbench.models import model_folder, weight_files
+from unlearnbench.models import model_folder, skeleton, weight_files
 from unlearnbench.plan import BenchmarkPlan, JobPlan, TopicData, VariantPlan, job_identity, plan_jobs, what_is_due
 from unlearnbench.plugins import Plugin, core_hash, find_plugin
 from unlearnbench.recipe import CHECKPOINT, RANDOM_NOISE, Recipe
@@ -76,12 +77,13 @@ def prepare(recipe: Recipe, *, out: Path, cache: Path, device: Device = "auto", 
     for plan in benchmarks:
         plan.benchmark.digest()  # reads the data: what is wrong with them is said now
     _check_parts(recipe, benchmarks)
-    shared = {"unlearnbench": __version__, "core": core_hash(), "dtype": dtype, "trainer": recipe.trainer}
+    shared = {"unlearnbench": __version__, "core": core_hash(), "dtype": dtype, "trainer": recipe.trainer.identity()}
     weighted = [_with_weights(variant, weights[variant.model]) for variant in variants]
     jobs = plan_jobs(
         weighted, benchmarks, recipe.seeds, lambda variant, seed: job_identity(variant, seed, topics, shared), recipe.limit
     )
     jobs = what_is_due(jobs, run.read_cell, retry_failed=retry_failed)
+    _check_trainer(recipe, weighted, device)
     _check_architectures(jobs)
     return Comparison(
         recipe=recipe, dtype=dtype, device=device, topics=topics, benchmarks=benchmarks, jobs=jobs, run=run, cache=cache
@@ -187,27 +189,39 @@ def _check_parts(recipe: Recipe, benchmarks: Sequence[BenchmarkPlan]) -> None:
                 raise unknown_name(f"part of topic {name}", part, have)
 
 
+def _check_trainer(recipe: Recipe, variants: Sequence[VariantPlan], device: Device) -> None:
+    """The recipe's `trainer` section against the budgets and this machine."""
+    options = recipe.trainer
+    for variant in variants:
+        training = variant.training
+        if training is not None and training.batch_size % (training.accumulate * options.devices):
+            raise UsageError(
+                f"'{variant.name}' cannot cut a batch of {training.batch_size} into equal parts for accumulate "
+                f"{training.accumulate} and {options.devices} devices; choose a batch_size that both divide."
+            )
+    if options.logger == "tensorboard" and importlib.util.find_spec("tensorboard") is None:
+        raise UsageError("trainer.logger is tensorboard, which is not installed: `pip install tensorboard`, or use csv.")
+    if options.precision == "16-mixed" and device == "cpu":
+        raise UsageError("trainer.precision 16-mixed needs a GPU; on the CPU use bf16-mixed or 32-true.")
+    if options.devices > 1 and device != "cpu" and shutil.which("nvidia-smi") is not None:
+        import torch
+
+        if 0 < torch.cuda.device_count() < options.devices:
+            raise UsageError(f"trainer.devices is {options.devices}; this machine has {torch.cuda.device_count()} GPUs.")
+
+
 def _check_architectures(jobs: Sequence[JobPlan]) -> None:
     """Build each method that is to run on the model's shape without its weights: wrong blocks or names are found now."""
     waiting = {plan.variant.name: plan.variant for plan in jobs if plan.due and plan.variant.training is not None}
     if not waiting:
         return
-    import torch
-    from transformers import AutoConfig, AutoModelForCausalLM
-
     for variant in waiting.values():
-        folder = model_folder(variant.model)
-        try:
-            config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
-            with torch.device("meta"):
-                skeleton = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
-        except (OSError, ValueError) as error:
-            raise UsageError(
-                f"The model in {folder} is no causal language model that transformers knows: {str(error).splitlines()[0]}"
-            ) from error
+        shape = skeleton(model_folder(variant.model))
         assert variant.plugin is not None
         try:
-            variant.plugin.method.factory(skeleton, **variant.options)
+            method = variant.plugin.method.factory(shape, **variant.options)
+            if method.one_process and variant.training is not None and variant.training.accumulate > 1:
+                raise UsageError("it must see a batch in one piece; set accumulate to 1 and choose a smaller batch_size.")
         except UsageError as error:
             raise UsageError(f"'{variant.name}' does not fit {variant.model}: {error}") from error
         except Exception:  # a method that needs real weights to be built is tried when its turn comes

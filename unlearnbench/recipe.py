@@ -43,6 +43,36 @@ class Topic(_Section):
     min_chars: int = Field(default=0, ge=0)
 
 
+class TrainerOptions(_Section):
+    """How methods are trained: these settings of Lightning's Trainer are the user's, the others follow from them.
+
+    Attributes:
+        devices: processes that share each update's batch, one per GPU or, on the CPU, as many as asked for.
+        strategy: how they exchange gradients; `auto` is `ddp` where there is more than one.
+        precision: of the computation; the weights keep the recipe's dtype.
+        logger: `csv` writes metrics.csv per job, `tensorboard` also event files, `none` nothing.
+        log_every_n_steps: updates from one logged row to the next.
+        gradient_clip_val: largest norm, or largest value, of the gradients; None does not clip.
+        gradient_clip_algorithm: `norm` over all trained parameters together, or `value` of each.
+        deterministic: refuse operations that are not.
+        detect_anomaly: slow; says which operation made the first NaN.
+    """
+
+    devices: int = Field(default=1, gt=0)
+    strategy: Literal["auto", "ddp", "ddp_find_unused_parameters_true"] = "auto"
+    precision: Literal["32-true", "16-mixed", "bf16-mixed"] = "32-true"
+    logger: Literal["csv", "tensorboard", "none"] = "csv"
+    log_every_n_steps: int = Field(default=1, gt=0)
+    gradient_clip_val: float | None = Field(default=None, gt=0)
+    gradient_clip_algorithm: Literal["norm", "value"] = "norm"
+    deterministic: bool = False
+    detect_anomaly: bool = False
+
+    def identity(self) -> dict[str, Any]:
+        """What of it may change the unlearned weights."""
+        return self.model_dump(exclude={"logger", "log_every_n_steps", "detect_anomaly"})
+
+
 class Recipe(_Section):
     """Everything one comparison needs to know.
 
@@ -57,7 +87,7 @@ class Recipe(_Section):
         controls: rows that add random noise, as much as another row changes and to the same tensors: name -> that row.
         seeds: each trained row runs once per seed.
         limit: the first N items of each part; evaluation only.
-        trainer: keyword arguments for Lightning's Trainer: devices, strategy, precision, logger.
+        trainer: how methods are trained: devices, strategy, precision, logger.
     """
 
     name: str = "comparison"
@@ -70,7 +100,7 @@ class Recipe(_Section):
     controls: dict[str, str] = {}
     seeds: list[Annotated[int, Field(ge=0, lt=2**32)]] = Field(default=[0], min_length=1)
     limit: int | None = Field(default=None, gt=0)
-    trainer: dict[str, Any] = {}
+    trainer: TrainerOptions = TrainerOptions()
 
     def variants(self) -> dict[str, tuple[str, Options]]:
         """Each row's method and its given options, the baseline first."""
@@ -157,7 +187,7 @@ def _explain(error: ValidationError, root: yaml.Node | None, origin: str) -> Usa
     line, section = _locate(root, location)
     dotted = ".".join(str(part) for part in location)
     if first["type"] == "extra_forbidden":
-        allowed = (Topic if section == "topics" else Recipe).model_fields
+        allowed = {"topics": Topic, "trainer": TrainerOptions}.get(section, Recipe).model_fields
         guess = closest(str(location[-1]), allowed)
         meant = f" Did you mean '{guess}'?" if guess else ""
         return UsageError(f"{origin}, line {line}: unknown key '{dotted}'.{meant} Allowed: {', '.join(allowed)}.")

@@ -32,12 +32,16 @@ class Training:
         batch_size: sequences per update on the forget side, and as many on the retain side.
         max_length: tokens per sequence; longer texts are cut at the end. A topic may set its own for its forget corpus.
         order: `file` takes the corpus in its own order, as RMU's reference does; `shuffled` reorders it by the seed.
+        accumulate: pieces that each update's batch is computed in; memory falls, the update stays the same.
+        checkpointing: compute the blocks' activations again in the backward pass instead of keeping them.
     """
 
     steps: PositiveInt = 150
     batch_size: PositiveInt = 4
     max_length: Annotated[int, Field(ge=2)] = 512  # a single token predicts nothing
     order: Literal["file", "shuffled"] = "shuffled"
+    accumulate: PositiveInt = 1
+    checkpointing: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

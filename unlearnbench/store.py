@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from unlearnbench.errors import UsageError
 from unlearnbench.files import HASH_CHARS, check_folder, sync_folder, write_atomic
 from unlearnbench.outcomes import Outcomes, read_outcomes
-from unlearnbench.records import CellKey, CellResult, ItemResult
+from unlearnbench.records import CellKey, CellResult, ItemResult, Job
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -112,6 +112,10 @@ class RunFolder:
         """Where the tensors are kept that unlearning changed."""
         return self.root / "deltas" / folder_name(variant) / f"seed-{seed}-{identity[:HASH_CHARS]}"
 
+    def log_path(self, job: Job) -> Path:
+        """Where what a method logs while it trains is kept, as metrics.csv."""
+        return self.root / "logs" / folder_name(job.variant) / f"seed-{job.seed}-{job.identity[:HASH_CHARS]}"
+
     def write_delta(self, folder: Path, tensors: Mapping[str, Tensor], manifest: Mapping[str, Any]) -> None:
         """Write a delta; its manifest last, so that a delta with a manifest is whole."""
         from safetensors.torch import save
@@ -124,11 +128,21 @@ class RunFolder:
         from safetensors import SafetensorError
         from safetensors.torch import load_file
 
+        manifest = self.read_manifest(folder)
+        try:
+            return (load_file(folder / DELTA), manifest) if manifest is not None else None
+        except (OSError, SafetensorError):
+            return None
+
+    def read_manifest(self, folder: Path) -> dict[str, Any] | None:
+        """A delta's manifest alone, or None where there is no whole delta."""
         try:
             manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-            return load_file(folder / DELTA), manifest
-        except (OSError, ValueError, SafetensorError):
+        except (OSError, ValueError):
             return None
+        return (
+            manifest if isinstance(manifest, dict) and {"weights", "base", "dtype", "job", "cost"} <= manifest.keys() else None
+        )
 
     def remove_delta(self, folder: Path) -> None:
         """Forget a delta that is not to be kept."""

@@ -32,6 +32,20 @@ def token_nll(logits: Tensor, labels: Tensor) -> Tensor:
     return (nll.view_as(weights) * weights).sum(dim=1)  # (B,)
 
 
+def next_tokens(labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Where a counted token is predicted, and which.
+
+    Args:
+        labels: (B, T) int64, `IGNORE` where nothing counts.
+
+    Returns:
+        (B, T) bool, true at t where the token at t+1 counts; and those tokens, (N,) int64, in row-major order.
+    """
+    predicting = torch.zeros_like(labels, dtype=torch.bool)
+    predicting[:, :-1] = labels[:, 1:] != IGNORE
+    return predicting, labels[:, 1:][predicting[:, :-1]]
+
+
 def per_sequence_weights(counted: Tensor) -> Tensor:
     """Weights that sum to one over each sequence's counted positions.
 
@@ -93,6 +107,31 @@ class _Divergence(torch.autograd.Function):
         return gradients[0].unsqueeze(-1) * difference, None
 
 
+def token_kl(logits: Tensor, target: Tensor, temperature: float = 1.0) -> Tensor:
+    """KL(target || model) over the vocabulary at each position, both softened, times temperature squared.
+
+    Where the two agree bit for bit, value and gradient are exactly zero.
+
+    Args:
+        logits: (..., V), of the model that learns; upcast to float32.
+        target: (..., V), of the teacher; no gradient is taken.
+        temperature: divides both logits; the square keeps gradients comparable (Hinton et al., arXiv:1503.02531).
+
+    Returns:
+        (...) float32, nats.
+    """
+    divergence: Tensor = _Divergence.apply(  # pyright: ignore[reportAssignmentType]
+        logits.float() / temperature, target.detach().float() / temperature
+    )
+    return temperature**2 * divergence
+
+
+def token_entropy(logits: Tensor) -> Tensor:
+    """The entropy of each position's distribution: (..., V) -> (...) float32, nats; no gradient is taken."""
+    logs = logits.detach().float().log_softmax(-1)
+    return -(logs.exp() * logs).sum(-1)
+
+
 def kl_divergence(logits: Tensor, target: Tensor, counted: Tensor, temperature: float = 1.0) -> Tensor:
     """KL(target || model) over the vocabulary at every counted position, both softened, times temperature squared.
 
@@ -107,10 +146,7 @@ def kl_divergence(logits: Tensor, target: Tensor, counted: Tensor, temperature: 
     Returns:
         scalar float32, nats per position: mean over each sequence's counted positions, then over sequences.
     """
-    divergence: Tensor = _Divergence.apply(  # pyright: ignore[reportAssignmentType]
-        logits.float() / temperature, target.detach().float() / temperature
-    )
-    return temperature**2 * (divergence * per_sequence_weights(counted)).sum(dim=1).mean()
+    return (token_kl(logits, target, temperature) * per_sequence_weights(counted)).sum(dim=1).mean()
 
 
 def distillation(logits: Tensor, target: Tensor, counted: Tensor) -> Tensor:
@@ -126,6 +162,5 @@ def distillation(logits: Tensor, target: Tensor, counted: Tensor) -> Tensor:
     Returns:
         scalar float32, nats per position: mean over each sequence's counted positions, then over sequences.
     """
-    log_target = target.detach().float().log_softmax(-1)  # (B, T, V)
-    entropy = -(log_target.exp() * log_target).sum(-1)  # (B, T)
+    entropy = token_entropy(target)  # (B, T)
     return kl_divergence(logits, target, counted) + (entropy * per_sequence_weights(counted)).sum(dim=1).mean()

@@ -11,7 +11,9 @@ Deviations:
     - Padding never counts; the reference counts it in D and hard-codes its id.
     - Mismatches are scored on the answer, not on nearly the whole sequence.
     - No stopping rule: the reference's compares a negative loss with a positive threshold and can never stop.
-    - The frozen model is the same module with the original weights put back, or its adapter switched off.
+    - No second model: what the frozen one answers is computed once per text and kept as final hidden states; where that
+      would take more memory than the weights, its adapter is switched off or the original weights are put back.
+    - The three terms share one forward.
 Streams: forget and retain of one topic per update; random answers come from the topic's retain corpus.
 """
 
@@ -26,16 +28,22 @@ from torch import Tensor
 
 from unlearnbench.api import (
     IGNORE,
+    AdamW,
     Example,
     MethodSpec,
+    ReferenceOutputs,
     Stream,
     Training,
     UnlearnBatch,
     UnlearningMethod,
     collate,
-    distillation,
+    final_hidden,
     hookimpl,
+    over_positions,
     padding_id,
+    stack,
+    token_entropy,
+    token_kl,
 )
 
 if TYPE_CHECKING:
@@ -56,6 +64,7 @@ class LLMU(UnlearningMethod):
         lr: learning rate at the start; falls linearly to zero.
         adapter: `lora` trains a low-rank adapter, `none` every weight.
         rank: of the adapter.
+        master_weights: step float32 copies of narrower weights, which this learning rate would hardly move.
     """
 
     def __init__(
@@ -70,33 +79,59 @@ class LLMU(UnlearningMethod):
         lr: PositiveFloat = 2e-6,
         adapter: Literal["none", "lora"] = "none",
         rank: PositiveInt = 32,
+        master_weights: bool = True,
     ) -> None:
         super().__init__(model)
         self.save_hyperparameters(ignore=["model"])
         self.bad_weight, self.random_weight, self.normal_weight = bad_weight, random_weight, normal_weight
         self.answers, self.prefix, self.lr = answers, prefix, lr
+        self.master_weights = master_weights
         self.use_adapter(adapter, rank)
 
     def on_fit_start(self) -> None:
         self.model.eval()  # dropout would make the frozen and the trained model differ from the start
         self._pools = {corpus.topic: corpus.examples for corpus in self.context.retain.corpora}
+        self._drawn: list[int] = []
+        self.original = ReferenceOutputs(self)
+        if self.normal_weight:
+            retain = self.context.retain
+            self.original.prepare([retain[index] for index in range(len(retain))])
 
     def training_step(self, batch: UnlearnBatch, batch_idx: int) -> Tensor:
-        bad, normal = batch["forget"], batch["retain"]
-        with self.reference():
-            target = self.logits(normal)  # (B, T, V)
-        losses = {
-            "bad": -self.nll(bad),
-            "random": self.nll(self.mismatch(bad)),
-            "normal": distillation(self.logits(normal), target, normal["attention_mask"].bool()),
-        }
-        self.log_dict(dict(losses))
-        return self.bad_weight * losses["bad"] + self.random_weight * losses["random"] + self.normal_weight * losses["normal"]
+        bad = batch["forget"]
+        if batch_idx % self.context.accumulate == 0:
+            self._drawn = self.draw(bad["topic"])
+        weights = {"bad": -self.bad_weight, "random": self.random_weight, "normal": self.normal_weight}
+        sources = {"bad": lambda: bad, "random": lambda: self.mismatch(bad, self._drawn), "normal": lambda: batch["retain"]}
+        # a term without weight does not run: what is left is composed as if the others were not there
+        streams = {name: sources[name]() for name, weight in weights.items() if weight}
+        hidden = final_hidden(self.model, stack(list(streams.values()), padding_id(self.context.tokenizer)))  # (B, T, D)
+        losses: dict[str, Tensor] = {}
+        for name, stream in streams.items():
+            rows, width = stream["input_ids"].shape
+            own, hidden = hidden[:rows, :width], hidden[rows:]
+            losses[name] = self.divergence(own, stream) if name == "normal" else self.nll_of(own, stream)
+        self.log_dict({name: -loss if name == "bad" else loss for name, loss in losses.items()})
+        return torch.stack([weights[name] * loss for name, loss in losses.items()]).sum()
 
-    def mismatch(self, bad: Stream) -> Stream:
-        """Each prompt of the batch with each of K answers drawn from the retain corpus: (B * K, T)."""
+    def divergence(self, hidden: Tensor, stream: Stream) -> Tensor:
+        """D on a stream whose final hidden states, (B, T, D), are there already."""
+        real = stream["attention_mask"].bool()
+        frozen = self.original.hidden(stream)[real]  # (N, D)
+
+        def loss_of(logits: Tensor, part: slice) -> list[Tensor]:
+            target = self.original.logits(frozen[part])
+            return [token_kl(logits, target) + token_entropy(target)]
+
+        return over_positions(self.model, hidden, real, loss_of).total
+
+    def draw(self, topic: str) -> list[int]:
+        """Which retain texts of a topic answer an update's prompts: K numbers."""
+        return torch.randint(len(self._pools[topic]), (self.answers,)).tolist()
+
+    def mismatch(self, bad: Stream, drawn: Sequence[int]) -> Stream:
+        """Each prompt of the batch with each of the K drawn retain texts as its answer: (B * K, T)."""
         pool = self._pools[bad["topic"]]
-        drawn = torch.randint(len(pool), (self.answers,)).tolist()
         replies = [_reply(pool[index], self.context.tokenizer.bos_token_id) for index in drawn]
         width = bad["input_ids"].shape[1]
         prompts = [_prompt(ids, labels, mask, self.prefix) for ids, labels, mask in _rows(bad)]
@@ -111,7 +146,7 @@ class LLMU(UnlearningMethod):
         )
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        optimizer = torch.optim.AdamW(self.trainable(), lr=self.lr, weight_decay=0.0)
+        optimizer = AdamW(self.trainable(), lr=self.lr, master_weights=self.master_weights)
         steps = self.context.steps
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: max(1 - step / steps, 0.0))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

@@ -5,7 +5,9 @@ Source: Li et al., "The WMDP Benchmark", ICML 2024, arXiv:2403.03218; reference 
 Deviations:
     - Parameters are chosen by name, not by their index in the block, which means another matrix in other families.
     - Only the chosen parameters get gradients; the reference accumulates gradients it never applies.
-    - No second model: the frozen one is the same module with the original matrices put back.
+    - No second model and no forward beyond block l: what lies below the trained blocks runs once for both models, and the
+      frozen rest is the same module with the original matrices put back, or its adapter switched off.
+    - What the frozen model answers to a retain batch is kept while the next updates use the same batch.
     - The control vectors are drawn on the CPU in float32, so that a seed means the same on every device.
     - A corpus that runs out starts again; the reference stops.
 Streams: forget and retain of one topic per update, topics in turn. Padding on the left, as in the reference.
@@ -14,27 +16,28 @@ Streams: forget and retain of one topic per update, topics in turn. Padding on t
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 import torch
-from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat
-from torch import Tensor
+from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 from unlearnbench.api import (
     IGNORE,
+    AdamW,
     MethodSpec,
+    SplitForward,
     Stream,
     Training,
     UnlearnBatch,
     UnlearningMethod,
     UsageError,
-    activations_at,
-    copy_of,
     hookimpl,
     mean_square,
     select_parameters,
+    split_forward,
     split_slice,
-    swapped,
     train_only,
     train_slice,
 )
@@ -45,6 +48,13 @@ if TYPE_CHECKING:
 # the MLP's output projection: Llama, Mistral, Qwen, Gemma; GPT-NeoX; Phi
 OUTPUT_PROJECTION = r"mlp\.(down_proj|dense_4h_to_h|fc2)\.weight$"
 TRAINED_BLOCKS = 3  # l-2, l-1 and l
+
+
+class _Kept(NamedTuple):
+    """What the updates that share a retain batch need not compute again."""
+
+    split: SplitForward
+    frozen: Tensor  # (B, T, D)
 
 
 class RMU(UnlearningMethod):
@@ -61,8 +71,12 @@ class RMU(UnlearningMethod):
         lr: learning rate, constant.
         eps: AdamW's epsilon, added before bias correction as in the reference.
         weight_decay: decoupled.
+        master_weights: step float32 copies of narrower weights; the reference steps bfloat16 weights themselves.
         masked: count real tokens only, each sequence weighing the same; the reference counts padding too.
         vector: `uniform` draws each coordinate from [0, 1) as the reference does, `gaussian` is isotropic.
+        adapter: `lora` trains a low-rank adapter on the chosen matrices, `none` the matrices themselves.
+        rank: of the adapter.
+        diagnostics: log norms and cosines every so many updates of a topic; 0 never does.
     """
 
     padding_side: ClassVar[Literal["left", "right"]] = "left"
@@ -79,8 +93,12 @@ class RMU(UnlearningMethod):
         lr: PositiveFloat = 5e-5,
         eps: PositiveFloat = 1e-6,
         weight_decay: NonNegativeFloat = 0.0,
+        master_weights: bool = False,
         masked: bool = False,
         vector: Literal["uniform", "gaussian"] = "uniform",
+        adapter: Literal["none", "lora"] = "none",
+        rank: PositiveInt = 32,
+        diagnostics: NonNegativeInt = 10,
     ) -> None:
         super().__init__(model)
         self.save_hyperparameters(ignore=["model"])
@@ -93,12 +111,17 @@ class RMU(UnlearningMethod):
         train_only(model, self.trained)
         if part is not None and weight_decay:
             raise UsageError(f"rmu cannot decay a slice of a parameter; set weight_decay to 0 or select all of {pattern}.")
+        if part is not None and adapter != "none":
+            raise UsageError(f"rmu cannot adapt a slice of a parameter; set adapter to none or select all of {pattern}.")
         self._handles = train_slice(self.trained, part) if part is not None else []
-        self.original = copy_of(self.trained)
-        self.layer, self.lr, self.eps, self.weight_decay = layer, lr, eps, weight_decay
+        self.use_adapter(adapter, rank, [name.removesuffix(".weight") for name in self.trained])
+        self.keep_original()
+        self.first, self.layer, self.last_needed = min(blocks), layer, layer
+        self.lr, self.eps, self.weight_decay, self.master_weights = lr, eps, weight_decay, master_weights
         self.coefficient, self.alpha = coefficient, alpha
-        self.masked, self.vector = masked, vector
+        self.masked, self.vector, self.diagnostics = masked, vector, diagnostics
         self.controls: dict[str, Tensor] = {}
+        self._kept: dict[bytes, _Kept] = {}
 
     def on_fit_start(self) -> None:
         topics = self.context.topics
@@ -115,34 +138,71 @@ class RMU(UnlearningMethod):
 
     def training_step(self, batch: UnlearnBatch, batch_idx: int) -> Tensor:
         topic = batch["forget"]["topic"]
-        with torch.no_grad(), swapped(self.trained, self.original):
-            kept = activations_at(self.model, self.layer, _inputs(batch["retain"]))  # (B, T, D)
-        held = activations_at(self.model, self.layer, _inputs(batch["retain"]))
-        steered = activations_at(self.model, self.layer, _inputs(batch["forget"]))
+        split = self._split(batch["forget"])
+        kept = self._retained(batch["retain"])
+        steered, held = split(), kept.split()  # (B, T, D)
         forget = mean_square(steered - self.controls[topic], self._counted(batch["forget"]))
-        retain = mean_square(held - kept, self._counted(batch["retain"]))
+        retain = mean_square(held - kept.frozen, self._counted(batch["retain"]))
         self.log_dict({f"forget/{topic}": forget, f"retain/{topic}": retain})
+        if self.diagnostics and batch_idx // (self.context.accumulate * len(self.context.topics)) % self.diagnostics == 0:
+            self._diagnose(f"forget/{topic}", steered, self._frozen(split), batch["forget"])
+            self._diagnose(f"retain/{topic}", held, kept.frozen, batch["retain"])
         return forget + self.alphas[topic] * retain
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        return ReferenceAdamW(list(self.trained.values()), lr=self.lr, eps=self.eps, weight_decay=self.weight_decay)
+        return ReferenceAdamW(
+            self.trainable(),
+            lr=self.lr,
+            eps=self.eps,
+            weight_decay=self.weight_decay,
+            master_weights=self.master_weights,
+        )
 
     def on_train_end(self) -> None:
+        self._kept.clear()
         for handle in self._handles:
             handle.remove()
+
+    def _split(self, stream: Stream) -> SplitForward:
+        inputs = {"input_ids": stream["input_ids"], "attention_mask": stream["attention_mask"]}
+        return split_forward(self.model, inputs, first=self.first, last=self.layer)
+
+    def _frozen(self, split: SplitForward) -> Tensor:
+        with self.reference():
+            return split()
+
+    def _retained(self, stream: Stream) -> _Kept:
+        """The retain side of an update, taken from the update before where it had the same batch."""
+        key = stream["input_ids"].cpu().numpy().tobytes() + stream["attention_mask"].cpu().numpy().tobytes()
+        if key not in self._kept:
+            while len(self._kept) >= self.context.accumulate:
+                del self._kept[next(iter(self._kept))]
+            split = self._split(stream)
+            self._kept[key] = _Kept(split, self._frozen(split))
+        return self._kept[key]
 
     def _counted(self, stream: Stream) -> Tensor | None:
         return stream["labels"] != IGNORE if self.masked else None
 
+    @torch.no_grad()
+    def _diagnose(self, name: str, updated: Tensor, frozen: Tensor, stream: Stream) -> None:
+        """Medians over real tokens: the loss is a mean that one huge position may dominate."""
+        real = stream["attention_mask"].bool()
+        updated, frozen = updated[real].float(), frozen[real].float()  # (N, D)
+        cosine = F.cosine_similarity(updated, frozen, dim=1)
+        self.log_dict({f"norm/{name}": updated.norm(dim=1).median(), f"cosine/{name}": cosine.median()})
 
-class ReferenceAdamW(torch.optim.AdamW):
+
+class ReferenceAdamW(AdamW):
     """AdamW as transformers 4 had it: epsilon is added to the root of the second moment before its bias correction.
 
     That equals torch's AdamW with eps / sqrt(1 - beta2^t) at step t, so the first steps are damped.
     """
 
-    def __init__(self, params: list[torch.nn.Parameter], *, lr: float, eps: float, weight_decay: float) -> None:
-        super().__init__(params, lr=lr, eps=eps, weight_decay=weight_decay)
+    def __init__(
+        self, params: list[nn.Parameter], *, lr: float, eps: float, weight_decay: float, master_weights: bool = False
+    ) -> None:
+        super().__init__(params, lr=lr, eps=eps, weight_decay=weight_decay, master_weights=master_weights)
         self._eps, self._steps = eps, 0
 
     def step(self, closure: Any = None) -> Any:
@@ -150,10 +210,6 @@ class ReferenceAdamW(torch.optim.AdamW):
         for group in self.param_groups:
             group["eps"] = self._eps / math.sqrt(1 - group["betas"][1] ** self._steps)
         return super().step(closure)
-
-
-def _inputs(stream: Stream) -> dict[str, Tensor]:
-    return {"input_ids": stream["input_ids"], "attention_mask": stream["attention_mask"]}
 
 
 def _of_topic(option: str, value: float | list[float], number: int, topics: tuple[str, ...]) -> float:

@@ -11,8 +11,9 @@ Deviations:
     - Constant learning rate; the reference decays it at listed epochs.
     - Rewinding (SCRUB+R) compares losses where the reference compares classification errors. Its validation texts are
       the last tenth of each forget corpus, which are then not trained on.
-Streams: forget in max steps, retain in min steps. The teacher is the same module with the original weights put back, or
-its adapter switched off. The very first max step has no gradient: the student still is the teacher.
+Streams: forget in max steps, retain in min steps. What the teacher answers is computed once per text and kept as final
+hidden states; where that would take more memory than the weights, it is the same module with its adapter switched off or the
+original weights put back. The very first max step has no gradient: the student still is the teacher.
 """
 
 from __future__ import annotations
@@ -22,19 +23,24 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor
+from torch.nn import functional as F
 
 from unlearnbench.api import (
-    IGNORE,
+    AdamW,
+    LossOf,
     MethodSpec,
+    ReferenceOutputs,
     Schedule,
     Stream,
     Training,
     UnlearnBatch,
     UnlearningMethod,
     copy_of,
+    final_hidden,
     hookimpl,
-    kl_divergence,
-    token_nll,
+    next_tokens,
+    over_positions,
+    token_kl,
 )
 
 if TYPE_CHECKING:
@@ -58,6 +64,7 @@ class SCRUB(UnlearningMethod):
         weight_decay: decoupled for adamw.
         adapter: `lora` trains a low-rank adapter, `none` every weight.
         rank: of the adapter.
+        master_weights: step float32 copies of narrower weights; with adamw.
         rewind: SCRUB+R: go back to the checkpoint whose forget loss is closest to that of unseen texts of the topic.
     """
 
@@ -75,6 +82,7 @@ class SCRUB(UnlearningMethod):
         weight_decay: NonNegativeFloat = 0.0,
         adapter: Literal["none", "lora"] = "none",
         rank: PositiveInt = 32,
+        master_weights: bool = True,
         rewind: bool = False,
     ) -> None:
         super().__init__(model)
@@ -82,13 +90,18 @@ class SCRUB(UnlearningMethod):
         self.alpha, self.gamma, self.temperature = alpha, gamma, temperature
         self.forget_steps, self.first = forget_steps, first
         self.lr, self.optimizer, self.weight_decay = lr, optimizer, weight_decay
-        self.rewind = rewind
+        self.master_weights, self.rewind = master_weights, rewind
         self.use_adapter(adapter, rank)
         self.checkpoints: list[tuple[float, dict[str, Tensor]]] = []
 
     def on_fit_start(self) -> None:
         self.model.eval()  # dropout would make teacher and student differ from the start
         self._unseen = self.context.forget.hold_out(0.1) if self.rewind else None
+        self.teacher = ReferenceOutputs(self)
+        forget, retain = self.context.forget, self.context.retain
+        maximal = [self.is_max_step(index // self.context.accumulate) for index in range(len(retain))]
+        asked = [(forget if is_max else retain)[index] for index, is_max in enumerate(maximal) if is_max or self.alpha]
+        self.teacher.prepare(asked)
 
     def is_max_step(self, step: int) -> bool:
         """Whether update `step`, counted from 0, leaves the teacher on forget texts."""
@@ -98,35 +111,49 @@ class SCRUB(UnlearningMethod):
         return round_number % 2 == (0 if self.first == "max" else 1)
 
     def training_step(self, batch: UnlearnBatch, batch_idx: int) -> Tensor:
-        if self.is_max_step(batch_idx):
+        if self.is_max_step(batch_idx // self.context.accumulate):
             loss = -self.divergence(batch["forget"])
             self.log("max/kl", -loss)
             return loss
-        divergence, student = self.compare(batch["retain"])
-        nll = token_nll(student, batch["retain"]["labels"]).mean()
-        self.log_dict({"min/kl": divergence, "min/nll": nll})
-        return self.alpha * divergence + self.gamma * nll
+        stream = batch["retain"]
+        if not self.alpha:
+            nll = self.nll(stream)
+            self.log("min/nll", nll)
+            return self.gamma * nll
+        predicting, targets = next_tokens(stream["labels"])
+        kl_of = self._kl_of(stream, predicting)
+
+        def loss_of(logits: Tensor, part: slice) -> list[Tensor]:
+            return [*kl_of(logits, part), F.cross_entropy(logits.float(), targets[part], reduction="none")]
+
+        hidden = final_hidden(self.model, stream)
+        loss = over_positions(self.model, hidden, predicting, loss_of, (self.alpha, self.gamma))
+        self.log_dict({"min/kl": loss.terms[0], "min/nll": loss.terms[1]})
+        return loss.total
 
     def divergence(self, stream: Stream) -> Tensor:
         """KL(teacher || student) over the positions that predict a counted token, times temperature squared."""
-        return self.compare(stream)[0]
+        predicting, _ = next_tokens(stream["labels"])
+        hidden = final_hidden(self.model, stream)
+        return over_positions(self.model, hidden, predicting, self._kl_of(stream, predicting)).total
 
-    def compare(self, stream: Stream) -> tuple[Tensor, Tensor]:
-        """The divergence, and the student's logits (B, T, V), which the other term of a min step needs, too."""
-        with self.reference():
-            teacher = self.logits(stream)  # (B, T, V)
-        student = self.logits(stream)
-        counted = torch.zeros_like(stream["labels"], dtype=torch.bool)
-        counted[:, :-1] = stream["labels"][:, 1:] != IGNORE  # the logits at t predict the token at t+1
-        return kl_divergence(student, teacher, counted, self.temperature), student
+    def _kl_of(self, stream: Stream, predicting: Tensor) -> LossOf:
+        taught = self.teacher.hidden(stream)[predicting]  # (N, D)
+
+        def loss_of(logits: Tensor, part: slice) -> list[Tensor]:
+            return [token_kl(logits, self.teacher.logits(taught[part]), self.temperature)]
+
+        return loss_of
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         if self.optimizer == "sgd":
             return torch.optim.SGD(self.trainable(), lr=self.lr, momentum=0.9, weight_decay=self.weight_decay)
-        return torch.optim.AdamW(self.trainable(), lr=self.lr, weight_decay=self.weight_decay)
+        return AdamW(self.trainable(), lr=self.lr, weight_decay=self.weight_decay, master_weights=self.master_weights)
 
     def on_train_batch_end(self, outputs: object, batch: UnlearnBatch, batch_idx: int) -> None:
-        done, total = batch_idx + 1, self.context.steps
+        if (batch_idx + 1) % self.context.accumulate:
+            return
+        done, total = (batch_idx + 1) // self.context.accumulate, self.context.steps
         every = max((total - self.forget_steps) // CHECKPOINTS, 1)
         if self._unseen is not None and (done == total or (done > self.forget_steps and done % every == 0)):
             self.checkpoints.append((self._loss(self.context.forget), copy_of(self._named_trainable())))
@@ -146,7 +173,7 @@ class SCRUB(UnlearningMethod):
     @torch.no_grad()
     def _loss(self, schedule: Schedule) -> float:
         """Mean loss over one batch of each topic, nats per token."""
-        streams = [schedule[topic] for topic in range(len(self.context.topics))]
+        streams = [schedule.update(topic) for topic in range(len(self.context.topics))]
         return sum(float(self.nll(self.transfer_batch_to_device(s, self.device, 0))) for s in streams) / len(streams)
 
 

@@ -10,15 +10,18 @@ Deviations:
     - The reference importance is that of the retain texts (`over="retain"`), as the WMDP paper has it; `over="all"` is the
       original's, both corpora together. Then I_forget / I_all is at most 2 here, and an alpha of 2 or more is refused.
     - Embeddings, output head and norms are left alone: a token that only forget texts contain would be zeroed.
-    - Importances are gathered in float32 whatever the model's dtype; what was never seen is never selected.
+    - Importances are gathered in float32 and in host memory, each gradient as soon as it is there; what was never seen is
+      never selected.
     - The ratio of importances is kept, so that a grid over alpha and lambda costs one pass.
-Streams: forget and retain, in the order of the corpora; `steps` batches of each. No optimizer.
+Streams: forget and retain, in the order of the corpora; `steps` batches of each, each in one piece: the square of a mean is
+not the mean of squares. No optimizer.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import torch
 from pydantic import NonNegativeFloat, PositiveFloat
@@ -44,6 +47,8 @@ class SSD(UnlearningMethod):
         over: what the reference importance is taken over: `retain` texts, or `all`, forget and retain together.
         exclude: regular expression for parameters that are never changed.
     """
+
+    one_process: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -78,14 +83,15 @@ class SSD(UnlearningMethod):
             return
         for side in ("forget", "retain"):
             sums = self.importance[side]
-            self.model.zero_grad(set_to_none=True)
-            loss = self.nll(batch[side])
-            self.manual_backward(loss)
-            for name, parameter in self.edited.items():
-                if parameter.grad is not None:
-                    square = parameter.grad.float().square()
-                    sums[name] = sums[name] + square if name in sums else square
-        self.model.zero_grad(set_to_none=True)
+            handles = [
+                parameter.register_post_accumulate_grad_hook(functools.partial(add_square, sums, name))
+                for name, parameter in self.edited.items()
+            ]
+            try:
+                self.manual_backward(self.nll(batch[side]))
+            finally:
+                for handle in handles:
+                    handle.remove()
 
     def configure_optimizers(self) -> None:
         return None
@@ -93,14 +99,31 @@ class SSD(UnlearningMethod):
     def on_train_end(self) -> None:
         if self.ratio is None:
             forget, retain = self.importance["forget"], self.importance["retain"]
-            reference = retain if self.over == "retain" else {name: (forget[name] + retain[name]) / 2 for name in forget}
-            self.ratio = {name: importance_ratio(forget[name], reference[name]) for name in forget}
+            self.ratio = {}
+            for name in list(forget):  # tensor by tensor, so that three full sets never stand in memory
+                own, other = forget.pop(name), retain.pop(name)
+                self.ratio[name] = importance_ratio(own, other if self.over == "retain" else (own + other) / 2)
             self.context.keep(self.ratio, *self._key())
         dampen(self.edited, self.ratio, alpha=self.alpha, dampening=self.dampening, exponent=self.exponent)
 
     def _key(self) -> tuple[str, ...]:
         """What the ratio depends on besides model, corpora and budget."""
         return ("ssd ratio", self.over, *self.edited)
+
+
+@torch.no_grad()
+def add_square(sums: dict[str, Tensor], name: str, parameter: nn.Parameter) -> None:
+    """Add the square of a finished gradient to a sum in host memory, float32, and let go of the gradient.
+
+    Called for each parameter as soon as its gradient is there, so that no two whole gradients stand on the device.
+    """
+    assert parameter.grad is not None
+    gradient = parameter.grad.to("cpu").float()
+    parameter.grad = None
+    if name in sums:
+        sums[name].addcmul_(gradient, gradient)
+    else:
+        sums[name] = gradient.square()
 
 
 def importance_ratio(forget: Tensor, reference: Tensor) -> Tensor:
@@ -130,9 +153,11 @@ def dampen(
         weight = parameters[name]
         own = own.to(weight.device)
         chosen = own > alpha
-        factor = (dampening / own[chosen]).pow(exponent).clamp(max=1.0)
-        weight[chosen] = (weight[chosen].float() * factor).to(weight.dtype)
-        selected += int(chosen.sum())
+        count = int(chosen.sum())
+        if count:  # in place and whole: several times quicker than picking the chosen ones out
+            factor = (dampening / own).pow_(exponent).clamp_(max=1.0).masked_fill_(~chosen, 1.0)
+            weight.mul_(factor) if weight.dtype == torch.float32 else weight.copy_(weight.float() * factor)
+        selected += count
     return selected
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import subprocess
@@ -324,3 +325,19 @@ def test_changed_scoring_code_makes_new_cells(cli, tmp_path, monkeypatch):
     outcome = cli(*arguments)
     assert "cached" not in outcome.err
     assert len(set((tmp_path / "run" / "cells").rglob("*.json")) - cells) == 3
+
+
+def test_what_a_method_logs_is_kept(finished):
+    """Losses of every update; norms and cosines of every tenth update of a topic, and only where they were measured."""
+    # other tests ran it with fewer updates
+    whole = max((finished / "logs" / "rmu").glob("seed-0-*/metrics.csv"), key=lambda path: path.stat().st_size)
+    with whole.open() as file:
+        rows = [(int(row["update"]), row["name"], float(row["value"])) for row in csv.DictReader(file)]
+    assert [update for update, name, _ in rows if name == "forget/bio"] == list(range(0, 150, 3))
+    assert [update for update, name, _ in rows if name == "cosine/forget/bio"] == [0, 30, 60, 90, 120]
+    last = {name: value for _, name, value in rows}
+    assert last["cosine/forget/bio"] < 0.8  # what was to be forgotten looks different
+    assert last["cosine/retain/bio"] > 0.9  # what was to be kept does not
+    assert last["norm/forget/bio"] > 1.5 * last["norm/retain/bio"]
+    first = next(value for update, name, value in rows if update == 0 and name == "retain/bio")
+    assert first == 0.0

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import warnings
+
 import torch
 
-from unlearnbench.batches import Corpus, Example, Schedule, UnlearnBatch
+from unlearnbench.batches import Corpus, Example, Schedule, UnlearnBatch, paired_loader
 from unlearnbench.method import MethodContext, UnlearningMethod
 
 TOPICS = ("bio", "cyber")
@@ -54,3 +56,33 @@ def train(method: UnlearningMethod, steps: int, optimizer: torch.optim.Optimizer
             loss.backward()
         optimizer.step()
         method.on_train_batch_end(loss, batch(method, step), step)
+
+
+def fit(method: UnlearningMethod, forget: Schedule, retain: Schedule, losses: list | None = None) -> UnlearningMethod:
+    """Train with a real Lightning trainer on the CPU, seed 0.
+
+    Args:
+        method: with or without an adapter.
+        forget: its schedule; the topics are those of its corpora.
+        retain: likewise.
+        losses: gets the forget and the retain loss of each update.
+    """
+    import lightning.pytorch as pl
+
+    class Watch(pl.Callback):
+        def on_train_batch_end(self, trainer, *_):
+            if losses is not None:
+                logged = {k: float(v) for k, v in trainer.callback_metrics.items()}
+                topic = forget[trainer.global_step - 1]["topic"]
+                losses.append((logged[f"forget/{topic}"], logged[f"retain/{topic}"]))
+
+    topics = tuple(corpus.topic for corpus in forget.corpora)
+    method.context = MethodContext(tokenizer=None, topics=topics, forget=forget, retain=retain, steps=len(forget))
+    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False}
+    pl.seed_everything(0, verbose=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Lightning's own, about torch's internals
+        trainer = pl.Trainer(accelerator="cpu", devices=1, max_epochs=1, callbacks=[Watch()], **quiet)
+        trainer.fit(method, paired_loader(forget, retain))
+    method.finish()
+    return method

@@ -62,6 +62,8 @@ def test_shows_its_options(command, site):
         "batch_size": 4,
         "max_length": 64,
         "order": "shuffled",
+        "accumulate": 1,
+        "checkpointing": False,
     }
 
 

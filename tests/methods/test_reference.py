@@ -1,0 +1,150 @@
+"""The untouched model's answers without a second model: kept hidden states, or the one model made untouched for a moment."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from streams import batch, prepare, train
+from torch.nn import functional as F
+
+from unlearnbench.heads import final_hidden, head_logits, over_positions
+from unlearnbench.reference import ReferenceOutputs
+from unlearnbench.tensors import distillation, kl_divergence, next_tokens, token_nll
+from unlearnbench_methods.llmu import LLMU
+from unlearnbench_methods.scrub import SCRUB
+
+
+@pytest.mark.parametrize("adapter", ["none", "lora"])
+@pytest.mark.parametrize("limit", [None, 0], ids=["kept", "live"])
+def test_reference_is_the_untouched_model(tiny_model, tokenizer, adapter, limit):
+    """Bit for bit, after updates of every weight, the head among them."""
+    method = prepare(LLMU(tiny_model, lr=1e-3, answers=2, adapter=adapter, rank=4), tokenizer)
+    streams = [batch(method, step)["retain"] for step in range(4)]
+    with torch.no_grad():
+        start = [method.logits(stream) for stream in streams]
+    reference = ReferenceOutputs(method, limit=limit)
+    reference.prepare(streams)
+    train(method, 3)
+    for stream, expected in zip(streams, start, strict=True):
+        real = stream["attention_mask"].bool()
+        assert torch.equal(reference.logits(reference.hidden(stream)[real]), expected[real])
+        with torch.no_grad():
+            assert not torch.equal(method.logits(stream)[real], expected[real])
+
+
+def test_kept_answers_need_no_copy_of_the_weights(tiny_model, tokenizer):
+    """Of the whole model only the head is held a second time."""
+    method = prepare(SCRUB(tiny_model, lr=1e-3), tokenizer)
+    assert not method._original
+    assert set(method.teacher._original_head) == {"model.embed_tokens.weight"}
+
+
+def test_loss_in_chunks_is_the_loss_of_whole_logits(tiny_model, tokenizer, monkeypatch):
+    """Value and gradients of every weight, tied head included, with chunks of three positions."""
+    monkeypatch.setattr("unlearnbench.heads.LOGITS_AT_ONCE", 3 * 2048)
+    method = prepare(LLMU(tiny_model, answers=2), tokenizer)
+    stream = batch(method)["forget"]
+    whole = token_nll(method.logits(stream), stream["labels"]).mean()
+    whole.backward()
+    expected = {name: parameter.grad.clone() for name, parameter in tiny_model.named_parameters()}
+    tiny_model.zero_grad()
+    ours = method.nll(stream)
+    (2 * ours).backward()
+    assert float(ours.detach()) == pytest.approx(float(whole.detach()), rel=1e-6)
+    for name, parameter in tiny_model.named_parameters():
+        torch.testing.assert_close(parameter.grad, 2 * expected[name], rtol=1e-4, atol=1e-6)
+    with torch.no_grad():
+        assert float(method.nll(stream)) == pytest.approx(float(whole.detach()), rel=1e-6)
+
+
+def test_terms_add_up(tiny_model, tokenizer):
+    """Two terms in one pass: 2 entropy-free counts of one, weighted 2 and 3, give 5."""
+    method = prepare(LLMU(tiny_model, answers=2), tokenizer)
+    stream = batch(method)["forget"]
+    predicting, _ = next_tokens(stream["labels"])
+    loss = over_positions(
+        tiny_model,
+        final_hidden(tiny_model, stream),
+        predicting,
+        lambda logits, part: [logits[:, 0] * 0 + 1, logits[:, 0] * 0 + 1],
+        (2.0, 3.0),
+    )
+    assert float(loss.total.detach()) == pytest.approx(5.0)
+    assert loss.terms.tolist() == pytest.approx([1.0, 1.0])
+
+
+def live_teacher(model, streams, loss_of, lr: float) -> None:
+    """The plain loop: a deep copy as the teacher, whole logits, AdamW."""
+    teacher = copy.deepcopy(model).requires_grad_(False)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=lr, weight_decay=0.0)
+    for step, pair in enumerate(streams):
+        optimizer.zero_grad()
+        loss_of(model, teacher, step, pair).backward()
+        optimizer.step()
+
+
+def logits_of(model, stream):
+    return model(stream["input_ids"], attention_mask=stream["attention_mask"]).logits
+
+
+def assert_close(ours, theirs) -> None:
+    for (name, mine), other in zip(ours.named_parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(mine, other, rtol=0, atol=2e-5, msg=lambda text, name=name: f"{name}: {text}")
+
+
+def test_scrub_equals_a_live_teacher(tiny_model, tokenizer):
+    """Max and min steps, full weights; the first max step has no gradient on either side."""
+    plain = copy.deepcopy(tiny_model)
+    method = prepare(SCRUB(tiny_model, lr=1e-4, alpha=0.5, gamma=0.9, temperature=2.0, forget_steps=6), tokenizer)
+    pairs = [batch(method, step) for step in range(8)]
+
+    def loss_of(model, teacher, step, pair):
+        stream = pair["forget" if method.is_max_step(step) else "retain"]
+        predicting, _ = next_tokens(stream["labels"])
+        student = logits_of(model, stream)
+        with torch.no_grad():
+            taught = logits_of(teacher, stream)
+        divergence = kl_divergence(student, taught, predicting, 2.0)
+        if method.is_max_step(step):
+            return -divergence
+        return 0.5 * divergence + 0.9 * token_nll(student, stream["labels"]).mean()
+
+    live_teacher(plain, pairs, loss_of, 1e-4)
+    train(method, 8)
+    assert_close(tiny_model, plain)
+
+
+def test_llmu_equals_a_live_teacher_with_three_forwards(tiny_model, tokenizer):
+    """One concatenated forward and kept answers, against a forward per term and a deep copy."""
+    plain = copy.deepcopy(tiny_model)
+    method = prepare(LLMU(tiny_model, lr=1e-4, answers=3), tokenizer)
+    pairs = [batch(method, step) for step in range(6)]
+    torch.manual_seed(7)
+    drawn = [method.draw(pair["forget"]["topic"]) for pair in pairs]
+
+    def loss_of(model, teacher, step, pair):
+        bad, normal = pair["forget"], pair["retain"]
+        mismatch = method.mismatch(bad, drawn[step])
+        with torch.no_grad():
+            target = logits_of(teacher, normal)
+        ascent = token_nll(logits_of(model, bad), bad["labels"]).mean()
+        random = token_nll(logits_of(model, mismatch), mismatch["labels"]).mean()
+        kept = distillation(logits_of(model, normal), target, normal["attention_mask"].bool())
+        return -0.5 * ascent + random + kept
+
+    live_teacher(plain, pairs, loss_of, 1e-4)
+    torch.manual_seed(7)
+    train(method, 6, torch.optim.AdamW(tiny_model.parameters(), lr=1e-4, weight_decay=0.0))
+    assert_close(tiny_model, plain)
+
+
+def test_head_is_the_familys_own(tiny_model):
+    """Logits from hidden states are those of the whole forward."""
+    ids = torch.randint(4, 2000, (2, 7))
+    inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+    with torch.no_grad():
+        hidden = final_hidden(tiny_model, inputs)
+        assert torch.equal(head_logits(tiny_model, hidden.flatten(0, 1)), tiny_model(ids).logits.flatten(0, 1))
+        assert F.cosine_similarity(hidden[0, 0], hidden[0, 1], dim=0) < 1

@@ -1,0 +1,23 @@
+"""`unlearnbench export`: an unlearned model as an ordinary model folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def export(
+    run: Annotated[Path, typer.Argument(help="Folder of a comparison.")],
+    variant: Annotated[str, typer.Argument(help="The row whose model is wanted.")],
+    out: Annotated[Path, typer.Argument(help="Folder to make.")],
+    seed: Annotated[int | None, typer.Option(help="Which of the row's seeds; by default the first that is kept.")] = None,
+    model: Annotated[str | None, typer.Option(help="The base model, where it is not where it was.")] = None,
+) -> None:
+    """Write the model that a row of a comparison left: safetensors, config, tokenizer and a model card."""
+    from unlearnbench.export import export, find
+
+    candidate = find(run, variant, seed)
+    export(candidate, out, model)
+    typer.echo(f"{variant}, seed {candidate.seed}, is in {out}; its model card is {out / 'README.md'}.", err=True)

@@ -1,0 +1,210 @@
+"""From a row of a finished comparison to an ordinary model folder with a model card."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from unlearnbench.compare import MANIFEST
+from unlearnbench.errors import UsageError, unknown_name
+from unlearnbench.files import HASH_CHARS, Memory, default_cache, hash_files
+from unlearnbench.models import model_folder, weight_files
+from unlearnbench.recipe import BASELINE, CHECKPOINT
+from unlearnbench.records import CellKey, CellResult
+from unlearnbench.store import RunFolder
+
+CARD = "README.md"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """An unlearned model that can be written out.
+
+    Attributes:
+        variant: the row.
+        seed: of the job.
+        delta: folder of its delta.
+        manifest: of the delta.
+        cells: the scores of these very weights.
+        source: of the base model.
+    """
+
+    variant: str
+    seed: int
+    delta: Path
+    manifest: Mapping[str, Any]
+    cells: Sequence[CellResult]
+    source: str
+
+
+def find(folder: Path, variant: str, seed: int | None) -> Candidate:
+    """What `variant` of the comparison in `folder` left behind.
+
+    Args:
+        folder: of the comparison.
+        variant: the row's name.
+        seed: which of its seeds; None: the first whose weights are kept.
+
+    Raises:
+        UsageError: there is no such row or seed, or its weights are not kept.
+    """
+    if not folder.is_dir():
+        raise UsageError(f"There is no folder {folder}; `unlearnbench compare` makes one, by default under runs/.")
+    run = RunFolder(folder)
+    plan = run.read_json(MANIFEST)
+    rows = {row["variant"]: row for row in plan["rows"]}
+    if variant not in rows:
+        raise unknown_name("row", variant, rows)
+    row = rows[variant]
+    if row["method"] in (BASELINE, CHECKPOINT):
+        raise UsageError(f"'{variant}' changed no weights; there is nothing to export beyond the model that it names.")
+    if seed is not None and seed not in row["seeds"]:
+        raise UsageError(f"'{variant}' did not run with seed {seed}; it has: {', '.join(map(str, row['seeds']))}.")
+    for candidate in [seed] if seed is not None else row["seeds"]:
+        cells = _cells(run, row, candidate)
+        weights = {cell.provenance.get("weights") for cell in cells}
+        for delta in sorted((folder / "deltas").glob(f"*/seed-{candidate}-*")):
+            manifest = run.read_manifest(delta)
+            if manifest is not None and manifest["job"]["variant"] == variant and manifest["weights"] in weights:
+                source = str(plan["recipe"]["model"])
+                return Candidate(variant=variant, seed=candidate, delta=delta, manifest=manifest, cells=cells, source=source)
+    raise UsageError(
+        f"The weights of '{variant}' are not in {folder}: they were not kept (--keep-deltas), or it is not finished; "
+        "run the comparison again with --keep-deltas all."
+    )
+
+
+def _cells(run: RunFolder, row: Mapping[str, Any], seed: int) -> list[CellResult]:
+    found: list[CellResult] = []
+    for name, identity in row["cells"].items():
+        benchmark, _, number = name.removeprefix(f"{row['variant']}/").rpartition("/")
+        if int(number) != seed:
+            continue
+        cell = run.read_cell(CellKey(variant=row["variant"], benchmark=benchmark, seed=seed), identity)
+        if cell is not None and cell.status == "done":
+            found.append(cell)
+    return found
+
+
+def export(candidate: Candidate, out: Path, base: str | None = None) -> None:
+    """Write base and delta as one model: safetensors, config, tokenizer and model card. All of it, or nothing.
+
+    Args:
+        candidate: from `find`.
+        out: a folder that does not exist yet, or is empty.
+        base: source of the base model, where it is not where it was.
+
+    Raises:
+        UsageError: `out` is taken, or the base model is not the one that the delta was made from.
+    """
+    from unlearnbench.loaded import LoadedModel, resolve_device
+
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UsageError(f"{out} exists already; name a folder that does not.")
+    source = base or candidate.source
+    own = hash_files(weight_files(model_folder(source)), Memory(default_cache() / "memory.json"))
+    if own != candidate.manifest["base"]:
+        raise UsageError(
+            f"The delta of '{candidate.variant}' belongs to another base model: it was made from weights "
+            f"{candidate.manifest['base'][:HASH_CHARS]}, and {source} has {own[:HASH_CHARS]}."
+        )
+    stored = RunFolder(candidate.delta.parents[2]).read_delta(candidate.delta)
+    if stored is None:
+        raise UsageError(f"The delta in {candidate.delta} is damaged; run the comparison again.")
+    loaded = LoadedModel(source, candidate.manifest["dtype"], resolve_device("cpu"))
+    loaded.apply(stored[0])
+    out.absolute().parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(dir=out.absolute().parent, prefix=".export-"))
+    try:
+        loaded.model.save_pretrained(temporary)
+        loaded.tokenizer.save_pretrained(temporary)
+        (temporary / CARD).write_text(card(candidate), encoding="utf-8")
+        temporary.chmod(0o755)
+        if out.exists():
+            out.rmdir()
+        os.replace(temporary, out)
+    except OSError as error:
+        raise UsageError(f"{out} cannot be written: {error.strerror}.") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def card(candidate: Candidate) -> str:
+    """The model card: what was done to which model, with which data, and what it scores."""
+    facts = candidate.cells[0].provenance
+    name = _shown(candidate.source)
+    head = {"base_model": name, "library_name": "transformers", "tags": ["unlearning", "unlearnbench", facts["method"]]}
+    options = {**facts["method_options"], **(facts["budget"] or {}), "seed": candidate.seed}
+    topics = [f"| {topic} | `{d['forget']}` | `{d['retain']}` |" for topic, d in facts["topics"].items()]
+    scores = [row for cell in candidate.cells for row in _scores(cell)]
+    provenance = {
+        "base weights": candidate.manifest["base"],
+        "unlearned weights": candidate.manifest["weights"],
+        "method": f"{facts['method']}, {facts['method_distribution']}, source {facts['method_source']}",
+        "dtype": candidate.manifest["dtype"],
+        "device": facts.get("device"),
+        "torch": facts.get("torch"),
+        "transformers": facts.get("transformers"),
+        "unlearnbench": facts["unlearnbench"],
+        "written": facts["written"],
+    }
+    return "\n".join(
+        [
+            f"---\n{yaml.safe_dump(head, sort_keys=False)}---",
+            "",
+            f"# {_cell(name)} after {_cell(candidate.variant)}",
+            "",
+            f"The model `{name}` after unlearning with the method `{facts['method']}`, written by unlearnbench. Unlearning was",
+            "measured with the benchmarks below and with nothing else: what they do not ask may still be there.",
+            "",
+            "## Settings",
+            "",
+            "| option | value |",
+            "|---|---|",
+            *(f"| {_cell(option)} | `{_cell(value)}` |" for option, value in options.items()),
+            "",
+            "## Data",
+            "",
+            "| topic | forget corpus, sha256 | retain corpus, sha256 |",
+            "|---|---|---|",
+            *topics,
+            "",
+            "## Scores",
+            "",
+            "| benchmark | part | score | items |",
+            "|---|---|---|---|",
+            *scores,
+            "",
+            "## Provenance",
+            "",
+            "| | |",
+            "|---|---|",
+            *(f"| {label} | {_cell(value)} |" for label, value in provenance.items() if value is not None),
+            "",
+        ]
+    )
+
+
+def _scores(cell: CellResult) -> list[str]:
+    """A benchmark's rows: all items, then each part where there are several."""
+    assert cell.value is not None
+    parts = [(part, score.value, score.n) for part, score in cell.parts.items()] if len(cell.parts) > 1 else []
+    found = [("all", cell.value, cell.n), *parts]
+    return [f"| {_cell(cell.key.benchmark)} | {_cell(part)} | {value:.4f} | {n} |" for part, value, n in found]
+
+
+def _shown(source: str) -> str:
+    """A hub id as it is; of a local folder only its name, since a card is for publishing."""
+    return source if not Path(source).exists() else Path(source).resolve().name
+
+
+def _cell(value: object) -> str:
+    """Text that cannot break a table or become markup."""
+    return str(value).replace("|", "\\|").replace("<", "&lt;").replace("`", "'").replace("\n", " ")

@@ -1,0 +1,113 @@
+"""The output head, a few positions at a time: whole logits, most of a small model's memory, never stand anywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from unlearnbench.forward import replaced_forward
+from unlearnbench.tensors import per_sequence_weights
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    from unlearnbench.batches import Stream
+
+LOGITS_AT_ONCE = 2**24  # numbers; 64 MB in float32
+
+# logits (n, V) of some positions, and which of all positions they are -> one (n,) loss per term
+LossOf = Callable[[Tensor, slice], Sequence[Tensor]]
+
+
+class Loss(NamedTuple):
+    """A weighted sum of terms; only `total` has a gradient."""
+
+    total: Tensor
+    terms: Tensor  # (K,) float32
+
+
+def final_hidden(model: PreTrainedModel, stream: Stream) -> Tensor:
+    """What goes into the output head, after the final norm: (B, T, D) in the model's dtype."""
+    base: nn.Module = model.base_model
+    return base(input_ids=stream["input_ids"], attention_mask=stream["attention_mask"], use_cache=False).last_hidden_state
+
+
+def head_logits(model: PreTrainedModel, hidden: Tensor) -> Tensor:
+    """The model's logits for final hidden states: (N, D) -> (N, V), soft caps and scaling of the family included."""
+    from transformers.modeling_outputs import MoeModelOutputWithPast
+
+    # of all outputs it has the most fields, so that no family misses one
+    answer = MoeModelOutputWithPast(last_hidden_state=hidden.unsqueeze(0))  # pyright: ignore[reportArgumentType]
+    placeholder = torch.zeros(1, 1, dtype=torch.long, device=hidden.device)
+    with replaced_forward({model.base_model: lambda *_, **__: answer}):
+        return model(input_ids=placeholder, use_cache=False).logits[0]
+
+
+def over_positions(
+    model: PreTrainedModel, hidden: Tensor, counted: Tensor, loss_of: LossOf, coefficients: Sequence[float] = (1.0,)
+) -> Loss:
+    """Losses of the logits: the mean over each sequence's counted positions, then over sequences.
+
+    The gradients of head and hidden states are taken chunk by chunk on the way forward, so nothing is computed twice.
+
+    Args:
+        model: whose head is applied.
+        hidden: (B, T, D), from `final_hidden`.
+        counted: (B, T) bool, the positions whose logits are wanted.
+        loss_of: gets the logits of a slice of the counted positions, in row-major order, and gives K losses for each.
+        coefficients: (K,), of the terms in the total.
+
+    Raises:
+        ValueError: a sequence counts nothing.
+    """
+    weights = per_sequence_weights(counted)[counted] / counted.shape[0]  # (N,)
+    factors = torch.tensor(coefficients, device=hidden.device)
+
+    def terms_of(chosen: Tensor, part: slice) -> Tensor:
+        losses = torch.stack(list(loss_of(head_logits(model, chosen), part)))  # (K, n)
+        return losses @ weights[part]
+
+    head = model.get_output_embeddings()
+    trained = [p for p in head.parameters() if p.requires_grad] if isinstance(head, nn.Module) else []
+    size = max(LOGITS_AT_ONCE // int(model.config.get_text_config().vocab_size), 1)
+    chosen = hidden[counted]
+    if not torch.is_grad_enabled() or not (trained or chosen.requires_grad):
+        terms = sum((terms_of(chosen[part], part) for part in _parts(len(chosen), size)), torch.zeros_like(factors))
+        return Loss(terms @ factors, terms)
+    return Loss(*_InChunks.apply(chosen, terms_of, factors, size, *trained))  # pyright: ignore
+
+
+def _parts(count: int, size: int) -> list[slice]:
+    return [slice(start, start + size) for start in range(0, count, size)]
+
+
+class _InChunks(torch.autograd.Function):
+    """A weighted sum of terms over rows; its gradients are ready when its value is."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, rows: Tensor, terms_of: Callable[[Tensor, slice], Tensor], factors: Tensor, size: int, *trained: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        terms = torch.zeros_like(factors)
+        slope = torch.zeros_like(rows)
+        slopes = [torch.zeros_like(parameter, dtype=torch.float32) for parameter in trained]
+        for part in _parts(len(rows), size):
+            with torch.enable_grad():
+                piece = rows[part].detach().requires_grad_()
+                own = terms_of(piece, part)
+                gradients = torch.autograd.grad(own @ factors, [piece, *trained], allow_unused=True, materialize_grads=True)
+            terms += own.detach()
+            slope[part] = gradients[0]
+            for known, new in zip(slopes, gradients[1:], strict=True):
+                known += new
+        ctx.save_for_backward(slope, *(own.to(p.dtype) for own, p in zip(slopes, trained, strict=True)))
+        ctx.mark_non_differentiable(terms)
+        return terms @ factors, terms
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        slope, *slopes = ctx.saved_tensors
+        return (gradients[0] * slope, None, None, None, *(gradients[0] * own for own in slopes))

@@ -1,0 +1,231 @@
+"""The fit of one job: streams, context and Lightning's Trainer. The only place that builds one."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import logging
+import math
+import os
+import time
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from unlearnbench.files import content_hash
+from unlearnbench.forward import checkpointed
+from unlearnbench.loaded import LoadedModel
+from unlearnbench.models import padding_id
+from unlearnbench.records import Cost
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from lightning.pytorch import Trainer
+    from lightning.pytorch.loggers import Logger
+
+    from unlearnbench.batches import Schedule
+    from unlearnbench.job import Reporter, Workshop
+    from unlearnbench.method import MethodContext, UnlearningMethod
+    from unlearnbench.plan import JobPlan
+
+
+METRICS = "metrics.csv"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fitted:
+    """What a fit leaves.
+
+    Attributes:
+        delta: the tensors that changed, or an adapter's factors; on the CPU.
+        cost: of the fit.
+    """
+
+    delta: dict[str, Tensor]
+    cost: Cost
+
+
+def fit(plan: JobPlan, loaded: LoadedModel, shop: Workshop) -> Fitted:
+    """Let the method train on its streams; afterwards the model is whole and changed."""
+    fitted = _train(plan, loaded, shop)  # a function of its own, so that optimizer and gradients are gone before what follows
+    loaded.complete(fitted.delta)
+    return fitted
+
+
+def _train(plan: JobPlan, loaded: LoadedModel, shop: Workshop) -> Fitted:
+    import lightning.pytorch as pl
+
+    from unlearnbench.batches import paired_loader
+
+    training, plugin = plan.variant.training, plan.variant.plugin
+    assert training is not None
+    assert plugin is not None
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    pl.seed_everything(plan.job.seed, workers=True, verbose=False)
+    method = loaded.build(lambda model: plugin.method.factory(model, **plan.variant.options))
+    trained = sum(parameter.numel() for parameter in method.trainable())
+    with contextlib.ExitStack() as stack:
+        metrics = None
+        if shop.trainer.logger != "none" and rank_zero():
+            metrics = stack.enter_context(MetricsFile(shop.run.log_path(plan.job), shop.trainer.log_every_n_steps))
+        watch = _watch(shop.reporter, training.accumulate, metrics, method.logged)
+        stack.enter_context(warnings.catch_warnings())
+        warnings.simplefilter("ignore")  # Lightning's advice on data loader workers and loggers
+        trainer = _trainer(plan, shop, method, watch)
+        method.context = _context(plan, loaded, shop, method, trainer)
+        loader = paired_loader(method.context.forget, method.context.retain)
+        shop.reporter.unlearning(plan.job, training.steps)
+        started = time.perf_counter()
+        if training.checkpointing:
+            stack.enter_context(checkpointed(method.model))
+        try:
+            trainer.fit(method, loader)
+        except SystemExit:
+            raise KeyboardInterrupt from None  # Lightning turns Ctrl-C into an exit
+    seconds = time.perf_counter() - started
+    if trainer.interrupted:
+        raise KeyboardInterrupt
+    factors = method.adapter.factors() if method.adapter is not None else None
+    method.finish()
+    cost = Cost(
+        unlearn_seconds=round(seconds, 3),
+        peak_gpu_bytes=torch.cuda.max_memory_allocated() if shop.device.type == "cuda" else None,
+        trained_parameters=trained,
+        tokens=watch.tokens * trainer.world_size,
+    )
+    return Fitted(delta=loaded.delta() if factors is None else factors, cost=cost)
+
+
+def rank_zero() -> bool:
+    """Whether this process stores and scores; Lightning numbers those that it starts."""
+    return os.environ.get("LOCAL_RANK", "0") == "0"
+
+
+def _context(plan: JobPlan, loaded: LoadedModel, shop: Workshop, method: UnlearningMethod, trainer: Trainer) -> MethodContext:
+    """The streams, this process's share of them, and what else a method may look at."""
+    from unlearnbench.batches import Schedule, Share, encode_corpus
+    from unlearnbench.method import MethodContext
+
+    training = plan.variant.training
+    assert training is not None
+    sides: dict[str, Schedule] = {}
+    for side in ("forget", "retain"):
+        corpora = [
+            encode_corpus(
+                topic.forget if side == "forget" else topic.retain,
+                topic.name,
+                loaded.tokenizer,
+                max_length=(side == "forget" and topic.max_length) or training.max_length,
+                min_chars=topic.min_chars,
+            )
+            for topic in shop.topics
+        ]
+        sides[side] = Schedule(
+            corpora,
+            steps=training.steps,
+            batch_size=training.batch_size,
+            pad=padding_id(loaded.tokenizer),
+            side=method.padding_side,
+            shuffle_seed=plan.job.seed if training.order == "shuffled" else None,
+        )
+        sides[side].share = Share(training.accumulate, trainer.world_size, trainer.global_rank)
+    passed = [plan.variant.weights, shop.dtype, vars(training), plan.job.seed, *(t.identity() for t in shop.topics)]
+    return MethodContext(
+        tokenizer=loaded.tokenizer,
+        topics=tuple(topic.name for topic in shop.topics),
+        steps=training.steps,
+        accumulate=training.accumulate,
+        memory=shop.cache.folder(content_hash(passed)),
+        **sides,
+    )
+
+
+def _trainer(plan: JobPlan, shop: Workshop, method: UnlearningMethod, watch: Any) -> Trainer:
+    """Lightning's Trainer with the recipe's settings."""
+    import lightning.pytorch as pl
+
+    training, options = plan.variant.training, shop.trainer
+    assert training is not None
+    manual = not method.automatic_optimization
+    return pl.Trainer(
+        accelerator="gpu" if shop.device.type == "cuda" else "cpu",
+        devices=1 if method.one_process else options.devices,
+        strategy="auto" if method.one_process else options.strategy,
+        precision=options.precision,
+        logger=_loggers(options.logger, shop.run.log_path(plan.job)),
+        log_every_n_steps=options.log_every_n_steps,
+        gradient_clip_val=None if manual else options.gradient_clip_val,
+        gradient_clip_algorithm=None if manual else options.gradient_clip_algorithm,
+        deterministic=options.deterministic,
+        detect_anomaly=options.detect_anomaly,
+        accumulate_grad_batches=training.accumulate,
+        max_epochs=1,  # the schedules are as long as the budget
+        use_distributed_sampler=False,  # they hand out each process's share themselves, in order
+        callbacks=[watch, *shop.callbacks(plan.job)],
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+
+
+def _loggers(kind: str, folder: Path) -> list[Logger]:
+    """Lightning loggers beside metrics.csv."""
+    from lightning.pytorch.loggers import TensorBoardLogger
+
+    return [TensorBoardLogger(folder, name="", version="tensorboard")] if kind == "tensorboard" else []
+
+
+class MetricsFile:
+    """What a method logs, as rows of `update,name,value` in metrics.csv."""
+
+    def __init__(self, folder: Path, every: int) -> None:
+        self._folder, self._every = folder, every
+        self._stack = contextlib.ExitStack()
+
+    def __enter__(self) -> MetricsFile:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._file = self._stack.enter_context((self._folder / METRICS).open("w", encoding="utf-8", newline=""))
+        self._rows = csv.writer(self._file)
+        self._rows.writerow(("update", "name", "value"))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def write(self, update: int, logged: Mapping[str, Sequence[Tensor]]) -> None:
+        """Rows of one update, counted from 0: the mean over the pieces of its batch; those of skipped updates are dropped."""
+        if update % self._every == 0:
+            means = {name: float(torch.stack(list(values)).float().mean()) for name, values in logged.items()}
+            self._rows.writerows((update, name, f"{mean:.6g}") for name, mean in means.items())
+            self._file.flush()  # whoever looks at a run that goes on sees where it is
+
+
+def _watch(reporter: Reporter, accumulate: int, metrics: MetricsFile | None, logged: dict[str, list[Tensor]]) -> Any:
+    """A Lightning callback that counts tokens, reports the loss and what is logged, and stops when it is not a number."""
+    from lightning.pytorch import Callback, LightningModule
+
+    class Watching(Callback):
+        tokens = 0
+
+        def on_train_batch_end(
+            self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+        ) -> None:
+            self.tokens += sum(int(stream["attention_mask"].sum()) for stream in batch.values())
+            loss = outputs.get("loss") if isinstance(outputs, Mapping) else None
+            value = None if loss is None else float(loss)
+            update, piece = divmod(batch_idx, accumulate)
+            if value is not None and not math.isfinite(value):
+                raise FloatingPointError(f"the loss is {value} at update {update}")
+            if piece == accumulate - 1:
+                reporter.step(value)
+                if metrics is not None:
+                    metrics.write(update, logged)
+                logged.clear()
+
+    return Watching()
