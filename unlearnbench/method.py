@@ -156,7 +156,8 @@ class UnlearningMethod(LightningModule):
     def reference(self) -> Generator[None]:
         """The untouched model, without gradients: the adapter switched off, or the original weights put back.
 
-        Without an adapter `keep_original` must have been called before the first update, or the first use must be
+        Without an adapter the original is what the weights were at the first use, or when `keep_original` was called: before
+        the first update, then.
         """
         if self.adapter is not None:
             with torch.no_grad(), self.adapter.disabled():

@@ -170,7 +170,7 @@ def test_token_that_opens_a_text_does_not_stand_in_the_middle_of_one(tiny_model,
     }
     method.context = MethodContext(tokenizer=tokenizer, topics=("bio",), steps=2, **sides)
     method.on_fit_start()
-    stream = method.mismatch(collate(texts[:2], "bio", 3, "right"))
+    stream = method.mismatch(collate(texts[:2], "bio", 3, "right"), method.draw("bio"))
     assert (stream["input_ids"][:, 0] == bos).all()
     assert not (stream["input_ids"][:, 1:] == bos).any()
     assert (stream["labels"] >= 500).any(dim=1).all()
@@ -188,7 +188,7 @@ def test_long_prompt_stays_whole(tiny_model, tokenizer):
     }
     method.context = MethodContext(tokenizer=tokenizer, topics=("bio",), steps=1, **sides)
     method.on_fit_start()
-    stream = method.mismatch(method.context.forget[0])
+    stream = method.mismatch(method.context.forget[0], method.draw("bio"))
     assert stream["input_ids"].tolist() == [[*prompt, 901]]
     assert stream["labels"].tolist() == [[IGNORE] * 10 + [901]]
 

@@ -65,15 +65,42 @@ def test_batches_of_one_give_the_mean_of_per_sample_squares(tiny_model, tokenize
     assert float(importance(4).mean()) < float(importance(1).mean())
 
 
+class OneHot(torch.nn.Module):
+    """Hidden states that are the tokens themselves."""
+
+    def __init__(self, vocabulary: int) -> None:
+        super().__init__()
+        self.vocabulary = vocabulary
+
+    def forward(self, input_ids: torch.Tensor, **_: object) -> SimpleNamespace:
+        return SimpleNamespace(last_hidden_state=torch.nn.functional.one_hot(input_ids, self.vocabulary).float())
+
+
+class Table(torch.nn.Module):
+    """The head."""
+
+    def __init__(self, vocabulary: int) -> None:
+        super().__init__()
+        self.rows = torch.nn.Parameter(torch.zeros(vocabulary, vocabulary))
+
+    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+        return hidden @ self.rows
+
+
 class Bigram(torch.nn.Module):
     """The next token's logits are a row of one matrix: softmax regression on one-hot inputs."""
 
     def __init__(self, vocabulary: int) -> None:
         super().__init__()
-        self.table = torch.nn.Parameter(torch.zeros(vocabulary, vocabulary))
+        self.base_model = OneHot(vocabulary)
+        self.readout = Table(vocabulary)
+        self.config = SimpleNamespace(get_text_config=lambda: SimpleNamespace(vocab_size=vocabulary))
+
+    def get_output_embeddings(self) -> torch.nn.Module:
+        return self.readout
 
     def forward(self, input_ids: torch.Tensor, **_: object) -> SimpleNamespace:
-        return SimpleNamespace(logits=self.table[input_ids])
+        return SimpleNamespace(logits=self.readout(self.base_model(input_ids=input_ids).last_hidden_state))
 
 
 def test_regression_by_hand():
@@ -92,13 +119,13 @@ def test_regression_by_hand():
         forget, retain = (collate([Example(t, list(t)) for t in side], "t", 0, "right") for side in (texts, [[0, 2]]))
         method.training_step({"forget": forget, "retain": retain}, 0)
         with torch.no_grad():
-            method.edited["table"].fill_(1.0)
+            method.edited["readout.rows"].fill_(1.0)
         method.alpha = 2.0
         method.on_train_end()
-        torch.testing.assert_close(method.ratio["table"], torch.cat([ratio[None], torch.zeros(3, 4)]))
+        torch.testing.assert_close(method.ratio["readout.rows"], torch.cat([ratio[None], torch.zeros(3, 4)]))
         expected = torch.ones(4, 4)
         expected[0][ratio > 2] = 1 / 9
-        torch.testing.assert_close(method.edited["table"].detach(), expected)
+        torch.testing.assert_close(method.edited["readout.rows"].detach(), expected)
 
 
 def test_order_of_batches_is_irrelevant(tiny_model, tokenizer):
