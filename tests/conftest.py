@@ -65,7 +65,7 @@ def tokenizer():
 @pytest.fixture(scope="session")
 def sentencepiece():
     """A tokenizer of Llama 2's kind, trained on a few sentences: word marks, byte fallback, BOS in front."""
-    from made import sentencepiece_tokenizer
+    from word_marks import sentencepiece_tokenizer
 
     return sentencepiece_tokenizer()
 

@@ -15,7 +15,7 @@ from unlearnbench.errors import UsageError
 from unlearnbench.models import padding_id, tokens_per_batch
 from unlearnbench.packing import encode_prefix, packed_logits, packs
 from unlearnbench.records import ItemResult, Question
-from unlearnbench.trees import Tree, build_trees, common_length, fill_batches
+from unlearnbench.trees import Tree, build_trees, common_length, fill_batches, split
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -222,11 +222,12 @@ def _read_trees(
         try:
             values = iter(_log_softmax_at(read(batch, sorted(set(index))), index, tokens))
         except torch.OutOfMemoryError:
-            if len(batch) == 1:
+            if len(batch) == 1 and len(batch[0].branches) < 2:
                 raise
             torch.cuda.empty_cache()
             budget.tokens = max(sum(len(tree.ids) for tree in batch) // 2, 1)
-            waiting = fill_batches([tree for left in (batch, *waiting) for tree in left], budget.tokens, padded=padded)
+            halves = split(batch[0]) if len(batch) == 1 else batch
+            waiting = fill_batches([*halves, *(tree for left in waiting for tree in left)], budget.tokens, padded=padded)
             continue
         for text in targets:
             yield text, [next(values) for _ in text.targets]

@@ -61,6 +61,19 @@ def build_trees(texts: Sequence[list[int]]) -> list[Tree]:
     return [*trees, _tree(texts, members, trunk)] if members else trees
 
 
+def split(tree: Tree) -> list[Tree]:
+    """Two trees with half of the branches each; both have the trunk."""
+    parts: list[Tree] = []
+    half = len(tree.branches) // 2
+    start = tree.trunk
+    for chosen in (slice(None, half), slice(half, None)):
+        lengths = tree.branches[chosen]
+        end = start + sum(lengths)
+        parts.append(Tree([*tree.ids[: tree.trunk], *tree.ids[start:end]], tree.trunk, lengths, tree.texts[chosen]))
+        start = end
+    return parts
+
+
 def _tree(texts: Sequence[list[int]], members: Sequence[int], trunk: int) -> Tree:
     if len(members) == 1:
         return Tree(texts[members[0]], trunk, (), (members[0],))

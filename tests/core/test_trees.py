@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from unlearnbench.trees import SHARED, Tree, build_trees, common_length, fill_batches
+from unlearnbench.trees import SHARED, Tree, build_trees, common_length, fill_batches, split
 
 
 def unfold(tree: Tree) -> list[list[int]]:
@@ -68,3 +68,12 @@ def test_batches_keep_to_the_budget(padded):
     assert sizes[0] == [300]  # alone, since it must run all the same
     for batch in sizes[1:]:
         assert (max(batch) * len(batch) if padded else sum(batch)) <= 128
+
+
+def test_halves_hold_the_same_texts():
+    context = list(range(40))
+    texts = [[*context, 100], [*context, 101, 102], [*context, 103]]
+    (tree,) = build_trees(texts)
+    halves = split(tree)
+    assert [len(half.texts) for half in halves] == [1, 2]
+    assert [text for half in halves for text in unfold(half)] == [texts[index] for half in halves for index in half.texts]

@@ -87,7 +87,7 @@ def smollm2() -> Path:
 def random_llama(tmp_path_factory) -> Path:
     """A tiny random Llama with word marks, byte fallback and BOS."""
     import transformers
-    from made import sentencepiece_tokenizer
+    from word_marks import sentencepiece_tokenizer
 
     folder = tmp_path_factory.mktemp("sentencepiece") / "model"
     tokenizer = sentencepiece_tokenizer()

@@ -1,4 +1,4 @@
-"""What several tests need made: parts that are real, only small."""
+"""A tokenizer of Llama 2's kind, small: what differs from byte-level ones is how words begin."""
 
 from __future__ import annotations
 
