@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
@@ -17,7 +17,7 @@ from unlearnbench.plugins import load_extensions
 from unlearnbench.preflight import Comparison
 from unlearnbench.recipe import BASELINE, Recipe
 from unlearnbench.records import CellKey, CellResult
-from unlearnbench.store import RunFolder
+from unlearnbench.store import KeepDeltas, RunFolder
 
 if TYPE_CHECKING:
     from unlearnbench.job import Reporter, Workshop
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
     Executor = Callable[[Sequence[JobPlan], Workshop], Iterator[CellResult]]
 
-KeepDeltas = Literal["all", "best", "none"]
 MANIFEST = "plan.json"
 
 
@@ -54,6 +53,8 @@ def execute(
                 manager.hook.unlearnbench_cell_done(result=result)
             except Exception as error:  # somebody's notifier is no reason to lose a night
                 reporter.warn(f"an extension failed on {result.key}: {type(error).__name__}: {error}")
+            if keep_deltas == "none":
+                _drop_finished(comparison, result)
             yield result
     _drop_deltas(comparison, keep_deltas)
     write_leaderboard(run, settings)
@@ -153,6 +154,13 @@ def _manifest(comparison: Comparison) -> Manifest:
             cells={**(known.cells if known else {}), **cells},
         )
     return Manifest(recipe=comparison.recipe.model_dump(mode="json"), benchmarks=heads, rows=list(rows.values()))
+
+
+def _drop_finished(comparison: Comparison, result: CellResult) -> None:
+    """Remove the delta of a job whose last cell is durable, so that one at a time lies on the disk."""
+    for plan in comparison.jobs:
+        if plan.due and plan.key(plan.due[-1]) == result.key:
+            comparison.run.remove_delta(comparison.run.delta_path(plan.job.variant, plan.job.seed, plan.job.identity))
 
 
 def _drop_deltas(comparison: Comparison, keep: KeepDeltas) -> None:

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
     from unlearnbench.batches import Stream
 
-LOGITS_AT_ONCE = 2**24  # numbers; 64 MB in float32
+# numbers: about ten times as many stand in memory for a moment; a GPU needs larger products to be busy
+LOGITS_AT_ONCE = {"cpu": 2**22, "cuda": 2**26}
 
 # logits (n, V) of some positions, and which of all positions they are -> one (n,) loss per term
 LossOf = Callable[[Tensor, slice], Sequence[Tensor]]
@@ -72,7 +73,8 @@ def over_positions(
 
     head = model.get_output_embeddings()
     trained = [p for p in head.parameters() if p.requires_grad] if isinstance(head, nn.Module) else []
-    size = max(LOGITS_AT_ONCE // int(model.config.get_text_config().vocab_size), 1)
+    at_once = LOGITS_AT_ONCE.get(hidden.device.type, LOGITS_AT_ONCE["cuda"])
+    size = max(at_once // int(model.config.get_text_config().vocab_size), 1)
     chosen = hidden[counted]
     if not torch.is_grad_enabled() or not (trained or chosen.requires_grad):
         terms = sum((terms_of(chosen[part], part) for part in _parts(len(chosen), size)), torch.zeros_like(factors))

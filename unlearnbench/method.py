@@ -147,6 +147,11 @@ class UnlearningMethod(LightningModule):
             return self.adapter.changing()
         return {name: parameter for name, parameter in self.model.named_parameters() if parameter.requires_grad}
 
+    def delta_numbers(self) -> int:
+        """How many numbers a delta holds at most: an adapter's factors, or the weights that change."""
+        own = self.trainable() if self.adapter is not None else self.changing().values()
+        return sum(parameter.numel() for parameter in own)
+
     def computation(self) -> AbstractContextManager[Any]:
         """The trainer's precision, for passes of one's own outside `training_step`."""
         trainer: Trainer | None = getattr(self, "_trainer", None)

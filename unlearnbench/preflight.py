@@ -18,7 +18,7 @@ from unlearnbench.plugins import Plugin, core_hash, find_plugin
 from unlearnbench.recipe import CHECKPOINT, RANDOM_NOISE, Recipe
 from unlearnbench.sources import Table, read_corpus
 from unlearnbench.specs import Options, Training, resolve_options, split_budget, takes_argument
-from unlearnbench.store import RunFolder
+from unlearnbench.store import KeepDeltas, RunFolder
 
 Device = Literal["auto", "cpu", "cuda"]
 
@@ -42,7 +42,15 @@ class Comparison:
         return sum(len(plan.due) for plan in self.jobs)
 
 
-def prepare(recipe: Recipe, *, out: Path, cache: Path, device: Device = "auto", retry_failed: bool = False) -> Comparison:
+def prepare(
+    recipe: Recipe,
+    *,
+    out: Path,
+    cache: Path,
+    device: Device = "auto",
+    retry_failed: bool = False,
+    keep_deltas: KeepDeltas = "all",
+) -> Comparison:
     """Check a recipe and plan it.
 
     Args:
@@ -51,6 +59,7 @@ def prepare(recipe: Recipe, *, out: Path, cache: Path, device: Device = "auto", 
         cache: the user's cache, for scores and file hashes.
         device: where to compute.
         retry_failed: count failed cells as not finished.
+        keep_deltas: which unlearned weights will stay on disk; there must be room for them.
 
     Raises:
         UsageError: anything in the recipe cannot be done; nothing has been written.
@@ -84,7 +93,7 @@ def prepare(recipe: Recipe, *, out: Path, cache: Path, device: Device = "auto", 
     )
     jobs = what_is_due(jobs, run.read_cell, retry_failed=retry_failed)
     _check_trainer(recipe, weighted, device)
-    _check_architectures(jobs)
+    _check_disk(run, _check_architectures(jobs, dtype), keep_deltas)
     return Comparison(
         recipe=recipe, dtype=dtype, device=device, topics=topics, benchmarks=benchmarks, jobs=jobs, run=run, cache=cache
     )
@@ -210,11 +219,14 @@ def _check_trainer(recipe: Recipe, variants: Sequence[VariantPlan], device: Devi
             raise UsageError(f"trainer.devices is {options.devices}; this machine has {torch.cuda.device_count()} GPUs.")
 
 
-def _check_architectures(jobs: Sequence[JobPlan]) -> None:
-    """Build each method that is to run on the model's shape without its weights: wrong blocks or names are found now."""
+def _check_architectures(jobs: Sequence[JobPlan], dtype: str) -> list[int]:
+    """Build each method that is to run on the model's shape without its weights: wrong blocks or names are found now.
+
+    Returns:
+        bytes of each due job's delta, as far as they can be told: at most, since what does not change is not written.
+    """
     waiting = {plan.variant.name: plan.variant for plan in jobs if plan.due and plan.variant.training is not None}
-    if not waiting:
-        return
+    sizes: dict[str, int] = {}
     for variant in waiting.values():
         shape = skeleton(model_folder(variant.model))
         assert variant.plugin is not None
@@ -222,7 +234,20 @@ def _check_architectures(jobs: Sequence[JobPlan]) -> None:
             method = variant.plugin.method.factory(shape, **variant.options)
             if method.one_process and variant.training is not None and variant.training.accumulate > 1:
                 raise UsageError("it must see a batch in one piece; set accumulate to 1 and choose a smaller batch_size.")
+            sizes[variant.name] = method.delta_numbers() * (4 if method.adapter or dtype == "float32" else 2)
         except UsageError as error:
             raise UsageError(f"'{variant.name}' does not fit {variant.model}: {error}") from error
         except Exception:  # a method that needs real weights to be built is tried when its turn comes
             continue
+    return [sizes.get(plan.job.variant, 0) for plan in jobs if plan.due]
+
+
+def _check_disk(run: RunFolder, deltas: Sequence[int], keep: KeepDeltas) -> None:
+    """Room for the deltas: with `none` they are removed job by job, with `best` only when all are there."""
+    needed = max(deltas, default=0) if keep == "none" else sum(deltas)
+    free = run.free_bytes()
+    if needed > free:
+        raise UsageError(
+            f"The deltas of this comparison take up to {needed / 1e6:,.1f} MB, and {run.root} has room for "
+            f"{free / 1e6:,.1f} MB; choose another --out, or --keep-deltas none."
+        )

@@ -10,7 +10,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import ValidationError
 
@@ -22,6 +22,7 @@ from unlearnbench.records import CellKey, CellResult, ItemResult, Job
 if TYPE_CHECKING:
     from torch import Tensor
 
+KeepDeltas = Literal["all", "best", "none"]
 DELTA = "delta.safetensors"
 MANIFEST = "manifest.json"
 
@@ -44,6 +45,11 @@ class RunFolder:
             UsageError: it is a file, or writing is not permitted.
         """
         check_folder(self.root, "--out")
+
+    def free_bytes(self) -> int:
+        """Room on the disk that the folder lies on, or will lie on."""
+        place = next(folder for folder in (self.root, *self.root.absolute().parents) if folder.exists())
+        return shutil.disk_usage(place).free
 
     def write_text(self, name: str, text: str) -> None:
         """Write one of the folder's own files."""

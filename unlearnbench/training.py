@@ -218,7 +218,8 @@ def _watch(reporter: Reporter, accumulate: int, metrics: MetricsFile | None, log
         ) -> None:
             self.tokens += sum(int(stream["attention_mask"].sum()) for stream in batch.values())
             loss = outputs.get("loss") if isinstance(outputs, Mapping) else None
-            value = None if loss is None else float(loss)
+            # over all processes, so that all stop where one of them would
+            value = None if loss is None else float(trainer.strategy.reduce(loss, reduce_op="mean"))
             update, piece = divmod(batch_idx, accumulate)
             if value is not None and not math.isfinite(value):
                 raise FloatingPointError(f"the loss is {value} at update {update}")

@@ -369,3 +369,18 @@ def test_leaderboard_of_no_run(cli, tmp_path):
     assert outcome.code == 2
     assert "is not the folder of a comparison" in outcome.err
     assert "Did you mean 'markdown'?" in cli("leaderboard", tmp_path, "--format", "markdwn").err
+
+
+def test_no_room_for_the_deltas(cli, tmp_path, monkeypatch):
+    """Known before anything is computed; with --keep-deltas none only one of them needs room."""
+    monkeypatch.setattr("unlearnbench.store.RunFolder.free_bytes", lambda self: 700_000)
+    rmu = ("compare", "--methods", "rmu", "--benchmarks", "wmdp", "--limit", "1", "--seeds", "0,1", "--set", "rmu.steps=1")
+    refused = cli(*rmu, "--out", tmp_path / "run")
+    assert refused.code == 2
+    assert "take up to 1.2 MB" in refused.err
+    assert "has room for 0.7 MB" in refused.err
+    assert "--keep-deltas none" in refused.err
+    assert not (tmp_path / "run").exists()
+    done = cli(*rmu, "--out", tmp_path / "run", "--keep-deltas", "none")  # three matrices of 384 x 128 in float32 take 590 kB
+    assert done.code == 0, done.err
+    assert not list((tmp_path / "run").rglob("delta.safetensors"))

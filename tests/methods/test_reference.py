@@ -43,7 +43,7 @@ def test_kept_answers_need_no_copy_of_the_weights(tiny_model, tokenizer):
 
 def test_loss_in_chunks_is_the_loss_of_whole_logits(tiny_model, tokenizer, monkeypatch):
     """Value and gradients of every weight, tied head included, with chunks of three positions."""
-    monkeypatch.setattr("unlearnbench.heads.LOGITS_AT_ONCE", 3 * 2048)
+    monkeypatch.setattr("unlearnbench.heads.LOGITS_AT_ONCE", {"cpu": 3 * 2048, "cuda": 1})
     method = prepare(LLMU(tiny_model, answers=2), tokenizer)
     stream = batch(method)["forget"]
     whole = token_nll(method.logits(stream), stream["labels"]).mean()

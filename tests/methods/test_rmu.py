@@ -10,6 +10,7 @@ from streams import TOPICS, batch, corpus, schedules
 from unlearnbench.errors import UsageError
 from unlearnbench.forward import activations_at
 from unlearnbench.method import MethodContext
+from unlearnbench_methods import rmu
 from unlearnbench_methods.rmu import RMU, ReferenceAdamW
 
 LAYER = 3
@@ -202,3 +203,51 @@ def test_missing_block_and_parameter_name_what_there_is(tiny_model):
 def test_one_number_per_topic_or_one_for_all(tiny_model):
     with pytest.raises(UsageError, match="one number or 2"):
         ready(tiny_model, alpha=[1.0, 2.0, 3.0])
+
+
+def test_adapter_trains_factors_of_the_chosen_matrices(tiny_model):
+    """LoRA: the frozen model is the adapter switched off; after merging only the chosen matrices differ."""
+    before = copy.deepcopy(tiny_model.state_dict())
+    method = ready(tiny_model, adapter="lora", rank=2)
+    stream = method.context.retain[0]
+    with torch.no_grad():
+        start = activations_at(tiny_model, LAYER, stream)
+    first = method.training_step(batch(method), 0)
+    method.alphas = dict.fromkeys(TOPICS, 1e12)
+    assert torch.equal(method.training_step(batch(method), 0), first)  # the retain loss is exactly zero
+    method.alphas = dict.fromkeys(TOPICS, 5.0)
+    train(method, 4)
+    with method.reference():
+        assert torch.equal(activations_at(tiny_model, LAYER, stream), start)
+    method.finish()
+    changed = {name for name, tensor in tiny_model.state_dict().items() if not torch.equal(tensor, before[name])}
+    assert changed == {f"model.layers.{block}.mlp.down_proj.weight" for block in (1, 2, 3)}
+
+
+def test_retain_side_is_reused_while_the_batch_is_the_same(tiny_model, monkeypatch):
+    """Two topics share a retain batch: four updates need two prefixes of it, and the forget side four of its own."""
+    calls: list[tuple[int, ...]] = []
+    real = rmu.split_forward
+
+    def counted(model, inputs, **blocks):
+        calls.append(tuple(inputs["input_ids"].flatten().tolist()))
+        return real(model, inputs, **blocks)
+
+    monkeypatch.setattr(rmu, "split_forward", counted)
+    method = ready(tiny_model, diagnostics=0)
+    train(method, 4)
+    retained = [tuple(method.context.retain[step]["input_ids"].flatten().tolist()) for step in (0, 2)]
+    assert [call for call in calls if call in retained] == retained
+    assert len(calls) == 6
+
+
+def test_master_weights_move_what_bfloat16_would_not(tiny_model):
+    """At lr 1e-5 most bfloat16 weights stay; their float32 copies arrive after enough updates."""
+    moved = {}
+    for master in (False, True):
+        model = copy.deepcopy(tiny_model).to(torch.bfloat16)
+        before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+        method = ready(model, lr=1e-5, master_weights=master, steps=60)
+        train(method, 60)
+        moved[master] = sum(int((model.state_dict()[name] != before[name]).sum()) for name in method.trained)
+    assert moved[True] > 3 * moved[False]

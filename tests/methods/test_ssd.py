@@ -10,7 +10,7 @@ from streams import batch, prepare
 from unlearnbench.batches import Example, collate
 from unlearnbench.errors import UsageError
 from unlearnbench.tensors import token_nll
-from unlearnbench_methods.ssd import SSD, dampen, importance_ratio
+from unlearnbench_methods.ssd import SSD, add_square, dampen, importance_ratio
 
 
 def gathered(model, tokenizer, *, steps: int = 4, memory=None, **options) -> SSD:
@@ -233,6 +233,22 @@ def test_ratio_over_all_is_at_most_two(tiny_model, tokenizer):
     assert max(float(ratio.max()) for ratio in method.ratio.values()) <= 2.0 + 1e-4
     with pytest.raises(UsageError, match=r"alpha=10 selects nothing; set ssd\.alpha below 2, or ssd\.over=retain"):
         SSD(tiny_model, over="all")
+
+
+def test_one_gradient_at_a_time_and_none_in_the_end(tiny_model, tokenizer, monkeypatch):
+    """Squared and let go as soon as it is there: a full set of gradients never stands beside the importances."""
+    standing: list[int] = []
+
+    def watched(sums, name, parameter):
+        standing.append(sum(other.grad is not None for other in tiny_model.parameters()))
+        add_square(sums, name, parameter)
+
+    monkeypatch.setattr("unlearnbench_methods.ssd.add_square", watched)
+    method = gathered(tiny_model, tokenizer, steps=2)
+    assert set(standing) == {1}
+    assert len(standing) == 2 * 2 * len(method.edited)
+    assert all(parameter.grad is None for parameter in tiny_model.parameters())
+    assert all(not parameter._post_accumulate_grad_hooks for parameter in tiny_model.parameters())
 
 
 def test_bfloat16_weights_gather_in_float32(tiny_model, tokenizer):

@@ -69,6 +69,13 @@ def peak_bytes() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
+def resident_bytes() -> int:
+    """Resident memory of this process now; scripts take it once everything is imported."""
+    import psutil
+
+    return int(psutil.Process().memory_info().rss)
+
+
 def interleaved(*sides: Callable[[], Usage], runs: int = RUNS) -> list[tuple[Usage, ...]]:
     """Run the sides in turn, A B A B, so that a machine that slows down slows both."""
     return [tuple(side() for side in sides) for _ in range(runs)]

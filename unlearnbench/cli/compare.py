@@ -99,6 +99,7 @@ def run(
         cache=cache or default_cache(),
         device=place,
         retry_failed=retry_failed,
+        keep_deltas=keep,
     )
     from unlearnbench.cli.progress import ProgressReporter
 

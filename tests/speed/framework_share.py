@@ -1,0 +1,85 @@
+"""What share of a fit's wall time is neither loss nor backward nor optimizer.
+
+python framework_share.py MODEL_FOLDER
+RMU on SmolLM2 with the sandbox's corpora, through the very function that a comparison trains with.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from figures import peak_bytes
+
+from unlearnbench import training
+from unlearnbench.files import default_cache
+from unlearnbench.job import workshop
+from unlearnbench.loaded import LoadedModel
+from unlearnbench.preflight import prepare
+from unlearnbench.recipe import parse_recipe
+from unlearnbench_methods import rmu
+
+RECIPE = """
+model: {model}
+dtype: float32
+topics: {{bio: {{forget: "sandbox:corpora:bio-forget", retain: "sandbox:corpora:retain", parts: [wmdp/bio]}}}}
+benchmarks: {{wmdp: {{source: "sandbox:wmdp"}}}}
+methods: {{rmu: {{layer: 7, coefficient: 200, alpha: 100, steps: 40, batch_size: 4, max_length: 128}}}}
+"""
+
+
+class Silent:
+    """A reporter to nobody."""
+
+    def __getattr__(self, _name: str):
+        return lambda *_: None
+
+
+class Hook:
+    """No extensions."""
+
+    def unlearnbench_trainer_callbacks(self, job: object) -> list[object]:
+        return []
+
+
+def main(model: str) -> None:
+    spent = {"compute": 0.0, "closure": 0.0}
+
+    def timed(function, name: str):
+        def run(*arguments, **options):
+            started = time.perf_counter()
+            try:
+                return function(*arguments, **options)
+            finally:
+                spent[name] += time.perf_counter() - started
+
+        return run
+
+    step = rmu.ReferenceAdamW.step
+
+    def stepped(self, closure=None):
+        """The optimizer's own time: without the closure, in which Lightning runs loss and backward."""
+        started, before = time.perf_counter(), spent["closure"]
+        result = step(self, timed(closure, "closure") if closure else None)
+        spent["compute"] += time.perf_counter() - started - (spent["closure"] - before)
+        return result
+
+    rmu.RMU.training_step = timed(rmu.RMU.training_step, "compute")
+    rmu.RMU.backward = timed(rmu.RMU.backward, "compute")
+    rmu.ReferenceAdamW.step = stepped
+    with tempfile.TemporaryDirectory() as folder:
+        comparison = prepare(
+            parse_recipe(RECIPE.format(model=model), "speed", "speed"), out=Path(folder), cache=default_cache(), device="cpu"
+        )
+        plan = next(plan for plan in comparison.jobs if plan.job.variant == "rmu")
+        loaded = LoadedModel(model, "float32", workshop(comparison, Silent(), Hook()).device)
+        fitted = training.fit(plan, loaded, workshop(comparison, Silent(), Hook()))
+    total = fitted.cost.unlearn_seconds
+    print(json.dumps({"share": 1 - spent["compute"] / total, "seconds": total, "peak_bytes": peak_bytes()}))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

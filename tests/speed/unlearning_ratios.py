@@ -1,0 +1,110 @@
+"""What the engine gains over loops that are written as the methods' definitions read; see docs/performance.md."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+from figures import ROOT, Usage, interleaved, real_model, report, script
+
+GIB = 2**30
+# glibc keeps freed blocks below this size for later and can hold twice what is needed; both sides of a memory figure give
+# theirs back at once, which costs time, so that times are taken in runs of their own
+GIVE_BACK = {"MALLOC_MMAP_THRESHOLD_": str(2**18)}
+
+
+def _rmu(name: str, topics: int, dtype: str, target: str) -> None:
+    """Seconds of an update, naive / ours: whole updates with their optimizer, loading apart."""
+    model = real_model()
+    runs = interleaved(
+        lambda: script("rmu_update.py", "naive", model, topics, dtype, 8),
+        lambda: script("rmu_update.py", "ours", model, topics, dtype, 12),
+    )
+    report(name, [naive.said["seconds"] / ours.said["seconds"] for naive, ours in runs], target)
+
+
+def rmu_step() -> None:
+    _rmu("rmu-step", 1, "float32", ">= 6.5")
+    _rmu("rmu-step-bf16", 1, "bfloat16", "none (prototype 6.4)")
+
+
+def rmu_step_two_topics() -> None:
+    _rmu("rmu-step-two-topics", 2, "float32", ">= 7")
+
+
+def _memory(name: str, runs: list[tuple[Usage, ...]], target: str) -> None:
+    """Peak of the process beyond what it holds once everything is imported: the model's share of it, naive / ours."""
+    report(name, [naive.said["beyond_imports"] / ours.said["beyond_imports"] for naive, ours in runs], target)
+    report(f"{name}-with-imports", [naive.peak_bytes / ours.peak_bytes for naive, ours in runs], "none")
+
+
+def rmu_memory() -> None:
+    model = real_model()
+    runs = interleaved(
+        lambda: script("rmu_update.py", "naive", model, 1, "float32", 3, **GIVE_BACK),
+        lambda: script("rmu_update.py", "ours", model, 1, "float32", 3, **GIVE_BACK),
+    )
+    _memory("rmu-memory", runs, ">= 4")
+
+
+def rmu_7b() -> None:
+    """Resident memory in GB of one update at Zephyr's shape; the naive loop's need is arithmetic."""
+    (ROOT / "runs").mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=ROOT / "runs") as folder:
+        said = script("rmu_7b.py", Path(folder) / "model").said
+    print(f"rmu-7b: blocks {said['blocks']}, {said['seconds']:.0f} s for {said['updates']} update, loss {said['loss']:.4g}")
+    print(f"rmu-7b: the naive loop needs {said['naive_bytes'] / GIB:.1f} GiB for weights, gradients and moments alone")
+    report("rmu-7b", [said["peak_bytes"] / 1e9], "< 8 GB resident")
+
+
+def _distilled(method: str, adapter: str, name: str, targets: tuple[str, str]) -> None:
+    model = real_model()
+
+    def sides(**environment: str) -> list[tuple[Usage, ...]]:
+        return interleaved(
+            lambda: script("distilled_update.py", "naive", method, adapter, model, **environment),
+            lambda: script("distilled_update.py", "ours", method, adapter, model, **environment),
+        )
+
+    _memory(name, sides(**GIVE_BACK), targets[0])
+    report(f"{name}-time", [naive.said["seconds"] / ours.said["seconds"] for naive, ours in sides()], targets[1])
+
+
+def scrub_memory() -> None:
+    _distilled("scrub", "lora", "scrub-memory", (">= 1.7", ">= 1"))
+    _distilled("scrub", "none", "scrub-memory-all-weights", ("none", "none"))
+
+
+def llmu_memory() -> None:
+    _distilled("llmu", "lora", "llmu-memory", (">= 1.7", ">= 1"))
+    _distilled("llmu", "none", "llmu-memory-all-weights", ("none", "none"))
+
+
+def ssd_grid() -> None:
+    """Seconds to unlearn with 36 settings / with one: pass, edit, delta and restoring; scoring and disk apart."""
+    model = real_model()
+    runs = interleaved(lambda: script("ssd_grid.py", model, 36), lambda: script("ssd_grid.py", model, 1))
+    report("ssd-grid", [grid.said["seconds"] / one.said["seconds"] for grid, one in runs], "<= 1.3")
+
+
+def framework() -> None:
+    """Share of a fit's wall time outside loss, backward and optimizer: Lightning, batches, logging, our callbacks."""
+    runs = interleaved(lambda: script("framework_share.py", real_model(), UNLEARNBENCH_CACHE=_cache()))
+    report("framework", [run[0].said["share"] for run in runs], "< .05")
+
+
+def _cache() -> str:
+    return os.environ.get("UNLEARNBENCH_CACHE", str(ROOT / "runs" / "cache"))
+
+
+FIGURES = {
+    "rmu-step": rmu_step,
+    "rmu-step-two-topics": rmu_step_two_topics,
+    "rmu-memory": rmu_memory,
+    "rmu-7b": rmu_7b,
+    "scrub-memory": scrub_memory,
+    "llmu-memory": llmu_memory,
+    "ssd-grid": ssd_grid,
+    "framework": framework,
+}
