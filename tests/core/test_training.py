@@ -77,11 +77,11 @@ def test_two_processes_are_one(compare):
 def test_failure_in_a_process_fails_the_row_alone(cli, compare, tiny_folder, tmp_path):
     (tmp_path / "bad.yaml").write_text(
         f"model: {tiny_folder}\ntrainer: {{devices: 2}}\n"
-        f"methods: {{rmu: {{layer: 3, lr: 1.0e-2, coefficient: 1.0e+30, steps: 4, batch_size: 4, max_length: 24}}}}\n{TOPICS}"
+        f"methods: {{rmu: {{layer: 3, lr: 1.0e-3, coefficient: 1.0e+30, steps: 4, batch_size: 4, max_length: 24}}}}\n{TOPICS}"
     )
     outcome = cli("compare", tmp_path / "bad.yaml", "--out", tmp_path / "bad")
     assert outcome.code == 1
-    assert "rmu/wmdp/0: diverged: the loss is" in outcome.err
+    assert "rmu/wmdp/0: diverged: FloatingPointError: the loss is inf at update 0" in outcome.err
 
 
 def test_mixed_precision_and_clipping_are_honoured(compare):
