@@ -1,6 +1,6 @@
 """One side of the SCRUB and LLMU figures: updates of SmolLM2 on texts of 512 tokens in batches of two, each seen once.
 
-python distilled_update.py naive|ours scrub|llmu lora|none MODEL_FOLDER
+python distilled_update.py naive|ours scrub|llmu lora|none MODEL_FOLDER UPDATES
 naive: a deep copy as live teacher, whole logits, one forward per term. Says the seconds of an update and the peak memory; ours
 includes what it computes before the first update.
 """
@@ -26,15 +26,15 @@ from unlearnbench.models import load_model
 from unlearnbench_methods.llmu import LLMU
 from unlearnbench_methods.scrub import SCRUB
 
-SEQUENCES, TOKENS, UPDATES, LR, RANK = 2, 512, 4, 1e-5, 32
+SEQUENCES, TOKENS, LR, RANK = 2, 512, 1e-5, 32
 ALPHA, GAMMA, TEMPERATURE = 0.5, 0.99, 4.0  # SCRUB
 BAD, RANDOM, NORMAL, ANSWERS = 0.5, 1.0, 1.0, 1  # LLMU
 Pair = dict[str, dict[str, Tensor]]
 
 
-def schedules(vocabulary: int) -> tuple[Schedule, Schedule]:
-    settings = {"steps": UPDATES, "batch_size": SEQUENCES, "pad": 0, "side": "right"}
-    texts = SEQUENCES * UPDATES
+def schedules(vocabulary: int, updates: int) -> tuple[Schedule, Schedule]:
+    settings = {"steps": updates, "batch_size": SEQUENCES, "pad": 0, "side": "right"}
+    texts = SEQUENCES * updates
     sides = [corpus("topic", seed, texts, vocabulary, TOKENS) for seed in (0, 99)]
     return Schedule([sides[0]], **settings), Schedule([sides[1]], **settings)
 
@@ -77,7 +77,7 @@ def llmu_loss(model, teacher, step: int, pair: Pair, method) -> Tensor:
 
 def build(name: str, adapter: str, model):
     if name == "scrub":
-        options = {"alpha": ALPHA, "gamma": GAMMA, "temperature": TEMPERATURE, "forget_steps": UPDATES}
+        options = {"alpha": ALPHA, "gamma": GAMMA, "temperature": TEMPERATURE, "forget_steps": 10**6}
         return SCRUB(model, lr=LR, adapter=adapter, rank=RANK, **options)
     weights = {"bad_weight": BAD, "random_weight": RANDOM, "normal_weight": NORMAL, "answers": ANSWERS}
     return LLMU(model, lr=LR, adapter=adapter, rank=RANK, **weights)
@@ -99,7 +99,7 @@ def naive(name: str, adapter: str, folder: str, forget: Schedule, retain: Schedu
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=LR, weight_decay=0.0)
     loss_of = scrub_loss if name == "scrub" else llmu_loss
     started = time.perf_counter()
-    for step in range(UPDATES):
+    for step in range(len(forget)):
         optimizer.zero_grad()
         loss_of(model, teacher, step, {"forget": forget[step], "retain": retain[step]}, helper).backward()
         optimizer.step()
@@ -123,14 +123,14 @@ def ours(name: str, adapter: str, folder: str, forget: Schedule, retain: Schedul
     return sum(seconds) + sum(prepared)
 
 
-def main(side: str, name: str, adapter: str, folder: str) -> None:
+def main(side: str, name: str, adapter: str, folder: str, updates: int) -> None:
     before = resident_bytes()
-    forget, retain = schedules(json.loads((Path(folder) / "config.json").read_text())["vocab_size"])
+    forget, retain = schedules(json.loads((Path(folder) / "config.json").read_text())["vocab_size"], updates)
     run = naive if side == "naive" else ours
-    seconds = run(name, adapter, folder, forget, retain) / UPDATES
+    seconds = run(name, adapter, folder, forget, retain) / updates
     peak = peak_bytes()
     print(json.dumps({"seconds": seconds, "peak_bytes": peak, "beyond_imports": peak - before}))
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:5])
+    main(*sys.argv[1:5], int(sys.argv[5]))

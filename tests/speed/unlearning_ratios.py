@@ -6,19 +6,20 @@ import os
 import tempfile
 from pathlib import Path
 
-from figures import ROOT, Usage, interleaved, real_model, report, script
+from figures import ROOT, RUNS, Usage, interleaved, real_model, report, script
 
 GIB = 2**30
 # glibc keeps freed blocks below this size for later and can hold twice what is needed; both sides of a memory figure give
 # theirs back at once, which costs time, so that times are taken in runs of their own
-GIVE_BACK = {"MALLOC_MMAP_THRESHOLD_": str(2**18)}
+GIVE_BACK = {"MALLOC_MMAP_THRESHOLD_": str(2**20)}
+MEMORY_RUNS = 2  # they hardly differ
 
 
 def _rmu(name: str, topics: int, dtype: str, target: str) -> None:
     """Seconds of an update, naive / ours: whole updates with their optimizer, loading apart."""
     model = real_model()
     runs = interleaved(
-        lambda: script("rmu_update.py", "naive", model, topics, dtype, 8),
+        lambda: script("rmu_update.py", "naive", model, topics, dtype, 6),
         lambda: script("rmu_update.py", "ours", model, topics, dtype, 12),
     )
     report(name, [naive.said["seconds"] / ours.said["seconds"] for naive, ours in runs], target)
@@ -26,7 +27,10 @@ def _rmu(name: str, topics: int, dtype: str, target: str) -> None:
 
 def rmu_step() -> None:
     _rmu("rmu-step", 1, "float32", ">= 6.5")
-    _rmu("rmu-step-bf16", 1, "bfloat16", "none (prototype 6.4)")
+
+
+def rmu_step_bf16() -> None:
+    _rmu("rmu-step-bf16", 1, "bfloat16", "none")
 
 
 def rmu_step_two_topics() -> None:
@@ -44,6 +48,7 @@ def rmu_memory() -> None:
     runs = interleaved(
         lambda: script("rmu_update.py", "naive", model, 1, "float32", 3, **GIVE_BACK),
         lambda: script("rmu_update.py", "ours", model, 1, "float32", 3, **GIVE_BACK),
+        runs=MEMORY_RUNS,
     )
     _memory("rmu-memory", runs, ">= 4")
 
@@ -61,14 +66,15 @@ def rmu_7b() -> None:
 def _distilled(method: str, adapter: str, name: str, targets: tuple[str, str]) -> None:
     model = real_model()
 
-    def sides(**environment: str) -> list[tuple[Usage, ...]]:
+    def sides(updates: int, runs: int, **environment: str) -> list[tuple[Usage, ...]]:
         return interleaved(
-            lambda: script("distilled_update.py", "naive", method, adapter, model, **environment),
-            lambda: script("distilled_update.py", "ours", method, adapter, model, **environment),
+            lambda: script("distilled_update.py", "naive", method, adapter, model, updates, **environment),
+            lambda: script("distilled_update.py", "ours", method, adapter, model, updates, **environment),
+            runs=runs,
         )
 
-    _memory(name, sides(**GIVE_BACK), targets[0])
-    report(f"{name}-time", [naive.said["seconds"] / ours.said["seconds"] for naive, ours in sides()], targets[1])
+    _memory(name, sides(2, MEMORY_RUNS, **GIVE_BACK), targets[0])
+    report(f"{name}-time", [naive.said["seconds"] / ours.said["seconds"] for naive, ours in sides(4, RUNS)], targets[1])
 
 
 def scrub_memory() -> None:
@@ -100,6 +106,7 @@ def _cache() -> str:
 
 FIGURES = {
     "rmu-step": rmu_step,
+    "rmu-step-bf16": rmu_step_bf16,
     "rmu-step-two-topics": rmu_step_two_topics,
     "rmu-memory": rmu_memory,
     "rmu-7b": rmu_7b,
