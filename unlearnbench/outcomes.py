@@ -85,7 +85,7 @@ def read_outcomes(path: Path, like: Outcomes | None = None) -> Outcomes:
 
     names = ["id", "part", "score", "choice", "answer", "text"]
     try:
-        table = pyarrow.parquet.read_table(path, columns=names, use_threads=False)
+        table = pyarrow.parquet.ParquetFile(path).read(columns=names, use_threads=False)  # read_table would import pandas
         ids, parts = (tuple(table[name].to_pylist()) for name in ("id", "part"))
         texts = table["text"].to_pylist() if table["text"].unique().to_pylist() not in ([""], []) else []
         same = like is not None and like.ids == ids and like.parts == parts
