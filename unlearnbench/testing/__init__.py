@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from unlearnbench.specs import BenchmarkSpec, MethodSpec, Value
+from unlearnbench.testing.benchmark_checks import BENCHMARK_CHECKS, Answers, BenchmarkCase
 from unlearnbench.testing.checks import Check, CheckFailed, NotApplicable, Outcome
 from unlearnbench.testing.method_checks import METHOD_CHECKS, MethodCase
 from unlearnbench.testing.models import (
@@ -47,6 +48,7 @@ def checks_of(
     spec: MethodSpec | BenchmarkSpec,
     options: Mapping[str, Value] | None = None,
     expected_failures: Mapping[str, str] | None = None,
+    answers: Answers | None = None,
 ) -> list[Check]:
     """Every check of a method or benchmark; nothing runs before they are called.
 
@@ -54,19 +56,22 @@ def checks_of(
         spec: what the plugin offers.
         options: instead of its defaults, for example a `layer` that a tiny model has.
         expected_failures: why a check is known to fail, by the check's name; a failure that does not come is reported.
+        answers: of a benchmark whose items are no `Question`s: called with it and a tokenizer, gives each prompt as the model
+            gets it and the text of the right answer.
 
     Raises:
         UsageError: there is no check of that name.
     """
     if isinstance(spec, MethodSpec):
         return METHOD_CHECKS.bind(MethodCase(spec, options or {}), spec.name, expected_failures or {})
-    raise NotImplementedError
+    return BENCHMARK_CHECKS.bind(BenchmarkCase(spec, options or {}, answers), spec.name, expected_failures or {})
 
 
 def parametrize_checks(
     spec: MethodSpec | BenchmarkSpec,
     options: Mapping[str, Value] | None = None,
     expected_failures: Mapping[str, str] | None = None,
+    answers: Answers | None = None,
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """A pytest decorator: the test runs once for every check, handed on as `check`; call it.
 
@@ -74,7 +79,7 @@ def parametrize_checks(
     """
     import pytest
 
-    return pytest.mark.parametrize("check", parameters_of(checks_of(spec, options, expected_failures)))
+    return pytest.mark.parametrize("check", parameters_of(checks_of(spec, options, expected_failures, answers)))
 
 
 def parameters_of(checks: Iterable[Check]) -> list[Any]:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 VOCABULARY = 2048  # the sandbox's tokenizer
+END = 2  # its token that ends a text
 SHAPE = {
     "vocab_size": VOCABULARY,
     "hidden_size": 16,
@@ -29,7 +30,7 @@ SHAPE = {
     "num_attention_heads": 2,
     "max_position_embeddings": 256,
     "bos_token_id": 0,
-    "eos_token_id": 2,
+    "eos_token_id": END,
     "pad_token_id": 3,
     "tie_word_embeddings": True,
     "initializer_range": 0.2,  # wide enough that every text has activations of its own
@@ -106,19 +107,12 @@ class AnsweringModel(PreTrainedModel, GenerationMixin):
     config_class = AnsweringConfig
 
     def __init__(self) -> None:
-        super().__init__(
-            AnsweringConfig(
-                vocab_size=VOCABULARY,
-                max_position_embeddings=2**20,
-                num_hidden_layers=0,
-                hidden_size=1,
-                bos_token_id=0,
-                eos_token_id=2,
-                pad_token_id=3,
-            )
-        )
+        config: Any = AnsweringConfig
+        shape = {**SHAPE, "max_position_embeddings": 2**20, "num_hidden_layers": 1, "tie_word_embeddings": False}
+        super().__init__(config(**shape))
         self.weight = nn.Parameter(torch.zeros(1))  # a model has a device and a dtype
         self.head = _Head(self.scores)
+        self.post_init()
 
     def states(self, ids: Tensor, mask: Tensor) -> Tensor:
         """(B, T) tokens and which of them are real -> (B, T) int64."""
@@ -138,8 +132,9 @@ class AnsweringModel(PreTrainedModel, GenerationMixin):
         states = self.states(input_ids, mask)[:, -logits_to_keep:]
         return CausalLMOutputWithPast(logits=self.head(states.unsqueeze(-1)))
 
-    def prepare_inputs_for_generation(self, input_ids: Tensor, **given: Any) -> dict[str, Any]:  # no cache: the rule reads all
-        return {"input_ids": input_ids, "attention_mask": given.get("attention_mask")}
+    def prepare_inputs_for_generation(self, input_ids: Tensor, *_: Any, **kwargs: Any) -> dict[str, Any]:
+        """No cache: the rule reads every token."""
+        return {"input_ids": input_ids, "attention_mask": kwargs.get("attention_mask")}
 
 
 class _Head(nn.Module):
@@ -154,19 +149,20 @@ class _Head(nn.Module):
 
 
 class Oracle(AnsweringModel):
-    """Knows every answer: after a known beginning it gives the token that follows nearly all probability.
+    """Knows every answer: after a known beginning it gives nearly all probability to the token that follows.
 
     Args:
-        texts: (tokens of the prompt, tokens of prompt and answer).
+        texts: tokens of a prompt, and of the answer to it; after the answer comes the end token.
     """
 
     def __init__(self, texts: Iterable[tuple[Sequence[int], Sequence[int]]]) -> None:
         super().__init__()
         self._next: dict[tuple[int, ...], int] = {}
-        for prompt, whole in texts:
+        for prompt, answer in texts:
+            whole = [*prompt, *answer]
             for end in range(len(prompt), len(whole)):
                 self._next[tuple(whole[:end])] = whole[end]
-            self._next.setdefault(tuple(whole), self.config.eos_token_id)
+            self._next.setdefault(tuple(whole), END)
         self._lengths = {len(beginning) for beginning in self._next}
 
     def states(self, ids: Tensor, mask: Tensor) -> Tensor:
@@ -195,8 +191,7 @@ class RandomAnswers(AnsweringModel):
         return torch.stack(states, dim=1)
 
     def scores(self, states: Tensor) -> Tensor:
-        noise = _mixed(states + _mixed(torch.arange(VOCABULARY) + 1))
-        return 3.0 * (noise % 100_003).float() / 100_003
+        return _noise(states + _mixed(torch.arange(VOCABULARY) + 1))
 
 
 class ConstantAnswers(AnsweringModel):
@@ -206,7 +201,13 @@ class ConstantAnswers(AnsweringModel):
         return torch.zeros_like(ids)
 
     def scores(self, states: Tensor) -> Tensor:
-        return -0.01 * torch.arange(VOCABULARY).float().expand(*states.shape[:-1], VOCABULARY)
+        noise = _noise(torch.arange(VOCABULARY) + 1)  # not by number: low tokens are frequent ones
+        return noise.expand(*states.shape[:-1], VOCABULARY)
+
+
+def _noise(numbers: Tensor) -> Tensor:
+    """A number from 0 to 3 for each int64, float32."""
+    return 3.0 * (_mixed(numbers) % 100_003).float() / 100_003
 
 
 def _mixed(numbers: Tensor) -> Tensor:

@@ -9,10 +9,10 @@ import hashlib
 import io
 import random
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -170,7 +170,7 @@ def _job(
         limit=None,
         trainer=TrainerOptions(logger="none"),
         cache_folder=place,
-        reporter=_Silent(),
+        reporter=cast(Any, _Silent()),
         callbacks=lambda job: [watch],
     )
     return JobPlan(job=job, variant=variant, cells={}), shop
@@ -354,7 +354,7 @@ def _restore_settings(before: Mapping[str, Any]) -> None:
 
 
 @contextlib.contextmanager
-def _own_generators() -> Iterator[None]:
+def _own_generators() -> Generator[None]:
     """What a fit seeds is its own: the caller's generators go on where they were."""
     python, numbers = random.getstate(), np.random.get_state()
     with torch.random.fork_rng(devices=[]):
@@ -366,7 +366,7 @@ def _own_generators() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _quick_collection() -> Iterator[None]:
+def _quick_collection() -> Generator[None]:
     """Let garbage collection look at what the trial makes only: collecting all that is imported takes longer than the trial."""
     gc.freeze()
     try:
