@@ -116,6 +116,14 @@ class Registry:
 
         return register
 
+    def names(self) -> list[str]:
+        """Every check's name; a family stands in brackets."""
+        return [
+            f"{function.__name__}[{one}]" if one else function.__name__
+            for function, each, _ in self._known
+            for one in each or ("",)
+        ]
+
     def bind(self, case: Any, plugin: str, expected: Mapping[str, str]) -> list[Check]:
         """The checks for a case.
 

@@ -195,13 +195,23 @@ class RandomAnswers(AnsweringModel):
 
 
 class ConstantAnswers(AnsweringModel):
-    """Answers the same whatever it is asked."""
+    """Answers the same whatever it is asked.
+
+    Args:
+        favourite: a text that it likes best to go on with, as a single token, with or without a space before it.
+    """
+
+    def __init__(self, favourite: str = "A") -> None:
+        super().__init__()
+        tokens = (tiny_tokenizer()(text, add_special_tokens=False)["input_ids"] for text in (favourite, f" {favourite}"))
+        self._favourites = [ids[0] for ids in tokens if len(ids) == 1]
 
     def states(self, ids: Tensor, mask: Tensor) -> Tensor:
         return torch.zeros_like(ids)
 
     def scores(self, states: Tensor) -> Tensor:
         noise = _noise(torch.arange(VOCABULARY) + 1)  # not by number: low tokens are frequent ones
+        noise[self._favourites] = 6.0
         return noise.expand(*states.shape[:-1], VOCABULARY)
 
 
