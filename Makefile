@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 RUN := runs/sandbox
 
-.PHONY: demo test lint speed parity real sandbox clean help
+.PHONY: demo test lint conformance third-party reference docs speed parity real sandbox clean help
 
 help: ## show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /: /'
@@ -24,6 +24,22 @@ lint: $(BIN)/.installed ## ruff, pyright (strict) and the import contracts
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 	$(BIN)/lint-imports
+
+conformance: $(BIN)/.installed ## every check of every plugin on every family, and every wrong plugin against all checks
+	$(BIN)/python -m pytest -m "slow or not slow" tests/conformance
+
+third-party: $(BIN)/.installed ## plugins as wheels beside the wheel of unlearnbench, in a fresh environment
+	$(BIN)/python -m pytest -m slow tests/third_party
+
+reference: $(BIN)/.installed ## write the pages that follow from the code: API, recipe, command line
+	$(BIN)/python tests/docs/reference.py
+
+docs: $(BIN)/.docs reference ## build the documentation site into site/, strictly
+	$(BIN)/mkdocs build --strict --quiet
+
+$(BIN)/.docs: $(BIN)/.installed
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,docs]'
+	@touch $@
 
 speed: $(BIN)/.lm-eval ## ratios against named rivals, on a quiet machine; ONLY='NAME NAME' for some
 	$(BIN)/python tests/speed/run.py $(ONLY)

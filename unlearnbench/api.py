@@ -89,9 +89,11 @@ _HOME = {
         "token_nll",
     ),
 }
+API_VERSION = 1  # raised when a name goes or changes its signature
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 
 __all__ = [
+    "API_VERSION",
     "IGNORE",
     "LETTERS",
     "AdamW",

@@ -45,8 +45,8 @@ def new_plugin(kind: PluginKind, name: str, out: Path | None = None) -> Path:
     """
     if not NAME.fullmatch(name) or len(name) > LONGEST:
         raise UsageError(
-            f"A plugin's name has small letters, digits and single hyphens, begins with a letter and is at most {LONGEST} long, "
-            f"as in soft-steering; got '{name}'."
+            f"A plugin's name has small letters, digits and single hyphens, begins with a letter and is at most {LONGEST} "
+            f"long, as in soft-steering; got '{name}'."
         )
     for info in list_plugins():
         if normalise(info.name) == name:
