@@ -17,6 +17,8 @@ from unlearnbench.testing.method_checks import METHOD_CHECKS
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of Lightning and torch among themselves
 KINDS = {"method": wrong_methods, "benchmark": wrong_benchmarks}
+# what a process remembers, another one does not
+ALSO = {"same_seed_same_weights": {"same_weights_in_a_subprocess"}}
 CASES = [(kind, check) for kind, module in KINDS.items() for check in module.SPECS if check != "right"]
 
 
@@ -54,14 +56,14 @@ def test_wrong_plugin_fails_its_check(kind, check):
     outcome = bound(kind, check)[check].outcome()
     assert outcome.status == "failed", outcome
     assert "the check itself stopped" not in outcome.message
-    assert ";" in outcome.message or ". " in outcome.message or outcome.message.endswith("is right.")
+    assert ";" in outcome.message or ". " in outcome.message
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("kind", "check"), [*CASES, ("method", "right"), ("benchmark", "right")], ids=lambda value: value)
 def test_wrong_plugin_fails_no_other_check(kind, check):
     failed = {name: one.outcome().message for name, one in bound(kind, check).items() if one.outcome().bad}
-    assert set(failed) == ({check} - {"right"}), failed
+    assert set(failed) - ALSO.get(check, set()) == {check} - {"right"}, failed
 
 
 def test_expected_failure_is_passed_with_its_reason():
@@ -83,7 +85,10 @@ def test_expected_failure_of_no_check_is_refused():
 
 
 def test_decorator_makes_one_case_for_each_check():
-    marked = parametrize_checks(find_plugin("method", "none").method)(lambda check: check())
+    @parametrize_checks(find_plugin("method", "none").method)
+    def marked(check):
+        check()
+
     (mark,) = marked.pytestmark
     assert mark.args[0] == "check"
     assert [parameter.id for parameter in mark.args[1]][:2] == ["none-entry_point", "none-source_and_summary"]

@@ -53,17 +53,18 @@ def _checks(name: str, settings: Sequence[str], expected: dict[str, str]) -> lis
     from unlearnbench.plugins import find_plugin, list_plugins
     from unlearnbench.recipe import load_recipe, parse_setting
 
-    given: dict[str, Any] = {}
+    plugin, colon, argument = name.partition(":")
+    given: dict[str, Any] = {"argument": argument} if colon else {}
     for text in settings:
         owner, option, value = parse_setting(text)
         if normalise(owner) != normalise(name):
             raise UsageError(f"--set {text}: only '{name}' is checked; say --set {name}.{option}=VALUE.")
         given[option] = value
-    kinds = [info.kind for info in list_plugins() if normalise(info.name) == normalise(name)]
+    kinds = [info.kind for info in list_plugins() if normalise(info.name) == normalise(plugin)]
     kind = "benchmark" if kinds and kinds[0] == "benchmark" else "method"
     if kinds == ["extension"]:
         raise UsageError(f"'{name}' is an extension; there are checks for methods and benchmarks only.")
-    spec = find_plugin(kind, name).spec
+    spec = find_plugin(kind, plugin).spec
     if kind == "benchmark":
         configured = {normalise(key): value for key, value in load_recipe("sandbox").benchmarks.items()}
         given = {**configured.get(normalise(name), {}), **given}

@@ -61,8 +61,10 @@ class BenchmarkCase:
         self.options: Options = {}
         self._instances: dict[int, Benchmark] = {}
         self._scored: dict[tuple[object, ...], Scored] = {}
+        given = dict(options)
+        argument = {"argument": given.pop("argument")} if "argument" in given else {}
         try:
-            self.options = resolve_options(spec, options, spec.name)
+            self.options = {**resolve_options(spec, given, spec.name), **argument}
         except UsageError as error:
             self.problem = error
 
@@ -84,6 +86,8 @@ class BenchmarkCase:
 
     def items(self, kind: Kind = "llama", limit: int | None = FEW, instance: int = 0) -> list[ItemResult]:
         """Its items, of a benchmark that runs to the end."""
+        if kind != "llama":
+            self.items()
         scored = self.scored(kind, limit, instance)
         if scored.error is None:
             return scored.items
@@ -329,9 +333,12 @@ def parts_declared(case: BenchmarkCase) -> None:
     """`parts` names every item's part, and groups are made of parts."""
     items, parts = case.items(), case.benchmark().parts()
     used = {item.part for item in items}
-    require(used <= set(parts), f"items belong to {sorted(used - set(parts))[:3]}, which parts() does not name.")
+    require(
+        used <= set(parts),
+        f"items belong to {sorted(used - set(parts))[:3]}, which parts() does not name; return every part, in order.",
+    )
     unknown = {part for own in case.benchmark().groups().values() for part in own} - set(parts)
-    require(not unknown, f"groups() has parts that parts() does not name: {sorted(unknown)[:3]}.")
+    require(not unknown, f"groups() has parts that parts() does not name: {sorted(unknown)[:3]}; name parts only.")
 
 
 @BENCHMARK_CHECKS.check()
@@ -379,7 +386,12 @@ def direction_right(case: BenchmarkCase) -> None:
 def oracle_is_best(case: BenchmarkCase) -> None:
     """A model that knows every answer is right on every item that has a right answer."""
     wrong = [item for item in case.items("oracle", MANY) if item.answer is not None and item.choice != item.answer]
-    require(not wrong, f"it chose {wrong[0].choice} for {wrong[0].id}, where {wrong[0].answer} is right." if wrong else "")
+    if wrong:
+        first = wrong[0]
+        raise CheckFailed(
+            f"it chose {first.choice} for {first.id}, where {first.answer} is right; an item's answer and the question's must agree, "
+            "and the prompt must be what the benchmark shows."
+        )
 
 
 @BENCHMARK_CHECKS.check()
