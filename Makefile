@@ -34,12 +34,8 @@ third-party: $(BIN)/.installed ## plugins as wheels beside the wheel of unlearnb
 reference: $(BIN)/.installed ## write the pages that follow from the code: API, recipe, command line
 	$(BIN)/python tests/docs/reference.py
 
-docs: $(BIN)/.docs reference ## build the documentation site into site/, strictly
+docs: reference ## build the documentation site into site/, strictly
 	$(BIN)/mkdocs build --strict --quiet
-
-$(BIN)/.docs: $(BIN)/.installed
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,docs]'
-	@touch $@
 
 speed: $(BIN)/.lm-eval ## ratios against named rivals, on a quiet machine; ONLY='NAME NAME' for some
 	$(BIN)/python tests/speed/run.py $(ONLY)

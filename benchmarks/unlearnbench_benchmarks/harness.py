@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import importlib.metadata
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -39,7 +40,7 @@ class LmEval(Benchmark):
         argument: the task's name, after the colon.
         include: a folder with tasks of your own (YAML), or with offline copies of known ones; YAML that runs code is refused.
         metric: of the task's; None takes its first.
-        filter: of the task's, where it extracts answers in several ways; None takes its first.
+        answer_filter: of the task's, where it extracts answers in several ways; None takes its first.
         shots: examples in front of each question; None leaves the task's own number.
         chat: ask through the model's chat template.
         batch_size: texts at once.
@@ -53,7 +54,7 @@ class LmEval(Benchmark):
         argument: str = "",
         include: str | None = None,
         metric: str | None = None,
-        filter: str | None = None,
+        answer_filter: str | None = None,
         shots: NonNegativeInt | None = None,
         chat: bool = False,
         batch_size: PositiveInt = 8,
@@ -64,7 +65,7 @@ class LmEval(Benchmark):
             raise UsageError(
                 "lm-eval needs a task after a colon, as in --benchmarks lm-eval:gsm8k; `lm-eval ls tasks` lists them."
             )
-        self.task, self.include, self.wanted, self.filter = argument, include, metric, filter
+        self.task, self.include, self.wanted, self.filter = argument, include, metric, answer_filter
         self.shots, self.chat, self.batch_size, self.role, self.given_chance = shots, chat, batch_size, role, chance
 
     @cached_property
@@ -85,8 +86,8 @@ class LmEval(Benchmark):
         except Exception as error:  # data sets raise whatever they like
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise UsageError(
-                f"The task '{self.task}' of lm-eval cannot be loaded: {reason}; where its data cannot be reached, give a folder "
-                f"with a copy of its YAML and data: --set lm-eval:{self.task}.include=FOLDER."
+                f"The task '{self.task}' of lm-eval cannot be loaded: {reason}; where its data cannot be reached, give a "
+                f"folder with a copy of its YAML and data: --set lm-eval:{self.task}.include=FOLDER."
             ) from error
         for task in loaded["tasks"].values():
             if self.shots is not None:
@@ -157,6 +158,7 @@ class LmEval(Benchmark):
         from lm_eval.evaluator import evaluate
         from lm_eval.models.huggingface import HFLM
 
+        logging.getLogger("lm_eval").setLevel(logging.ERROR)  # it warns of the model that is handed over
         model: Any = HFLM(pretrained=subject.model, tokenizer=subject.tokenizer, batch_size=self.batch_size)
         for kind in ("loglikelihood", "loglikelihood_rolling", "generate_until"):
             setattr(model, kind, functools.partial(getattr(model, kind), disable_tqdm=True))

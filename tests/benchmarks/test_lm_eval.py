@@ -72,7 +72,7 @@ def test_scores_are_lm_evals_own(folder, tokenizer):
     items = list(ours.evaluate(Subject(model=model, tokenizer=tokenizer, seed=0, limit=None, progress=done.append)))
     manager = TaskManager(include_path=str(folder), include_defaults=False)
     lm = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=4)
-    theirs = simple_evaluate(model=lm, tasks=["animals"], task_manager=manager, bootstrap_iters=0)
+    theirs = simple_evaluate(model=lm, tasks=["animals"], task_manager=manager, bootstrap_iters=100)
     result, samples = theirs["results"]["animals"], theirs["samples"]["animals"]
     assert [item.score for item in items] == [sample["acc"] for sample in samples]
     for item, sample in zip(items, samples, strict=True):

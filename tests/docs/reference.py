@@ -16,6 +16,29 @@ ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 MARK = "<!-- written by `make reference`; what stands below follows from the code -->"
 
+CHECKS_HEAD = """What a comparison relies on, property by property. In a terminal:
+
+```console
+$ unlearnbench check rmu
+$ unlearnbench check rmu --set rmu.masked=true --expect-failure "family[mixtral]=its experts are one tensor" --json
+```
+
+The exit code is 1 where a check fails, and the message says what to do. Under pytest every check is a test:
+
+```python
+from unlearnbench.testing import parametrize_checks
+
+
+@parametrize_checks(SPEC, options={"layer": 3}, expected_failures={"family[mixtral]": "its experts are one tensor"})
+def test_conformance(check):
+    check()
+```
+
+Methods run through the same code as in a comparison, three updates on random models of 8 blocks; `options` (or `--set`) give
+those that do not fit such a model. A failure that is expected is passed with its reason, and reported when it does not come.
+Which check finds which mistake: `tests/conformance/wrong_methods.py` and `wrong_benchmarks.py`.
+"""
+
 
 def signature_of(thing: object) -> list[str]:
     """What an author may rely on, line by line: parameters, fields, public methods."""
@@ -183,7 +206,20 @@ def _commands(command: Any, path: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
         yield from _commands(below[name], (*path, name))
 
 
-PAGES = {"api.md": api_page, "recipe-reference.md": recipes_page, "cli.md": cli_page}
+def checks_page() -> str:
+    """Every check with its promise."""
+    from unlearnbench.testing.benchmark_checks import BENCHMARK_CHECKS
+    from unlearnbench.testing.method_checks import METHOD_CHECKS
+
+    lines = ["# Checks", "", CHECKS_HEAD, MARK, ""]
+    for title, registry in (("Methods", METHOD_CHECKS), ("Benchmarks", BENCHMARK_CHECKS)):
+        lines += [f"## {title}", "", "| check | promise |", "|---|---|"]
+        lines += [f"| `{name}` | {promise} |" for name, promise in registry.promises()]
+        lines.append("")
+    return "\n".join(lines)
+
+
+PAGES = {"checks.md": checks_page, "api.md": api_page, "recipe-reference.md": recipes_page, "cli.md": cli_page}
 
 
 def main() -> int:

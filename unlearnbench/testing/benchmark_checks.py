@@ -335,7 +335,7 @@ def parts_declared(case: BenchmarkCase) -> None:
     used = {item.part for item in items}
     require(
         used <= set(parts),
-        f"items belong to {sorted(used - set(parts))[:3]}, which parts() does not name; return every part, in order.",
+        f"items belong to {sorted(used - set(parts))[:3]}, which parts() does not name; name them all.",
     )
     unknown = {part for own in case.benchmark().groups().values() for part in own} - set(parts)
     require(not unknown, f"groups() has parts that parts() does not name: {sorted(unknown)[:3]}; name parts only.")
@@ -389,8 +389,8 @@ def oracle_is_best(case: BenchmarkCase) -> None:
     if wrong:
         first = wrong[0]
         raise CheckFailed(
-            f"it chose {first.choice} for {first.id}, where {first.answer} is right; an item's answer and the question's must agree, "
-            "and the prompt must be what the benchmark shows."
+            f"it chose {first.choice} for {first.id}, where {first.answer} is right; an item's answer and the question's must "
+            "agree, and the prompt must be what the benchmark shows."
         )
 
 
