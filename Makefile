@@ -35,7 +35,7 @@ reference: $(BIN)/.installed ## write the pages that follow from the code: API, 
 	$(BIN)/python tests/docs/reference.py
 
 docs: reference ## build the documentation site into site/, strictly
-	$(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 speed: $(BIN)/.lm-eval ## ratios against named rivals, on a quiet machine; ONLY='NAME NAME' for some
 	$(BIN)/python tests/speed/run.py $(ONLY)

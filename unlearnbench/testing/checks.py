@@ -119,7 +119,8 @@ class Registry:
     def promises(self) -> list[tuple[str, str]]:
         """Every check with its promise; one that is made for each family stands once."""
         return [
-            (f"{function.__name__}[...]" if each else function.__name__, str(function.__doc__)) for function, each, _ in self._known
+            (f"{function.__name__}[...]" if each else function.__name__, str(function.__doc__))
+            for function, each, _ in self._known
         ]
 
     def names(self) -> list[str]:
