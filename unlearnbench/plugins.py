@@ -204,12 +204,12 @@ def _check_version(info: PluginInfo) -> None:
         except InvalidRequirement:
             continue
         applies = requirement.marker is None or requirement.marker.evaluate({"extra": ""})
-        if applies and canonicalize_name(requirement.name) == "unlearnbench":
-            if not requirement.specifier.contains(__version__, prereleases=True):
-                raise PluginError(
-                    f"{_owner(info)} needs unlearnbench{requirement.specifier}, and this is {__version__}; upgrade unlearnbench, "
-                    f"or install a version of {info.distribution} that was made for it."
-                )
+        ours = canonicalize_name(requirement.name) == "unlearnbench"
+        if ours and applies and not requirement.specifier.contains(__version__, prereleases=True):
+            raise PluginError(
+                f"{_owner(info)} needs unlearnbench{requirement.specifier}, and this is {__version__}; upgrade unlearnbench, "
+                f"or install a version of {info.distribution} that was made for it."
+            )
 
 
 @cache

@@ -84,8 +84,8 @@ def test_both_install_and_run_on_the_sandbox(cli, here, cache):
     for folder in ("unlearnbench-newcomer", "unlearnbench-new-sums"):
         install(here / folder, site)
     command = [
-        sys.executable, "-m", "unlearnbench", "compare", "--methods", "newcomer", "--benchmarks", "wmdp,new-sums", "--limit", "3",
-        "--set", "newcomer.steps=3", "--set", "newcomer.batch_size=2", "--json", "--out", "run",
+        sys.executable, "-m", "unlearnbench", "compare", "--methods", "newcomer", "--benchmarks", "wmdp,new-sums",
+        "--limit", "3", "--set", "newcomer.steps=3", "--set", "newcomer.batch_size=2", "--json", "--out", "run",
     ]  # fmt: skip
     environment = {**os.environ, "PYTHONPATH": str(site), "UNLEARNBENCH_CACHE": str(cache)}
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
