@@ -6,6 +6,7 @@ import hashlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -32,13 +33,17 @@ if TYPE_CHECKING:
 
 
 class Reporter(Protocol):
-    """Who is told how far things are."""
+    """Who is told how far things are; several jobs may go on at a time."""
+
+    def loading(self, job: Job) -> None:
+        """A job begins: its model is on the way into memory."""
+        ...
 
     def unlearning(self, job: Job, steps: int) -> None:
         """A fit begins."""
         ...
 
-    def step(self, loss: float | None) -> None:
+    def step(self, job: Job, loss: float | None) -> None:
         """One update is done; the loss in the method's own unit."""
         ...
 
@@ -46,7 +51,7 @@ class Reporter(Protocol):
         """A benchmark begins."""
         ...
 
-    def scored(self, items: int) -> None:
+    def scored(self, job: Job, items: int) -> None:
         """So many more items are done."""
         ...
 
@@ -180,7 +185,7 @@ def _score(plan: JobPlan, name: str, loaded: LoadedModel, shop: Workshop, unlear
     kept = shop.cache.read(cache_key)
     if kept is not None:
         figures, items = kept
-        shop.reporter.scored(total)
+        shop.reporter.scored(plan.job, total)
     else:
         started = time.perf_counter()
         subject = Subject(
@@ -188,7 +193,7 @@ def _score(plan: JobPlan, name: str, loaded: LoadedModel, shop: Workshop, unlear
             tokenizer=loaded.tokenizer,
             seed=plan.job.seed,
             limit=shop.limit,
-            progress=shop.reporter.scored,
+            progress=partial(shop.reporter.scored, plan.job),
         )
         items = list(column.benchmark.evaluate(subject))
         if not items:

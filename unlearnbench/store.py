@@ -122,6 +122,10 @@ class RunFolder:
         """Where what a method logs while it trains is kept, as metrics.csv."""
         return self.root / "logs" / folder_name(job.variant) / f"seed-{job.seed}-{job.identity[:HASH_CHARS]}"
 
+    def job_log_path(self, job: Job) -> Path:
+        """Where a job's log is kept: what happened when, and what its process wrote; runs append to it."""
+        return self.root / "logs" / f"{folder_name(job.variant)}-seed-{job.seed}.log"
+
     def write_delta(self, folder: Path, tensors: Mapping[str, Tensor], manifest: Mapping[str, Any]) -> None:
         """Write a delta; its manifest last, so that a delta with a manifest is whole."""
         from safetensors.torch import save

@@ -24,15 +24,17 @@ from unlearnbench.training import rank_zero
 class _Telling:
     """A `Reporter` that writes JSON lines."""
 
+    def loading(self, job: Job) -> None: ...
+
     def unlearning(self, job: Job, steps: int) -> None:
         _say(kind="unlearning", steps=steps)
 
-    def step(self, loss: float | None) -> None:
+    def step(self, job: Job, loss: float | None) -> None:
         _say(kind="step", loss=loss)
 
     def scoring(self, job: Job, benchmark: str, items: int) -> None: ...
 
-    def scored(self, items: int) -> None: ...
+    def scored(self, job: Job, items: int) -> None: ...
 
     def finished(self, result: CellResult) -> None: ...
 
