@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from collections import Counter
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
@@ -41,7 +40,7 @@ class MethodContext:
         steps: optimizer updates in total.
         accumulate: parts that an update's batch comes in; `training_step` sees each part, its `batch_idx` counts them all.
         memory: folder for what `keep` keeps; None keeps nothing.
-        reused: what making the recalled tensors cost, in seconds and tokens; 0 where nothing was recalled.
+        reused: what making the recalled tensors cost, in `seconds` and `tokens`; empty where nothing was.
     """
 
     tokenizer: PreTrainedTokenizerBase
@@ -51,7 +50,7 @@ class MethodContext:
     steps: int
     accumulate: int = 1
     memory: Path | None = None
-    reused: Counter[str] = field(default_factory=Counter)
+    reused: dict[str, float] = field(default_factory=dict, init=False)
 
     def recall(self, *key: str) -> dict[str, Tensor] | None:
         """Tensors that an earlier run kept under this key for the same model, corpora and budget, or None.

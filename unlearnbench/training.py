@@ -92,18 +92,18 @@ def _train(plan: JobPlan, loaded: LoadedModel, shop: Workshop) -> Fitted:
         except SystemExit:
             raise KeyboardInterrupt from None  # Lightning turns Ctrl-C into an exit
     reused = method.context.reused
-    seconds = time.perf_counter() - started + reused["seconds"]
+    seconds = time.perf_counter() - started + reused.get("seconds", 0.0)
     if trainer.interrupted:
         raise KeyboardInterrupt
     factors = method.adapter.factors() if method.adapter is not None else None
     method.finish()
     cost = Cost(
         unlearn_seconds=round(seconds, 3),
-        reused_seconds=round(reused["seconds"], 3) or None,
+        reused_seconds=round(reused["seconds"], 3) if reused else None,
         peak_bytes=peak_bytes(),
         peak_gpu_bytes=torch.cuda.max_memory_allocated() if shop.device.type == "cuda" else None,
         trained_parameters=trained,
-        tokens=int(reused["tokens"]) or watch.tokens * trainer.world_size,
+        tokens=int(reused["tokens"]) if reused else watch.tokens * trainer.world_size,
     )
     return Fitted(delta=loaded.delta() if factors is None else factors, cost=cost)
 
