@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import io
 import os
 import pty
@@ -36,8 +35,7 @@ def test_live_table_in_a_terminal(tmp_path):
         while True:
             try:
                 block = os.read(master, 65536)
-            except OSError as error:  # Linux: the other end is closed
-                assert error.errno == errno.EIO
+            except OSError:  # Linux: the other end is closed
                 break
             if not block:
                 break

@@ -9,6 +9,30 @@ import pytest
 
 ARGUMENTS = ("compare", "--methods", "ssd", "--benchmarks", "wmdp,mmlu", "--limit", "2", "--set", "ssd.steps=3")
 
+REQUIRED = (
+    "base_weights",
+    "weights",
+    "method_source",
+    "method_distribution",
+    "method_options",
+    "budget",
+    "benchmark_source",
+    "benchmark_options",
+    "data",
+    "prompt_version",
+    "dtype",
+    "device",
+    "torch",
+    "transformers",
+    "lightning",
+    "datasets",
+    "python",
+    "seed",
+    "unlearnbench",
+    "core_source",
+    "written",
+)
+
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory, cache: Path) -> Path:
@@ -27,29 +51,7 @@ def finished(tmp_path_factory, cache: Path) -> Path:
 def test_everything_a_number_depends_on(cli, finished):
     record = json.loads(cli("show", finished, "ssd/wmdp/0", "--json").out)
     facts = record["provenance"]
-    for name in [
-        "base_weights",
-        "weights",
-        "method_source",
-        "method_distribution",
-        "method_options",
-        "budget",
-        "benchmark_source",
-        "benchmark_options",
-        "data",
-        "prompt_version",
-        "dtype",
-        "device",
-        "torch",
-        "transformers",
-        "lightning",
-        "datasets",
-        "python",
-        "seed",
-        "unlearnbench",
-        "core_source",
-        "written",
-    ]:
+    for name in REQUIRED:
         assert facts[name] is not None, name
     assert {"data_revision", "git", "limit"} <= facts.keys()
     assert facts["git"] is None or len(facts["git"]["commit"]) == 40
