@@ -12,7 +12,7 @@ Deviations:
     - Embeddings, output head and norms are left alone: a token that only forget texts contain would be zeroed.
     - Importances are gathered in float32 and in host memory, each gradient as soon as it is there; what was never seen is
       never selected.
-    - The ratio of importances is kept, so that a grid over alpha and lambda costs one pass.
+    - The ratio of importances is kept, so that a grid over alpha and lambda costs one pass, which counts as each row's cost.
 Streams: forget and retain, in the order of the corpora; `steps` batches of each, each in one piece: the square of a mean is
 not the mean of squares. No optimizer.
 """
