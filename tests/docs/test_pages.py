@@ -22,7 +22,7 @@ DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
 FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"(?<!!)\[[^]]+\]\(([^)\s]+)\)")
-COMMAND = re.compile(r"unlearnbench (?:check|compare|evaluate|export|leaderboard|new|plugins|sandbox)\b")
+COMMAND = re.compile(r"unlearnbench (?:check|compare|evaluate|export|leaderboard|new|plugins|sandbox|show)\b")
 
 
 @pytest.mark.parametrize("name", reference.PAGES)
