@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import re
 import sys
@@ -45,7 +46,7 @@ def signature_of(thing: object) -> list[str]:
     if typing.is_typeddict(thing):
         return [f"{name}: {_plain(hint)}" for name, hint in vars(thing)["__annotations__"].items()]
     if inspect.isclass(thing):
-        lines = [f"({_parameters(thing)})"]
+        lines = _parameters(thing)
         for name, member in sorted(vars(thing).items()):
             if name.startswith("_") or name == "model_config":
                 continue
@@ -63,11 +64,20 @@ def signature_of(thing: object) -> list[str]:
     return [repr(thing)]
 
 
-def _parameters(thing: type) -> str:
+def _parameters(thing: type) -> list[str]:
+    """One line for each parameter, so that a new one changes no line."""
     try:
-        return _signature(thing)[1:].rpartition(")")[0]
+        parameters = inspect.signature(thing).parameters.values()
     except (TypeError, ValueError):
-        return ""
+        return []
+    return [str(p.replace(annotation=_written(p.annotation), default=_brief(p.default))) for p in parameters]
+
+
+def _brief(default: object) -> object:
+    """A default that is a record or a spec as `Training()`: what it holds is written down where it is defined."""
+    if isinstance(default, BaseModel) or (dataclasses.is_dataclass(default) and not isinstance(default, type)):
+        return _Written(f"{type(default).__name__}()")
+    return default
 
 
 class _Written(str):
