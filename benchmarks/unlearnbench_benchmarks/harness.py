@@ -38,7 +38,8 @@ class LmEval(Benchmark):
 
     Args:
         argument: the task's name, after the colon.
-        include: a folder with tasks of your own (YAML), or with offline copies of known ones; YAML that runs code is refused.
+        include: a folder with tasks of your own (YAML), or with offline copies of known ones, instead of lm-eval's; YAML that
+            runs code is refused.
         metric: of the task's; None takes its first.
         answer_filter: of the task's, where it extracts answers in several ways; None takes its first.
         shots: examples in front of each question; None leaves the task's own number.
@@ -75,12 +76,12 @@ class LmEval(Benchmark):
             from lm_eval.tasks import TaskManager
         except ImportError as error:
             raise UsageError("The benchmark lm-eval needs the harness: pip install 'unlearnbench[lm-eval]'.") from error
-        folders = [_safe_folder(Path(self.include))] if self.include else []
-        manager = TaskManager(include_path=folders, include_defaults=False) if folders else None
-        if manager is None or self.task not in manager.all_tasks:
-            manager = TaskManager(include_path=folders or None)
+        # a folder alone, since reading lm-eval's own thousands of files takes a while
+        folder = _safe_folder(Path(self.include)) if self.include else None
+        manager = TaskManager(include_path=folder, include_defaults=folder is None)
         if self.task not in manager.all_tasks:
-            raise unknown_name("task of lm-eval", self.task, _near(self.task, manager.all_tasks))
+            where = "task of lm-eval" if folder is None else f"task in {folder}"
+            raise unknown_name(where, self.task, _near(self.task, manager.all_tasks))
         try:
             loaded: dict[str, Any] = dict(manager.load([self.task]))
         except Exception as error:  # data sets raise whatever they like

@@ -104,8 +104,8 @@ def test_limit_parts_and_digest(folder):
     ("changes", "options", "said"),
     [
         ({}, {"task": ""}, "needs a task after a colon"),
-        ({}, {"task": "animls"}, "Unknown task of lm-eval 'animls'"),
-        ({}, {"metric": "accuracy"}, "Unknown metric of animals 'accuracy'. Did you mean 'acc'"),
+        ({}, {"task": "animls"}, "'animls'. Did you mean 'animals'"),
+        ({}, {"metric": "accuracy"}, "Unknown metric of animals 'accuracy'. Available: acc, acc_norm"),
         ({"metric_list": [{"metric": "perplexity"}]}, {}, "is no mean over items"),
     ],
 )
