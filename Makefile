@@ -29,7 +29,7 @@ conformance: $(BIN)/.installed ## every check of every plugin on every family, a
 	$(BIN)/python -m pytest -m "slow or not slow" tests/conformance
 
 third-party: $(BIN)/.installed ## plugins as wheels beside the wheel of unlearnbench, in a fresh environment
-	$(BIN)/python -m pytest -m slow tests/third_party
+	$(BIN)/python -m pytest -m slow tests/third_party tests/cli/test_new.py
 
 reference: $(BIN)/.installed ## write the pages that follow from the code: API, recipe, command line
 	$(BIN)/python tests/docs/reference.py

@@ -133,3 +133,18 @@ def test_runs_inside_a_comparison(cli, folder, tiny_folder, tmp_path):
     content = json.loads(cell.read_text())
     assert (content["n"], content["metric"]["name"], content["metric"]["chance"]) == (4, "acc", 0.25)
     assert list(content["parts"]) == ["animals"]
+
+
+def test_passes_the_checks(folder):
+    """Those of every benchmark, with the right answers from the task's own questions."""
+    from unlearnbench.plugins import find_plugin
+    from unlearnbench.testing import checks_of
+
+    def answers(benchmark, tokenizer):
+        for task in benchmark.tasks.values():
+            for doc in task.eval_docs:
+                yield task.doc_to_text(doc), f" {doc['choices'][doc['answer']]}"
+
+    spec = find_plugin("benchmark", "lm-eval").benchmark
+    outcomes = [c.outcome() for c in checks_of(spec, {"argument": "animals", "include": str(folder)}, None, answers)]
+    assert [(outcome.check, outcome.message) for outcome in outcomes if outcome.status != "passed"] == []

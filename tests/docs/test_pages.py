@@ -20,6 +20,7 @@ from unlearnbench import hookspecs
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
+ROOMS = ("unlearnbench", "methods", "benchmarks")
 FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"(?<!!)\[[^]]+\]\(([^)\s]+)\)")
 COMMAND = re.compile(r"unlearnbench (?:check|compare|evaluate|export|leaderboard|new|plugins|sandbox|show)\b")
@@ -52,6 +53,17 @@ def test_every_hook_stands_with_its_arguments():
                 arguments = list(inspect.signature(function).parameters)[1:]
                 wanted.add(f"{name}({', '.join(arguments)})")
     assert set(re.findall(r"^### `(unlearnbench_\w+\(.*?\))`", (DOCS / "hooks.md").read_text(), re.MULTILINE)) == wanted
+
+
+def test_messages_in_troubleshooting_are_said():
+    """Each one, but for names, stands in the code."""
+    said = "".join(file.read_text(encoding="utf-8") for room in ROOMS for file in (ROOT / room).rglob("*.py"))
+    table = (DOCS / "troubleshooting.md").read_text(encoding="utf-8").partition("| message |")[2].partition("\n\n")[0]
+    messages = [line.split("|")[1].strip() for line in table.splitlines()[2:]]
+    assert len(messages) > 10
+    for message in messages:
+        for words in message.removeprefix("Unknown").split("..."):
+            assert words.strip(" '") in said, message
 
 
 def slug(heading: str) -> str:
