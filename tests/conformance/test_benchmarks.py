@@ -40,3 +40,22 @@ for info in list_plugins("benchmark"):
 @pytest.mark.parametrize("check", parameters_of(CHECKS))
 def test_benchmark(check):
     check()
+
+
+def test_questions_of_ones_own(tmp_path):
+    """mcq, on a file made here: two parts, every letter right equally often."""
+    rows = [
+        {"question": f"What is {n} plus 3?", "choices": [str(n + 3 + k - n % 4) for k in range(4)], "answer": n % 4, "part": part}
+        for part in ("small", "large")
+        for n in range(40)
+    ]
+    (tmp_path / "sums.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    spec = find_plugin("benchmark", "mcq").benchmark
+    outcomes = [check.outcome() for check in checks_of(spec, {"source": str(tmp_path / "sums.jsonl")})]
+    assert [(outcome.check, outcome.message) for outcome in outcomes if outcome.status != "passed"] == []
+
+
+def test_every_benchmark_is_checked():
+    """lm-eval, which is an extra, is checked with its own tests."""
+    ours = {info.name for info in list_plugins("benchmark") if info.distribution == "unlearnbench"}
+    assert ours == {*SETTINGS, "mcq", "lm-eval"}

@@ -146,6 +146,7 @@ def _job(
             forget=_corpus(f"forget {topic}", trial.texts),
             retain=_corpus("retain", trial.texts),
             max_length=None,
+            retain_max_length=None,
             min_chars=0,
         )
         for topic in trial.topics
