@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from unlearnbench.batches import Example, Schedule, Stream, UnlearnBatch, collate, stack
     from unlearnbench.benchmark import Benchmark, MultipleChoiceBenchmark, Subject, Workload, first_of_each_part
+    from unlearnbench.chat import Answer, Request, check_chat
     from unlearnbench.choice import score_questions
     from unlearnbench.errors import UsageError, unknown_name
     from unlearnbench.files import content_hash
+    from unlearnbench.fluency import repeated_ngrams
     from unlearnbench.forward import (
         SplitForward,
         activations_at,
@@ -24,9 +26,15 @@ if TYPE_CHECKING:
         train_only,
         train_slice,
     )
-    from unlearnbench.generate import Request, generate
+    from unlearnbench.generate import generate, generation_hash
     from unlearnbench.heads import LossOf, final_hidden, head_logits, over_positions
     from unlearnbench.hookspecs import hookimpl
+    from unlearnbench.journal import Journal
+    from unlearnbench.judging.judgment import parse_rating
+    from unlearnbench.judging.local import LocalJudge
+    from unlearnbench.judging.panel import Exchange, Panel, Verdict, open_judge
+    from unlearnbench.judging.prompts import load_prompts
+    from unlearnbench.judging.remote import Limits, RemoteJudge
     from unlearnbench.method import MethodContext, UnlearningMethod
     from unlearnbench.models import padding_id
     from unlearnbench.optimizers import AdamW
@@ -66,7 +74,6 @@ _HOME = {
         "train_slice",
     ),
     "files": ("content_hash",),
-    "generate": ("Request", "generate"),
     "heads": ("LossOf", "final_hidden", "head_logits", "over_positions"),
     "hookspecs": ("hookimpl",),
     "method": ("MethodContext", "UnlearningMethod"),
@@ -88,6 +95,30 @@ _HOME = {
         "token_kl",
         "token_nll",
     ),
+    "chat": (
+        "Answer",
+        "Request",
+        "check_chat",
+    ),
+    "fluency": ("repeated_ngrams",),
+    "journal": ("Journal",),
+    "judging.judgment": ("parse_rating",),
+    "judging.local": ("LocalJudge",),
+    "judging.panel": (
+        "Exchange",
+        "Panel",
+        "Verdict",
+        "open_judge",
+    ),
+    "judging.prompts": ("load_prompts",),
+    "judging.remote": (
+        "Limits",
+        "RemoteJudge",
+    ),
+    "generate": (
+        "generate",
+        "generation_hash",
+    ),
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 
@@ -95,19 +126,26 @@ __all__ = [
     "IGNORE",
     "LETTERS",
     "AdamW",
+    "Answer",
     "Benchmark",
     "BenchmarkSpec",
     "CellResult",
     "Example",
+    "Exchange",
     "ItemResult",
     "Job",
+    "Journal",
+    "Limits",
+    "LocalJudge",
     "LossOf",
     "MethodContext",
     "MethodSpec",
     "Metric",
     "MultipleChoiceBenchmark",
+    "Panel",
     "Question",
     "ReferenceOutputs",
+    "RemoteJudge",
     "Request",
     "Schedule",
     "SplitForward",
@@ -118,8 +156,10 @@ __all__ = [
     "UnlearnBatch",
     "UnlearningMethod",
     "UsageError",
+    "Verdict",
     "Workload",
     "activations_at",
+    "check_chat",
     "cloze_prompt",
     "collate",
     "content_hash",
@@ -130,19 +170,24 @@ __all__ = [
     "final_hidden",
     "first_of_each_part",
     "generate",
+    "generation_hash",
     "head_logits",
     "header",
     "hookimpl",
     "kl_divergence",
     "letter_prompt",
     "list_configs",
+    "load_prompts",
     "mean_square",
     "next_tokens",
+    "open_judge",
     "over_positions",
     "padding_id",
+    "parse_rating",
     "parse_source",
     "read_choices",
     "read_table",
+    "repeated_ngrams",
     "score_questions",
     "select_all",
     "select_parameters",

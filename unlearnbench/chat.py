@@ -1,8 +1,9 @@
-"""How conversations become prompts, and what ends an answer."""
+"""What is asked and answered in a conversation, how it becomes a prompt, and what ends an answer."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from unlearnbench.errors import UsageError
@@ -13,6 +14,38 @@ if TYPE_CHECKING:
 Message = dict[str, str]  # role and content
 PLAIN_STOPS = ("\nUser:", "\nAssistant:")  # where a model without a chat template begins to talk to itself
 _MARK = "an answer"
+
+
+@dataclass(frozen=True)
+class Request:
+    """One answer that is wanted.
+
+    Attributes:
+        messages: the conversation so far, ending with a user's turn.
+        temperature: 0 takes the likeliest token each time.
+        seed: any text; the same seed draws the same answer, alone or in a batch.
+    """
+
+    messages: tuple[Message, ...]
+    temperature: float
+    seed: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What a model answered.
+
+    Attributes:
+        text: without special tokens and surrounding space.
+        tokens: generated, the one that ended it not counted.
+        ended: the model ended it; else it was cut at the limit.
+        error: why there is no answer; empty where there is one.
+    """
+
+    text: str = ""
+    tokens: int = 0
+    ended: bool = True
+    error: str = ""
 
 
 def render_chat(messages: Sequence[Message], tokenizer: PreTrainedTokenizerBase) -> str:
@@ -50,6 +83,16 @@ def stop_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> s
 def stop_texts(tokenizer: PreTrainedTokenizerBase) -> tuple[str, ...]:
     """Texts that end an answer; a chat template needs none."""
     return () if tokenizer.chat_template else PLAIN_STOPS
+
+
+def check_chat(tokenizer: PreTrainedTokenizerBase) -> str:
+    """Why conversations cannot be held with this tokenizer's chat template; empty where they can."""
+    said = [{"role": role, "content": "text"} for role in ("user", "assistant", "user")]
+    try:
+        render_chat(said, tokenizer)
+    except UsageError as error:
+        return str(error)
+    return ""
 
 
 def _templated(messages: Sequence[Message], tokenizer: PreTrainedTokenizerBase, *, ask: bool) -> str:

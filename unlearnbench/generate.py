@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 
-from unlearnbench.chat import Message, encode_chat, stop_texts, stop_tokens
+from unlearnbench.chat import Answer, Request, encode_chat, stop_texts, stop_tokens
 from unlearnbench.decoding import Encoded, KeyValues, Slots, decodes, encode, rows_at_once
+from unlearnbench.files import content_hash
 from unlearnbench.models import padding_id
 from unlearnbench.sampling import noisy
 
@@ -23,38 +26,6 @@ PLAIN_ROWS = 16  # of a batch, where rows cannot come and go
 LONGEST_STOP = 16  # tokens within which a stop text lies
 TOO_LITTLE = "the memory does not suffice for one conversation"
 NOT_FINITE = "the model's output is not finite (NaN or infinity)"
-
-
-@dataclass(frozen=True)
-class Request:
-    """One answer that is wanted.
-
-    Attributes:
-        messages: the conversation so far, ending with a user's turn.
-        temperature: 0 takes the likeliest token each time.
-        seed: any text; the same seed draws the same answer, alone or in a batch.
-    """
-
-    messages: tuple[Message, ...]
-    temperature: float
-    seed: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Answer:
-    """What a model answered.
-
-    Attributes:
-        text: without special tokens and surrounding space.
-        tokens: generated, the one that ended it not counted.
-        ended: the model ended it; else it was cut at the limit.
-        error: why there is no answer; empty where there is one.
-    """
-
-    text: str = ""
-    tokens: int = 0
-    ended: bool = True
-    error: str = ""
 
 
 Follow = Callable[[int, Answer], Request | None]  # number of the request and its answer -> what to ask next there
@@ -88,6 +59,13 @@ def generate(
     """
     writer = (_Writer if decodes(model) else _PlainWriter)(model, tokenizer, max_new_tokens, follow or _nothing)
     return writer.answer(requests, rows)
+
+
+@functools.cache
+def generation_hash() -> str:
+    """sha256 over the modules that decide what is answered."""
+    files = [Path(__file__).with_name(f"{name}.py") for name in ("chat", "decoding", "generate", "sampling")]
+    return content_hash([file.read_text(encoding="utf-8") for file in files])
 
 
 def _nothing(_index: int, _answer: Answer) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -193,24 +194,33 @@ def _score(plan: JobPlan, name: str, loaded: LoadedModel, shop: Workshop, unlear
             tokenizer=loaded.tokenizer,
             seed=plan.job.seed,
             limit=shop.limit,
+            weights=unlearned.weights,
+            keep=shop.cache_folder,
             progress=partial(shop.reporter.scored, plan.job),
         )
         items = list(column.benchmark.evaluate(subject))
         if not items:
             raise CellError(f"{name} scored nothing")
         figures = {"evaluate_seconds": round(time.perf_counter() - started, 3), **environment(shop.device)}
-        shop.cache.write(cache_key, figures, items)
-    parts = _by_part(items)
+        if all(item.scored for item in items):
+            shop.cache.write(cache_key, figures, items)
+    scored = [item for item in items if item.scored]
+    if not scored:
+        raise CellError(f"none of {len(items)} items has a score: {items[0].error}")
+    parts, groups = _by_part(scored), column.benchmark.group_items(scored)
     result = CellResult(
         key=plan.key(name),
         identity=plan.cells[name],
         status="done",
         metric=metric,
-        value=_mean(items),
-        n=len(items),
+        value=_mean(scored),
+        n=len(scored),
+        asked=len(items),
+        missing=dict(Counter(item.error for item in items if not item.scored)),
+        figures={name: round(value, 6) for name, value in column.benchmark.figures(items).items()},
         truncated=sum(item.truncated for item in items),
         parts={part: PartScore(value=_mean(own), n=len(own)) for part, own in parts.items()},
-        groups=_by_group(parts, column.benchmark.groups()),
+        groups={name: PartScore(value=_mean(own), n=len(own)) for name, own in groups.items() if own},
         cost=unlearned.cost.model_copy(update={"evaluate_seconds": figures["evaluate_seconds"], "peak_bytes": peak_bytes()}),
         provenance={**_provenance(plan, name, shop, unlearned.weights), **figures, "cached": kept is not None},
     )
@@ -231,12 +241,6 @@ def _by_part(items: Iterable[ItemResult]) -> dict[str, list[ItemResult]]:
     for item in items:
         parts.setdefault(item.part, []).append(item)
     return parts
-
-
-def _by_group(parts: Mapping[str, Sequence[ItemResult]], groups: Mapping[str, Sequence[str]]) -> dict[str, PartScore]:
-    """Scores over several parts, each weighing by its items; groups of which nothing was scored are left out."""
-    found = {name: [item for part in wanted for item in parts.get(part, ())] for name, wanted in groups.items()}
-    return {name: PartScore(value=_mean(own), n=len(own)) for name, own in found.items() if own}
 
 
 def _failure(plan: JobPlan, name: str, shop: Workshop, error: Exception, cost: Cost | None = None) -> CellResult:

@@ -1,21 +1,18 @@
 from __future__ import annotations
 
 import json
-import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-import torch
 
 from unlearnbench.benchmark import Subject
+from unlearnbench.chat import Request
 from unlearnbench.errors import UsageError
-from unlearnbench.generate import Request, generate, render_chat
-from unlearnbench_benchmarks.mt_bench import MtBench, openai_judge, parse_rating, rules
+from unlearnbench.judging.panel import Exchange
+from unlearnbench_benchmarks.mt_bench import MtBench, rules
 
 
-def talk(*turns: str) -> list[dict[str, str]]:
-    return [{"role": "user" if i % 2 == 0 else "assistant", "content": turn} for i, turn in enumerate(turns)]
+def exchange(asked: str, answer: str, reference: str) -> Exchange:
+    return Exchange(id="1/turn-1", turns=(asked,), answers=(answer,), references=(reference,))
 
 
 @pytest.mark.parametrize(
@@ -29,20 +26,12 @@ def talk(*turns: str) -> list[dict[str, str]]:
 )
 def test_rules_rate_what_is_new(answer, rating):
     asked = "What is the colour of Zeara?"
-    assert rules(talk(asked, answer), "The colour of Zeara is blue.") == pytest.approx(rating)
+    assert rules(exchange(asked, answer, "The colour of Zeara is blue.")) == pytest.approx(rating)
 
 
 def test_rules_are_never_outside_one_to_ten():
     for answer in ("blue " * 500, "¿?", "what is"):
-        assert 1.0 <= rules(talk("What is it?", answer), "It is blue.") <= 10.0
-
-
-@pytest.mark.parametrize(
-    ("text", "rating"),
-    [("Rating: [[7]]", 7.0), ("[[6.5]]", 6.5), ("[3] fine", 3.0), ("[[0]]", None), ("[[100]]", None), ("seven", None)],
-)
-def test_ratings_outside_the_scale_are_none(text, rating):
-    assert parse_rating(text) == rating
+        assert 1.0 <= rules(exchange("What is it?", answer, "It is blue.")) <= 10.0
 
 
 def test_base_model_of_the_sandbox_gets_full_marks(cli, tmp_path):
@@ -53,42 +42,6 @@ def test_base_model_of_the_sandbox_gets_full_marks(cli, tmp_path):
     assert score["value"] >= 9.0
     assert set(score["parts"]) == {"stem", "humanities"}
     assert board["columns"][0]["note"] == "rules"
-
-
-def test_answers_are_the_same_alone_and_in_a_batch(tiny_model, tokenizer, monkeypatch):
-    """Sampled at temperature .7: each answer depends on its own seed and not on its neighbours."""
-    from unlearnbench import generate as module
-
-    requests = [
-        Request(tuple(talk("Tell me " + "more " * number + "please")), temperature, f"seed {number}")
-        for number, temperature in enumerate([0.7, 0.0, 0.1, 0.7, 1.0])
-    ]
-    together = generate(tiny_model, tokenizer, requests, max_new_tokens=12)
-    monkeypatch.setattr(module, "TOKENS_PER_BATCH", 1)
-    assert generate(tiny_model, tokenizer, requests, max_new_tokens=12) == together
-    others = [Request(request.messages, request.temperature, request.seed + "!") for request in requests]
-    again = generate(tiny_model, tokenizer, others, max_new_tokens=12)
-    assert again[1] == together[1]
-    assert again[0] != together[0]
-
-
-def test_seeded_draws_follow_the_distribution(tokenizer):
-    """4,000 draws from (.5, .3, .2): each share within four standard errors."""
-    from unlearnbench.generate import SeededDraw
-
-    probability = torch.tensor([0.5, 0.3, 0.2])
-    requests = [Request((), 1.0, str(number)) for number in range(4000)]
-    drawn = SeededDraw(requests, width=0)(torch.zeros(4000, 0, dtype=torch.long), probability.log().expand(4000, 3)).argmax(-1)
-    shares = torch.bincount(drawn, minlength=3) / 4000
-    assert torch.all((shares - probability).abs() < 4 * (probability * (1 - probability) / 4000).sqrt())
-
-
-def test_model_without_a_template_gets_plain_lines(tokenizer):
-    import copy
-
-    plain = copy.deepcopy(tokenizer)
-    plain.chat_template = None
-    assert render_chat(talk("Hello", "Hi", "Bye"), plain) == "User: Hello\nAssistant: Hi\nUser: Bye\nAssistant:"
 
 
 URL = "http://127.0.0.1:1/v1"  # nobody is asked
@@ -137,97 +90,22 @@ def test_temperature_goes_by_category(tmp_path, tiny_model, tokenizer, monkeypat
     asked: list[Request] = []
     answer = module.generate
 
-    def listen(model, tokenizer, requests, **options):
+    def listen(model, tokenizer, requests, *, follow, **options):
+        def following(index, said):
+            asked.extend(more := [request for request in [follow(index, said)] if request is not None])
+            return more[0] if more else None
+
         asked.extend(requests)
-        return answer(model, tokenizer, requests, **options)
+        return answer(model, tokenizer, requests, follow=following, **options)
 
     monkeypatch.setattr(module, "generate", listen)
     subject = Subject(model=tiny_model, tokenizer=tokenizer, seed=3, limit=None, progress=lambda _: None)
     results = list(MtBench(source=str(tmp_path / "own.jsonl"), max_new_tokens=2).evaluate(subject))
-    assert [request.temperature for request in asked] == [*expected.values(), *expected.values()]
+    assert sorted((request.seed.split()[1], request.temperature) for request in asked) == sorted([*expected.items()] * 2)
     assert len({request.seed for request in asked}) == len(asked) == 18
-    second = next(request for request in asked if len(request.messages) == 3)
+    second = next(request for request in asked if len(request.messages) == 3 and request.seed.split()[1] == "writing")
     assert [message["role"] for message in second.messages] == ["user", "assistant", "user"]
     assert second.messages[1]["content"] == results[0].text
-
-
-class Judge(BaseHTTPRequestHandler):
-    """Says what it is told to, in turn, and remembers what it was asked."""
-
-    replies: list[str]
-    asked: list[dict]
-
-    def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        type(self).asked.append(body)
-        reply = type(self).replies.pop(0) if len(type(self).replies) > 1 else type(self).replies[0]
-        message = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": reply}}
-        content = {"id": "1", "object": "chat.completion", "created": 0, "model": "judge", "choices": [message]}
-        data = json.dumps(content).encode()
-        self.send_response(200)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
-@pytest.fixture
-def judge(monkeypatch) -> Iterator[type[Judge]]:
-    """A real server on loopback that speaks the protocol."""
-    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-    handler = type("Handler", (Judge,), {"replies": ["Good. Rating: [[8]]"], "asked": []})
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
-        handler.url = f"http://127.0.0.1:{server.server_port}/v1"
-        yield handler
-        server.shutdown()
-        thread.join()
-
-
-def test_judge_over_http(judge, tiny_model, tokenizer):
-    benchmark = MtBench(source="sandbox:mt_bench", judge="openai:model-x", judge_url=judge.url, max_new_tokens=4)
-    subject = Subject(model=tiny_model, tokenizer=tokenizer, seed=0, limit=1, progress=lambda _: None)
-    results = list(benchmark.evaluate(subject))
-    assert [result.score for result in results] == [8.0] * 4
-    assert len(judge.asked) == 4
-    assert judge.asked[0]["model"] == "model-x"
-    assert judge.asked[0]["temperature"] == 0.0
-    prompt = judge.asked[-1]["messages"][0]["content"]
-    assert "[reference answer]" in prompt
-    assert prompt.count("[user]") == 2
-    assert all(result.text in json.dumps(judge.asked) for result in results if result.text.isalnum())
-
-
-def test_judge_from_the_command_line(cli, judge, tmp_path):
-    """Two categories, one question of two turns each; the column's head names the judge."""
-    arguments = ("--set", "mt_bench.judge=openai:model-x", "--judge-url", judge.url, "--limit", "1", "--out", tmp_path / "run")
-    outcome = cli("evaluate", "sandbox:model", "--benchmarks", "mt_bench", *arguments)
-    assert outcome.code == 0, outcome.err
-    assert "mt_bench (openai:model-x) ↑" in outcome.out
-    assert "8.00" in outcome.out
-    assert len(judge.asked) == 4
-
-
-def test_unusable_ratings_are_asked_again_and_then_an_error(judge):
-    judge.replies[:] = ["no idea", "[[0]]", "well: [[6]]"]
-    rate = openai_judge("openai:m", judge.url)
-    assert rate(talk("Hi", "Hello"), None) == 6.0
-    judge.replies[:] = ["[[100]]"]
-    with pytest.raises(ValueError, match="no rating from 1 to 10 in 3 tries"):
-        rate(talk("Hi", "Hello"), None)
-
-
-def test_judge_that_there_is_not(monkeypatch):
-    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-    monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
-    with pytest.raises(UsageError, match=r"Unknown judge .gpt.\. Available: rules, openai:MODEL"):
-        MtBench(judge="gpt")
-    with pytest.raises(UsageError, match="needs the environment's OPENAI_API_KEY"):
-        MtBench(judge="openai:gpt-4")
 
 
 def test_rows_in_other_shapes(tmp_path):
