@@ -38,13 +38,14 @@ class RunFolder:
     def __init__(self, root: Path) -> None:
         self.root = root
 
-    def check_writable(self) -> None:
+    def check_writable(self) -> RunFolder:
         """Refuse, before anything is computed, a folder that could not keep the results.
 
         Raises:
             UsageError: it is a file, or writing is not permitted.
         """
         check_folder(self.root, "--out")
+        return self
 
     def free_bytes(self) -> int:
         """Room on the disk that the folder lies on, or will lie on."""
@@ -117,6 +118,10 @@ class RunFolder:
     def delta_path(self, variant: str, seed: int, identity: str) -> Path:
         """Where the tensors are kept that unlearning changed."""
         return self.root / "deltas" / folder_name(variant) / f"seed-{seed}-{identity[:HASH_CHARS]}"
+
+    def delta_path_of(self, job: Job) -> Path:
+        """`delta_path` of a job."""
+        return self.delta_path(job.variant, job.seed, job.identity)
 
     def log_path(self, job: Job) -> Path:
         """Where what a method logs while it trains is kept, as metrics.csv."""

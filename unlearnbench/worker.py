@@ -52,7 +52,7 @@ def main() -> int:
     wanted = parser.parse_args()
     try:
         recipe = load_recipe(str(wanted.run / "recipe.yaml"))
-        comparison = prepare(recipe, out=wanted.run, cache=wanted.cache, device=wanted.device)
+        comparison = prepare(recipe, out=wanted.run, cache=wanted.cache, device=wanted.device, checked=True)
         plan = next(p for p in comparison.jobs if (p.job.variant, p.job.seed) == (wanted.variant, wanted.seed))
         manager, _ = load_extensions()
         shop = workshop(comparison, _Telling(), manager.hook)
