@@ -87,8 +87,8 @@ def say(text: str) -> Fault:
     return lambda handler: send(handler, 200, completion(text))
 
 
-def status(code: int, message: str = "no", headers: dict[str, str] | None = None, **error: str) -> Fault:
-    return lambda handler: send(handler, code, {"error": {"message": message, **error}}, headers)
+def status(number: int, message: str = "no", headers: dict[str, str] | None = None, **error: str) -> Fault:
+    return lambda handler: send(handler, number, {"error": {"message": message, **error}}, headers)
 
 
 def html(handler: Handler) -> None:

@@ -39,6 +39,9 @@ def compare(
     ] = None,
     settings: options.Settings = None,
     judge_url: options.JudgeUrl = None,
+    judge_repeats: options.JudgeRepeats = None,
+    references: options.References = None,
+    min_coverage: options.MinCoverage = options.COVERAGE,
     device: options.DeviceName = "auto",
     dtype: options.DtypeName = None,
     executor: Annotated[str, typer.Option(help="How jobs are run: local.")] = "local",
@@ -67,8 +70,9 @@ def compare(
     added = {"checkpoints": {**wanted.checkpoints, **named}, "controls": {**wanted.controls, **controls}}
     wanted = check_names(wanted.model_copy(update=added))
     table = options.table_settings(rank_by, damage_margin)
-    wanted_settings = options.with_judge(settings, judge_url)
-    run(wanted, wanted_settings, device, executor, out, cache, keep_deltas, retry_failed, as_json, table, dry_run)
+    options.check_coverage(min_coverage)
+    given = options.with_judge(settings, judge_url=judge_url, judge_repeats=judge_repeats, references=references)
+    run(wanted, given, device, executor, out, cache, keep_deltas, retry_failed, as_json, table, dry_run, min_coverage)
 
 
 def run(
@@ -83,6 +87,7 @@ def run(
     as_json: bool,
     table: TableSettings | None = None,
     dry_run: bool = False,
+    min_coverage: float = options.COVERAGE,
 ) -> None:
     """Check, execute and print a comparison; shared with `evaluate`."""
     from unlearnbench.compare import execute, written_leaderboard
@@ -121,8 +126,22 @@ def run(
             raise
     board = written_leaderboard(folder)
     show(folder, board, as_json)
-    if board.failures:
+    short = _short_of(board, min_coverage)
+    for line in short:
+        typer.echo(line, err=True)
+    if board.failures or short:
         raise typer.Exit(INCOMPLETE)
+
+
+def _short_of(board: Leaderboard, least: float) -> list[str]:
+    """A sentence for each score that too few items have; cells that failed are told of elsewhere."""
+    return [
+        f"{row.variant}: {name} has a score for {score.scored} of {score.asked} items, below --min-coverage {least:g}; "
+        "the same command asks for what is missing."
+        for row in board.rows
+        for name, score in row.scores.items()
+        if score.scored is not None and score.asked and score.scored < least * score.asked
+    ]
 
 
 def show(folder: Path, board: Leaderboard, as_json: bool) -> None:
