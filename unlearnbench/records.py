@@ -151,6 +151,7 @@ class ItemResult:
         tokens: length of the longest scored sequence.
         truncated: whether the context was cut from the left to fit the model.
         text: what the model answered, where it wrote an answer.
+        question: what it was asked, where it wrote an answer.
         ratings: what a judge gave, where it was asked; the score is their mean.
         judgment: the judge's words.
         error: why the item has no score; the score is then NaN, and the item counts in no mean.
@@ -165,6 +166,7 @@ class ItemResult:
     tokens: int = 0
     truncated: bool = False
     text: str = ""
+    question: str = ""
     ratings: tuple[float, ...] = ()
     judgment: str = ""
     error: str = ""

@@ -209,6 +209,7 @@ def items_to_parquet(items: Sequence[ItemResult]) -> bytes:
         "tokens": pyarrow.int32(),
         "truncated": pyarrow.bool_(),
         "text": pyarrow.string(),
+        "question": pyarrow.string(),
         "ratings": pyarrow.list_(pyarrow.float64()),
         "judgment": pyarrow.string(),
         "error": pyarrow.string(),

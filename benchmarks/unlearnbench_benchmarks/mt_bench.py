@@ -350,6 +350,7 @@ def _result(item: Item, turn: int, answer: Answer, verdict: Verdict) -> ItemResu
         score=math.nan if verdict.mean is None else verdict.mean,
         tokens=answer.tokens,
         text=answer.text,
+        question=item.turns[turn],
         ratings=verdict.ratings,
         judgment=verdict.text,
         error=verdict.error,
