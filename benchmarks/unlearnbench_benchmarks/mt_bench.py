@@ -269,7 +269,7 @@ class MtBench(Benchmark):
 
     def evaluate(self, subject: Subject) -> Iterable[ItemResult]:
         items = list(first_of_each_part(self.items, subject.limit))
-        talks = self._converse(items, subject)
+        talks = self.converse(subject)
         verdicts = iter(self._verdicts(items, talks, subject))
         return [
             _result(item, turn, answer, Verdict(error=answer.error) if answer.error else next(verdicts))
@@ -277,10 +277,11 @@ class MtBench(Benchmark):
             for turn, answer in enumerate(answers)
         ]
 
-    def _converse(self, items: Sequence[Item], subject: Subject) -> list[list[Answer]]:
+    def converse(self, subject: Subject) -> list[list[Answer]]:
         """The answers to every turn; those of the same weights that were kept are not written again."""
         from unlearnbench.api import generate, generation_hash  # torch: not needed to list or plan
 
+        items = first_of_each_part(self.items, subject.limit)
         file = f"answers/{subject.weights[:16]}.jsonl"
         journal = Journal(subject.keep / file if subject.keep and subject.weights else None)
         journal.refresh()

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 
@@ -115,3 +116,111 @@ def test_rows_in_other_shapes(tmp_path):
     hub.write_text(json.dumps({"prompt_id": 5, "prompt": "a"}) + "\n")
     with pytest.raises(UsageError, match="line 1, needs its turns as a list"):
         MtBench(source=str(hub)).digest()
+
+
+def test_fastchats_prompts(real_data):
+    """By path, for the exact protocol: one turn and two, with a reference and without."""
+    options = {"judge": "openai:m", "judge_url": URL}
+    folder = real_data / "mt_bench"
+    theirs = MtBench(source=str(folder), judge_prompts=str(folder / "judge_prompts.jsonl"), **options)
+    assert theirs.digest() != MtBench(source=str(folder), **options).digest()
+    assert theirs.panel is not None
+    prompts = theirs.panel.prompts
+    rows = [json.loads(line) for line in (folder / "judge_prompts.jsonl").read_text().splitlines()]
+    named = {row["name"]: row for row in rows}
+    for name, turns, references in [
+        ("single-v1", 1, []), ("single-math-v1", 1, ["R1"]), ("single-v1-multi-turn", 2, []),
+        ("single-math-v1-multi-turn", 2, ["R1", "R2"]),
+    ]:  # fmt: skip
+        asked, said = ["Q{1}", "Q2"][:turns], ["A1", "A{answer}2"][:turns]
+        system, user = prompts.messages(asked, said, references)
+        assert system["content"] == named[name]["system_prompt"]
+        fields = {"question": asked[-1], "answer": said[-1], "question_1": "Q{1}", "answer_1": "A1", "question_2": "Q2"}
+        fields |= {"answer_2": "A{answer}2", "ref_answer_1": "R1", "ref_answer_2": "R2"}
+        assert user["content"] == named[name]["prompt_template"].format(**fields)
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"type": "single", "prompt_template": "{question} {answer"}, "stray brace"),
+        ({"type": "single", "prompt_template": "{question.__class__}"}, "has the field '{question.__class__}'"),
+        ({"type": "single", "prompt_template": "{question} {answer}"}, "no prompt of type 'single' for one turn with"),
+        ({"type": "pairwise", "prompt_template": "{question}"}, "no prompt of type 'single' for one turn without"),
+    ],
+)
+def test_damaged_judge_prompts(tmp_path, row, message):
+    file = tmp_path / "prompts.jsonl"
+    file.write_text(json.dumps(row) + "\n")
+    with pytest.raises(UsageError, match=message.replace("{", r"\{").replace("}", r"\}")):
+        MtBench(judge="openai:m", judge_url=URL, judge_prompts=str(file))
+    with pytest.raises(UsageError, match="There is no file of judge prompts"):
+        MtBench(judge="openai:m", judge_url=URL, judge_prompts=str(tmp_path / "no"))
+
+
+def test_references_are_replaced(real_data, tmp_path):
+    """One of the disputed ones; the other 29 stay, and the digest is another."""
+    file = tmp_path / "better.jsonl"
+    file.write_text(json.dumps({"question_id": 101, "choices": [{"turns": ["Second place.", "It cannot happen."]}]}) + "\n")
+    options = {"source": str(real_data / "mt_bench"), "judge": "openai:m", "judge_url": URL}
+    old, new = MtBench(**options), MtBench(**options, references=str(file))
+    changed = [item.id for item, other in zip(old.items, new.items, strict=True) if item.references != other.references]
+    assert changed == ["101"]
+    assert old.digest() != new.digest()
+    file.write_text(json.dumps({"question_id": 999, "choices": [{"turns": ["x"]}]}) + "\n")
+    with pytest.raises(UsageError, match="has no such question"):
+        MtBench(**options, references=str(file)).digest()
+    with pytest.raises(UsageError, match="There is no file of reference answers"):
+        MtBench(**options, references="nowhere.jsonl").digest()
+
+
+def test_what_cannot_change_a_score_is_in_no_identity(real_data):
+    from unlearnbench.plugins import find_plugin
+    from unlearnbench.preflight import BenchmarkPlan
+
+    def identity(**options) -> list[object]:
+        given = {"source": str(real_data / "mt_bench"), "judge": "openai:m", "judge_url": URL, **options}
+        plugin = find_plugin("benchmark", "mt_bench")
+        return BenchmarkPlan(name="mt_bench", plugin=plugin, options=given, benchmark=MtBench(**given)).identity(None)
+
+    same = identity()
+    assert identity(judge_timeout=5.0, judge_requests=3, judge_concurrency=1, batch_size=2) == same
+    assert identity(judge_repeats=2) != same
+    assert identity(judge="openai:n") != same
+    assert identity(judge_url="http://127.0.0.1:99/v2") != same
+
+
+def test_questions_twice_under_one_id(tmp_path):
+    rows = [{"question_id": 1, "turns": ["a", "b"]}, {"question_id": 1, "turns": ["c", "d"]}]
+    (tmp_path / "q.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(UsageError, match=r"line 2, has the question_id 1, as has .*line 1"):
+        MtBench(source=str(tmp_path / "q.jsonl"), judge="openai:m", judge_url=URL).digest()
+    (tmp_path / "q.jsonl").write_text(json.dumps({"question_id": 1, "turns": ["a", "b", "c"]}) + "\n")
+    with pytest.raises(UsageError, match="has 3 turns"):
+        MtBench(source=str(tmp_path / "q.jsonl"), judge="openai:m", judge_url=URL).digest()
+
+
+def test_a_judge_in_memory(tiny_folder, tiny_model, tokenizer, tmp_path, monkeypatch):
+    """A random model is a poor judge: it is asked three times, and what it says is no rating; a lucky one is kept."""
+    from unlearnbench.judging import local
+
+    folder = tmp_path / "judge"
+    shutil.copytree(tiny_folder, folder)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "max_position_embeddings": 4096}))
+    monkeypatch.setattr(local, "REPLY_TOKENS", 6)
+    benchmark = MtBench(source="sandbox:mt_bench", judge=f"hf:{folder}", max_new_tokens=3)
+    assert benchmark.estimate(None).judge_requests == 0
+    places = {"seed": 0, "limit": 1, "progress": lambda _: None, "weights": "a" * 64, "keep": tmp_path}
+    subject = Subject(model=tiny_model, tokenizer=tokenizer, **places)
+    results = list(benchmark.evaluate(subject))
+    assert [result.scored for result in results] == [False] * 4
+    assert all("no rating from 1 to 10 in 3 tries" in result.error for result in results)
+    monkeypatch.setattr(local, "parse_rating", lambda text: 4.0)
+    loads = []
+    load = local.load_model
+    monkeypatch.setattr(local, "load_model", lambda *place: loads.append(place) or load(*place))
+    again = MtBench(source="sandbox:mt_bench", judge=f"hf:{folder}", max_new_tokens=3)
+    for _ in range(2):
+        assert [result.score for result in again.evaluate(subject)] == [4.0] * 4
+    assert len(loads) == 1
