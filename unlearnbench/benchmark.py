@@ -49,12 +49,14 @@ class Workload:
     Attributes:
         items: that are scored.
         generated: tokens that the model writes, at most.
-        judge_requests: to a judge elsewhere, without repeats.
+        judge_requests: to a judge elsewhere.
+        judge_tokens: about so many in them and in the replies.
     """
 
     items: int
     generated: int = 0
     judge_requests: int = 0
+    judge_tokens: int = 0
 
 
 class Benchmark(ABC):

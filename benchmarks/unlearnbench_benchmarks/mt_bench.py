@@ -16,6 +16,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from statistics import fmean
@@ -69,6 +70,7 @@ REFERENCED = ("math", "reasoning", "coding")  # for these FastChat shows its jud
 LOWEST, HIGHEST = 1.0, 10.0
 RULES = "rules"
 RULES_VERSION = 1
+USUAL_ANSWER, USUAL_REPLY, CHARS_PER_TOKEN = 350, 200, 4  # tokens of an answer and of a judgment, for estimates
 MOST_TURNS = 2  # that a judge's prompts can show
 
 
@@ -263,9 +265,19 @@ class MtBench(Benchmark):
             yield from self.panel.judge.problems()
 
     def estimate(self, limit: int | None) -> Workload:
-        turns = self.count(limit)
-        asked = turns * self.panel.repeats if self.panel is not None and isinstance(self.panel.judge, RemoteJudge) else 0
-        return Workload(items=turns, generated=turns * self.max_new_tokens, judge_requests=asked)
+        turns, panel = self.count(limit), self.panel
+        written = Workload(items=turns, generated=turns * self.max_new_tokens)
+        if panel is None or not isinstance(panel.judge, RemoteJudge):
+            return written
+        answer = " " * CHARS_PER_TOKEN * min(self.max_new_tokens, USUAL_ANSWER)
+        asked = [
+            panel.prompts.messages(item.turns[: turn + 1], [answer] * (turn + 1), item.references[: turn + 1])
+            for item in first_of_each_part(self.items, limit)
+            for turn in range(len(item.turns))
+        ]
+        chars = sum(len(message["content"]) for messages in asked for message in messages)
+        tokens = panel.repeats * (chars // CHARS_PER_TOKEN + turns * USUAL_REPLY)
+        return replace(written, judge_requests=turns * panel.repeats, judge_tokens=tokens)
 
     def evaluate(self, subject: Subject) -> Iterable[ItemResult]:
         items = list(first_of_each_part(self.items, subject.limit))
