@@ -64,9 +64,11 @@ class Benchmark(ABC):
 
     Attributes:
         incidental: options that cannot change a score, such as time-outs; cells that differ in them alone are the same.
+        prompt_version: of the wording, for the record; count it up when that changes; `digest` covers it all the same.
     """
 
     incidental: ClassVar[frozenset[str]] = frozenset()
+    prompt_version: ClassVar[int] = 1
 
     @property
     @abstractmethod

@@ -69,7 +69,7 @@ def encode_chat(messages: Sequence[Message], tokenizer: PreTrainedTokenizerBase)
 def stop_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> set[int]:
     """What ends an answer: the tokenizer's end token, those of the model's settings, and what its template puts there."""
     configured = getattr(model.generation_config, "eos_token_id", None)
-    stops = {configured} if isinstance(configured, int) else set(configured or ())
+    stops: set[int] = {configured} if isinstance(configured, int) else set(configured or ())
     if isinstance(tokenizer.eos_token_id, int):
         stops.add(tokenizer.eos_token_id)
     if tokenizer.chat_template:

@@ -332,8 +332,14 @@ class MtBench(Benchmark):
             subject.progress(1)
             return ask(numbers[index])
 
-        options = {"max_new_tokens": self.max_new_tokens, "follow": follow, "rows": self.batch_size}
-        generate(subject.model, subject.tokenizer, list(waiting.values()), **options)
+        generate(
+            subject.model,
+            subject.tokenizer,
+            list(waiting.values()),
+            max_new_tokens=self.max_new_tokens,
+            follow=follow,
+            rows=self.batch_size,
+        )
         return talks
 
     def _verdicts(self, items: Sequence[Item], talks: Sequence[Sequence[Answer]], subject: Subject) -> list[Verdict]:

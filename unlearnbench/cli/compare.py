@@ -117,7 +117,7 @@ def run(
         return
     from unlearnbench.cli.progress import ProgressReporter
 
-    with ProgressReporter(comparison.due) as reporter:
+    with ProgressReporter(comparison.jobs) as reporter:
         try:
             for result in execute(comparison, reporter, keep_deltas=keep, settings=table):
                 reporter.finished(result)

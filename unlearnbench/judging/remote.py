@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import json
 import os
 import random
@@ -75,10 +76,8 @@ class RemoteJudge:
     """
 
     def __init__(self, model: str, url: str | None, limits: Limits, temperature: float = 0.0) -> None:
-        try:
-            import openai  # noqa: F401 - to know that it is there
-        except ImportError as error:
-            raise UsageError("The judge openai:MODEL needs the client: pip install 'unlearnbench[judge]'.") from error
+        if importlib.util.find_spec("openai") is None:
+            raise UsageError("The judge openai:MODEL needs the client: pip install 'unlearnbench[judge]'.")
         self.model, self.limits, self.temperature = model, limits, temperature
         self.url = (url or os.environ.get("OPENAI_BASE_URL") or HOSTED).rstrip("/")
         if urlsplit(self.url).scheme not in ("http", "https") or not urlsplit(self.url).hostname:
@@ -186,11 +185,8 @@ class RemoteJudge:
 
     async def _request(self, client: AsyncOpenAI, messages: Messages) -> tuple[str, int]:
         async with asyncio.timeout(self.limits.timeout):  # in all: a reply that drips would never time out by itself
-            reply: Any = await client.chat.completions.create(
-                model=self.model,
-                messages=messages,  # pyright: ignore[reportArgumentType]
-                **self._options,
-            )
+            create: Any = client.chat.completions.create
+            reply: Any = await create(model=self.model, messages=messages, **self._options)
         choices = getattr(reply, "choices", None)
         if not choices or getattr(choices[0], "message", None) is None:
             raise ValueError("the reply holds no choices" if hasattr(reply, "choices") else "the reply is not JSON")
