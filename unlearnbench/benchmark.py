@@ -87,6 +87,18 @@ class Benchmark(ABC):
     def evaluate(self, subject: Subject) -> Iterable[ItemResult]:
         """Score the model, item by item."""
 
+    def complete(self, items: Sequence[ItemResult], keep: Path) -> list[ItemResult] | None:
+        """Score what was left without a score, where that takes no model: a judge that was away is there again.
+
+        Args:
+            items: of an earlier evaluation, with and without scores.
+            keep: as in `Subject`.
+
+        Returns:
+            all items anew; None where the model is needed.
+        """
+        return None
+
     def parts(self) -> list[str]:
         """The names of its parts, in the data's order."""
         return []

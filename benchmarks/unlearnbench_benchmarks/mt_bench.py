@@ -342,24 +342,52 @@ class MtBench(Benchmark):
         )
         return talks
 
+    def complete(self, items: Sequence[ItemResult], keep: Path) -> list[ItemResult] | None:
+        """Ask the judge for what is missing; answers that could not be generated, and a judge in memory, take the model."""
+        if self.panel is None or not isinstance(self.panel.judge, RemoteJudge):
+            return None
+        known = {result.id: result for result in items}
+        asked = [item for item in self.items if item.turn_id(0) in known]
+        results = [known[item.turn_id(turn)] for item in asked for turn in range(len(item.turns))]
+        if any(result.error and not result.text for result in results):
+            return None
+        talks = [
+            [
+                Answer(text=known[item.turn_id(turn)].text, tokens=known[item.turn_id(turn)].tokens)
+                for turn in range(len(item.turns))
+            ]
+            for item in asked
+        ]
+        verdicts = iter(self.panel.rate(_exchanges(asked, talks), self.panel.journal(keep)))
+        return [
+            _result(item, turn, answer, next(verdicts))
+            for item, talk in zip(asked, talks, strict=True)
+            for turn, answer in enumerate(talk)
+        ]
+
     def _verdicts(self, items: Sequence[Item], talks: Sequence[Sequence[Answer]], subject: Subject) -> list[Verdict]:
         """Of every answer that there is."""
-        exchanges = [
-            Exchange(
-                id=item.turn_id(turn),
-                turns=tuple(item.turns[: turn + 1]),
-                answers=tuple(known.text for known in answers[: turn + 1]),
-                references=tuple(item.references[: turn + 1]),
-            )
-            for item, answers in zip(items, talks, strict=True)
-            for turn, answer in enumerate(answers)
-            if not answer.error
-        ]
+        exchanges = _exchanges(items, talks)
         if self.panel is None:
             return [Verdict(ratings=(rules(exchange),)) for exchange in exchanges]
         if isinstance(self.panel.judge, LocalJudge):
             self.panel.judge.move_to(subject.model.dtype, subject.model.device)
         return self.panel.rate(exchanges, self.panel.journal(subject.keep))
+
+
+def _exchanges(items: Sequence[Item], talks: Sequence[Sequence[Answer]]) -> list[Exchange]:
+    """What there is to rate: every answer that is none of an error."""
+    return [
+        Exchange(
+            id=item.turn_id(turn),
+            turns=tuple(item.turns[: turn + 1]),
+            answers=tuple(known.text for known in answers[: turn + 1]),
+            references=tuple(item.references[: turn + 1]),
+        )
+        for item, answers in zip(items, talks, strict=True)
+        for turn, answer in enumerate(answers)
+        if not answer.error
+    ]
 
 
 def _result(item: Item, turn: int, answer: Answer, verdict: Verdict) -> ItemResult:

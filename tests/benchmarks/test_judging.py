@@ -5,6 +5,10 @@ from __future__ import annotations
 import json
 import logging
 import multiprocessing
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -96,8 +100,6 @@ def test_a_reply_without_a_rating_is_answered_with_what_is_missing(server):
 
 
 def test_retry_after_holds_everybody_back(server):
-    import time
-
     server.faults = [status(429, headers={"Retry-After": "0.6"})]
     started = time.monotonic()
     panel(server, concurrency=1).rate(exchanges(3), Journal(None))
@@ -315,3 +317,71 @@ def test_in_a_notebook(server):
 def test_the_judges_port_on_loopback_is_no_part_of_it():
     one, other = (open_judge("openai:m", f"http://127.0.0.1:{port}/v1", Limits()) for port in (1, 2))
     assert one.identity == other.identity
+
+
+WRITER = """
+import sys
+from pathlib import Path
+from unlearnbench.judging.panel import Exchange, Panel, open_judge
+from unlearnbench.judging.prompts import load_prompts
+from unlearnbench.judging.remote import Limits
+judges = Panel(open_judge("openai:model-x", sys.argv[1], Limits(concurrency=2)), load_prompts(None), 1)
+exchanges = [Exchange(id=f"{n}/turn-1", turns=(f"Question {n}?",), answers=(f"Answer {n}",)) for n in range(20)]
+judges.rate(exchanges, judges.journal(Path(sys.argv[2])))
+"""
+
+
+def test_a_process_killed_while_judging_loses_only_what_was_on_its_way(server, tmp_path):
+    """A real SIGKILL after six replies: at most the two requests under way are asked again."""
+
+    def slowly(handler):
+        time.sleep(0.1)
+        say("[[6]]")(handler)
+
+    server.faults = [slowly] * 40
+    writer = subprocess.Popen([sys.executable, "-c", WRITER, server.url, str(tmp_path)])
+    while len(server.asked) < 8 and writer.poll() is None:
+        time.sleep(0.01)
+    writer.send_signal(signal.SIGKILL)
+    writer.wait()
+    asked = len(server.asked)
+    assert asked < 20
+    server.faults.clear()
+    judges = panel(server)
+    verdicts = judges.rate(exchanges(20), judges.journal(tmp_path))
+    assert all(verdict.ratings in ((6.0,), (8.0,)) for verdict in verdicts)
+    assert sum(verdict.ratings == (6.0,) for verdict in verdicts) >= asked - 2
+    assert len(server.asked) <= 22
+
+
+def test_a_dry_run_estimates_and_asks_nothing(server, cli, tmp_path):
+    out = tmp_path / "run"
+    options = ("--set", "mt_bench.judge=openai:model-x", "--judge-url", server.url, "--judge-repeats", "3", "--out", out)
+    outcome = cli("compare", "--methods", "none", "--benchmarks", "mt_bench", "--dry-run", *options)
+    assert outcome.code == 0, outcome.err
+    assert "240 requests to a judge, about" in " ".join(outcome.out.split())
+    assert server.asked == []
+    assert server.listed == 1
+    gone = cli("compare", "--methods", "none", "--benchmarks", "mt_bench", *options, "--judge-url", "http://127.0.0.1:1/v1")
+    assert gone.code == 2
+    assert "does not answer" in gone.err
+    assert not out.exists()
+
+
+def test_what_only_lacks_judgments_takes_no_model(server, cli, tmp_path, monkeypatch):
+    """A rerun of a row whose weights were not kept: it is not trained again, the model is not even loaded."""
+    from unlearnbench import loaded
+
+    arguments = (
+        "compare", "--methods", "rmu", "--benchmarks", "mt_bench", "--limit", "1", "--keep-deltas", "none", "--set",
+        "rmu.steps=1",
+        "--set", "rmu.batch_size=2", "--set", "mt_bench.judge=openai:model-x", "--judge-url", server.url, "--out",
+        tmp_path / "run", "--cache", tmp_path / "cache",
+    )  # fmt: skip
+    assert cli(*arguments, "--set", "mt_bench.judge_requests=7").code == 1
+    monkeypatch.setattr(loaded, "load_model", lambda *_, **__: pytest.fail("the model was loaded"))
+    outcome = cli(*arguments)
+    assert outcome.code == 0, outcome.err
+    rows = json.loads((tmp_path / "run" / "leaderboard.json").read_text())["rows"]
+    assert [row["scores"]["mt_bench"]["scored"] for row in rows] == [4, 4]
+    assert all(row["scores"]["mt_bench"]["coverage"] == 1 for row in rows)

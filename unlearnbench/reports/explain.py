@@ -29,6 +29,8 @@ def render(board: Leaderboard) -> str:
     head = FORMULAS.format(resamples=settings.resamples, by=by, margin=figure(settings.damage_margin))
     base = next((row for row in board.rows if row.variant == BASELINE), None)
     rows = [_row(row, base, board) for row in board.rows if row.variant != BASELINE]
+    if base is not None and (told := _figures(base)):
+        rows = ["\n  ".join([f"{BASELINE} (base)", *told]), *rows]
     title = f"{board.recipe['name']}: {board.recipe['model']}"
     return "\n\n".join([title, head, *([board.unranked] if board.unranked else []), *rows])
 
