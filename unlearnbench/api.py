@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from unlearnbench.benchmark import Benchmark, MultipleChoiceBenchmark, Subject, Workload, first_of_each_part
     from unlearnbench.chat import Answer, Request, check_chat
     from unlearnbench.choice import score_questions
+    from unlearnbench.dialogues import Dialogue, hold
     from unlearnbench.errors import UsageError, unknown_name
     from unlearnbench.files import content_hash
     from unlearnbench.fluency import repeated_ngrams
@@ -59,6 +60,7 @@ _HOME = {
     "batches": ("Example", "Schedule", "Stream", "UnlearnBatch", "collate", "stack"),
     "benchmark": ("Benchmark", "MultipleChoiceBenchmark", "Subject", "Workload", "first_of_each_part"),
     "choice": ("score_questions",),
+    "dialogues": ("Dialogue", "hold"),
     "errors": ("UsageError", "unknown_name"),
     "forward": (
         "SplitForward",
@@ -130,6 +132,7 @@ __all__ = [
     "Benchmark",
     "BenchmarkSpec",
     "CellResult",
+    "Dialogue",
     "Example",
     "Exchange",
     "ItemResult",
@@ -173,6 +176,7 @@ __all__ = [
     "generation_hash",
     "head_logits",
     "header",
+    "hold",
     "hookimpl",
     "kl_divergence",
     "letter_prompt",

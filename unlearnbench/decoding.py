@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 CPU_BYTES = 4 * 2**30  # of keys and values at once
 MOST_ROWS = 64  # beyond, a step costs nearly as much more as it has rows
+ANY_LENGTH = 2**31
 ROOM = 128  # tokens that a buffer has to spare when it is laid out
 KeyValues = list[tuple[Tensor, Tensor]]  # by layer, each (1, Hkv, T, D)
 
@@ -38,19 +39,23 @@ class Encoded:
     logits: Tensor
 
 
-def decodes(model: PreTrainedModel) -> bool:
-    """Whether the model keeps plain keys and values in each layer, so that rows can come and go.
+def reach(model: PreTrainedModel) -> int:
+    """How many tokens a row may have, so that each layer keeps plain keys and values of all and rows can come and go.
 
-    Sliding windows, recurrent states and position biases that follow from the mask do not.
+    A sliding window is as good as none for texts that fit into it. Recurrent states, and position biases that follow from
+    the mask, allow no rows at all: 0.
     """
     from transformers import DynamicCache
-    from transformers.cache_utils import DynamicLayer
+    from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
     anything: Any = model
     parameters = inspect.signature(anything.forward).parameters
     if anything.config.is_encoder_decoder or getattr(anything, "_is_stateful", False) or "position_ids" not in parameters:
-        return False
-    return all(type(layer) is DynamicLayer for layer in DynamicCache(config=anything.config).layers)
+        return 0
+    layers: Any = DynamicCache(config=anything.config).layers
+    if not all(type(layer) in (DynamicLayer, DynamicSlidingWindowLayer) for layer in layers):
+        return 0
+    return min([ANY_LENGTH, *(layer.sliding_window for layer in layers if layer.is_sliding)])
 
 
 @torch.inference_mode()
@@ -60,7 +65,7 @@ def encode(model: PreTrainedModel, ids: Sequence[int], known: Sequence[int] = ()
 
     shared = min(_common(ids, known), len(ids) - 1) if kept else 0
     start = [(keys[:, :, :shared].contiguous(), values[:, :, :shared].contiguous()) for keys, values in kept or ()]
-    cache = DynamicCache(ddp_cache_data=start) if shared else DynamicCache(config=model.config)
+    cache = DynamicCache(ddp_cache_data=start) if shared else DynamicCache()
     places = torch.arange(shared, len(ids), device=model.device).unsqueeze(0)
     rest = torch.tensor([list(ids[shared:])], device=model.device)
     output: Any = model(input_ids=rest, position_ids=places, past_key_values=cache, use_cache=True, logits_to_keep=1)

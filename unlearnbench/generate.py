@@ -14,7 +14,7 @@ from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 
 from unlearnbench.chat import Answer, Request, encode_chat, stop_texts, stop_tokens
-from unlearnbench.decoding import Encoded, KeyValues, Slots, decodes, encode, rows_at_once
+from unlearnbench.decoding import Encoded, KeyValues, Slots, encode, reach, rows_at_once
 from unlearnbench.files import content_hash
 from unlearnbench.models import padding_id
 from unlearnbench.sampling import noisy
@@ -57,8 +57,11 @@ def generate(
     Raises:
         UsageError: the chat template refuses the conversation.
     """
-    writer = (_Writer if decodes(model) else _PlainWriter)(model, tokenizer, max_new_tokens, follow or _nothing)
-    return writer.answer(requests, rows)
+    writer = _Writer(model, tokenizer, max_new_tokens, follow or _nothing)
+    writer.answer(requests, rows)
+    if writer.beyond:
+        _PlainWriter(model, tokenizer, max_new_tokens, follow or _nothing).finish(writer, rows)
+    return [writer.answers[index] for index in range(len(requests))]
 
 
 @functools.cache
@@ -90,13 +93,15 @@ class _Writer:
         self.model, self.tokenizer, self.most, self.follow = model, tokenizer, most, follow
         self.stops, self.stop_texts = stop_tokens(model, tokenizer), stop_texts(tokenizer)
         self.limit: int | None = getattr(model.config, "max_position_embeddings", None)
+        self.reach = reach(model)
         self.answers: dict[int, Answer] = {}
+        self.beyond: list[_Row] = []  # longer than slots allow
         self.waiting: deque[_Row] = deque()
         self.rows: list[_Row | None] = []
         self.slots: Slots | None = None
 
-    def answer(self, requests: Sequence[Request], at_once: int | None) -> list[Answer]:
-        """Answer all of them; where memory does not suffice, half as many rows go on."""
+    def answer(self, requests: Sequence[Request], at_once: int | None) -> None:
+        """Answer all that slots allow; where memory does not suffice, half as many rows go on."""
         self._line_up(enumerate(requests))
         while self.waiting or self.rows:
             try:
@@ -106,7 +111,6 @@ class _Writer:
                     self._step(self.slots)
             except torch.OutOfMemoryError:
                 at_once = self._fall_back()
-        return [self.answers[index] for index in range(len(requests))]
 
     def _fall_back(self) -> int:
         """Begin the rows again that were being answered, half as many at once; one that does not fit alone never will."""
@@ -129,10 +133,17 @@ class _Writer:
             prompt = encode_chat(request.messages, self.tokenizer)
             room = min(self.most, self.limit - len(prompt)) if self.limit else self.most
             if room > 0:
-                return _Row(index, request, prompt, room)
+                return self._within_reach(_Row(index, request, prompt, room))
             said = f"the conversation has {len(prompt)} tokens, and the model reads {self.limit}"
             self.answers[index] = Answer(error=said)
             request = self.follow(index, self.answers[index])
+        return None
+
+    def _within_reach(self, row: _Row) -> _Row | None:
+        """The row, if a slot can hold it; others wait until the end."""
+        if len(row.prompt) + row.room <= self.reach:
+            return row
+        self.beyond.append(row)
         return None
 
     def _open(self, at_once: int | None) -> int | None:
@@ -256,9 +267,10 @@ class _Writer:
 class _PlainWriter(_Writer):
     """Writes with the model's own `generate`, for models whose rows cannot come and go."""
 
-    def answer(self, requests: Sequence[Request], at_once: int | None) -> list[Answer]:
-        """Answer in padded batches."""
-        self._line_up(enumerate(requests))
+    def finish(self, other: _Writer, at_once: int | None) -> None:
+        """Answer in padded batches what the other one could not."""
+        self.answers = other.answers
+        self.waiting.extend(other.beyond)
         while self.waiting:
             batch = [self.waiting.popleft() for _ in range(min(at_once or PLAIN_ROWS, len(self.waiting)))]
             try:
@@ -271,7 +283,9 @@ class _PlainWriter(_Writer):
                     at_once = len(batch) // 2
             else:
                 self.waiting.extend(row for row in following if row is not None)
-        return [self.answers[index] for index in range(len(requests))]
+
+    def _within_reach(self, row: _Row) -> _Row:
+        return row
 
     @torch.inference_mode()
     def _batch(self, batch: Sequence[_Row]) -> list[Answer]:

@@ -20,7 +20,7 @@ from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 
@@ -28,9 +28,9 @@ from unlearnbench.api import (
     Answer,
     Benchmark,
     BenchmarkSpec,
+    Dialogue,
     Exchange,
     ItemResult,
-    Journal,
     Limits,
     LocalJudge,
     Metric,
@@ -43,6 +43,7 @@ from unlearnbench.api import (
     check_chat,
     content_hash,
     first_of_each_part,
+    hold,
     hookimpl,
     load_prompts,
     open_judge,
@@ -50,9 +51,6 @@ from unlearnbench.api import (
     read_table,
     repeated_ngrams,
 )
-
-if TYPE_CHECKING:
-    from unlearnbench.api import Request
 
 # FastChat's; categories it does not know get .7 there, too
 TEMPERATURES = {
@@ -97,15 +95,11 @@ class Item:
         """The name of one turn's result; intervals resample what shares the part before the slash."""
         return f"{self.id}/turn-{turn + 1}"
 
-    def request(self, answers: Sequence[str], seed: int) -> Request:
-        """What to ask after these answers."""
-        from unlearnbench.api import Request
-
-        messages = [{"role": "user", "content": self.turns[0]}]
-        for answer, turn in zip(answers, self.turns[1:], strict=False):
-            messages += [{"role": "assistant", "content": answer}, {"role": "user", "content": turn}]
+    @property
+    def dialogue(self) -> Dialogue:
+        """How it is asked."""
         temperature = TEMPERATURES.get(self.part, OTHER_TEMPERATURE)
-        return Request(tuple(messages), temperature, f"{seed} {self.id} {len(answers)}")
+        return Dialogue(id=self.id, turns=tuple(self.turns), temperature=temperature)
 
 
 class MtBench(Benchmark):
@@ -290,57 +284,9 @@ class MtBench(Benchmark):
         ]
 
     def converse(self, subject: Subject) -> list[list[Answer]]:
-        """The answers to every turn; those of the same weights that were kept are not written again."""
-        from unlearnbench.api import generate, generation_hash  # torch: not needed to list or plan
-
-        items = first_of_each_part(self.items, subject.limit)
-        file = f"answers/{subject.weights[:16]}.jsonl"
-        journal = Journal(subject.keep / file if subject.keep and subject.weights else None)
-        journal.refresh()
-        setting = [subject.weights, str(subject.model.dtype), self.max_new_tokens, generation_hash()]
-        talks: list[list[Answer]] = [[] for _ in items]
-
-        def key(request: Request) -> str:
-            return content_hash([setting, request.messages, request.temperature, request.seed])
-
-        def ask(number: int) -> Request | None:
-            """The next turn that nobody has answered yet; after an error none has an answer."""
-            item, talk = items[number], talks[number]
-            while len(talk) < len(item.turns):
-                if talk and talk[-1].error:
-                    talk.append(Answer(error=f"the turn before has no answer: {talk[0].error}"))
-                    subject.progress(1)
-                    continue
-                request = item.request([answer.text for answer in talk], subject.seed)
-                kept = journal.get(key(request))
-                if kept is None:
-                    return request
-                talk.append(Answer(text=kept["text"], tokens=kept["tokens"], ended=kept["ended"]))
-                subject.progress(1)
-            return None
-
-        waiting = {number: request for number in range(len(items)) if (request := ask(number)) is not None}
-        numbers = list(waiting)
-
-        def follow(index: int, answer: Answer) -> Request | None:
-            item, talk = items[numbers[index]], talks[numbers[index]]
-            if not answer.error:
-                asked = item.request([known.text for known in talk], subject.seed)
-                about = {"item": item.turn_id(len(talk)), "seed": subject.seed}
-                journal.add(key(asked), {**about, "text": answer.text, "tokens": answer.tokens, "ended": answer.ended})
-            talk.append(answer)
-            subject.progress(1)
-            return ask(numbers[index])
-
-        generate(
-            subject.model,
-            subject.tokenizer,
-            list(waiting.values()),
-            max_new_tokens=self.max_new_tokens,
-            follow=follow,
-            rows=self.batch_size,
-        )
-        return talks
+        """The answers to every turn of every question."""
+        dialogues = [item.dialogue for item in first_of_each_part(self.items, subject.limit)]
+        return hold(dialogues, subject, max_new_tokens=self.max_new_tokens, rows=self.batch_size)
 
     def complete(self, items: Sequence[ItemResult], keep: Path) -> list[ItemResult] | None:
         """Ask the judge for what is missing; answers that could not be generated, and a judge in memory, take the model."""

@@ -7,7 +7,7 @@ import copy
 import pytest
 import torch
 
-from unlearnbench.chat import render_chat, stop_tokens
+from unlearnbench.chat import encode_chat, render_chat, stop_tokens
 from unlearnbench.errors import UsageError
 from unlearnbench.generate import Answer, Request, SeededDraw, generate
 from unlearnbench.sampling import noisy
@@ -82,23 +82,26 @@ def test_rows_equal_the_models_own_generate(talker, tokenizer, monkeypatch):
 
     requests = asked(6)
     ours = converse(talker, tokenizer, requests, rows=4)
-    monkeypatch.setattr(module, "decodes", lambda model: False)
+    monkeypatch.setattr(module, "reach", lambda model: 0)
     assert converse(talker, tokenizer, requests, rows=4) == ours
 
 
 def test_models_without_plain_keys_and_values(tokenizer):
-    """A recurrent model and one with sliding windows take the plain way, and still answer alike alone and together."""
+    """A recurrent model takes the plain way, and one with windows where a text is longer; they answer alike all the same."""
     from transformers import MambaConfig, MambaForCausalLM, MistralConfig, MistralForCausalLM
 
-    from unlearnbench.decoding import decodes
+    from unlearnbench.decoding import reach
 
     torch.manual_seed(0)
+    requests = asked(4)
+    lengths = [len(encode_chat(request.messages, tokenizer)) + 6 for request in requests]
+    middle = (min(lengths) + max(lengths)) // 2
     small = {"vocab_size": 2048, "hidden_size": 32, "num_hidden_layers": 2, "initializer_range": 0.2}
-    window = {"intermediate_size": 48, "num_attention_heads": 4, "num_key_value_heads": 2, "sliding_window": 24}
-    for model in (MambaForCausalLM(MambaConfig(**small)), MistralForCausalLM(MistralConfig(**small, **window))):
+    window = {"intermediate_size": 48, "num_attention_heads": 4, "num_key_value_heads": 2, "sliding_window": middle}
+    models = {0: MambaForCausalLM(MambaConfig(**small)), middle: MistralForCausalLM(MistralConfig(**small, **window))}
+    for tokens, model in models.items():
         model.eval()
-        assert not decodes(model)
-        requests = asked(4)
+        assert reach(model) == tokens
         assert converse(model, tokenizer, requests, rows=3, most=6) == converse(model, tokenizer, requests, rows=1, most=6)
 
 
