@@ -290,6 +290,8 @@ def test_judges_that_there_are_not(monkeypatch, tmp_path):
         MtBench(judge="openai:gpt-4")
     with pytest.raises(UsageError, match="must begin with http"):
         MtBench(judge="openai:m", judge_url="localhost:80")
+    with pytest.raises(UsageError, match="must hold no user name"):
+        MtBench(judge="openai:m", judge_url="http://me:secret@127.0.0.1/v1")
     with pytest.raises(UsageError, match="does not exist"):
         MtBench(judge=f"hf:{tmp_path}/none")
 
@@ -374,11 +376,11 @@ def test_what_only_lacks_judgments_takes_no_model(server, cli, tmp_path, monkeyp
 
     arguments = (
         "compare", "--methods", "rmu", "--benchmarks", "mt_bench", "--limit", "1", "--keep-deltas", "none", "--set",
-        "rmu.steps=1",
+        "rmu.steps=1", "--set", "rmu.lr=1e-9",
         "--set", "rmu.batch_size=2", "--set", "mt_bench.judge=openai:model-x", "--judge-url", server.url, "--out",
         tmp_path / "run", "--cache", tmp_path / "cache",
     )  # fmt: skip
-    assert cli(*arguments, "--set", "mt_bench.judge_requests=7").code == 1
+    assert cli(*arguments, "--set", "mt_bench.judge_requests=3").code == 1
     monkeypatch.setattr(loaded, "load_model", lambda *_, **__: pytest.fail("the model was loaded"))
     outcome = cli(*arguments)
     assert outcome.code == 0, outcome.err

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, variance
@@ -92,15 +92,12 @@ class Panel:
         file = f"{slug}-{content_hash(self.judge.identity)[:HASH_CHARS]}.jsonl"
         return Journal(keep / "judgments" / file if keep is not None else None)
 
-    def rate(
-        self, exchanges: Sequence[Exchange], journal: Journal, done: Callable[[int], None] = lambda _: None
-    ) -> list[Verdict]:
+    def rate(self, exchanges: Sequence[Exchange], journal: Journal) -> list[Verdict]:
         """Rate every exchange.
 
         Args:
             exchanges: in any order.
             journal: what is in it is not asked again.
-            done: told how many more exchanges have all their judgments.
 
         Returns:
             in the order of the exchanges.
@@ -109,13 +106,6 @@ class Panel:
         wanted = [[self._inquiry(exchange, repeat) for repeat in range(self.repeats)] for exchange in exchanges]
         missing = {inquiry.key: inquiry for row in wanted for inquiry in row if journal.get(inquiry.key) is None}
         failed: dict[str, Judgment] = {}
-        told = 0
-
-        def tell() -> None:
-            nonlocal told
-            over = sum(all(q.key in failed or journal.get(q.key) is not None for q in row) for row in wanted)
-            done(over - told)
-            told = over
 
         def arrived(inquiry: Inquiry, judgment: Judgment) -> None:
             if judgment.rating is None:
@@ -123,9 +113,7 @@ class Panel:
             else:
                 said = {"rating": judgment.rating, "text": judgment.text, "tokens": judgment.tokens}
                 journal.add(inquiry.key, {**inquiry.about, **said})
-            tell()
 
-        tell()
         if missing:
             self.judge.rate(list(missing.values()), arrived)
         return [self._verdict(row, journal, failed) for row in wanted]

@@ -82,6 +82,8 @@ class RemoteJudge:
         self.url = (url or os.environ.get("OPENAI_BASE_URL") or HOSTED).rstrip("/")
         if urlsplit(self.url).scheme not in ("http", "https") or not urlsplit(self.url).hostname:
             raise UsageError(f"The judge's address must begin with http:// or https://; got '{self.url}'.")
+        if "@" in urlsplit(self.url).netloc:
+            raise UsageError("The judge's address must hold no user name or password; the key comes from OPENAI_API_KEY.")
         self._local = urlsplit(self.url).hostname in LOOPBACK
         if not self._local and not os.environ.get("OPENAI_API_KEY"):
             raise UsageError(
