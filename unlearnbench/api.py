@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from unlearnbench.heads import LossOf, final_hidden, head_logits, over_positions
     from unlearnbench.hookspecs import hookimpl
     from unlearnbench.journal import Journal
-    from unlearnbench.judging.judgment import parse_rating
+    from unlearnbench.judging.judgment import Replies, parse_rating
     from unlearnbench.judging.local import LocalJudge
     from unlearnbench.judging.panel import Exchange, Panel, Verdict, open_judge
     from unlearnbench.judging.prompts import load_prompts
@@ -104,7 +104,7 @@ _HOME = {
     ),
     "fluency": ("repeated_ngrams",),
     "journal": ("Journal",),
-    "judging.judgment": ("parse_rating",),
+    "judging.judgment": ("Replies", "parse_rating"),
     "judging.local": ("LocalJudge",),
     "judging.panel": (
         "Exchange",
@@ -149,6 +149,7 @@ __all__ = [
     "Question",
     "ReferenceOutputs",
     "RemoteJudge",
+    "Replies",
     "Request",
     "Schedule",
     "SplitForward",

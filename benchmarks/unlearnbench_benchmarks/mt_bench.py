@@ -36,6 +36,7 @@ from unlearnbench.api import (
     Metric,
     Panel,
     RemoteJudge,
+    Replies,
     Subject,
     UsageError,
     Verdict,
@@ -112,6 +113,7 @@ class MtBench(Benchmark):
         judge_prompts: a file of judge prompts in FastChat's format; None takes ours.
         judge_repeats: how often each answer is rated; the mean counts.
         judge_temperature: at 0 the judge always says the same, as far as it can.
+        judge_reply_tokens: its reply ends there at the latest.
         judge_concurrency: requests at a time.
         judge_retries: of one request, after time-outs, dropped connections, 429 and 5xx.
         judge_timeout: seconds for one reply.
@@ -143,6 +145,7 @@ class MtBench(Benchmark):
         judge_prompts: str | None = None,
         judge_repeats: PositiveInt = 1,
         judge_temperature: Annotated[float, Field(ge=0)] = 0.0,
+        judge_reply_tokens: PositiveInt = 2048,
         judge_concurrency: PositiveInt = 8,
         judge_retries: NonNegativeInt = 6,
         judge_timeout: PositiveFloat = 120.0,
@@ -164,9 +167,8 @@ class MtBench(Benchmark):
                 requests=judge_requests,
                 tokens=judge_tokens,
             )
-            self.panel = Panel(
-                open_judge(judge, judge_url, limits, judge_temperature), load_prompts(judge_prompts), judge_repeats
-            )
+            replies = Replies(temperature=judge_temperature, tokens=judge_reply_tokens)
+            self.panel = Panel(open_judge(judge, judge_url, limits, replies), load_prompts(judge_prompts), judge_repeats)
 
     @property
     def metric(self) -> Metric:

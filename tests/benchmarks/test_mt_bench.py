@@ -208,8 +208,7 @@ def test_a_judge_in_memory(tiny_folder, tiny_model, tokenizer, tmp_path, monkeyp
     shutil.copytree(tiny_folder, folder)
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, "max_position_embeddings": 4096}))
-    monkeypatch.setattr(local, "REPLY_TOKENS", 6)
-    benchmark = MtBench(source="sandbox:mt_bench", judge=f"hf:{folder}", max_new_tokens=3)
+    benchmark = MtBench(source="sandbox:mt_bench", judge=f"hf:{folder}", judge_reply_tokens=6, max_new_tokens=3)
     assert benchmark.estimate(None).judge_requests == 0
     places = {"seed": 0, "limit": 1, "progress": lambda _: None, "weights": "a" * 64, "keep": tmp_path}
     subject = Subject(model=tiny_model, tokenizer=tokenizer, **places)
@@ -220,7 +219,7 @@ def test_a_judge_in_memory(tiny_folder, tiny_model, tokenizer, tmp_path, monkeyp
     loads = []
     load = local.load_model
     monkeypatch.setattr(local, "load_model", lambda *place: loads.append(place) or load(*place))
-    again = MtBench(source="sandbox:mt_bench", judge=f"hf:{folder}", max_new_tokens=3)
+    again = MtBench(source="sandbox:mt_bench", judge=f"hf:{folder}", judge_reply_tokens=6, max_new_tokens=3)
     for _ in range(2):
         assert [result.score for result in again.evaluate(subject)] == [4.0] * 4
     assert len(loads) == 1

@@ -73,7 +73,13 @@ def test_smollm2_judges_real_questions(url, smollm2, real_data, cli, tmp_path, m
     lines = (real_data / "mt_bench" / "question.jsonl").read_text(encoding="utf-8").splitlines()
     questions = tmp_path / "questions.jsonl"
     questions.write_text("\n".join(lines[:QUESTIONS]) + "\n", encoding="utf-8")
-    settings = {"judge": f"openai:{smollm2}", "source": questions, "max_new_tokens": 24, "judge_timeout": 300}
+    settings = {
+        "judge": f"openai:{smollm2}",
+        "source": questions,
+        "max_new_tokens": 24,
+        "judge_timeout": 300,
+        "judge_reply_tokens": 160,
+    }
     arguments = [
         "evaluate", "sandbox:model", "--benchmarks", "mt_bench", "--judge-url", url, "--cache", tmp_path / "cache", "--out",
         tmp_path / "run", "--min-coverage", "0",

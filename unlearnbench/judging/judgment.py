@@ -10,7 +10,6 @@ from typing import Protocol
 Messages = list[dict[str, str]]
 LOWEST, HIGHEST = 1.0, 10.0
 TRIES = 3  # replies without a usable rating
-REPLY_TOKENS = 2048
 SHOWN = 80  # characters of a reply in a message
 RATING = (re.compile(r"\[\[\s*(\d+\.?\d*)\s*\]\]"), re.compile(r"\[\s*(\d+\.?\d*)\s*\]"))
 INSIST = (
@@ -32,6 +31,24 @@ class Inquiry:
     key: str
     messages: Messages
     about: dict[str, str | int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Replies:
+    """How a judge is to reply.
+
+    Attributes:
+        temperature: at 0 it always says the same, as far as it can.
+        tokens: a reply ends there at the latest.
+    """
+
+    temperature: float = 0.0
+    tokens: int = 2048
+
+    @property
+    def identity(self) -> str:
+        """Both, as they may change a rating."""
+        return f"temperature {self.temperature:g}, {self.tokens} tokens"
 
 
 @dataclass(frozen=True, kw_only=True)

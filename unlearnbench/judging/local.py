@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from unlearnbench.files import Memory, default_cache, hash_files
-from unlearnbench.judging.judgment import REPLY_TOKENS, TRIES, Arrived, Inquiry, Judgment, insist, no_rating, parse_rating
+from unlearnbench.judging.judgment import TRIES, Arrived, Inquiry, Judgment, Replies, insist, no_rating, parse_rating
 from unlearnbench.models import load_model, load_tokenizer, model_folder, weight_files
 
 if TYPE_CHECKING:
@@ -24,8 +24,8 @@ class LocalJudge:
         UsageError: no such model.
     """
 
-    def __init__(self, source: str, temperature: float = 0.0) -> None:
-        self.source, self.temperature = source, temperature
+    def __init__(self, source: str, replies: Replies) -> None:
+        self.source, self.replies = source, replies
         self.folder = model_folder(source)
         self._loaded: tuple[PreTrainedModel, PreTrainedTokenizerBase] | None = None
         self._place: tuple[torch.dtype, torch.device] | None = None
@@ -38,7 +38,7 @@ class LocalJudge:
     @property
     def identity(self) -> Sequence[str]:
         """The weights, wherever they lie."""
-        return ("hf", self.weights, str(self.temperature))
+        return ("hf", self.weights, self.replies.identity)
 
     def problems(self) -> Iterable[str]:
         """Nothing: what could be wrong was said when the folder was looked for."""
@@ -62,13 +62,15 @@ class LocalJudge:
             spent[index] += answer.tokens
             rating = None if answer.error else parse_rating(answer.text)
             if rating is None and not answer.error and tries[index] < TRIES:
-                return Request(tuple(insist(inquiry.messages, answer.text)), self.temperature, f"{inquiry.key} {tries[index]}")
+                return Request(
+                    tuple(insist(inquiry.messages, answer.text)), self.replies.temperature, f"{inquiry.key} {tries[index]}"
+                )
             error = answer.error or ("" if rating is not None else no_rating(answer.text))
             arrived(inquiry, Judgment(rating=rating, text=answer.text, error=error, tokens=spent[index]))
             return None
 
-        requests = [Request(tuple(inquiry.messages), self.temperature, inquiry.key) for inquiry in inquiries]
-        generate(model, tokenizer, requests, max_new_tokens=REPLY_TOKENS, follow=follow)
+        requests = [Request(tuple(inquiry.messages), self.replies.temperature, inquiry.key) for inquiry in inquiries]
+        generate(model, tokenizer, requests, max_new_tokens=self.replies.tokens, follow=follow)
 
     def _load(self) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
         import torch

@@ -11,7 +11,7 @@ from statistics import fmean, variance
 from unlearnbench.errors import UsageError
 from unlearnbench.files import HASH_CHARS, content_hash
 from unlearnbench.journal import Journal
-from unlearnbench.judging.judgment import Inquiry, Judge, Judgment
+from unlearnbench.judging.judgment import Inquiry, Judge, Judgment, Replies
 from unlearnbench.judging.local import LocalJudge
 from unlearnbench.judging.prompts import PromptSet
 from unlearnbench.judging.remote import Limits, RemoteJudge
@@ -59,7 +59,7 @@ class Verdict:
         return variance(self.ratings) if len(self.ratings) > 1 else None
 
 
-def open_judge(name: str, url: str | None, limits: Limits, temperature: float = 0.0) -> RemoteJudge | LocalJudge:
+def open_judge(name: str, url: str | None, limits: Limits, replies: Replies) -> RemoteJudge | LocalJudge:
     """The judge `openai:MODEL` or `hf:MODEL`.
 
     Raises:
@@ -67,9 +67,9 @@ def open_judge(name: str, url: str | None, limits: Limits, temperature: float = 
     """
     kind, _, model = name.partition(":")
     if kind == "openai" and model:
-        return RemoteJudge(model, url, limits, temperature)
+        return RemoteJudge(model, url, limits, replies)
     if kind == "hf" and model:
-        return LocalJudge(model, temperature)
+        return LocalJudge(model, replies)
     raise UsageError(f"Unknown judge '{name}'. Available: rules, openai:MODEL, hf:MODEL.")
 
 

@@ -18,12 +18,12 @@ from urllib.parse import urlsplit
 
 from unlearnbench.errors import UsageError, closest
 from unlearnbench.judging.judgment import (
-    REPLY_TOKENS,
     TRIES,
     Arrived,
     Inquiry,
     Judgment,
     Messages,
+    Replies,
     insist,
     no_rating,
     parse_rating,
@@ -75,10 +75,10 @@ class RemoteJudge:
         UsageError: the client is not installed, or there is no key for an address elsewhere.
     """
 
-    def __init__(self, model: str, url: str | None, limits: Limits, temperature: float = 0.0) -> None:
+    def __init__(self, model: str, url: str | None, limits: Limits, replies: Replies) -> None:
         if importlib.util.find_spec("openai") is None:
             raise UsageError("The judge openai:MODEL needs the client: pip install 'unlearnbench[judge]'.")
-        self.model, self.limits, self.temperature = model, limits, temperature
+        self.model, self.limits, self.replies = model, limits, replies
         self.url = (url or os.environ.get("OPENAI_BASE_URL") or HOSTED).rstrip("/")
         if urlsplit(self.url).scheme not in ("http", "https") or not urlsplit(self.url).hostname:
             raise UsageError(f"The judge's address must begin with http:// or https://; got '{self.url}'.")
@@ -92,14 +92,14 @@ class RemoteJudge:
         self.asked = self.tokens = 0
         self._closed = ""
         self._wait_until = 0.0
-        self._options: dict[str, Any] = {"temperature": temperature, "max_tokens": REPLY_TOKENS}
+        self._options: dict[str, Any] = {"temperature": replies.temperature, "max_tokens": replies.tokens}
 
     @property
     def identity(self) -> Sequence[str]:
         """Model and address; on loopback without the port, which is another one each time."""
         parts = urlsplit(self.url)
         place = str(parts.hostname) if self._local else parts.netloc.rpartition("@")[2]
-        return ("openai", self.model, place + parts.path, str(self.temperature))
+        return ("openai", self.model, place + parts.path, self.replies.identity)
 
     def problems(self) -> Iterable[str]:
         """Whether somebody answers at the address, takes the key and knows the model; rates nothing."""
