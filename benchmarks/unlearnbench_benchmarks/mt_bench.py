@@ -190,6 +190,12 @@ class MtBench(Benchmark):
                     item.references = []
         if self.references is not None:
             self._replace(items, self.references)
+        for item in items:
+            if 0 < len(item.references) < len(item.turns) and (answers or self.references) and self.judge != RULES:
+                said = f"{len(item.references)} of its {len(item.turns)} turns"
+                raise UsageError(f"The reference answers to question {item.id} are for {said}; a judge is shown all or none.")
+            if len(item.references) < len(item.turns):
+                item.references = []
         if self.judge == RULES and not all(len(item.references) >= len(item.turns) for item in items):
             raise UsageError(
                 f"The judge `rules` needs a reference for each turn, and '{self.source}' has not; use openai:MODEL or hf:MODEL."

@@ -167,6 +167,9 @@ def test_references_are_replaced(real_data, tmp_path):
     changed = [item.id for item, other in zip(old.items, new.items, strict=True) if item.references != other.references]
     assert changed == ["101"]
     assert old.digest() != new.digest()
+    file.write_text(json.dumps({"question_id": 101, "choices": [{"turns": ["only one"]}]}) + "\n")
+    with pytest.raises(UsageError, match="question 101 are for 1 of its 2 turns"):
+        MtBench(**options, references=str(file)).digest()
     file.write_text(json.dumps({"question_id": 999, "choices": [{"turns": ["x"]}]}) + "\n")
     with pytest.raises(UsageError, match="has no such question"):
         MtBench(**options, references=str(file)).digest()
