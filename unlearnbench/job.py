@@ -24,6 +24,7 @@ from unlearnbench.records import CellResult, Cost, ItemResult, Job, PartScore
 from unlearnbench.store import RunFolder, ScoreCache
 from unlearnbench.tensors import is_finite
 from unlearnbench.training import fit, rank_zero
+from unlearnbench.untouched import seed_all, untouched
 
 if TYPE_CHECKING:
     from lightning.pytorch import Callback
@@ -109,15 +110,30 @@ class Unlearned:
 def run_job(plan: JobPlan, loaded: LoadedModel, shop: Workshop) -> Iterator[CellResult]:
     """Do one job, yielding each cell once it is durable; what fails becomes failed cells, the rest goes on."""
     try:
-        unlearned = _unlearn(plan, loaded, shop)
+        with untouched():
+            unlearned = _unlearn(plan, loaded, shop)
+        state = loaded.state()
         for name in plan.due:
-            yield _guarded_score(plan, name, loaded, shop, unlearned)
+            with untouched():
+                seed_all(plan.job.seed)  # the same after a cut-off as in one go
+                result = _guarded_score(plan, name, loaded, shop, unlearned)
+            if loaded.state() != state:
+                shop.reporter.warn(f"{name} changed the model that it scored; it is loaded again for what follows")
+                _load_again(plan, loaded, shop)
+            yield result
     except StorageError:
         raise
     except Exception as error:  # whatever a method raises costs its own row only
         yield from fail_job(plan, shop, error)
     finally:
         loaded.restore()
+
+
+def _load_again(plan: JobPlan, loaded: LoadedModel, shop: Workshop) -> None:
+    loaded.restore()
+    stored = shop.run.read_delta(shop.run.delta_path(plan.job.variant, plan.job.seed, plan.job.identity))
+    if stored is not None:
+        loaded.apply(stored[0])
 
 
 def fail_job(plan: JobPlan, shop: Workshop, error: Exception) -> Iterator[CellResult]:

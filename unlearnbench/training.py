@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 
 METRICS = "metrics.csv"
+EXPLODED = 1e4  # times the first loss, or 1 where that is smaller
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +55,8 @@ class Fitted:
 def fit(plan: JobPlan, loaded: LoadedModel, shop: Workshop) -> Fitted:
     """Let the method train on its streams; afterwards the model is whole and changed."""
     fitted = _train(plan, loaded, shop)  # a function of its own, so that optimizer and gradients are gone before what follows
-    loaded.complete(fitted.delta)
+    if stray := loaded.complete(fitted.delta):
+        shop.reporter.warn(f"{plan.job.variant} changed {stray[0]}, which is not among what it trains; it is put back")
     return fitted
 
 
@@ -210,11 +212,20 @@ class MetricsFile:
 def _watch(
     report: Callable[[float | None], None], accumulate: int, metrics: MetricsFile | None, logged: dict[str, list[Tensor]]
 ) -> Any:
-    """A Lightning callback that counts tokens, reports the loss and what is logged, and stops when it is not a number."""
+    """A Lightning callback that counts tokens, reports what is logged, and stops when the loss is not a number or explodes."""
     from lightning.pytorch import Callback, LightningModule
 
     class Watching(Callback):
         tokens = 0
+        first: float | None = None
+
+        def check(self, loss: float, update: int) -> None:
+            if not math.isfinite(loss):
+                raise FloatingPointError(f"the loss is {loss} at update {update}")
+            if self.first is None:
+                self.first = loss
+            if abs(loss) > EXPLODED * max(1.0, abs(self.first)):
+                raise FloatingPointError(f"the loss exploded from {self.first:.4g} to {loss:.4g} at update {update}")
 
         def on_train_batch_end(
             self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -224,8 +235,8 @@ def _watch(
             # over all processes, so that all stop where one of them would
             value = None if loss is None else float(trainer.strategy.reduce(loss, reduce_op="mean"))
             update, piece = divmod(batch_idx, accumulate)
-            if value is not None and not math.isfinite(value):
-                raise FloatingPointError(f"the loss is {value} at update {update}")
+            if value is not None:
+                self.check(value, update)
             if piece == accumulate - 1:
                 report(value)
                 if metrics is not None:

@@ -1,7 +1,7 @@
 """`python -m unlearnbench.worker RUN VARIANT SEED`: one job in a process of its own; for `launch`, not for users.
 
-With `--due` it does the whole job and leaves cells, without it it trains and leaves the delta; then Lightning starts this module
-once more for each further process. What happens is said in JSON lines on the descriptor given by `--tell`.
+With `--due` it does the whole job and leaves cells, without it it trains and leaves the delta; then Lightning starts this
+module once more for each further process. What happens is said in JSON lines on the descriptor given by `--tell`.
 """
 
 from __future__ import annotations
@@ -93,9 +93,8 @@ def main() -> int:
             unlearn_here(plan, LoadedModel(plan.variant.model, shop.dtype, shop.device), shop)
     except Exception as error:  # the parent turns it into failed cells
         reason = str(error).strip().splitlines() or ["no message"]
-        kind = (
-            "diverged" if isinstance(error, FloatingPointError) else "storage" if isinstance(error, StorageError) else "failed"
-        )
+        kinds = {FloatingPointError: "diverged", StorageError: "storage"}
+        kind = next((word for one, word in kinds.items() if isinstance(error, one)), "failed")
         name = "" if isinstance(error, UnlearnbenchError | FloatingPointError) else f"{type(error).__name__}: "
         telling.say("error", type=kind, reason=name + reason[0])
         return 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -83,7 +83,7 @@ class Execution:
     """How jobs are run: where, and what they keep to."""
 
     executor: str = "local"
-    limits: Limits = Limits()
+    limits: Limits = field(default_factory=Limits)
 
 
 def run(

@@ -1,7 +1,7 @@
 """Run each job in a process of its own, so that whatever a plugin does costs its own row only.
 
-A job has a time and a memory to keep to, if the user gives them. The process leads a group of its own and is ended with all that
-it started: by a limit, when it falls silent, and when this process is interrupted or dies.
+A job has a time and a memory to keep to, if the user gives them. The process leads a group of its own and is ended with all
+that it started: by a limit, when it falls silent, and when this process is interrupted or dies.
 """
 
 from __future__ import annotations
