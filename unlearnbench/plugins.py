@@ -49,6 +49,7 @@ NUMERIC_MODULES = (
     "tensors",
     "training",
     "trees",
+    "untouched",
 )
 
 

@@ -21,6 +21,7 @@ from unlearnbench.errors import CellError, StorageError, UnlearnbenchError
 from unlearnbench.executors import local
 from unlearnbench.job import Workshop, unlearn_here, workshop
 from unlearnbench.loaded import LoadedModel
+from unlearnbench.locks import Queue
 from unlearnbench.plan import JobPlan
 from unlearnbench.plugins import load_extensions
 from unlearnbench.preflight import prepare
@@ -87,7 +88,7 @@ def main() -> int:
     try:
         plan, shop = _prepare(wanted, telling)
         if plan.due:
-            for result in local.execute([plan], shop):
+            for result in local.execute(Queue([plan], shop.run), shop):
                 telling.finished(result)
         else:
             unlearn_here(plan, LoadedModel(plan.variant.model, shop.dtype, shop.device), shop)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -10,11 +9,10 @@ import typer
 
 from unlearnbench.cli import options
 from unlearnbench.errors import UsageError
-from unlearnbench.executors import Limits
 
 if TYPE_CHECKING:
     from unlearnbench.board import Leaderboard, TableSettings
-    from unlearnbench.compare import KeepDeltas
+    from unlearnbench.compare import Execution, KeepDeltas
     from unlearnbench.preflight import Device
     from unlearnbench.recipe import Recipe
 
@@ -53,6 +51,9 @@ def compare(
     cache: options.Cache = None,
     keep_deltas: Annotated[str, typer.Option(help="Which unlearned weights stay on disk: all, best or none.")] = "all",
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Compute failed cells again.")] = False,
+    join: Annotated[
+        bool, typer.Option("--join", help="Take jobs of the same command, which another process has begun.")
+    ] = False,
     rank_by: options.RankBy = None,
     damage_margin: options.DamageMargin = None,
     as_json: options.AsJson = False,
@@ -61,6 +62,7 @@ def compare(
 
     Without arguments it runs on the embedded sandbox. The same command again goes on where the last one stopped.
     """
+    from unlearnbench.compare import Execution
     from unlearnbench.recipe import check_names
 
     wanted = _base_recipe(recipe, model)
@@ -74,16 +76,14 @@ def compare(
     wanted = check_names(wanted.model_copy(update=added))
     table = options.table_settings(rank_by, damage_margin)
     wanted_settings = options.with_judge(settings, judge_url)
-    how = Execution(executor, options.read_limits(jobs, job_timeout, job_memory))
-    run(wanted, wanted_settings, device, how, out, cache, keep_deltas, retry_failed, as_json, table)
-
-
-@dataclass(frozen=True)
-class Execution:
-    """How jobs are run: where, and what they keep to."""
-
-    executor: str = "local"
-    limits: Limits = field(default_factory=Limits)
+    how = Execution(
+        executor=executor,
+        limits=options.read_limits(jobs, job_timeout, job_memory),
+        keep_deltas=cast("KeepDeltas", options.choose("--keep-deltas", keep_deltas, ("all", "best", "none"))),
+        retry_failed=retry_failed,
+        join=join,
+    )
+    run(wanted, wanted_settings, device, how, out, cache, as_json, table)
 
 
 def run(
@@ -93,8 +93,6 @@ def run(
     how: Execution,
     out: Path | None,
     cache: Path | None,
-    keep_deltas: str,
-    retry_failed: bool,
     as_json: bool,
     table: TableSettings | None = None,
 ) -> None:
@@ -106,7 +104,6 @@ def run(
     from unlearnbench.recipe import apply_settings
 
     check_executor(how.executor, how.limits)
-    keep = cast("KeepDeltas", options.choose("--keep-deltas", keep_deltas, ("all", "best", "none")))
     place = cast("Device", options.choose("--device", device, ("auto", "cpu", "cuda")))
     folder = out or Path("runs") / recipe.name
     comparison = prepare(
@@ -114,15 +111,14 @@ def run(
         out=folder,
         cache=cache or default_cache(),
         device=place,
-        retry_failed=retry_failed,
-        keep_deltas=keep,
+        retry_failed=how.retry_failed,
+        keep_deltas=how.keep_deltas,
     )
     from unlearnbench.cli.progress import ProgressReporter
 
     with ProgressReporter(comparison.due) as reporter:
         try:
-            results = execute(comparison, reporter, executor=how.executor, limits=how.limits, keep_deltas=keep, settings=table)
-            for result in results:
+            for result in execute(comparison, reporter, how, settings=table):
                 reporter.finished(result)
         except KeyboardInterrupt:
             reporter.say(f"Finished cells are kept in {folder}; the same command goes on from there.")
