@@ -37,6 +37,10 @@ def execute(queue: Queue, shop: Workshop, limits: Limits) -> Iterator[CellResult
         while queue or running:
             while len(running) < limits.jobs and (claim := queue.take()) is not None:
                 plan = stack.enter_context(claim)
+                if plan.variant.problem is not None:
+                    yield from fail_job(plan, shop, CellError(plan.variant.problem))
+                    claim.release()
+                    continue
                 started = _Running(stack.enter_context(Worker(plan, shop, plan.due)), claim, shop)
                 selector.register(started.worker.pipe, selectors.EVENT_READ, started)
                 running.append(started)
