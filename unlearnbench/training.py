@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 
 METRICS = "metrics.csv"
+SIDES: tuple[Literal["forget", "retain"], ...] = ("forget", "retain")
 EXPLODED = 1e4  # times the first loss, or 1 where that is smaller
 
 
@@ -118,14 +119,15 @@ def _context(plan: JobPlan, loaded: LoadedModel, shop: Workshop, method: Unlearn
     training = plan.variant.training
     assert training is not None
     sides: dict[str, Schedule] = {}
-    for side in ("forget", "retain"):
+    for side in SIDES:
         corpora = [
             encode_corpus(
                 topic.forget if side == "forget" else topic.retain,
                 topic.name,
                 loaded.tokenizer,
-                max_length=(side == "forget" and topic.max_length) or training.max_length,
+                max_length=topic.longest(side, training),
                 min_chars=topic.min_chars,
+                max_chars=training.max_chars,
             )
             for topic in shop.topics
         ]

@@ -115,7 +115,7 @@ def _prepare(wanted: argparse.Namespace, telling: Telling) -> tuple[JobPlan, Wor
         CellError: the plan came out otherwise, so that a result would be kept under the wrong name.
     """
     recipe = one_row(load_recipe(str(wanted.run / "recipe.yaml")), wanted.variant, wanted.seed, wanted.due)
-    comparison = prepare(recipe, out=wanted.run, cache=wanted.cache, device=wanted.device)
+    comparison = prepare(recipe, out=wanted.run, cache=wanted.cache, device=wanted.device, checked=True)
     plan = next(p for p in comparison.jobs if (p.job.variant, p.job.seed) == (wanted.variant, wanted.seed))
     if plan.job.identity != wanted.identity:
         raise CellError("its source, data or settings changed after the comparison began; run the same command again")
