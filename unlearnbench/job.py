@@ -146,18 +146,28 @@ def _unlearn(plan: JobPlan, loaded: LoadedModel, shop: Workshop) -> Unlearned:
     """Train, or take the delta of an earlier run that was cut off after training."""
     if plan.variant.plugin is None or plan.variant.training is None:
         return Unlearned(weights=plan.variant.weights, cost=Cost())
-    folder = shop.run.delta_path(plan.job.variant, plan.job.seed, plan.job.identity)
-    if (stored := shop.run.read_delta(folder)) is not None:
-        delta, manifest = stored
-        loaded.apply(delta)
-        return Unlearned(weights=manifest["weights"], cost=Cost.model_validate(manifest["cost"]))
+    if (stored := _stored(plan, loaded, shop)) is not None:
+        return stored
     if processes(plan, shop.trainer) == 1:
         return unlearn_here(plan, loaded, shop)
     train_in_processes(plan, shop)
-    stored = shop.run.read_delta(folder)
+    stored = _stored(plan, loaded, shop)
     if stored is None:
         raise CellError("training in several processes left no weights")
-    delta, manifest = stored
+    return stored
+
+
+def _stored(plan: JobPlan, loaded: LoadedModel, shop: Workshop) -> Unlearned | None:
+    """Put a job's delta into the model, if there is one; one with other weights than its manifest says is set aside."""
+    folder = shop.run.delta_path(plan.job.variant, plan.job.seed, plan.job.identity)
+    found = shop.run.read_delta(folder)
+    if found is None:
+        return None
+    delta, manifest = found
+    if content_hash([plan.variant.weights, shop.dtype, tensor_hashes(delta)]) != manifest["weights"]:
+        there = shop.run.set_aside(folder)
+        shop.reporter.warn(f"{folder} holds other weights than were trained; it is kept as {there}, and trained again")
+        return None
     loaded.apply(delta)
     return Unlearned(weights=manifest["weights"], cost=Cost.model_validate(manifest["cost"]))
 
@@ -168,7 +178,7 @@ def unlearn_here(plan: JobPlan, loaded: LoadedModel, shop: Workshop) -> Unlearne
     delta, cost = fitted.delta, fitted.cost
     if not is_finite(list(delta.values())):
         raise FloatingPointError("the unlearned weights are not finite (NaN or infinity)")
-    weights = content_hash([plan.variant.weights, shop.dtype, _tensor_hashes(delta)])
+    weights = content_hash([plan.variant.weights, shop.dtype, tensor_hashes(delta)])
     manifest = {
         "weights": weights,
         "base": plan.variant.weights,
@@ -181,7 +191,8 @@ def unlearn_here(plan: JobPlan, loaded: LoadedModel, shop: Workshop) -> Unlearne
     return Unlearned(weights=weights, cost=cost)
 
 
-def _tensor_hashes(delta: Mapping[str, Tensor]) -> list[tuple[str, str]]:
+def tensor_hashes(delta: Mapping[str, Tensor]) -> list[tuple[str, str]]:
+    """The sha256 of each tensor, by its name."""
     bits = {n: t.contiguous().flatten().view(torch.uint8).numpy().tobytes() for n, t in sorted(delta.items())}
     return [(name, hashlib.sha256(array).hexdigest()) for name, array in bits.items()]
 

@@ -48,7 +48,7 @@ class BenchmarkPlan:
 
     def identity(self, limit: int | None) -> list[object]:
         """What of a benchmark may change a score."""
-        return [self.plugin.source_hash, core_hash(), self.options, self.benchmark.digest(), limit]
+        return [self.plugin.info.name, self.plugin.source_hash, core_hash(), self.options, self.benchmark.digest(), limit]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +97,13 @@ def job_identity(variant: VariantPlan, seed: int, topics: Sequence[TopicData], s
         return content_hash([variant.weights, variant.plugin.source_hash, variant.options, "cannot be loaded"])
     if variant.plugin is None or variant.training is None:
         return content_hash([variant.weights, shared["dtype"]])
-    own = [variant.plugin.source_hash, variant.options, vars(variant.training), *([RANDOM_NOISE] if variant.noise_of else [])]
+    own = [
+        variant.plugin.info.name,
+        variant.plugin.source_hash,
+        variant.options,
+        vars(variant.training),
+        *([RANDOM_NOISE] if variant.noise_of else []),
+    ]
     return content_hash([variant.weights, own, [topic.identity() for topic in topics], dict(shared), seed])
 
 

@@ -18,7 +18,7 @@ topics:
 dtype: float32
 limit: 2
 """
-SPOILT = {
+SPOILT = {  # in one process they cost their own row
     "raises-on-import": ("failed", "cannot be imported from misbehaving_plugins.raises_on_import: RuntimeError: no GPU"),
     "exits-on-import": ("failed", "its method cannot be loaded: its process left with exit code 7"),
     "raises-in-constructor": ("failed", "RuntimeError: no such block"),
