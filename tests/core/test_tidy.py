@@ -1,4 +1,4 @@
-"""What lies damaged or foreign in a comparison's folder is named, set aside and computed again; a disk that is full is no loss."""
+"""What is damaged or foreign in a comparison's folder is named, set aside, computed again; a full disk loses nothing."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def test_temporary_files_of_the_dead_are_known(tmp_path):
 
 
 def test_disk_that_takes_no_more(tmp_path, tiny_folder):
-    """A real write error, by a limit on the size of files, where the delta is written: the baseline stays, and one can go on."""
+    """A real write error, by a limit on the size of files, as the delta is written: the baseline stays, and one can go on."""
     (tmp_path / "r.yaml").write_text(
         f"model: {tiny_folder}\nbenchmarks: {{wmdp: {{source: 'sandbox:wmdp'}}}}\ndtype: float32\nlimit: 1\n"
         "topics: {bio: {forget: 'sandbox:corpora:bio-forget', retain: 'sandbox:corpora:retain', parts: [wmdp/bio]}}\n"

@@ -1,14 +1,12 @@
 """A benchmark that scores one item and then goes wrong, in a way that its option says."""
 
-import os
-
 import torch
 
 from unlearnbench.api import Benchmark, BenchmarkSpec, ItemResult, Metric, hookimpl
 
 
 class Misbehaves(Benchmark):
-    """Raises, leaves, or changes the model that it is given."""
+    """Raises, or changes the model that it is given."""
 
     def __init__(self, *, how: str = "raises") -> None:
         self._how = how
@@ -31,8 +29,6 @@ class Misbehaves(Benchmark):
         yield ItemResult(id="0", part="all", score=float(torch.rand(())))
         if self._how == "raises":
             raise RuntimeError("no such question")
-        if self._how == "exits" and subject.seed == 0:
-            os._exit(5)
         if self._how == "meddles":
             with torch.no_grad():
                 subject.model.get_input_embeddings().weight.mul_(-1.0)
