@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -112,14 +113,10 @@ def run_job(plan: JobPlan, loaded: LoadedModel, shop: Workshop) -> Iterator[Cell
     try:
         with untouched():
             unlearned = _unlearn(plan, loaded, shop)
-        state = loaded.state()
         for name in plan.due:
             with untouched():
                 seed_all(plan.job.seed)  # the same after a cut-off as in one go
                 result = _guarded_score(plan, name, loaded, shop, unlearned)
-            if loaded.state() != state:
-                shop.reporter.warn(f"{name} changed the model that it scored; it is loaded again for what follows")
-                _load_again(plan, loaded, shop)
             yield result
     except StorageError:
         raise
@@ -129,11 +126,19 @@ def run_job(plan: JobPlan, loaded: LoadedModel, shop: Workshop) -> Iterator[Cell
         loaded.restore()
 
 
-def _load_again(plan: JobPlan, loaded: LoadedModel, shop: Workshop) -> None:
-    loaded.restore()
-    stored = shop.run.read_delta(shop.run.delta_path(plan.job.variant, plan.job.seed, plan.job.identity))
-    if stored is not None:
-        loaded.apply(stored[0])
+@contextmanager
+def _unchanged(plan: JobPlan, name: str, loaded: LoadedModel, shop: Workshop) -> Generator[None]:
+    """A benchmark that changes the model does so for itself alone."""
+    before = loaded.state()
+    try:
+        yield
+    finally:
+        if loaded.state() != before:
+            shop.reporter.warn(f"{name} changed the model that it scored; it is loaded again for what follows")
+            loaded.restore()
+            stored = shop.run.read_delta(shop.run.delta_path(plan.job.variant, plan.job.seed, plan.job.identity))
+            if stored is not None:
+                loaded.apply(stored[0])
 
 
 def fail_job(plan: JobPlan, shop: Workshop, error: Exception) -> Iterator[CellResult]:
@@ -226,7 +231,8 @@ def _score(plan: JobPlan, name: str, loaded: LoadedModel, shop: Workshop, unlear
             limit=shop.limit,
             progress=partial(shop.reporter.scored, plan.job),
         )
-        items = list(column.benchmark.evaluate(subject))
+        with _unchanged(plan, name, loaded, shop):
+            items = list(column.benchmark.evaluate(subject))
         if not items:
             raise CellError(f"{name} scored nothing")
         figures = {"evaluate_seconds": round(time.perf_counter() - started, 3), **environment(shop.device)}

@@ -58,7 +58,8 @@ class LoadedModel:
 
     def state(self) -> dict[str, object]:
         """Checksums of what the model holds, and what hangs on its modules; equal for a model that is unchanged."""
-        tensors = [*self.model.named_parameters(), *self.model.named_buffers()]
+        kept = self.model.state_dict()  # without buffers that the model works out as it goes
+        tensors = [*self.model.named_parameters(), *(one for one in self.model.named_buffers() if one[0] in kept)]
         sums = torch.stack([checksum(tensor).to(self._device) for _, tensor in tensors]).tolist()
         hung = {name: (type(module), _hooks(module)) for name, module in self.model.named_modules()}
         return {**hung, **{name: total for (name, _), total in zip(tensors, sums, strict=True)}}

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Tensor
 
+from unlearnbench.errors import StorageError
 from unlearnbench.files import content_hash
 from unlearnbench.forward import checkpointed
 from unlearnbench.loaded import LoadedModel
@@ -207,8 +208,11 @@ class MetricsFile:
         """Rows of one update, counted from 0: the mean over the pieces of its batch; those of skipped updates are dropped."""
         if update % self._every == 0:
             means = {name: float(torch.stack(list(values)).float().mean()) for name, values in logged.items()}
-            self._rows.writerows((update, name, f"{mean:.6g}") for name, mean in means.items())
-            self._file.flush()  # whoever looks at a run that goes on sees where it is
+            try:
+                self._rows.writerows((update, name, f"{mean:.6g}") for name, mean in means.items())
+                self._file.flush()  # whoever looks at a run that goes on sees where it is
+            except OSError as error:
+                raise StorageError.of(self._folder / METRICS, error) from error
 
 
 def _watch(
