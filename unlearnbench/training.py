@@ -22,6 +22,7 @@ from unlearnbench.files import content_hash
 from unlearnbench.forward import checkpointed
 from unlearnbench.loaded import LoadedModel
 from unlearnbench.models import padding_id
+from unlearnbench.provenance import peak_bytes
 from unlearnbench.records import Cost
 
 if TYPE_CHECKING:
@@ -93,16 +94,19 @@ def _train(plan: JobPlan, loaded: LoadedModel, shop: Workshop) -> Fitted:
             trainer.fit(method, loader)
         except SystemExit:
             raise KeyboardInterrupt from None  # Lightning turns Ctrl-C into an exit
-    seconds = time.perf_counter() - started
+    reused = method.context.reused
+    seconds = time.perf_counter() - started + reused.get("seconds", 0.0)
     if trainer.interrupted:
         raise KeyboardInterrupt
     factors = method.adapter.factors() if method.adapter is not None else None
     method.finish()
     cost = Cost(
         unlearn_seconds=round(seconds, 3),
+        reused_seconds=round(reused["seconds"], 3) if reused else None,
+        peak_bytes=peak_bytes(),
         peak_gpu_bytes=torch.cuda.max_memory_allocated() if shop.device.type == "cuda" else None,
         trained_parameters=trained,
-        tokens=watch.tokens * trainer.world_size,
+        tokens=int(reused["tokens"]) if reused else watch.tokens * trainer.world_size,
     )
     return Fitted(delta=loaded.delta() if factors is None else factors, cost=cost)
 
