@@ -29,11 +29,20 @@ if TYPE_CHECKING:
     from unlearnbench.hookspecs import hookimpl
     from unlearnbench.method import MethodContext, UnlearningMethod
     from unlearnbench.models import padding_id
-    from unlearnbench.optimizers import AdamW
+    from unlearnbench.optimizers import AdamW, ReferenceAdamW
     from unlearnbench.prompts import LETTERS, cloze_prompt, few_shot, header, letter_prompt
     from unlearnbench.questions import read_choices
     from unlearnbench.records import CellResult, ItemResult, Job, Metric, Question
     from unlearnbench.reference import ReferenceOutputs
+    from unlearnbench.representations import (
+        OUTPUT_PROJECTION,
+        BlockOutputs,
+        control_vector,
+        drift,
+        of_topics,
+        worst_case,
+    )
+    from unlearnbench.saliency import SalientShare, salient_rows
     from unlearnbench.sources import Table, list_configs, parse_source, read_table
     from unlearnbench.specs import BenchmarkSpec, MethodSpec, Training
     from unlearnbench.tensors import (
@@ -71,11 +80,13 @@ _HOME = {
     "hookspecs": ("hookimpl",),
     "method": ("MethodContext", "UnlearningMethod"),
     "models": ("padding_id",),
-    "optimizers": ("AdamW",),
+    "optimizers": ("AdamW", "ReferenceAdamW"),
     "prompts": ("LETTERS", "cloze_prompt", "few_shot", "header", "letter_prompt"),
     "questions": ("read_choices",),
     "records": ("CellResult", "ItemResult", "Job", "Metric", "Question"),
     "reference": ("ReferenceOutputs",),
+    "representations": ("OUTPUT_PROJECTION", "BlockOutputs", "control_vector", "drift", "of_topics", "worst_case"),
+    "saliency": ("SalientShare", "salient_rows"),
     "sources": ("Table", "list_configs", "parse_source", "read_table"),
     "specs": ("BenchmarkSpec", "MethodSpec", "Training"),
     "tensors": (
@@ -94,9 +105,11 @@ _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 __all__ = [
     "IGNORE",
     "LETTERS",
+    "OUTPUT_PROJECTION",
     "AdamW",
     "Benchmark",
     "BenchmarkSpec",
+    "BlockOutputs",
     "CellResult",
     "Example",
     "ItemResult",
@@ -107,8 +120,10 @@ __all__ = [
     "Metric",
     "MultipleChoiceBenchmark",
     "Question",
+    "ReferenceAdamW",
     "ReferenceOutputs",
     "Request",
+    "SalientShare",
     "Schedule",
     "SplitForward",
     "Stream",
@@ -122,9 +137,11 @@ __all__ = [
     "cloze_prompt",
     "collate",
     "content_hash",
+    "control_vector",
     "copy_of",
     "decoder_blocks",
     "distillation",
+    "drift",
     "few_shot",
     "final_hidden",
     "first_of_each_part",
@@ -137,11 +154,13 @@ __all__ = [
     "list_configs",
     "mean_square",
     "next_tokens",
+    "of_topics",
     "over_positions",
     "padding_id",
     "parse_source",
     "read_choices",
     "read_table",
+    "salient_rows",
     "score_questions",
     "select_all",
     "select_parameters",
@@ -155,6 +174,7 @@ __all__ = [
     "train_only",
     "train_slice",
     "unknown_name",
+    "worst_case",
 ]
 
 

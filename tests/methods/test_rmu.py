@@ -7,10 +7,10 @@ import pytest
 import torch
 from streams import TOPICS, batch, corpus, schedules
 
+from unlearnbench import representations
 from unlearnbench.errors import UsageError
 from unlearnbench.forward import activations_at
 from unlearnbench.method import MethodContext
-from unlearnbench_methods import rmu
 from unlearnbench_methods.rmu import RMU, ReferenceAdamW
 
 LAYER = 3
@@ -227,13 +227,13 @@ def test_adapter_trains_factors_of_the_chosen_matrices(tiny_model):
 def test_retain_side_is_reused_while_the_batch_is_the_same(tiny_model, monkeypatch):
     """Two topics share a retain batch: four updates need two prefixes of it, and the forget side four of its own."""
     calls: list[tuple[int, ...]] = []
-    real = rmu.split_forward
+    real = representations.split_forward
 
     def counted(model, inputs, **blocks):
         calls.append(tuple(inputs["input_ids"].flatten().tolist()))
         return real(model, inputs, **blocks)
 
-    monkeypatch.setattr(rmu, "split_forward", counted)
+    monkeypatch.setattr(representations, "split_forward", counted)
     method = ready(tiny_model, diagnostics=0)
     train(method, 4)
     retained = [tuple(method.context.retain[step]["input_ids"].flatten().tolist()) for step in (0, 2)]
