@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from unlearnbench.reference import ReferenceOutputs
     from unlearnbench.representations import (
         OUTPUT_PROJECTION,
+        PROJECTIONS,
         BlockOutputs,
         control_vector,
         drift,
@@ -49,11 +50,13 @@ if TYPE_CHECKING:
         IGNORE,
         distillation,
         kl_divergence,
+        mean_over,
         mean_square,
         next_tokens,
         token_entropy,
         token_kl,
         token_nll,
+        wide,
     )
 
 _HOME = {
@@ -85,7 +88,15 @@ _HOME = {
     "questions": ("read_choices",),
     "records": ("CellResult", "ItemResult", "Job", "Metric", "Question"),
     "reference": ("ReferenceOutputs",),
-    "representations": ("OUTPUT_PROJECTION", "BlockOutputs", "control_vector", "drift", "of_topics", "worst_case"),
+    "representations": (
+        "OUTPUT_PROJECTION",
+        "PROJECTIONS",
+        "BlockOutputs",
+        "control_vector",
+        "drift",
+        "of_topics",
+        "worst_case",
+    ),
     "saliency": ("SalientShare", "salient_rows"),
     "sources": ("Table", "list_configs", "parse_source", "read_table"),
     "specs": ("BenchmarkSpec", "MethodSpec", "Training"),
@@ -93,11 +104,13 @@ _HOME = {
         "IGNORE",
         "distillation",
         "kl_divergence",
+        "mean_over",
         "mean_square",
         "next_tokens",
         "token_entropy",
         "token_kl",
         "token_nll",
+        "wide",
     ),
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
@@ -106,6 +119,7 @@ __all__ = [
     "IGNORE",
     "LETTERS",
     "OUTPUT_PROJECTION",
+    "PROJECTIONS",
     "AdamW",
     "Benchmark",
     "BenchmarkSpec",
@@ -152,6 +166,7 @@ __all__ = [
     "kl_divergence",
     "letter_prompt",
     "list_configs",
+    "mean_over",
     "mean_square",
     "next_tokens",
     "of_topics",
@@ -174,6 +189,7 @@ __all__ = [
     "train_only",
     "train_slice",
     "unknown_name",
+    "wide",
     "worst_case",
 ]
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from unlearnbench.adapters import NAMES
 from unlearnbench.batches import Stream
 from unlearnbench.errors import UsageError
 from unlearnbench.forward import SplitForward, split_forward
@@ -17,6 +18,8 @@ from unlearnbench.method import UnlearningMethod
 
 # the MLP's output projection: Llama, Mistral, Qwen, Gemma; GPT-NeoX; Phi
 OUTPUT_PROJECTION = r"mlp\.(down_proj|dense_4h_to_h|fc2)\.weight$"
+# attention and MLP projections, all that an adapter can be for
+PROJECTIONS = rf"({NAMES.replace(' ', '|')})\.weight$"
 
 
 class Kept(NamedTuple):
@@ -85,21 +88,30 @@ def worst_case(
         real: (B, T) bool, positions that may be perturbed.
         steps: of the adversary; 0 gives the forward back as it is.
         radius: share of a position's norm.
+
+    Returns:
+        the worst forward that was tried, the clean one among them.
     """
     if not steps:
         return split
     clean = split.hidden
     limit = radius * clean.float().norm(dim=-1, keepdim=True) * real.unsqueeze(-1)  # (B, T, 1)
     shift = torch.zeros_like(clean, dtype=torch.float32)
-    for _ in range(steps):
+    worst, highest = split, -torch.inf
+    for step in range(steps + 1):
         with torch.enable_grad():
-            tried = (clean + shift).to(clean).requires_grad_()
-            (slope,) = torch.autograd.grad(loss_of(dataclasses.replace(split, hidden=tried)), tried)
-        # each position moves by a fixed share of its radius, whatever the gradient's scale
-        shift = shift + 2 * limit / steps * F.normalize(slope.float(), dim=-1)
-        length = shift.norm(dim=-1, keepdim=True)
-        shift = shift * (limit / length.clamp_min(1e-30)).clamp(max=1)
-    return dataclasses.replace(split, hidden=(clean + shift).to(clean))
+            tried = dataclasses.replace(split, hidden=(clean + shift).to(clean).requires_grad_())
+            loss = loss_of(tried)
+        # at a maximum the gradient is rounding; the step it makes is not taken then
+        if float(loss.detach()) > highest:
+            worst, highest = tried, float(loss.detach())
+        if step < steps:
+            (slope,) = torch.autograd.grad(loss, tried.hidden)
+            # each position moves by a fixed share of its radius, whatever the gradient's scale
+            shift = shift + 2 * limit / steps * F.normalize(slope.float(), dim=-1)
+            length = shift.norm(dim=-1, keepdim=True)
+            shift = shift * (limit / length.clamp_min(1e-30)).clamp(max=1)
+    return dataclasses.replace(split, hidden=worst.hidden.detach())
 
 
 def control_vector(width: int, kind: Literal["uniform", "gaussian"], length: float) -> Tensor:

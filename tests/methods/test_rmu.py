@@ -251,3 +251,19 @@ def test_master_weights_move_what_bfloat16_would_not(tiny_model):
         train(method, 60)
         moved[master] = sum(int((model.state_dict()[name] != before[name]).sum()) for name in method.trained)
     assert moved[True] > 3 * moved[False]
+
+
+def test_a_latent_adversary_makes_the_forget_loss_larger(tiny_model):
+    """LAT: the loss under attack is the larger, the retain loss still starts at zero, and the run is reproducible."""
+    losses = {}
+    for steps in (0, 4):
+        method = ready(copy.deepcopy(tiny_model), lat_steps=steps, lat_radius=0.5)
+        logged: dict[str, float] = {}
+        method.log_dict = lambda values, **_: logged.update({n: float(v.detach()) for n, v in values.items()})  # noqa: B023
+        method.training_step(batch(method), 0)
+        losses[steps] = dict(logged)
+    assert losses[4]["forget/bio"] > losses[0]["forget/bio"] * 1.01
+    assert losses[4]["retain/bio"] == losses[0]["retain/bio"] == 0.0
+    first, second = (train(ready(copy.deepcopy(tiny_model), lat_steps=2), 3) for _ in range(2))
+    assert first == second
+    assert first != train(ready(tiny_model), 3)
