@@ -24,7 +24,7 @@ if TYPE_CHECKING:
         train_only,
         train_slice,
     )
-    from unlearnbench.generate import Request, generate
+    from unlearnbench.generate import Request, complete, generate
     from unlearnbench.heads import LossOf, final_hidden, head_logits, over_positions
     from unlearnbench.hookspecs import hookimpl
     from unlearnbench.method import MethodContext, UnlearningMethod
@@ -78,7 +78,7 @@ _HOME = {
         "train_slice",
     ),
     "files": ("content_hash",),
-    "generate": ("Request", "generate"),
+    "generate": ("Request", "complete", "generate"),
     "heads": ("LossOf", "final_hidden", "head_logits", "over_positions"),
     "hookspecs": ("hookimpl",),
     "method": ("MethodContext", "UnlearningMethod"),
@@ -150,6 +150,7 @@ __all__ = [
     "activations_at",
     "cloze_prompt",
     "collate",
+    "complete",
     "content_hash",
     "control_vector",
     "copy_of",
