@@ -15,6 +15,7 @@ from unlearnbench.batches import Stream
 from unlearnbench.errors import UsageError
 from unlearnbench.forward import SplitForward, split_forward
 from unlearnbench.method import UnlearningMethod
+from unlearnbench.tensors import mean_over, wide
 
 # the MLP's output projection: Llama, Mistral, Qwen, Gemma; GPT-NeoX; Phi
 OUTPUT_PROJECTION = r"mlp\.(down_proj|dense_4h_to_h|fc2)\.weight$"
@@ -136,6 +137,18 @@ def of_topics(option: str, value: float | list[float], topics: Sequence[str]) ->
     if len(values) != len(topics):
         raise UsageError(f"{option} needs one number or {len(topics)} (for {', '.join(topics)}); got {len(values)}.")
     return dict(zip(topics, values, strict=True))
+
+
+def displacement(updated: Sequence[Tensor], frozen: Sequence[Tensor], counted: Tensor) -> Tensor:
+    """Mean over blocks of the distance that counted positions have moved: scalar; of zero the slope is zero.
+
+    Args:
+        updated: (B, T, D) of each block.
+        frozen: likewise.
+        counted: (B, T) bool: mean over the counted positions of a sequence, then over sequences.
+    """
+    moved = [(wide(new) - wide(old)).norm(dim=-1) for new, old in zip(updated, frozen, strict=True)]  # (B, T)
+    return torch.stack([mean_over(distance, counted) for distance in moved]).mean()
 
 
 @torch.no_grad()

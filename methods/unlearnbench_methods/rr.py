@@ -38,6 +38,7 @@ from unlearnbench.api import (
     UnlearnBatch,
     UnlearningMethod,
     UsageError,
+    displacement,
     hookimpl,
     mean_over,
     select_parameters,
@@ -146,12 +147,6 @@ def rerouting(updated: Sequence[Tensor], frozen: Sequence[Tensor], counted: Tens
     """
     cosines = [F.cosine_similarity(wide(new), wide(old), dim=-1) for new, old in zip(updated, frozen, strict=True)]
     return torch.stack([mean_over(cosine.relu(), counted) for cosine in cosines]).mean()
-
-
-def displacement(updated: Sequence[Tensor], frozen: Sequence[Tensor], counted: Tensor) -> Tensor:
-    """Mean over blocks of the distance that counted positions have moved."""
-    moved = [(wide(new) - wide(old)).norm(dim=-1) for new, old in zip(updated, frozen, strict=True)]  # (B, T)
-    return torch.stack([mean_over(distance, counted) for distance in moved]).mean()
 
 
 @hookimpl

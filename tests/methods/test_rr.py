@@ -9,8 +9,8 @@ from streams import batch, prepare, train
 
 from unlearnbench.errors import UsageError
 from unlearnbench.forward import activations_at
-from unlearnbench.representations import worst_case
-from unlearnbench_methods.rr import RR, displacement, rerouting
+from unlearnbench.representations import displacement, worst_case
+from unlearnbench_methods.rr import RR, rerouting
 
 
 def ready(model, tokenizer, **options) -> RR:
