@@ -1,4 +1,4 @@
-"""Find the sandbox's settings of the methods that work on representations: four trials each, on thirty questions of each part.
+"""Find the sandbox's settings of the methods that work on representations: four trials each, on ten questions of each part.
 
     python -m examples.sandbox_search.representations OUT [METHOD ...]
 
@@ -14,12 +14,20 @@ from examples.sandbox_search.search import half
 from examples.settings import Trials, grid, rows_of, run, table
 from unlearnbench.recipe import load_recipe
 
-QUESTIONS = 30  # of each part
-STEERING = {"lr": 1e-2, "steps": 150, "batch_size": 16, "max_length": 192}
+QUESTIONS = 10  # of each part
+BUDGET = {"steps": 60, "batch_size": 8, "max_length": 128}
 TRIALS: Trials = {
-    "adaptive-rmu": grid({"layer": 3, **STEERING}, scale=[5.0, 10.0], alpha=[1.0, 3.0]),
-    "rr": grid(
-        {"targets": [3], "steps": 150, "batch_size": 16, "max_length": 192}, lr=[1e-3, 5e-3], retain_weight=[0.1, 1.0]
+    "adaptive-rmu": grid({"layer": 3, "lr": 1e-2, **BUDGET}, scale=[5.0, 10.0], alpha=[1.0, 3.0]),
+    "rr": grid({"targets": [3], **BUDGET}, lr=[3e-3, 1e-2], retain_weight=[0.1, 1.0]),
+    "elm": grid(
+        {"layers": [3, 4, 5], "rank": 32, "continuations": 32, "continuation_tokens": 32, **BUDGET},
+        lr=[1e-3, 3e-3],
+        eta=[3.0, 1000.0],
+    ),
+    "tar": grid(
+        {"adversary_rates": [1e-3], "inner_steps": 8, "warm_up": 0, "lr": 1e-3, **BUDGET, "steps": 30},
+        mapping_steps=[0, 15],
+        tamper_weight=[1.0, 4.0],
     ),
 }
 
