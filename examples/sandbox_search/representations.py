@@ -24,9 +24,19 @@ TRIALS: Trials = {
         lr=[1e-3, 3e-3],
         eta=[3.0, 1000.0],
     ),
+    # an update of TAR costs about ten, so it has fewer and smaller ones
     "tar": grid(
-        {"adversary_rates": [1e-3], "inner_steps": 8, "warm_up": 0, "lr": 1e-3, **BUDGET, "steps": 30},
-        mapping_steps=[0, 15],
+        {
+            "lr": 1e-3,
+            "warm_up": 0,
+            "inner_steps": 4,
+            "inner_every": 2,
+            "adversary_rates": [1e-3],
+            "steps": 24,
+            "batch_size": 4,
+            "max_length": 128,
+        },
+        mapping_steps=[0, 12],
         tamper_weight=[1.0, 4.0],
     ),
 }

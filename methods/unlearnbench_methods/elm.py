@@ -197,7 +197,8 @@ class ELM(UnlearningMethod):
 
     def _fluency(self, topic: str, index: int, rows: int) -> Stream:
         pool = self.fluent[topic]
-        first = index // len(self.context.topics) * rows
+        update, piece = divmod(index, self.context.accumulate)
+        first = (update // len(self.context.topics) * self.context.accumulate + piece) * rows
         chosen = [pool[place % len(pool)] for place in range(first, first + rows)]
         stream = collate(chosen, topic, padding_id(self.context.tokenizer), self.padding_side)
         return self.transfer_batch_to_device(stream, self.device, 0)

@@ -93,7 +93,9 @@ class RR(UnlearningMethod):
         blocks = layers if layers is not None else list(range(last + 1))
         select_parameters(model, parameters, targets)  # a wrong target is named as it was given
         if not blocks or min(blocks) > min(targets) or max(blocks) > last:
-            raise UsageError(f"rr adapts blocks from the first of its targets {targets} or below, to {last}; got layers {blocks}.")
+            raise UsageError(
+                f"rr adapts blocks from the first of its targets {targets} or below, to {last}; got layers {blocks}."
+            )
         chosen = select_parameters(model, parameters, blocks)
         train_only(model, chosen)
         self.use_adapter(adapter, rank, [name.removesuffix(".weight") for name in chosen])

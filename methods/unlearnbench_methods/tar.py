@@ -3,8 +3,8 @@
 Source: Tamirisa et al., "Tamper-Resistant Safeguards for Open-Weight LLMs", ICLR 2025, arXiv:2408.00761; reference code
     rishub-tamirisa/tamper-resistance.
     Safeguard, the first updates: mean_l (1 - |cos(h_l(x_forget), v_token)|) + CE(x_retain), v a random vector per token.
-    Then, per update: an adversary fine-tunes a copy of the trained weights on forget texts for J steps; at every K-th step j
-    g += exp(decay (j - J + 1)) grad of -H(p(. | x_forget)) at the attacked weights, H the entropy, x_forget held out from it;
+    Then, per update: an adversary fine-tunes a copy of the trained weights on forget texts for J steps; after every K-th, j,
+    g += exp(decay (j - J)) grad of -H(p(. | x_forget)) at the attacked weights, H the entropy, x_forget held out from it;
     gradient = tamper_weight g + grad of (CE(x_retain) + mean_l mean ||h_l(x_retain) - h_l^0(x_retain)||_2).
     g is first-order: taken at the attacked weights, applied to the outer ones.
 Deviations:

@@ -12,8 +12,9 @@ from streams import batch, prepare, train
 from test_families import FAMILIES, SHAPE
 from torch import Tensor, nn
 
-from unlearnbench.forward import decoder_blocks
+from unlearnbench.forward import SplitForward, decoder_blocks
 from unlearnbench.loaded import LoadedModel
+from unlearnbench.representations import control_vector, displacement, drift, worst_case
 from unlearnbench_methods.adaptive_rmu import AdaptiveRMU
 from unlearnbench_methods.elm import ELM
 from unlearnbench_methods.rr import RR
@@ -27,6 +28,53 @@ METHODS = {
     "tar": (TAR, {"mapping_steps": 1, "inner_steps": 2, "inner_every": 1, "lr": 1e-2, "adapter": "lora", "rank": 2}),
 }
 BLOCKS = {"adaptive-rmu": {1, 2, 3}, "rr": {1, 2, 3}, "rr-lat": {2, 3}, "elm": {1, 2}, "tar": {0, 1, 2, 3, 4}}
+
+
+def test_the_adversary_by_hand():
+    """One real position (3, 4) of norm 5 and a padded one; radius .2 allows a length of 1. The loss 2 y grows along (0, 1):
+    the real position goes to (3, 5), at the radius, and stays there however many steps follow; the padded one stays."""
+    split = SplitForward(blocks=[], hidden=torch.tensor([[[3.0, 4.0], [6.0, 8.0]]]), calls=[])
+    real = torch.tensor([[True, False]])
+
+    def loss_of(split: SplitForward) -> Tensor:
+        return 2 * split.hidden[..., 1].sum()
+
+    for steps in (1, 5):
+        attacked = worst_case(split, loss_of, real, steps=steps, radius=0.2)
+        assert attacked.hidden.flatten().tolist() == pytest.approx([3, 5, 6, 8])
+        assert not attacked.hidden.requires_grad
+    assert split.hidden.flatten().tolist() == [3, 4, 6, 8]
+
+
+def test_the_adversary_keeps_the_worst_it_tried():
+    """A loss that is largest where it starts: nothing is worse than the clean forward."""
+    split = SplitForward(blocks=[], hidden=torch.tensor([[[3.0, 4.0]]]), calls=[])
+    attacked = worst_case(
+        split, lambda own: -(own.hidden - split.hidden).square().sum(), torch.tensor([[True]]), steps=4, radius=0.2
+    )
+    assert torch.equal(attacked.hidden, split.hidden)
+
+
+def test_displacement_and_drift_by_hand():
+    """(3, 4) where (0, 0) was has moved by 5, (1, 0) where (1, 0) was by nothing: mean 2.5, and its slope at nothing is 0.
+    Norms 5 and 1 have the (lower) median 1; cosines to (1, 0) are .6 and 1, with the median .6; padding does not count."""
+    updated = torch.tensor([[[3.0, 4.0], [1.0, 0.0], [9.0, 9.0]]], requires_grad=True)
+    real = torch.tensor([[True, True, False]])
+    loss = displacement([updated], [torch.tensor([[[0.0, 0.0], [1.0, 0.0], [0.0, 0.0]]])], real)
+    assert float(loss.detach()) == pytest.approx(2.5)
+    loss.backward()
+    assert updated.grad.flatten().tolist() == pytest.approx([0.3, 0.4, 0, 0, 0, 0])
+    norm, cosine = drift(updated, torch.tensor([[[1.0, 0.0], [1.0, 0.0], [1.0, 0.0]]]), real)
+    assert (float(norm), float(cosine)) == pytest.approx((1.0, 0.6))
+
+
+def test_control_vectors_have_the_length_asked_for():
+    torch.manual_seed(0)
+    uniform, gaussian = control_vector(64, "uniform", 7.0), control_vector(64, "gaussian", 7.0)
+    assert float(uniform.norm()) == pytest.approx(7, rel=1e-5)
+    assert float(gaussian.norm()) == pytest.approx(7, rel=1e-5)
+    assert (uniform >= 0).all()
+    assert (gaussian < 0).any()
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -84,9 +84,7 @@ def test_against_two_whole_models(tiny_model, tokenizer):
         return [states[block + 1] for block in blocks]
 
     own = {side: pair[side]["labels"] != -100 for side in pair}
-    forget = rerouting(
-        hidden(tiny_model, pair["forget"], [1, 3]), hidden(frozen, pair["forget"], [1, 3]), own["forget"]
-    )
+    forget = rerouting(hidden(tiny_model, pair["forget"], [1, 3]), hidden(frozen, pair["forget"], [1, 3]), own["forget"])
     retain = displacement(
         hidden(tiny_model, pair["retain"], [1, 2, 3]), hidden(frozen, pair["retain"], [1, 2, 3]), own["retain"]
     )

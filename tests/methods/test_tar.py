@@ -85,7 +85,9 @@ def test_the_adversary_never_sees_what_is_held_out(tiny_model, tokenizer):
     method = ready(tiny_model, tokenizer)
 
     def texts(stream) -> set[tuple[int, ...]]:
-        return {tuple(ids[mask.bool()].tolist()) for ids, mask in zip(stream["input_ids"], stream["attention_mask"], strict=True)}
+        return {
+            tuple(ids[mask.bool()].tolist()) for ids, mask in zip(stream["input_ids"], stream["attention_mask"], strict=True)
+        }
 
     held = {topic: set() for topic in TOPICS}
     seen = {topic: set() for topic in TOPICS}
