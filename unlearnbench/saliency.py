@@ -51,10 +51,9 @@ def salient_rows(method: UnlearningMethod, share: float) -> dict[nn.Parameter, T
     for stream in _texts(method):
         with method.computation(), torch.enable_grad():
             loss = method.nll(method.transfer_batch_to_device(stream, method.device, 0))
-            gradients = torch.autograd.grad(loss, weights, allow_unused=True)
+            gradients = torch.autograd.grad(loss, weights, allow_unused=True, materialize_grads=True)
         for total, gradient in zip(sums, gradients, strict=True):
-            if gradient is not None:
-                total += gradient
+            total += gradient
     norms = [total.norm(dim=-1, keepdim=True) for total in sums]
     together = torch.cat([norm.flatten() for norm in norms])
     least = together.topk(max(round(share * len(together)), 1)).values[-1]

@@ -15,27 +15,18 @@ from examples.settings import Trials, grid, rows_of, run, table
 from unlearnbench.recipe import load_recipe
 
 QUESTIONS = 10  # of each part
-BUDGET = {"steps": 60, "batch_size": 8, "max_length": 128}
+SMALL = {"batch_size": 4, "max_length": 96}
 TRIALS: Trials = {
-    "adaptive-rmu": grid({"layer": 3, "lr": 1e-2, **BUDGET}, scale=[5.0, 10.0], alpha=[1.0, 3.0]),
-    "rr": grid({"targets": [3], **BUDGET}, lr=[3e-3, 1e-2], retain_weight=[0.1, 1.0]),
+    "adaptive-rmu": grid({"layer": 3, "lr": 1e-2, "steps": 60, **SMALL}, scale=[5.0, 10.0], alpha=[1.0, 3.0]),
+    "rr": grid({"targets": [3], "steps": 60, "batch_size": 8, "max_length": 128}, lr=[3e-3, 1e-2], retain_weight=[0.1, 1.0]),
     "elm": grid(
-        {"layers": [3, 4, 5], "rank": 32, "continuations": 32, "continuation_tokens": 32, **BUDGET},
-        lr=[1e-3, 3e-3],
+        {"layers": [3, 4, 5], "rank": 32, "continuations": 16, "continuation_tokens": 16, "steps": 36, **SMALL},
+        lr=[2e-3, 6e-3],
         eta=[3.0, 1000.0],
     ),
-    # an update of TAR costs about ten, so it has fewer and smaller ones
+    # an update of TAR costs about ten
     "tar": grid(
-        {
-            "lr": 1e-3,
-            "warm_up": 0,
-            "inner_steps": 4,
-            "inner_every": 2,
-            "adversary_rates": [1e-3],
-            "steps": 24,
-            "batch_size": 4,
-            "max_length": 128,
-        },
+        {"lr": 1e-3, "warm_up": 0, "inner_steps": 4, "inner_every": 2, "adversary_rates": [1e-3], "steps": 24, **SMALL},
         mapping_steps=[0, 12],
         tamper_weight=[1.0, 4.0],
     ),

@@ -102,7 +102,8 @@ class AdaptiveRMU(UnlearningMethod):
         self.outputs, self.last_needed = BlockOutputs(self, [layer], first=min(blocks)), layer
         self.lr, self.eps, self.weight_decay, self.master_weights = lr, eps, weight_decay, master_weights
         self.scale, self.alpha = scale, alpha
-        self.masked, self.vector, self.diagnostics = masked, vector, diagnostics
+        self.masked, self.diagnostics = masked, diagnostics
+        self.vector: Literal["uniform", "gaussian"] = vector
         self.coefficients: dict[str, float] = {}
         self.controls: dict[str, Tensor] = {}
 

@@ -150,8 +150,8 @@ class ELM(UnlearningMethod):
         strengths = ramp(next_tokens(stream["labels"])[0], self.eta)  # (N,)
 
         def loss_of(logits: Tensor, part: slice) -> list[Tensor]:
-            logs = [self.original.logits(hidden[part]) for hidden in (plain, novice, expert)]  # (n, V) each
-            target = moved(*logs, strengths[part])
+            logits_of = self.original.logits  # (n, D) -> (n, V)
+            target = moved(logits_of(plain[part]), logits_of(novice[part]), logits_of(expert[part]), strengths[part])
             return [token_kl(logits, target) + token_entropy(target)]
 
         return loss_of

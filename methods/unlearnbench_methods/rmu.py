@@ -117,7 +117,8 @@ class RMU(UnlearningMethod):
         self.outputs, self.last_needed = BlockOutputs(self, [layer], first=min(blocks)), layer
         self.lr, self.eps, self.weight_decay, self.master_weights = lr, eps, weight_decay, master_weights
         self.coefficient, self.alpha = coefficient, alpha
-        self.masked, self.vector, self.diagnostics = masked, vector, diagnostics
+        self.masked, self.diagnostics = masked, diagnostics
+        self.vector: Literal["uniform", "gaussian"] = vector
         self.lat_steps, self.lat_radius = lat_steps, lat_radius
         self.controls: dict[str, Tensor] = {}
 
