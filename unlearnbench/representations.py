@@ -127,15 +127,22 @@ def control_vector(width: int, kind: Literal["uniform", "gaussian"], length: flo
     return length * drawn / drawn.norm()
 
 
+def miscounted(option: str, value: float | list[float], topics: Sequence[str]) -> list[str]:
+    """A sentence if an option gives neither one number nor one per topic; for `preflight`."""
+    if not isinstance(value, list) or len(value) == len(topics):
+        return []
+    return [f"{option} needs one number or {len(topics)} (for {', '.join(topics)}); got {len(value)}."]
+
+
 def of_topics(option: str, value: float | list[float], topics: Sequence[str]) -> dict[str, float]:
     """A number for all topics, or one for each.
 
     Raises:
         UsageError: another count than there are topics.
     """
+    for problem in miscounted(option, value, topics):
+        raise UsageError(problem)
     values = value if isinstance(value, list) else [value] * len(topics)
-    if len(values) != len(topics):
-        raise UsageError(f"{option} needs one number or {len(topics)} (for {', '.join(topics)}); got {len(values)}.")
     return dict(zip(topics, values, strict=True))
 
 

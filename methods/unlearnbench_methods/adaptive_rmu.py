@@ -15,6 +15,7 @@ Streams: forget and retain of one topic per update, topics in turn. Padding on t
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 import torch
@@ -36,6 +37,7 @@ from unlearnbench.api import (
     drift,
     hookimpl,
     mean_square,
+    miscounted,
     of_topics,
     select_parameters,
     train_only,
@@ -106,6 +108,9 @@ class AdaptiveRMU(UnlearningMethod):
         self.vector: Literal["uniform", "gaussian"] = vector
         self.coefficients: dict[str, float] = {}
         self.controls: dict[str, Tensor] = {}
+
+    def preflight(self, topics: Sequence[str]) -> Iterable[str]:
+        return miscounted("adaptive-rmu.alpha", self.alpha, topics)
 
     def on_fit_start(self) -> None:
         self.model.eval()  # dropout would make the retain term start above zero

@@ -15,6 +15,7 @@ Streams: forget and retain of one topic per update, topics in turn. Padding on t
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 import torch
@@ -37,6 +38,7 @@ from unlearnbench.api import (
     drift,
     hookimpl,
     mean_square,
+    miscounted,
     of_topics,
     select_parameters,
     split_slice,
@@ -121,6 +123,9 @@ class RMU(UnlearningMethod):
         self.vector: Literal["uniform", "gaussian"] = vector
         self.lat_steps, self.lat_radius = lat_steps, lat_radius
         self.controls: dict[str, Tensor] = {}
+
+    def preflight(self, topics: Sequence[str]) -> Iterable[str]:
+        return [*miscounted("rmu.coefficient", self.coefficient, topics), *miscounted("rmu.alpha", self.alpha, topics)]
 
     def on_fit_start(self) -> None:
         topics, width = self.context.topics, int(self.model.config.hidden_size)
