@@ -255,6 +255,6 @@ def unlearnbench_methods() -> list[MethodSpec]:
             factory=ELM,
             summary="distil towards what a novice would write on forget texts, stay on retain texts",
             source="arXiv:2410.02760",
-            training=Training(steps=750, batch_size=4, max_length=512),
+            training=Training(steps=750, batch_size=4, max_length=512, max_chars=700),
         )
     ]
