@@ -24,27 +24,41 @@ if TYPE_CHECKING:
         train_only,
         train_slice,
     )
-    from unlearnbench.generate import Request, generate
+    from unlearnbench.generate import Request, complete, generate
     from unlearnbench.heads import LossOf, final_hidden, head_logits, over_positions
     from unlearnbench.hookspecs import hookimpl
     from unlearnbench.method import MethodContext, UnlearningMethod
     from unlearnbench.models import padding_id
-    from unlearnbench.optimizers import AdamW
+    from unlearnbench.optimizers import AdamW, ReferenceAdamW
     from unlearnbench.prompts import LETTERS, cloze_prompt, few_shot, header, letter_prompt
     from unlearnbench.questions import read_choices
     from unlearnbench.records import CellResult, ItemResult, Job, Metric, Question
     from unlearnbench.reference import ReferenceOutputs
+    from unlearnbench.representations import (
+        OUTPUT_PROJECTION,
+        PROJECTIONS,
+        BlockOutputs,
+        control_vector,
+        displacement,
+        drift,
+        miscounted,
+        of_topics,
+        worst_case,
+    )
+    from unlearnbench.saliency import SalientShare, salient_rows
     from unlearnbench.sources import Table, list_configs, parse_source, read_table
     from unlearnbench.specs import BenchmarkSpec, MethodSpec, Training
     from unlearnbench.tensors import (
         IGNORE,
         distillation,
         kl_divergence,
+        mean_over,
         mean_square,
         next_tokens,
         token_entropy,
         token_kl,
         token_nll,
+        wide,
     )
 
 _HOME = {
@@ -66,27 +80,41 @@ _HOME = {
         "train_slice",
     ),
     "files": ("content_hash",),
-    "generate": ("Request", "generate"),
+    "generate": ("Request", "complete", "generate"),
     "heads": ("LossOf", "final_hidden", "head_logits", "over_positions"),
     "hookspecs": ("hookimpl",),
     "method": ("MethodContext", "UnlearningMethod"),
     "models": ("padding_id",),
-    "optimizers": ("AdamW",),
+    "optimizers": ("AdamW", "ReferenceAdamW"),
     "prompts": ("LETTERS", "cloze_prompt", "few_shot", "header", "letter_prompt"),
     "questions": ("read_choices",),
     "records": ("CellResult", "ItemResult", "Job", "Metric", "Question"),
     "reference": ("ReferenceOutputs",),
+    "representations": (
+        "OUTPUT_PROJECTION",
+        "PROJECTIONS",
+        "BlockOutputs",
+        "control_vector",
+        "displacement",
+        "drift",
+        "miscounted",
+        "of_topics",
+        "worst_case",
+    ),
+    "saliency": ("SalientShare", "salient_rows"),
     "sources": ("Table", "list_configs", "parse_source", "read_table"),
     "specs": ("BenchmarkSpec", "MethodSpec", "Training"),
     "tensors": (
         "IGNORE",
         "distillation",
         "kl_divergence",
+        "mean_over",
         "mean_square",
         "next_tokens",
         "token_entropy",
         "token_kl",
         "token_nll",
+        "wide",
     ),
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
@@ -94,9 +122,12 @@ _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 __all__ = [
     "IGNORE",
     "LETTERS",
+    "OUTPUT_PROJECTION",
+    "PROJECTIONS",
     "AdamW",
     "Benchmark",
     "BenchmarkSpec",
+    "BlockOutputs",
     "CellResult",
     "Example",
     "ItemResult",
@@ -107,8 +138,10 @@ __all__ = [
     "Metric",
     "MultipleChoiceBenchmark",
     "Question",
+    "ReferenceAdamW",
     "ReferenceOutputs",
     "Request",
+    "SalientShare",
     "Schedule",
     "SplitForward",
     "Stream",
@@ -122,10 +155,14 @@ __all__ = [
     "activations_at",
     "cloze_prompt",
     "collate",
+    "complete",
     "content_hash",
+    "control_vector",
     "copy_of",
     "decoder_blocks",
+    "displacement",
     "distillation",
+    "drift",
     "few_shot",
     "final_hidden",
     "first_of_each_part",
@@ -136,13 +173,17 @@ __all__ = [
     "kl_divergence",
     "letter_prompt",
     "list_configs",
+    "mean_over",
     "mean_square",
+    "miscounted",
     "next_tokens",
+    "of_topics",
     "over_positions",
     "padding_id",
     "parse_source",
     "read_choices",
     "read_table",
+    "salient_rows",
     "score_questions",
     "select_all",
     "select_parameters",
@@ -156,6 +197,8 @@ __all__ = [
     "train_only",
     "train_slice",
     "unknown_name",
+    "wide",
+    "worst_case",
 ]
 
 

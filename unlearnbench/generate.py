@@ -83,7 +83,36 @@ def _batches(prompts: Sequence[list[int]], room: int) -> Iterator[list[int]]:
         yield batch
 
 
-@torch.inference_mode()
+def complete(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[list[int]],
+    *,
+    max_new_tokens: int,
+    temperature: float = 1.0,
+    seed: str = "",
+) -> list[list[int]]:
+    """Continue tokenised texts; the continuations come in their order, without their prompts.
+
+    Args:
+        model: in eval mode.
+        tokenizer: of the model.
+        prompts: token ids, none of them empty.
+        max_new_tokens: a continuation ends there at the latest, or with an end token, which is not part of it.
+        temperature: 0 takes the likeliest token each time.
+        seed: the same seed draws the same continuations.
+    """
+    requests = [Request((), temperature, f"{seed} {number}") for number in range(len(prompts))]
+    stops = set(_stops(model, tokenizer))
+    continuations: list[list[int]] = [[]] * len(prompts)
+    for batch in _batches(prompts, max_new_tokens):
+        rows = _continue([prompts[i] for i in batch], [requests[i] for i in batch], model, tokenizer, max_new_tokens)
+        for index, row in zip(batch, rows.tolist(), strict=True):
+            end = next((place for place, token in enumerate(row) if token in stops), len(row))
+            continuations[index] = row[:end]
+    return continuations
+
+
 def _answer(
     prompts: Sequence[list[int]],
     requests: Sequence[Request],
@@ -91,6 +120,19 @@ def _answer(
     tokenizer: PreTrainedTokenizerBase,
     max_new_tokens: int,
 ) -> list[str]:
+    rows = _continue(prompts, requests, model, tokenizer, max_new_tokens)
+    return [text.strip() for text in tokenizer.batch_decode(rows, skip_special_tokens=True)]
+
+
+@torch.inference_mode()
+def _continue(
+    prompts: Sequence[list[int]],
+    requests: Sequence[Request],
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    max_new_tokens: int,
+) -> Tensor:
+    """(B, N) token ids, padded after the end token."""
     width, pad = max(map(len, prompts)), padding_id(tokenizer)
     ids = torch.tensor([[pad] * (width - len(prompt)) + prompt for prompt in prompts], device=model.device)
     mask = torch.tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts], device=model.device)
@@ -101,7 +143,7 @@ def _answer(
     output: Any = model.generate(  # pyright: ignore[reportCallIssue]
         input_ids=ids, attention_mask=mask, generation_config=settings, logits_processor=draws
     )
-    return [text.strip() for text in tokenizer.batch_decode(output[:, width:], skip_special_tokens=True)]
+    return output[:, width:]
 
 
 def _stops(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[int]:
