@@ -27,7 +27,7 @@ if TYPE_CHECKING:
         train_only,
         train_slice,
     )
-    from unlearnbench.generate import generate, generation_hash
+    from unlearnbench.generate import complete, generate, generation_hash
     from unlearnbench.heads import LossOf, final_hidden, head_logits, over_positions
     from unlearnbench.hookspecs import hookimpl
     from unlearnbench.journal import Journal
@@ -35,25 +35,39 @@ if TYPE_CHECKING:
     from unlearnbench.judging.local import LocalJudge
     from unlearnbench.judging.panel import Exchange, Panel, Verdict, open_judge
     from unlearnbench.judging.prompts import load_prompts
-    from unlearnbench.judging.remote import Limits, RemoteJudge
+    from unlearnbench.judging.remote import RemoteJudge, RequestLimits
     from unlearnbench.method import MethodContext, UnlearningMethod
     from unlearnbench.models import padding_id
-    from unlearnbench.optimizers import AdamW
+    from unlearnbench.optimizers import AdamW, ReferenceAdamW
     from unlearnbench.prompts import LETTERS, cloze_prompt, few_shot, header, letter_prompt
     from unlearnbench.questions import read_choices
     from unlearnbench.records import CellResult, ItemResult, Job, Metric, Question
     from unlearnbench.reference import ReferenceOutputs
+    from unlearnbench.representations import (
+        OUTPUT_PROJECTION,
+        PROJECTIONS,
+        BlockOutputs,
+        control_vector,
+        displacement,
+        drift,
+        miscounted,
+        of_topics,
+        worst_case,
+    )
+    from unlearnbench.saliency import SalientShare, salient_rows
     from unlearnbench.sources import Table, list_configs, parse_source, read_table
     from unlearnbench.specs import BenchmarkSpec, MethodSpec, Training
     from unlearnbench.tensors import (
         IGNORE,
         distillation,
         kl_divergence,
+        mean_over,
         mean_square,
         next_tokens,
         token_entropy,
         token_kl,
         token_nll,
+        wide,
     )
 
 _HOME = {
@@ -80,22 +94,36 @@ _HOME = {
     "hookspecs": ("hookimpl",),
     "method": ("MethodContext", "UnlearningMethod"),
     "models": ("padding_id",),
-    "optimizers": ("AdamW",),
+    "optimizers": ("AdamW", "ReferenceAdamW"),
     "prompts": ("LETTERS", "cloze_prompt", "few_shot", "header", "letter_prompt"),
     "questions": ("read_choices",),
     "records": ("CellResult", "ItemResult", "Job", "Metric", "Question"),
     "reference": ("ReferenceOutputs",),
+    "representations": (
+        "OUTPUT_PROJECTION",
+        "PROJECTIONS",
+        "BlockOutputs",
+        "control_vector",
+        "displacement",
+        "drift",
+        "miscounted",
+        "of_topics",
+        "worst_case",
+    ),
+    "saliency": ("SalientShare", "salient_rows"),
     "sources": ("Table", "list_configs", "parse_source", "read_table"),
     "specs": ("BenchmarkSpec", "MethodSpec", "Training"),
     "tensors": (
         "IGNORE",
         "distillation",
         "kl_divergence",
+        "mean_over",
         "mean_square",
         "next_tokens",
         "token_entropy",
         "token_kl",
         "token_nll",
+        "wide",
     ),
     "chat": (
         "Answer",
@@ -114,7 +142,7 @@ _HOME = {
     ),
     "judging.prompts": ("load_prompts",),
     "judging.remote": (
-        "Limits",
+        "RequestLimits",
         "RemoteJudge",
     ),
     "generate": (
@@ -127,10 +155,13 @@ _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 __all__ = [
     "IGNORE",
     "LETTERS",
+    "OUTPUT_PROJECTION",
+    "PROJECTIONS",
     "AdamW",
     "Answer",
     "Benchmark",
     "BenchmarkSpec",
+    "BlockOutputs",
     "CellResult",
     "Dialogue",
     "Example",
@@ -138,7 +169,6 @@ __all__ = [
     "ItemResult",
     "Job",
     "Journal",
-    "Limits",
     "LocalJudge",
     "LossOf",
     "MethodContext",
@@ -147,10 +177,13 @@ __all__ = [
     "MultipleChoiceBenchmark",
     "Panel",
     "Question",
+    "ReferenceAdamW",
     "ReferenceOutputs",
     "RemoteJudge",
     "Replies",
     "Request",
+    "RequestLimits",
+    "SalientShare",
     "Schedule",
     "SplitForward",
     "Stream",
@@ -166,10 +199,14 @@ __all__ = [
     "check_chat",
     "cloze_prompt",
     "collate",
+    "complete",
     "content_hash",
+    "control_vector",
     "copy_of",
     "decoder_blocks",
+    "displacement",
     "distillation",
+    "drift",
     "few_shot",
     "final_hidden",
     "first_of_each_part",
@@ -183,8 +220,11 @@ __all__ = [
     "letter_prompt",
     "list_configs",
     "load_prompts",
+    "mean_over",
     "mean_square",
+    "miscounted",
     "next_tokens",
+    "of_topics",
     "open_judge",
     "over_positions",
     "padding_id",
@@ -193,6 +233,7 @@ __all__ = [
     "read_choices",
     "read_table",
     "repeated_ngrams",
+    "salient_rows",
     "score_questions",
     "select_all",
     "select_parameters",
@@ -206,6 +247,8 @@ __all__ = [
     "train_only",
     "train_slice",
     "unknown_name",
+    "wide",
+    "worst_case",
 ]
 
 

@@ -66,12 +66,18 @@ def encode_chat(messages: Sequence[Message], tokenizer: PreTrainedTokenizerBase)
     return list(tokenizer(text, add_special_tokens=not tokenizer.chat_template)["input_ids"])
 
 
-def stop_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> set[int]:
-    """What ends an answer: the tokenizer's end token, those of the model's settings, and what its template puts there."""
+def end_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> set[int]:
+    """What ends a text: the tokenizer's end token and those of the model's settings."""
     configured = getattr(model.generation_config, "eos_token_id", None)
     stops: set[int] = {configured} if isinstance(configured, int) else set(configured or ())
     if isinstance(tokenizer.eos_token_id, int):
         stops.add(tokenizer.eos_token_id)
+    return stops
+
+
+def stop_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> set[int]:
+    """What ends an answer: what ends a text, and what the chat template puts behind an answer."""
+    stops = end_tokens(model, tokenizer)
     if tokenizer.chat_template:
         messages = [{"role": "user", "content": "a question"}, {"role": "assistant", "content": _MARK}]
         after = _templated(messages, tokenizer, ask=False).rpartition(_MARK)[2]

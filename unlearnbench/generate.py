@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 
-from unlearnbench.chat import Answer, Request, encode_chat, stop_texts, stop_tokens
+from unlearnbench.chat import Answer, Request, encode_chat, end_tokens, stop_texts, stop_tokens
 from unlearnbench.decoding import Encoded, KeyValues, Slots, encode, reach, rows_at_once
 from unlearnbench.files import content_hash
 from unlearnbench.models import padding_id
@@ -64,6 +64,39 @@ def generate(
     return [writer.answers[index] for index in range(len(requests))]
 
 
+def complete(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[list[int]],
+    *,
+    max_new_tokens: int,
+    temperature: float = 1.0,
+    seed: str = "",
+) -> list[list[int]]:
+    """Continue tokenised texts; the continuations come in their order, without their prompts.
+
+    Args:
+        model: in eval mode.
+        tokenizer: of the model.
+        prompts: token ids, none of them empty.
+        max_new_tokens: a continuation ends there at the latest, or with an end token, which is not part of it.
+        temperature: 0 takes the likeliest token each time.
+        seed: the same seed draws the same continuations.
+
+    Raises:
+        ValueError: a prompt that the model cannot read, or an output that is not finite.
+    """
+    ends = end_tokens(model, tokenizer)
+    requests = [Request((), temperature, f"{seed} {number}") for number in range(len(prompts))]
+    writer = _Writer(model, tokenizer, max_new_tokens, _nothing, ends)
+    writer.answer(requests, None, prompts)
+    if writer.beyond:
+        _PlainWriter(model, tokenizer, max_new_tokens, _nothing, ends).finish(writer, None)
+    if failed := [answer.error for answer in writer.answers.values() if answer.error]:
+        raise ValueError(f"a text cannot be continued: {failed[0]}")
+    return [writer.written[index] for index in range(len(prompts))]
+
+
 @functools.cache
 def generation_hash() -> str:
     """sha256 over the modules that decide what is answered."""
@@ -89,20 +122,29 @@ class _Row:
 class _Writer:
     """Writes answers row by row; a row that is finished makes room for the next."""
 
-    def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, most: int, follow: Follow) -> None:
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        most: int,
+        follow: Follow,
+        ends: set[int] | None = None,
+    ) -> None:
         self.model, self.tokenizer, self.most, self.follow = model, tokenizer, most, follow
-        self.stops, self.stop_texts = stop_tokens(model, tokenizer), stop_texts(tokenizer)
+        self.stops = stop_tokens(model, tokenizer) if ends is None else ends
+        self.stop_texts = stop_texts(tokenizer) if ends is None else ()
         self.limit: int | None = getattr(model.config, "max_position_embeddings", None)
         self.reach = reach(model)
         self.answers: dict[int, Answer] = {}
+        self.written: dict[int, list[int]] = {}  # the tokens of each answer
         self.beyond: list[_Row] = []  # longer than slots allow
         self.waiting: deque[_Row] = deque()
         self.rows: list[_Row | None] = []
         self.slots: Slots | None = None
 
-    def answer(self, requests: Sequence[Request], at_once: int | None) -> None:
-        """Answer all that slots allow; where memory does not suffice, half as many rows go on."""
-        self._line_up(enumerate(requests))
+    def answer(self, requests: Sequence[Request], at_once: int | None, prompts: Sequence[list[int]] | None = None) -> None:
+        """Answer all that slots allow, with prompts that are tokenised or to be; if memory is short half as many rows go on."""
+        self._line_up(requests, prompts)
         while self.waiting or self.rows:
             try:
                 if self.slots is None:
@@ -122,21 +164,22 @@ class _Writer:
         self.waiting.extendleft(_Row(row.index, row.request, row.prompt, row.room) for row in reversed(going))
         return at_once
 
-    def _line_up(self, asked: Any) -> None:
+    def _line_up(self, requests: Sequence[Request], prompts: Sequence[list[int]] | None) -> None:
         """Longest first: what comes later fits into the places that are there."""
-        rows = [row for index, request in asked if (row := self._row(index, request)) is not None]
+        asked = ((index, request, prompts[index] if prompts else None) for index, request in enumerate(requests))
+        rows = [row for one in asked if (row := self._row(*one)) is not None]
         self.waiting.extend(sorted(rows, key=lambda row: len(row.prompt), reverse=True))
 
-    def _row(self, index: int, request: Request | None) -> _Row | None:
+    def _row(self, index: int, request: Request | None, tokens: list[int] | None = None) -> _Row | None:
         """The request with its tokens; None, with the error said, where the model cannot read so many."""
         while request is not None:
-            prompt = encode_chat(request.messages, self.tokenizer)
+            prompt = encode_chat(request.messages, self.tokenizer) if tokens is None else tokens
             room = min(self.most, self.limit - len(prompt)) if self.limit else self.most
             if room > 0:
                 return self._within_reach(_Row(index, request, prompt, room))
             said = f"the conversation has {len(prompt)} tokens, and the model reads {self.limit}"
             self.answers[index] = Answer(error=said)
-            request = self.follow(index, self.answers[index])
+            request, tokens = self.follow(index, self.answers[index]), None
         return None
 
     def _within_reach(self, row: _Row) -> _Row | None:
@@ -210,6 +253,7 @@ class _Writer:
         text = str(self.tokenizer.decode(row.written, skip_special_tokens=True))
         for stop in self.stop_texts:
             text = text.partition(stop)[0]
+        self.written[row.index] = row.written
         return Answer(text=text.strip(), tokens=len(row.written), ended=ended)
 
     def _say(self, row: _Row, answer: Answer) -> _Row | None:
@@ -269,7 +313,7 @@ class _PlainWriter(_Writer):
 
     def finish(self, other: _Writer, at_once: int | None) -> None:
         """Answer in padded batches what the other one could not."""
-        self.answers = other.answers
+        self.answers, self.written = other.answers, other.written
         self.waiting.extend(other.beyond)
         while self.waiting:
             batch = [self.waiting.popleft() for _ in range(min(at_once or PLAIN_ROWS, len(self.waiting)))]

@@ -11,7 +11,7 @@ from typing import Any
 
 from filelock import FileLock
 
-from unlearnbench.errors import UsageError
+from unlearnbench.errors import StorageError
 
 Record = dict[str, Any]
 
@@ -48,7 +48,7 @@ class Journal:
         """Keep a record, durably; one whose key is known is not kept again.
 
         Raises:
-            UsageError: the file cannot be written.
+            StorageError: the file cannot be written.
         """
         if key in self._records:
             return
@@ -68,7 +68,7 @@ def _append(path: Path, line: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:
-        raise UsageError(f"{path} cannot be written: {error.strerror or error}. What was kept before stays.") from error
+        raise StorageError.of(path, error) from error
 
 
 def _last_byte(path: Path) -> bytes:

@@ -31,12 +31,12 @@ from unlearnbench.api import (
     Dialogue,
     Exchange,
     ItemResult,
-    Limits,
     LocalJudge,
     Metric,
     Panel,
     RemoteJudge,
     Replies,
+    RequestLimits,
     Subject,
     UsageError,
     Verdict,
@@ -160,7 +160,7 @@ class MtBench(Benchmark):
         self._revision: str | None = None
         self.panel: Panel | None = None
         if judge != RULES:
-            limits = Limits(
+            limits = RequestLimits(
                 concurrency=judge_concurrency,
                 retries=judge_retries,
                 timeout=judge_timeout,

@@ -21,7 +21,7 @@ from unlearnbench.judging import remote
 from unlearnbench.judging.judgment import Replies, parse_rating
 from unlearnbench.judging.panel import Exchange, Panel, open_judge
 from unlearnbench.judging.prompts import load_prompts
-from unlearnbench.judging.remote import Limits
+from unlearnbench.judging.remote import RequestLimits
 from unlearnbench_benchmarks.mt_bench import MtBench
 
 KEY = "sk-planted-4f9c0b7e21"
@@ -41,7 +41,7 @@ def exchanges(count: int) -> list[Exchange]:
 
 
 def panel(server: JudgeServer, repeats: int = 1, **limits) -> Panel:
-    return Panel(open_judge("openai:model-x", server.url, Limits(**limits), Replies()), load_prompts(None), repeats)
+    return Panel(open_judge("openai:model-x", server.url, RequestLimits(**limits), Replies()), load_prompts(None), repeats)
 
 
 @pytest.mark.parametrize(
@@ -298,13 +298,15 @@ def test_judges_that_there_are_not(monkeypatch, tmp_path):
 
 def test_problems_before_anything_is_computed(server, monkeypatch):
     assert (
-        list(open_judge("openai:other", server.url, Limits(), Replies()).problems()) == []
+        list(open_judge("openai:other", server.url, RequestLimits(), Replies()).problems()) == []
     )  # local servers load what is asked for
-    gone = open_judge("openai:m", "http://127.0.0.1:1/v1", Limits(), Replies())
+    gone = open_judge("openai:m", "http://127.0.0.1:1/v1", RequestLimits(), Replies())
     assert "does not answer" in next(iter(gone.problems()))
     monkeypatch.setattr(remote, "LOOPBACK", ())
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
-    assert "Did you mean 'model-x'?" in next(iter(open_judge("openai:model-y", server.url, Limits(), Replies()).problems()))
+    assert "Did you mean 'model-x'?" in next(
+        iter(open_judge("openai:model-y", server.url, RequestLimits(), Replies()).problems())
+    )
     assert server.asked == []
 
 
@@ -319,7 +321,7 @@ def test_in_a_notebook(server):
 
 
 def test_the_judges_port_on_loopback_is_no_part_of_it():
-    one, other = (open_judge("openai:m", f"http://127.0.0.1:{port}/v1", Limits(), Replies()) for port in (1, 2))
+    one, other = (open_judge("openai:m", f"http://127.0.0.1:{port}/v1", RequestLimits(), Replies()) for port in (1, 2))
     assert one.identity == other.identity
 
 
@@ -329,8 +331,8 @@ from pathlib import Path
 from unlearnbench.judging.panel import Exchange, Panel, open_judge
 from unlearnbench.judging.prompts import load_prompts
 from unlearnbench.judging.judgment import Replies
-from unlearnbench.judging.remote import Limits
-judges = Panel(open_judge("openai:model-x", sys.argv[1], Limits(concurrency=2), Replies()), load_prompts(None), 1)
+from unlearnbench.judging.remote import RequestLimits
+judges = Panel(open_judge("openai:model-x", sys.argv[1], RequestLimits(concurrency=2), Replies()), load_prompts(None), 1)
 exchanges = [Exchange(id=f"{n}/turn-1", turns=(f"Question {n}?",), answers=(f"Answer {n}",)) for n in range(20)]
 judges.rate(exchanges, judges.journal(Path(sys.argv[2])))
 """

@@ -26,6 +26,7 @@ def evaluate(
     as_json: options.AsJson = False,
 ) -> None:
     """Score a model with the benchmarks and keep the same files as a comparison."""
+    from unlearnbench.compare import Execution
     from unlearnbench.recipe import Recipe, load_recipe, select
 
     names = options.split_list(benchmarks)
@@ -37,4 +38,5 @@ def evaluate(
     recipe = Recipe.model_validate({"name": f"evaluate-{options.name_of(model)}", **content})
     options.check_coverage(min_coverage)
     given = options.with_judge(settings, judge_url=judge_url, judge_repeats=judge_repeats, references=references)
-    compare.run(recipe, given, device, "local", out, cache, "none", False, as_json, min_coverage=min_coverage)
+    how = Execution(keep_deltas="none")
+    compare.run(recipe, given, device, how, out, cache, as_json, min_coverage=min_coverage)

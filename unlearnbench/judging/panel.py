@@ -14,7 +14,7 @@ from unlearnbench.journal import Journal
 from unlearnbench.judging.judgment import Inquiry, Judge, Judgment, Replies
 from unlearnbench.judging.local import LocalJudge
 from unlearnbench.judging.prompts import PromptSet
-from unlearnbench.judging.remote import Limits, RemoteJudge
+from unlearnbench.judging.remote import RemoteJudge, RequestLimits
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +59,7 @@ class Verdict:
         return variance(self.ratings) if len(self.ratings) > 1 else None
 
 
-def open_judge(name: str, url: str | None, limits: Limits, replies: Replies) -> RemoteJudge | LocalJudge:
+def open_judge(name: str, url: str | None, limits: RequestLimits, replies: Replies) -> RemoteJudge | LocalJudge:
     """The judge `openai:MODEL` or `hf:MODEL`.
 
     Raises:

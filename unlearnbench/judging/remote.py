@@ -42,7 +42,7 @@ AGAIN = (408, 409, 429)  # and 5xx
 
 
 @dataclass(frozen=True, kw_only=True)
-class Limits:
+class RequestLimits:
     """How hard a judge may be asked.
 
     Attributes:
@@ -75,7 +75,7 @@ class RemoteJudge:
         UsageError: the client is not installed, or there is no key for an address elsewhere.
     """
 
-    def __init__(self, model: str, url: str | None, limits: Limits, replies: Replies) -> None:
+    def __init__(self, model: str, url: str | None, limits: RequestLimits, replies: Replies) -> None:
         if importlib.util.find_spec("openai") is None:
             raise UsageError("The judge openai:MODEL needs the client: pip install 'unlearnbench[judge]'.")
         self.model, self.limits, self.replies = model, limits, replies
