@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from built_in import EXPECTED_FAILURES
 
@@ -45,7 +47,12 @@ def test_benchmark(check):
 def test_questions_of_ones_own(tmp_path):
     """mcq, on a file made here: two parts, every letter right equally often."""
     rows = [
-        {"question": f"What is {n} plus 3?", "choices": [str(n + 3 + k - n % 4) for k in range(4)], "answer": n % 4, "part": part}
+        {
+            "question": f"What is {n} plus 3?",
+            "choices": [str(n + 3 + k - n % 4) for k in range(4)],
+            "answer": n % 4,
+            "part": part,
+        }
         for part in ("small", "large")
         for n in range(40)
     ]

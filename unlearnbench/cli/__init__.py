@@ -8,7 +8,7 @@ from typing import Any
 import typer
 
 from unlearnbench import __version__
-from unlearnbench.cli import check, compare, evaluate, export, leaderboard, new, plugins, sandbox, show
+from unlearnbench.cli import answers, check, compare, evaluate, export, leaderboard, new, plugins, sandbox, show
 from unlearnbench.errors import UnlearnbenchError, UsageError
 
 INTERRUPTED = 130
@@ -19,6 +19,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
+app.command("answers")(answers.answers)
 app.command("check")(check.check)
 app.command("compare")(compare.compare)
 app.command("evaluate")(evaluate.evaluate)
