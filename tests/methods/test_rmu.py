@@ -201,8 +201,11 @@ def test_missing_block_and_parameter_name_what_there_is(tiny_model):
 
 
 def test_one_number_per_topic_or_one_for_all(tiny_model):
-    with pytest.raises(UsageError, match="one number or 2"):
-        ready(tiny_model, alpha=[1.0, 2.0, 3.0])
+    def problems(**options: object) -> list[str]:
+        return list(RMU(tiny_model, layer=LAYER, **options).preflight(TOPICS))
+
+    assert problems(alpha=5.0) == problems(alpha=[1.0, 2.0]) == []
+    assert ["one number or 2" in problem for problem in problems(alpha=[1.0, 2.0, 3.0], coefficient=[1.0])] == [True, True]
 
 
 def test_adapter_trains_factors_of_the_chosen_matrices(tiny_model):

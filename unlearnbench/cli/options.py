@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Iterable, Sequence
+import sys
+from collections.abc import Generator, Iterable, Sequence
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from pydantic import ByteSize, TypeAdapter, ValidationError
 
 from unlearnbench.errors import UsageError, unknown_name
+from unlearnbench.executors import Limits
 
 if TYPE_CHECKING:
     from unlearnbench.board import TableSettings
@@ -25,6 +30,10 @@ DeviceName = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 DtypeName = Annotated[str | None, typer.Option(help="auto, float32, bfloat16 or float16.")]
 Out = Annotated[Path | None, typer.Option(help="Folder of the comparison; the same folder continues it.")]
 Cache = Annotated[Path | None, typer.Option(help="Folder for scores that other comparisons may use again.")]
+JobTimeout = Annotated[float | None, typer.Option(metavar="SECONDS", help="Wall clock that an isolated job may take.")]
+JobMemory = Annotated[
+    str | None, typer.Option(metavar="SIZE", help="Resident memory that an isolated job may hold, as in 8GB or 512MiB.")
+]
 RankBy = Annotated[str | None, typer.Option(help="What ranks go by: score (S, the default), forget (F), keep (K) or a column.")]
 DamageMargin = Annotated[
     float | None, typer.Option(help="Share of the retain knowledge that a `forgot` row may lose; 0.05 by default.")
@@ -33,6 +42,21 @@ DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Check everything, print the plan with estimates, and stop; nothing is written.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print leaderboard.json on stdout, and nothing else.")]
+
+
+@contextmanager
+def quiet_stdout() -> Generator[None]:
+    """Standard output goes to standard error meanwhile, past Python's own stream, too."""
+    sys.stdout.flush()
+    real = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        with redirect_stdout(sys.stderr):
+            yield
+    finally:
+        sys.stdout.flush()
+        os.dup2(real, 1)
+        os.close(real)
 
 
 def table_settings(rank_by: str | None, damage_margin: float | None, start: TableSettings | None = None) -> TableSettings:
@@ -73,6 +97,19 @@ def read_limit(text: str | None) -> int | None:
     if not text.isdecimal() or int(text) < 1:
         raise UsageError(f"--limit takes a whole number of at least 1; got '{text}'.")
     return int(text)
+
+
+def read_limits(jobs: int, seconds: float | None, memory: str | None) -> Limits:
+    """`--jobs`, `--job-timeout` and `--job-memory` as what isolated jobs keep to."""
+    if seconds is not None and not 0 < seconds < float("inf"):
+        raise UsageError(f"--job-timeout takes a number of seconds above 0; got {seconds:g}.")
+    try:
+        held = None if memory is None else int(TypeAdapter(ByteSize).validate_python(memory))
+    except ValidationError:
+        held = 0
+    if held is not None and held <= 0:
+        raise UsageError(f"--job-memory takes a size above 0 with its unit, as in 8GB or 512MiB; got '{memory}'.")
+    return Limits(jobs=jobs, seconds=seconds, bytes=held)
 
 
 def split_seeds(text: str | None) -> list[int] | None:
