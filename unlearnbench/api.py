@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from unlearnbench.optimizers import AdamW
     from unlearnbench.prompts import LETTERS, cloze_prompt, few_shot, header, letter_prompt
     from unlearnbench.questions import read_choices
-    from unlearnbench.records import CellResult, ItemResult, Job, Metric, Question
+    from unlearnbench.records import CellResult, ItemResult, ItemText, Job, Metric, Question
     from unlearnbench.reference import ReferenceOutputs
     from unlearnbench.sources import Table, list_configs, parse_source, read_table
     from unlearnbench.specs import BenchmarkSpec, MethodSpec, Training
@@ -74,7 +74,7 @@ _HOME = {
     "optimizers": ("AdamW",),
     "prompts": ("LETTERS", "cloze_prompt", "few_shot", "header", "letter_prompt"),
     "questions": ("read_choices",),
-    "records": ("CellResult", "ItemResult", "Job", "Metric", "Question"),
+    "records": ("CellResult", "ItemResult", "ItemText", "Job", "Metric", "Question"),
     "reference": ("ReferenceOutputs",),
     "sources": ("Table", "list_configs", "parse_source", "read_table"),
     "specs": ("BenchmarkSpec", "MethodSpec", "Training"),
@@ -100,6 +100,7 @@ __all__ = [
     "CellResult",
     "Example",
     "ItemResult",
+    "ItemText",
     "Job",
     "LossOf",
     "MethodContext",

@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar, Protocol, TypeVar
 
 from unlearnbench.files import content_hash
-from unlearnbench.records import ItemResult, Metric, Question
+from unlearnbench.records import ItemResult, ItemText, Metric, Question
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -69,6 +69,10 @@ class Benchmark(ABC):
         """Commit of the hub data set, where there is one."""
         return None
 
+    def texts(self) -> Iterable[ItemText]:
+        """What the items ask, for reports; a benchmark may keep it to itself."""
+        return ()
+
 
 class MultipleChoiceBenchmark(Benchmark):
     """A benchmark whose items are questions with options; subclasses say which questions.
@@ -108,6 +112,12 @@ class MultipleChoiceBenchmark(Benchmark):
 
     def parts(self) -> list[str]:
         return list(dict.fromkeys(question.part for question in self.questions))
+
+    def texts(self) -> Iterable[ItemText]:
+        return [
+            ItemText(id=q.id, text=q.stem or q.context, options=q.options or tuple(o.strip() for o in q.continuations))
+            for q in self.questions
+        ]
 
     def evaluate(self, subject: Subject) -> Iterable[ItemResult]:
         return self.score(subject, first_of_each_part(self.questions, subject.limit))

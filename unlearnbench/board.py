@@ -23,6 +23,8 @@ class BenchmarkHead(Record):
     parts: list[str]
     forget_parts: list[str]
     topics: dict[str, list[str]]  # topic -> its parts of this benchmark
+    groups: dict[str, list[str]] = {}  # parts that are also reported together
+    data: str = ""  # hash of all that is asked, which the texts of its items are kept under
 
 
 class RowHead(Record):
@@ -87,6 +89,14 @@ class Score(Estimate):
     truncated: int = 0
 
 
+class SeedShares(Record):
+    """F, K and S of one seed; null where they cannot be said."""
+
+    forget: float | None
+    keep: float | None
+    score: float | None
+
+
 class Summary(Record):
     """forget: share of targeted knowledge gone; keep: share of retained knowledge left; score: their harmonic mean.
 
@@ -95,6 +105,7 @@ class Summary(Record):
         pareto: no ranked row is at least as good in both F and K and better in one.
         topics: the share of each topic that is gone; F is their mean.
         kept: the share of each retain column that is left; K is the smallest.
+        by_seed: F, K and S of each seed alone.
     """
 
     forget: Estimate
@@ -104,6 +115,7 @@ class Summary(Record):
     pareto: bool | None = None
     topics: dict[str, float] = {}
     kept: dict[str, float] = {}
+    by_seed: dict[str, SeedShares] = {}
 
 
 class Evidence(Record):

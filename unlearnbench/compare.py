@@ -17,6 +17,7 @@ from unlearnbench.plugins import load_extensions
 from unlearnbench.preflight import Comparison
 from unlearnbench.recipe import BASELINE, Recipe
 from unlearnbench.records import CellKey, CellResult
+from unlearnbench.reports.finished import Finished
 from unlearnbench.store import KeepDeltas, RunFolder
 
 if TYPE_CHECKING:
@@ -26,19 +27,28 @@ if TYPE_CHECKING:
     Executor = Callable[[Sequence[JobPlan], Workshop], Iterator[CellResult]]
 
 MANIFEST = "plan.json"
+REPORT = "report.html"
 
 
 def execute(
-    comparison: Comparison, reporter: Reporter, *, keep_deltas: KeepDeltas = "all", settings: TableSettings | None = None
+    comparison: Comparison,
+    reporter: Reporter,
+    *,
+    keep_deltas: KeepDeltas = "all",
+    settings: TableSettings | None = None,
+    items: bool = True,
 ) -> Iterator[CellResult]:
     """Compute what is due, yielding each cell once it is durable; the table is rewritten after every cell.
 
-    In between it has figures only; intervals, verdicts and ranks come once everything is there.
+    In between it has figures only; intervals, verdicts and ranks come once everything is there, and with them the report.
+    Without `items` neither the folder nor the report gets the benchmarks' questions.
     """
     run, manifest = comparison.run, _manifest(comparison)
     check_settings(settings or TableSettings(), manifest)
     run.write_text("recipe.yaml", comparison.recipe.to_yaml())
     run.write_text(MANIFEST, manifest.model_dump_json(indent=1))
+    for plan in comparison.benchmarks if items else ():
+        run.write_texts(plan.name, plan.benchmark.digest(), plan.benchmark.texts())
     if comparison.due:
         from unlearnbench.executors import local
         from unlearnbench.job import workshop
@@ -58,6 +68,7 @@ def execute(
             yield result
     _drop_deltas(comparison, keep_deltas)
     write_leaderboard(run, settings)
+    write_report(run, items=items)
 
 
 def _results(comparison: Comparison, shop: Workshop, run_jobs: Executor) -> Iterator[CellResult]:
@@ -117,6 +128,24 @@ def write_leaderboard(run: RunFolder, settings: TableSettings | None = None, *, 
     return board
 
 
+def write_report(run: RunFolder, *, items: bool = True) -> None:
+    """Write report.html from what is on disk; `items` says whether questions and answers are shown."""
+    from unlearnbench.reports.html.page import render
+
+    finished, outcomes = read_finished(run.root, items=items)
+    run.write_text(REPORT, render(finished, outcomes))
+
+
+def read_finished(folder: Path, *, items: bool = True) -> tuple[Finished, dict[str, Outcomes]]:
+    """A comparison as reports read it, with its table as it was last made, and what happened on its items."""
+    run = RunFolder(folder)
+    manifest = read_manifest(run)
+    cells = read_cells(run, manifest)
+    outcomes = read_items(run, cells)
+    board = build_leaderboard(manifest, cells, outcomes, last_settings(folder))
+    return Finished(run=run, manifest=manifest, cells=cells, board=board, items=items), outcomes
+
+
 def _claimed_parts(recipe: Recipe, plan: BenchmarkPlan) -> dict[str, list[str]]:
     """Topic -> the benchmark's parts that measure it: those it names, else the part of its own name."""
     claims: dict[str, list[str]] = {}
@@ -139,7 +168,13 @@ def _manifest(comparison: Comparison) -> Manifest:
         claimed = [part for part in plan.benchmark.parts() if any(part in parts for parts in claims.values())]
         heads.append(
             BenchmarkHead(
-                name=plan.name, metric=plan.benchmark.metric, parts=plan.benchmark.parts(), forget_parts=claimed, topics=claims
+                name=plan.name,
+                metric=plan.benchmark.metric,
+                parts=plan.benchmark.parts(),
+                forget_parts=claimed,
+                topics=claims,
+                groups=plan.benchmark.groups(),
+                data=plan.benchmark.digest(),
             )
         )
     rows: dict[str, RowHead] = {}

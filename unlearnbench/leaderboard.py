@@ -16,6 +16,7 @@ from unlearnbench.board import (
     Row,
     RowHead,
     Score,
+    SeedShares,
     Status,
     Summary,
     TableSettings,
@@ -185,7 +186,15 @@ def _summary(shares: RowShares | None) -> Summary:
         score=score,
         topics={name: round(float(share), 6) for name, share in shares.value.topics.items()},
         kept={name: round(float(share), 6) for name, share in shares.value.kept.items()},
+        by_seed={str(seed): _of_seed(shares, place) for place, seed in enumerate(shares.seeds)},
     )
+
+
+def _of_seed(shares: RowShares, place: int) -> SeedShares:
+    """F, K and S of one seed; null where they cannot be said."""
+    figures = (float(array[place]) for array in (shares.by_seed.forget, shares.by_seed.keep, shares.by_seed.score))
+    forget, keep, score = (round(one, 6) if np.isfinite(one) else None for one in figures)
+    return SeedShares(forget=forget, keep=keep, score=score)
 
 
 def _widened(estimate: Estimate, low: float, high: float) -> Estimate:

@@ -17,6 +17,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -27,6 +28,7 @@ from unlearnbench.api import (
     Benchmark,
     BenchmarkSpec,
     ItemResult,
+    ItemText,
     Metric,
     Subject,
     UsageError,
@@ -139,6 +141,13 @@ class MtBench(Benchmark):
 
     def revision(self) -> str | None:
         return self._revision
+
+    def texts(self) -> Iterable[ItemText]:
+        return [
+            ItemText(id=f"{item.id}/turn-{turn + 1}", text=text, reference=reference)
+            for item in self.items
+            for turn, (text, reference) in enumerate(zip_longest(item.turns, item.references[: len(item.turns)], fillvalue=""))
+        ]
 
     def evaluate(self, subject: Subject) -> Iterable[ItemResult]:
         from unlearnbench.api import Request, generate  # torch: not needed to list or plan

@@ -48,6 +48,9 @@ def compare(
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Compute failed cells again.")] = False,
     rank_by: options.RankBy = None,
     damage_margin: options.DamageMargin = None,
+    no_items: Annotated[
+        bool, typer.Option("--no-items", help="Leave questions and answers out of the folder and the report: hazardous data.")
+    ] = False,
     as_json: options.AsJson = False,
 ) -> None:
     """Make a model forget with each method, score what it forgot and kept, and print the leaderboard.
@@ -67,7 +70,7 @@ def compare(
     wanted = check_names(wanted.model_copy(update=added))
     table = options.table_settings(rank_by, damage_margin)
     wanted_settings = options.with_judge(settings, judge_url)
-    run(wanted, wanted_settings, device, executor, out, cache, keep_deltas, retry_failed, as_json, table)
+    run(wanted, wanted_settings, device, executor, out, cache, keep_deltas, retry_failed, as_json, table, not no_items)
 
 
 def run(
@@ -81,6 +84,7 @@ def run(
     retry_failed: bool,
     as_json: bool,
     table: TableSettings | None = None,
+    items: bool = True,
 ) -> None:
     """Check, execute and print a comparison; shared with `evaluate`."""
     from unlearnbench.compare import execute, written_leaderboard
@@ -105,7 +109,7 @@ def run(
 
     with ProgressReporter(comparison.due) as reporter:
         try:
-            for result in execute(comparison, reporter, keep_deltas=keep, settings=table):
+            for result in execute(comparison, reporter, keep_deltas=keep, settings=table, items=items):
                 reporter.finished(result)
         except KeyboardInterrupt:
             reporter.say(f"Finished cells are kept in {folder}; the same command goes on from there.")
@@ -127,7 +131,10 @@ def show(folder: Path, board: Leaderboard, as_json: bool) -> None:
 
     console = Console()
     console.print(terminal.render(board, width=console.width))
-    typer.echo(f"Kept in {folder}: `unlearnbench leaderboard {folder}` shows it again.", err=True)
+    typer.echo(
+        f"Kept in {folder}: `unlearnbench leaderboard {folder}` shows it again, {folder / 'report.html'} has all of it.",
+        err=True,
+    )
 
 
 def _base_recipe(name: str, model: str | None) -> Recipe:

@@ -81,6 +81,34 @@ def shown_columns(board: Leaderboard, *, parts: bool) -> list[Column]:
     return [extra for column in board.columns for extra in ([column, *_parts_of(column, board)] if parts else [column])]
 
 
+def sentence(board: Leaderboard) -> str:
+    """What the table shows and what it does not, in one sentence."""
+    forgotten = ", ".join(topic.name for topic in board.topics) or "nothing"
+    kept = ", ".join(column.title for column in board.columns if column.role == "retain") or "nothing"
+    what = (
+        f"how much of {forgotten} is no longer answered and how much of {kept} still is"
+        if board.topics
+        else f"how the models score on {', '.join(column.title for column in board.columns)}"
+    )
+    return (
+        f"This shows {what}, on these items, these seeds and this base model; it does not show that the knowledge is gone from "
+        "the weights, nor what other questions, fine-tuning or quantisation would bring back."
+    )
+
+
+def place_of(row: Row, board: Leaderboard) -> str:
+    """A row's rank; `=` where others share it, nothing where it has none."""
+    tied = [other.rank for other in board.rows].count(row.rank) > 1
+    return "" if row.rank is None else f"{row.rank}=" if tied else str(row.rank)
+
+
+def size(count: int | None) -> str:
+    """Bytes as people read them: 512 MB, 5.9 GB."""
+    if not count:
+        return MISSING
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
+
+
 def lay_out(board: Leaderboard, *, parts: bool = False, digits: int = 3) -> Grid:
     """The table: a row per variant, the baseline first, and last the score of knowing nothing.
 
@@ -148,7 +176,8 @@ def said(evidence: Evidence) -> str:
 
 def notes(board: Leaderboard) -> list[str]:
     """What a reader must know to read the table."""
-    lines = [
+    lines = [sentence(board)]
+    lines += [
         "↓ to be forgotten: close to chance is best. ↑ to be kept. F is the share of forget knowledge that is gone, K the "
         "share of retain knowledge that is left, S their harmonic mean; `unlearnbench leaderboard --explain` works them out."
     ]
