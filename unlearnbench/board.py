@@ -201,7 +201,13 @@ class PairTest(Record):
 
 
 class Leaderboard(Record):
-    """The table of a comparison, as in leaderboard.json; `unranked` says why nothing is ranked, where nothing is."""
+    """The table of a comparison, as in leaderboard.json.
+
+    Attributes:
+        best: by figure (a column's title, `forget`, `keep`, `score`) the ranked row that is significantly better than every
+            other ranked row there, where one is: paired, Holm over all pairs of the figure, 5%.
+        unranked: why nothing is ranked, where nothing is.
+    """
 
     schema_version: Literal[1] = Field(default=1, alias="schema", serialization_alias="schema")
     recipe: dict[str, Any]
@@ -211,5 +217,6 @@ class Leaderboard(Record):
     columns: list[Column]
     rows: list[Row]
     pairs: list[PairTest] = []
+    best: dict[str, str] = {}
     unranked: str | None = None
     failures: list[dict[str, str]]

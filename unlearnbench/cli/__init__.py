@@ -8,7 +8,7 @@ from typing import Any
 import typer
 
 from unlearnbench import __version__
-from unlearnbench.cli import compare, evaluate, export, leaderboard, plugins, sandbox
+from unlearnbench.cli import compare, diff, evaluate, export, leaderboard, plugins, sandbox
 from unlearnbench.errors import UnlearnbenchError, UsageError
 
 INTERRUPTED = 130
@@ -20,6 +20,7 @@ app = typer.Typer(
     add_completion=False,
 )
 app.command("compare")(compare.compare)
+app.command("diff")(diff.diff)
 app.command("evaluate")(evaluate.evaluate)
 app.command("export")(export.export)
 app.command("leaderboard")(leaderboard.leaderboard)

@@ -32,6 +32,17 @@ DamageMargin = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Print leaderboard.json on stdout, and nothing else.")]
 
 
+def check_runs(folders: Iterable[Path]) -> None:
+    """Refuse folders that do not exist.
+
+    Raises:
+        UsageError: with the name of the first.
+    """
+    for folder in folders:
+        if not folder.is_dir():
+            raise UsageError(f"There is no folder {folder}; `unlearnbench compare` makes one, by default under runs/.")
+
+
 def table_settings(rank_by: str | None, damage_margin: float | None, start: TableSettings | None = None) -> TableSettings:
     """How the table is to be made: what is given, else as in `start`."""
     from unlearnbench.board import TableSettings

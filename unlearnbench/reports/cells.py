@@ -3,33 +3,121 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
+from typing import Literal
 
 from unlearnbench.board import UNRANKED, Column, Estimate, Evidence, Leaderboard, Row
+from unlearnbench.errors import unknown_name
 from unlearnbench.recipe import BASELINE
+from unlearnbench.reports.published import Reference
 
 ARROWS = {"forget": "↓", "retain": "↑", "untargeted": ""}
 MISSING = "-"
+AFTER = ("F", "K", "S", "best", "verdict", "seeds", "unlearn", "evaluate", "memory")  # columns behind the scores
+NO_LIMITS = (None, None)
+FALLING = ("best", "seeds")  # columns without an arrow whose largest comes first
 RANK_NAMES = {"score": "S", "forget": "F", "keep": "K"}
 
 
 @dataclass(frozen=True)
-class Grid:
-    """A leaderboard as rows of text; `ranges` has the interval of each cell, empty where it has none."""
+class Line:
+    """One row as text.
 
+    Attributes:
+        name: of the variant, or of what the row is instead.
+        cells: what stands in each column.
+        ranges: the interval of each cell; empty where it has none.
+        order: what the cells say in full, which the row also sorts by; None comes last.
+        limits: the intervals likewise.
+        kind: `base` stands first, then `row`s, `chance`, and what others have `published`.
+        best: the columns in which the row is significantly better than every other.
+    """
+
+    name: str
+    cells: list[str]
+    ranges: list[str]
+    order: list[float | str | None]
+    limits: list[tuple[float | None, float | None]]
+    kind: Literal["base", "row", "chance", "published"] = "row"
+    best: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A leaderboard as lines of text.
+
+    Attributes:
+        names: the columns as users type them.
+        head: the same as they are shown.
+        lines: the rows.
+        figures: the columns that may have intervals.
+    """
+
+    names: list[str]
     head: list[str]
-    rows: list[list[str]]
-    ranges: list[list[str]] = field(default_factory=list)
+    lines: list[Line]
+    figures: frozenset[str] = frozenset()
+
+    @property
+    def rows(self) -> list[list[str]]:
+        """The cells of every line."""
+        return [line.cells for line in self.lines]
+
+    @property
+    def ranges(self) -> list[list[str]]:
+        """The intervals of every line."""
+        return [line.ranges for line in self.lines]
+
+    def select(self, names: Sequence[str]) -> Grid:
+        """The same with these columns, in this order.
+
+        Raises:
+            UsageError: there is no such column.
+        """
+        places = [self.place(name, "--columns") for name in names]
+        lines = [
+            replace(
+                line,
+                cells=[line.cells[i] for i in places],
+                ranges=[line.ranges[i] for i in places],
+                order=[line.order[i] for i in places],
+                limits=[line.limits[i] for i in places],
+                best=frozenset(new for new, old in enumerate(places) if old in line.best),
+            )
+            for line in self.lines
+        ]
+        return Grid([self.names[i] for i in places], [self.head[i] for i in places], lines, self.figures)
 
     def without(self, name: str) -> Grid:
         """The same without a column."""
-        keep = [index for index, head in enumerate(self.head) if head != name]
-        rows, ranges = ([[row[i] for i in keep] for row in lines] for lines in (self.rows, self.ranges))
-        return Grid([self.head[i] for i in keep], rows, ranges)
+        return self.select([other for other in self.names if other != name])
+
+    def sorted_by(self, name: str) -> Grid:
+        """The same with the rows in the order of a column, the best first; `-NAME` turns it round.
+
+        Raises:
+            UsageError: there is no such column.
+        """
+        place = self.place(name.removeprefix("-"), "--sort")
+        rows = [line for line in self.lines if line.kind == "row"]
+        known = [line for line in rows if line.order[place] is not None]
+        falls = self.head[place].endswith("↑") or self.names[place] in FALLING
+        known.sort(key=lambda line: line.order[place], reverse=falls != name.startswith("-"))  # pyright: ignore
+        ordered = [*known, *(line for line in rows if line.order[place] is None)]
+        base, rest = ([one for one in self.lines if one.kind in kinds] for kinds in (("base",), ("chance", "published")))
+        return replace(self, lines=[*base, *ordered, *rest])
+
+    def place(self, name: str, flag: str) -> int:
+        """Where a column stands, by its name or its heading."""
+        for form in (str, str.casefold):
+            for place, names in enumerate(zip(self.names, self.head, strict=True)):
+                if form(name) in map(form, names):
+                    return place
+        raise unknown_name(f"column in {flag}", name, self.names)
 
     def without_ranges(self) -> Grid:
         """The same without intervals."""
-        return Grid(self.head, self.rows, [[""] * len(row) for row in self.ranges])
+        return replace(self, lines=[replace(line, ranges=[""] * len(line.cells)) for line in self.lines])
 
     def all_lines(self) -> list[list[str]]:
         """Everything that stands in a column."""
@@ -38,8 +126,8 @@ class Grid:
     def inline(self) -> list[list[str]]:
         """The rows with each figure's interval beside it."""
         return [
-            [f"{cell} ({span})" if span else cell for cell, span in zip(row, spans, strict=True)]
-            for row, spans in zip(self.rows, self.ranges, strict=True)
+            [f"{cell} ({span})" if span else cell for cell, span in zip(line.cells, line.ranges, strict=True)]
+            for line in self.lines
         ]
 
 
@@ -102,6 +190,16 @@ def place_of(row: Row, board: Leaderboard) -> str:
     return "" if row.rank is None else f"{row.rank}=" if tied else str(row.rank)
 
 
+def row_title(variant: str) -> str:
+    """A row's name as reports show it."""
+    return f"{variant} (base)" if variant == BASELINE else variant
+
+
+def seconds(value: float | None) -> str:
+    """A duration with one decimal."""
+    return MISSING if value is None else f"{value:.1f} s"
+
+
 def size(count: int | None) -> str:
     """Bytes as people read them: 512 MB, 5.9 GB."""
     if not count:
@@ -109,24 +207,96 @@ def size(count: int | None) -> str:
     return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
 
 
-def lay_out(board: Leaderboard, *, parts: bool = False, digits: int = 3) -> Grid:
-    """The table: a row per variant, the baseline first, and last the score of knowing nothing.
+def lay_out(
+    board: Leaderboard, *, parts: bool = False, precision: int = 3, digits: int | None = None, reference: Reference | None = None
+) -> Grid:
+    """The table: a row per variant, the baseline first, then the score of knowing nothing, then what others published.
 
     Args:
         board: the leaderboard.
         parts: add a column for each part of each benchmark.
-        digits: decimals of the intervals' ends.
+        precision: decimals of figures.
+        digits: decimals of the intervals' ends, where they are not those of the figures.
+        reference: published rows to stand below.
     """
     units = {info.name: info.unit for info in board.benchmarks}
     columns = shown_columns(board, parts=parts)
     titles = [heading(column) for column in columns]
-    head = ["rank", "variant", *titles, "F ↑", "K ↑", "S ↑", "best", "verdict", "seeds", "unlearn"]
-    places = [row.rank for row in board.rows]
-    rows = [_row(row, columns, units, tied=places.count(row.rank) > 1) for row in board.rows]
-    chance = [figure(column.chance, units[column.benchmark]) for column in columns]
-    ranges = [_ranges(row, columns, units, digits) for row in board.rows]
-    empty = [""] * len(head)
-    return Grid(head, [*rows, ["", "chance", *chance, *empty[2 + len(chance) :]]], [*ranges, empty])
+    names = ["rank", "variant", *(column.title for column in columns), *AFTER]
+    head = ["rank", "variant", *titles, "F ↑", "K ↑", "S ↑", *AFTER[3:]]
+    style = _Style(units, precision, digits or precision)
+    lines = [_line(row, board, columns, style) for row in board.rows]
+    lines.append(_outside("chance", [column.chance for column in columns], columns, style, "chance"))
+    for published in reference.rows if reference else ():
+        figures = [published.scores.get(key) for key in map(_published_key, columns)]
+        lines.append(_outside(published.name, figures, columns, style, "published"))
+    return Grid(names, head, lines, frozenset([*(column.title for column in columns), *AFTER[:3]]))
+
+
+@dataclass(frozen=True)
+class _Style:
+    """The units of the benchmarks, and decimals of figures and intervals."""
+
+    units: dict[str, str]
+    precision: int
+    digits: int
+
+    def value(self, value: float | None, column: Column) -> str:
+        return figure(value, self.units[column.benchmark], self.precision)
+
+    def span(self, estimate: Estimate | None, column: Column) -> str:
+        return span(estimate, self.units[column.benchmark], self.digits)
+
+
+def _line(row: Row, board: Leaderboard, columns: Sequence[Column], style: _Style) -> Line:
+    summary, cost = row.summary, row.cost
+    scores = [estimate_of(row, column) for column in columns]
+    shares = [summary.forget, summary.keep, summary.score] if summary else [None] * 3
+    best = summary.best_share if summary else None
+    verdict = row.verdict or ("" if row.status == "done" else row.status)
+    memory = cost.peak_gpu_bytes or cost.peak_bytes
+    after = [
+        (MISSING if best is None else f"{best:.0%}", best),
+        (verdict, verdict or None),
+        (str(len(row.seeds)), len(row.seeds)),
+        (seconds(cost.unlearn_seconds), cost.unlearn_seconds),
+        (seconds(cost.evaluate_seconds), cost.evaluate_seconds),
+        (size(memory), memory),
+    ]
+    figures = [style.value(one.value if one else None, column) for one, column in zip(scores, columns, strict=True)]
+    spans = [style.span(one, column) for one, column in zip(scores, columns, strict=True)]
+    titles = [*(column.title for column in columns), "forget", "keep", "score"]
+    every = [*scores, *shares]
+    return Line(
+        name=row.variant,
+        cells=[
+            place_of(row, board),
+            row_title(row.variant),
+            *figures,
+            *(figure(one.value if one else None, digits=style.precision) for one in shares),
+            *(text for text, _ in after),
+        ],
+        ranges=["", "", *spans, *(span(one, digits=style.digits) for one in shares), *[""] * len(after)],
+        order=[row.rank, row.variant, *(one.value if one else None for one in every), *(key for _, key in after)],
+        limits=[NO_LIMITS] * 2 + [(one.low, one.high) if one else NO_LIMITS for one in every] + [NO_LIMITS] * len(after),
+        kind="base" if row.variant == BASELINE else "row",
+        best=frozenset(place for place, title in enumerate(titles, 2) if board.best.get(title) == row.variant),
+    )
+
+
+def _outside(
+    name: str, figures: Sequence[float | None], columns: Sequence[Column], style: _Style, kind: Literal["chance", "published"]
+) -> Line:
+    """A row that was not run: chance, or what somebody published."""
+    cells = [style.value(value, column) for value, column in zip(figures, columns, strict=True)]
+    cells = ["", name, *cells, *[""] * len(AFTER)]
+    order = [None, name, *figures, *[None] * len(AFTER)]
+    return Line(name, cells, [""] * len(cells), order, [NO_LIMITS] * len(cells), kind)
+
+
+def _published_key(column: Column) -> str:
+    """A column as published tables are keyed: BENCHMARK, or BENCHMARK/PART."""
+    return f"{column.benchmark}/{column.parts[0]}" if column.parts and len(column.parts) == 1 else column.benchmark
 
 
 def _parts_of(column: Column, board: Leaderboard) -> list[Column]:
@@ -137,35 +307,6 @@ def _parts_of(column: Column, board: Leaderboard) -> list[Column]:
     if len(wanted) < 2:
         return []
     return [column.model_copy(update={"title": f"{column.benchmark}/{part}", "parts": [part]}) for part in wanted]
-
-
-def _row(row: Row, columns: Sequence[Column], units: dict[str, str], *, tied: bool) -> list[str]:
-    name = f"{row.variant} (base)" if row.variant == BASELINE else row.variant
-    summary = row.summary
-    shares = [summary.forget.value, summary.keep.value, summary.score.value] if summary else [None] * 3
-    best = summary.best_share if summary else None
-    seconds = row.cost.unlearn_seconds
-    verdict = row.verdict or ("" if row.status == "done" else row.status)
-    return [
-        "" if row.rank is None else f"{row.rank}=" if tied else str(row.rank),
-        name,
-        *(_value(estimate_of(row, column), units[column.benchmark]) for column in columns),
-        *(figure(share) for share in shares),
-        MISSING if best is None else f"{best:.0%}",
-        verdict,
-        str(len(row.seeds)),
-        f"{seconds:.1f} s" if seconds is not None else MISSING,
-    ]
-
-
-def _value(estimate: Estimate | None, unit: str) -> str:
-    return figure(estimate.value if estimate else None, unit)
-
-
-def _ranges(row: Row, columns: Sequence[Column], units: dict[str, str], digits: int) -> list[str]:
-    own = [span(estimate_of(row, column), units[column.benchmark], digits) for column in columns]
-    shares = (row.summary.forget, row.summary.keep, row.summary.score) if row.summary else (None, None, None)
-    return ["", "", *own, *(span(share, digits=digits) for share in shares), "", "", "", ""]
 
 
 def said(evidence: Evidence) -> str:
@@ -194,6 +335,21 @@ def notes(board: Leaderboard) -> list[str]:
     ]
     lines += [f"{failure['status']}: {failure['cell']}: {failure['error']}" for failure in board.failures]
     return lines
+
+
+def reference_note(board: Leaderboard, reference: Reference | None) -> list[str]:
+    """What published rows are, and why they are not to be compared digit by digit."""
+    if reference is None:
+        return []
+    lines = [f"Without a rank: published ({reference.title}), not run here: {' '.join(reference.source.split())}. {_start(reference.note)}."]
+    sources = [str(options.get("source", "")) for options in board.recipe.get("benchmarks", {}).values()]
+    if any(source.startswith("sandbox:") for source in sources):
+        lines.append("This table's own rows answer the sandbox's invented questions: the published rows are another scale.")
+    return lines
+
+
+def _start(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def _about_intervals(board: Leaderboard) -> list[str]:

@@ -8,7 +8,6 @@ from functools import cached_property
 
 from unlearnbench.board import BenchmarkHead, Leaderboard, Manifest, RowHead
 from unlearnbench.comparable import cell_name
-from unlearnbench.recipe import BASELINE
 from unlearnbench.records import CellResult
 from unlearnbench.store import RunFolder
 
@@ -53,8 +52,3 @@ class Finished:
             cell = self.cells.get(cell_name(row, head.name, seed))
             if cell is not None and cell.status == "done":
                 yield seed, cell
-
-
-def row_title(variant: str) -> str:
-    """A row's name as reports show it."""
-    return f"{variant} (base)" if variant == BASELINE else variant

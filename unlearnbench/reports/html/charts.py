@@ -16,8 +16,8 @@ from unlearnbench.comparable import cell_name
 from unlearnbench.outcomes import Outcomes
 from unlearnbench.prompts import LETTERS
 from unlearnbench.recipe import BASELINE
-from unlearnbench.reports.cells import figure
-from unlearnbench.reports.finished import Finished, row_title
+from unlearnbench.reports.cells import figure, row_title
+from unlearnbench.reports.finished import Finished
 
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8A8A8A")
 GREY = "#8A8F96"  # reads on light and dark

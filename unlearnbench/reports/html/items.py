@@ -13,7 +13,8 @@ from unlearnbench.board import BenchmarkHead
 from unlearnbench.prompts import LETTERS
 from unlearnbench.recipe import BASELINE
 from unlearnbench.records import CellResult, ItemText
-from unlearnbench.reports.finished import Finished, row_title
+from unlearnbench.reports.cells import row_title
+from unlearnbench.reports.finished import Finished
 from unlearnbench.reports.html.embed import packed, packed_json
 
 MOST_ANSWERS = 400_000  # of all seeds together; of more, each row shows its first seed

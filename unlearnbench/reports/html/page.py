@@ -12,8 +12,8 @@ from unlearnbench.outcomes import Outcomes
 from unlearnbench.recipe import BASELINE
 from unlearnbench.records import CellResult
 from unlearnbench.reports import explain
-from unlearnbench.reports.cells import figure, notes, sentence
-from unlearnbench.reports.finished import Finished, row_title
+from unlearnbench.reports.cells import figure, notes, row_title, sentence
+from unlearnbench.reports.finished import Finished
 from unlearnbench.reports.html import charts, table
 from unlearnbench.reports.html.curves import curves
 from unlearnbench.reports.html.embed import as_json, fill, packed_plotly, plotly_script

@@ -9,8 +9,7 @@ from typing import Any, NamedTuple
 from unlearnbench.board import Column, Estimate, Leaderboard, Row
 from unlearnbench.files import content_hash
 from unlearnbench.recipe import BASELINE
-from unlearnbench.reports.cells import MISSING, estimate_of, figure, heading, place_of, shown_columns, size, span
-from unlearnbench.reports.finished import row_title
+from unlearnbench.reports.cells import AFTER, MISSING, estimate_of, figure, heading, place_of, row_title, seconds, shown_columns, size, span
 
 HINTS = {
     "F ↑": "share of the forget knowledge that is gone",
@@ -18,7 +17,7 @@ HINTS = {
     "S ↑": "harmonic mean of F and K",
     "best": "share of resamples in which the row is first",
     "unlearn": "seconds to unlearn, mean over seeds",
-    "score": "seconds to score, mean over seeds",
+    "evaluate": "seconds to score, mean over seeds",
     "memory": "largest memory of the process",
 }
 
@@ -57,8 +56,8 @@ def _heads(columns: Sequence[Column]) -> list[dict[str, str]]:
         {"title": heading(one), "kind": "", "hint": "", "first": "ascending" if one.role == "forget" else "descending"}
         for one in columns
     ]
-    after = ["F ↑", "K ↑", "S ↑", "best", "verdict", "seeds", "unlearn", "score", "memory"]
-    first = {"verdict": "ascending", "unlearn": "ascending", "score": "ascending", "memory": "ascending"}
+    after = ["F ↑", "K ↑", "S ↑", *AFTER[3:]]
+    first = dict.fromkeys(("verdict", "unlearn", "evaluate", "memory"), "ascending")
     rest = [
         {
             "title": name,
@@ -86,8 +85,8 @@ def _row(row: Row, columns: Sequence[Column], units: dict[str, str], board: Lead
         Cell(MISSING if best is None else f"{best:.0%}", sort="" if best is None else best),
         Cell(verdict, sort=verdict, kind="words verdict"),
         Cell(str(len(row.seeds)), sort=len(row.seeds)),
-        _seconds(cost.unlearn_seconds),
-        _seconds(cost.evaluate_seconds),
+        Cell(seconds(cost.unlearn_seconds), sort=cost.unlearn_seconds or ""),
+        Cell(seconds(cost.evaluate_seconds), sort=cost.evaluate_seconds or ""),
         Cell(size(cost.peak_gpu_bytes or cost.peak_bytes), sort=cost.peak_gpu_bytes or cost.peak_bytes or ""),
     ]
     words = " ".join([row.variant, row.method, verdict])
@@ -111,7 +110,3 @@ def _figure(estimate: Estimate | None, unit: str) -> Cell:
     if estimate is None or estimate.value is None:
         return Cell(MISSING)
     return Cell(figure(estimate.value, unit), span(estimate, unit), estimate.value)
-
-
-def _seconds(value: float | None) -> Cell:
-    return Cell(MISSING if value is None else f"{value:.1f} s", sort="" if value is None else value)
