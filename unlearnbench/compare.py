@@ -17,7 +17,7 @@ from unlearnbench.plugins import load_extensions
 from unlearnbench.preflight import Comparison
 from unlearnbench.recipe import BASELINE, Recipe
 from unlearnbench.records import CellKey, CellResult
-from unlearnbench.reports.finished import Finished
+from unlearnbench.reports.finished import COMMAND, Finished
 from unlearnbench.store import KeepDeltas, RunFolder
 
 if TYPE_CHECKING:
@@ -37,16 +37,19 @@ def execute(
     keep_deltas: KeepDeltas = "all",
     settings: TableSettings | None = None,
     items: bool = True,
+    command: str = "",
 ) -> Iterator[CellResult]:
     """Compute what is due, yielding each cell once it is durable; the table is rewritten after every cell.
 
     In between it has figures only; intervals, verdicts and ranks come once everything is there, and with them the report.
-    Without `items` neither the folder nor the report gets the benchmarks' questions.
+    Without `items` neither the folder nor the report gets the benchmarks' questions; the report shows the `command`.
     """
     run, manifest = comparison.run, _manifest(comparison)
     check_settings(settings or TableSettings(), manifest)
     run.write_text("recipe.yaml", comparison.recipe.to_yaml())
     run.write_text(MANIFEST, manifest.model_dump_json(indent=1))
+    if command:
+        run.write_text(COMMAND, f"{command}\n")
     for plan in comparison.benchmarks if items else ():
         run.write_texts(plan.name, plan.benchmark.digest(), plan.benchmark.texts())
     if comparison.due:

@@ -125,7 +125,10 @@ def _check(first: Part, other: Part) -> None:
         cells = first.of_benchmark(name), other.of_benchmark(name)
         if cells[0] is not None and cells[1] is not None and (found := first_difference(cells[0], cells[1], OF_COLUMN)):
             raise _refusal(first, other, f"{name}: {found[0]}", *found[1:])
-    bases = [next((c for c in part.cells.values() if c.key.variant == BASELINE and c.status == "done"), None) for part in (first, other)]
+    bases = [
+        next((c for c in part.cells.values() if c.key.variant == BASELINE and c.status == "done"), None)
+        for part in (first, other)
+    ]
     if bases[0] is not None and bases[1] is not None and (found := first_difference(bases[0], bases[1], ("base_weights",))):
         raise _refusal(first, other, *found)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import os
@@ -79,7 +80,10 @@ class RunFolder:
     def write_cell(self, result: CellResult, items: Sequence[ItemResult]) -> None:
         """Make a cell durable: first its items, then the record that says it is there."""
         if result.status == "done":
-            write_atomic(self.items_path(result.key, result.identity), items_to_parquet(items))
+            content = items_to_parquet(items)
+            write_atomic(self.items_path(result.key, result.identity), content)
+            provenance = {**result.provenance, "items": hashlib.sha256(content).hexdigest()}
+            result = result.model_copy(update={"provenance": provenance})
         write_atomic(self.cell_path(result.key, result.identity), result.model_dump_json(indent=1).encode())
 
     def read_cell(self, key: CellKey, identity: str) -> CellResult | None:

@@ -117,9 +117,7 @@ class WmdpShuffled(Wmdp):
         return [item.merge([next(done) for _ in item.orders]) for item in items]
 
     def texts(self) -> Iterable[ItemText]:
-        return [
-            ItemText(id=item.name, text=item.orders[0].stem, options=item.orders[0].options) for item in self._items()
-        ]
+        return [ItemText(id=item.name, text=item.orders[0].stem, options=item.orders[0].options) for item in self._items()]
 
     def _items(self) -> list[_Item]:
         """Questions that differ only in the order of their options, together again."""

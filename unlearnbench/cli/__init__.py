@@ -8,7 +8,19 @@ from typing import Any
 import typer
 
 from unlearnbench import __version__
-from unlearnbench.cli import compare, diff, evaluate, export, leaderboard, plugins, sandbox
+from unlearnbench.cli import (
+    card,
+    compare,
+    diff,
+    evaluate,
+    export,
+    leaderboard,
+    plugins,
+    report,
+    sandbox,
+    site,
+    verify,
+)
 from unlearnbench.errors import UnlearnbenchError, UsageError
 
 INTERRUPTED = 130
@@ -19,12 +31,16 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
+app.command("card")(card.card)
 app.command("compare")(compare.compare)
 app.command("diff")(diff.diff)
 app.command("evaluate")(evaluate.evaluate)
 app.command("export")(export.export)
 app.command("leaderboard")(leaderboard.leaderboard)
 app.command("plugins")(plugins.plugins)
+app.command("report")(report.report)
+app.command("site")(site.site)
+app.command("verify")(verify.verify)
 app.add_typer(sandbox.app, name="sandbox")
 
 

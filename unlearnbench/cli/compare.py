@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -107,9 +109,10 @@ def run(
     )
     from unlearnbench.cli.progress import ProgressReporter
 
+    command = shlex.join(["unlearnbench", *sys.argv[1:]])
     with ProgressReporter(comparison.due) as reporter:
         try:
-            for result in execute(comparison, reporter, keep_deltas=keep, settings=table, items=items):
+            for result in execute(comparison, reporter, keep_deltas=keep, settings=table, items=items, command=command):
                 reporter.finished(result)
         except KeyboardInterrupt:
             reporter.say(f"Finished cells are kept in {folder}; the same command goes on from there.")

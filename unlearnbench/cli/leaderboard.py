@@ -22,14 +22,10 @@ def leaderboard(
     runs: Annotated[list[Path], typer.Argument(help="Folders of comparisons; several become one table.")],
     style: Annotated[str, typer.Option("--format", help="terminal, markdown, latex, csv, json or html.")] = "terminal",
     parts: Annotated[bool, typer.Option("--parts", help="Also a column for each part of each benchmark.")] = False,
-    columns: Annotated[
-        str | None, typer.Option(help="Only these columns, in this order: variant,wmdp,mmlu,S,verdict.")
-    ] = None,
+    columns: Annotated[str | None, typer.Option(help="Only these columns, in this order: variant,wmdp,mmlu,S,verdict.")] = None,
     sort: Annotated[str | None, typer.Option(help="Order rows by a column, the best first; -COLUMN turns it round.")] = None,
     precision: Annotated[int, typer.Option(help="Decimals of figures.", min=0, max=6)] = PRECISION,
-    reference: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Published rows below one's own: wmdp-paper.")
-    ] = None,
+    reference: Annotated[str | None, typer.Option(metavar="NAME", help="Published rows below one's own: wmdp-paper.")] = None,
     separate: Annotated[bool, typer.Option("--separate", help="One table for each comparison.")] = False,
     explain: Annotated[
         bool, typer.Option("--explain", help="Instead of the table, how each row came to its F, K, S, rank and verdict.")

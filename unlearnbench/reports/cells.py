@@ -208,7 +208,12 @@ def size(count: int | None) -> str:
 
 
 def lay_out(
-    board: Leaderboard, *, parts: bool = False, precision: int = 3, digits: int | None = None, reference: Reference | None = None
+    board: Leaderboard,
+    *,
+    parts: bool = False,
+    precision: int = 3,
+    digits: int | None = None,
+    reference: Reference | None = None,
 ) -> Grid:
     """The table: a row per variant, the baseline first, then the score of knowing nothing, then what others published.
 
@@ -341,7 +346,9 @@ def reference_note(board: Leaderboard, reference: Reference | None) -> list[str]
     """What published rows are, and why they are not to be compared digit by digit."""
     if reference is None:
         return []
-    lines = [f"Without a rank: published ({reference.title}), not run here: {' '.join(reference.source.split())}. {_start(reference.note)}."]
+    lines = [
+        f"Without a rank: published ({reference.title}), not run here: {' '.join(reference.source.split())}. {_start(reference.note)}."
+    ]
     sources = [str(options.get("source", "")) for options in board.recipe.get("benchmarks", {}).values()]
     if any(source.startswith("sandbox:") for source in sources):
         lines.append("This table's own rows answer the sandbox's invented questions: the published rows are another scale.")

@@ -57,6 +57,7 @@ def _cell(figure: str, span: str) -> Text:
 
 def _compact(grid: Grid) -> Grid:
     """The same with long headings and verdicts on two lines, as figures and their intervals are."""
+
     def cells(line: Line) -> list[str]:
         pairs = zip(grid.names, line.cells, strict=True)
         return [cell.replace("-damaged", "-\ndamaged") if name == "verdict" else cell for name, cell in pairs]

@@ -103,7 +103,9 @@ def _latex(grid: Grid, lines: Sequence[str]) -> str:
     table = tabulate(cells, headers=heads, tablefmt="latex_raw", disable_numparse=True, colalign=sides)
     rules = iter([r"\toprule", r"\midrule", r"\bottomrule"])
     rows = [next(rules) if line == r"\hline" else line for line in table.split("\n")]
-    own = [rf"% {line}" for line in [*lines, "Bold: significantly better than every other ranked row (5%, Holm). Needs booktabs."]]
+    own = [
+        rf"% {line}" for line in [*lines, "Bold: significantly better than every other ranked row (5%, Holm). Needs booktabs."]
+    ]
     return "\n".join([*rows, *(" ".join(line.split()) for line in own)])
 
 
@@ -115,7 +117,9 @@ def _tex(text: str) -> str:
 def _csv(board: Leaderboard, choices: Choices) -> str:
     """For other programs: every digit, no arrows, `low` and `high` of each figure."""
     grid = choices.grid(board)
-    head = [f"{CSV_NAMES.get(n, n)}{end}" for n in grid.names for end in (("", " low", " high") if n in grid.figures else ("",))]
+    head = [
+        f"{CSV_NAMES.get(n, n)}{end}" for n in grid.names for end in (("", " low", " high") if n in grid.figures else ("",))
+    ]
     rows = {row.variant: row for row in board.rows}
     extra = [] if choices.columns else ["pareto", "status"]
     lines: list[list[object]] = [[*head, *extra]]

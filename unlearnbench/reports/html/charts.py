@@ -161,7 +161,9 @@ def _told(estimate: Estimate) -> str:
 
 def _plane_alt(rows: Sequence[Row]) -> str:
     points = [
-        f"{row.variant}: F {figure(row.summary.forget.value)}, K {figure(row.summary.keep.value)}" for row in rows if row.summary
+        f"{row.variant}: F {figure(row.summary.forget.value)}, K {figure(row.summary.keep.value)}"
+        for row in rows
+        if row.summary
     ]
     return "Plane of what is forgotten (F) against what is kept (K), best at the top right. " + "; ".join(points) + "."
 

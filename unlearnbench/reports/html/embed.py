@@ -39,7 +39,7 @@ def own_script() -> str:
     """The page's script."""
     folder = resources.files("unlearnbench.reports.html") / "templates"
     parts = [(folder / name).read_text(encoding="utf-8") for name in SCRIPTS]
-    return "".join(["(() => {\n\"use strict\";\n", *parts, "})();\n"])
+    return "".join(['(() => {\n"use strict";\n', *parts, "})();\n"])
 
 
 @cache

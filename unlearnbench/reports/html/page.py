@@ -21,7 +21,17 @@ from unlearnbench.reports.html.items import Packs, pack
 
 Items = Mapping[str, Outcomes]
 OF_RUN = ("model", "base_weights", "dtype", "limit", "device", "threads", "python", "torch", "transformers", "unlearnbench")
-OF_ROW = ("method", "method_distribution", "method_source", "budget", "method_options", "weights", "noise_of", "seed", "written")
+OF_ROW = (
+    "method",
+    "method_distribution",
+    "method_source",
+    "budget",
+    "method_options",
+    "weights",
+    "noise_of",
+    "seed",
+    "written",
+)
 NEVER = ("traceback",)
 
 
@@ -126,7 +136,9 @@ def _facts(finished: Finished) -> list[str]:
     board = finished.board
     first = next((cell.provenance for cell in finished.cells.values() if cell.status == "done"), {})
     seeds = sorted({seed for row in board.rows for seed in row.seeds})
-    scored = {name: max((row.scores[name].n or 0 for row in board.rows if name in row.scores), default=0) for name in _names(board)}
+    scored = {
+        name: max((row.scores[name].n or 0 for row in board.rows if name in row.scores), default=0) for name in _names(board)
+    }
     facts = [
         f"{len(board.rows)} rows",
         f"seed {seeds[0]}" if len(seeds) == 1 else f"{len(seeds)} seeds",
@@ -170,7 +182,9 @@ def _provenance(finished: Finished) -> list[tuple[str, Any]]:
         if values:
             pairs.append((name.replace("_", " "), " / ".join(values[:4]) + (" / …" if len(values) > 4 else "")))
     for head in finished.manifest.benchmarks:
-        own = next((cell for cell in finished.cells.values() if cell.key.benchmark == head.name and cell.status == "done"), None)
+        own = next(
+            (cell for cell in finished.cells.values() if cell.key.benchmark == head.name and cell.status == "done"), None
+        )
         if own is not None:
             pairs.append((head.name, _benchmark(own)))
     return pairs
@@ -190,7 +204,9 @@ def _origins(finished: Finished) -> list[dict[str, Any]]:
         cell = next((finished.cells[name] for name in row.cells if name in finished.cells), None)
         if cell is None:
             continue
-        pairs = [(name.replace("_", " "), cell.provenance[name]) for name in OF_ROW if cell.provenance.get(name) not in (None, {})]
+        pairs = [
+            (name.replace("_", " "), cell.provenance[name]) for name in OF_ROW if cell.provenance.get(name) not in (None, {})
+        ]
         cost = {name: value for name, value in cell.cost if value is not None}
         found.append({"name": row_title(row.variant), "pairs": [*pairs, ("cost", cost), ("cell", str(cell.key))]})
     return found

@@ -9,7 +9,19 @@ from typing import Any, NamedTuple
 from unlearnbench.board import Column, Estimate, Leaderboard, Row
 from unlearnbench.files import content_hash
 from unlearnbench.recipe import BASELINE
-from unlearnbench.reports.cells import AFTER, MISSING, estimate_of, figure, heading, place_of, row_title, seconds, shown_columns, size, span
+from unlearnbench.reports.cells import (
+    AFTER,
+    MISSING,
+    estimate_of,
+    figure,
+    heading,
+    place_of,
+    row_title,
+    seconds,
+    shown_columns,
+    size,
+    span,
+)
 
 HINTS = {
     "F ↑": "share of the forget knowledge that is gone",
