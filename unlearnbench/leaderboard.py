@@ -214,7 +214,8 @@ def _best(rows: Sequence[Row], ground: Ground) -> dict[str, str]:
         if len(figures) > 1:
             better = compare_pairs(list(figures.values())).better()
             leaders = better.sum(axis=1) == len(figures) - 1
-            best |= {name: variant for variant, leads in zip(figures, leaders, strict=True) if leads}
+            if leaders.any():
+                best[name] = list(figures)[int(leaders.argmax())]
     return best
 
 

@@ -31,6 +31,10 @@ class Part:
         """A finished cell of a benchmark."""
         return next((c for c in self.cells.values() if c.key.benchmark == benchmark and c.status == "done"), None)
 
+    def of_row_named(self, variant: str) -> CellResult | None:
+        """A finished cell of the row of a name."""
+        return next((cell for row in self.manifest.rows if row.variant == variant and (cell := self.of_row(row))), None)
+
     def of_row(self, row: RowHead) -> CellResult | None:
         """A finished cell of a row."""
         return next((self.cells[n] for n in row.cells if n in self.cells and self.cells[n].status == "done"), None)
@@ -63,16 +67,28 @@ def merge(folders: Sequence[Path], settings: TableSettings | None = None) -> Lea
     origin: dict[str, CellResult] = {}
     for part in parts:
         for row in part.manifest.rows:
-            known, cell = rows.get(row.variant), part.of_row(row)
-            same = known is None or row.method in (BASELINE, CHECKPOINT) or cell is None or row.variant not in origin
-            same = same or first_difference(origin[row.variant], cell, OF_ROW) is None
-            name = row.variant if same and (known is None or known.method == row.method) else f"{row.variant}@{part.name}"
+            cell = part.of_row(row)
+            name = row.variant if _is_one_row(row, cell, rows.get(row.variant), origin) else f"{row.variant}@{part.name}"
             if cell is not None:
                 origin.setdefault(name, cell)
             _add(row, name, part, rows, cells, items)
     recipe = {**first.manifest.recipe, "name": " + ".join(part.name for part in parts)}
     manifest = Manifest(recipe=recipe, benchmarks=first.manifest.benchmarks, rows=list(rows.values()))
     return build_leaderboard(manifest, cells, items, settings or last_settings(folders[0]))
+
+
+def _is_one_row(row: RowHead, cell: CellResult | None, known: RowHead | None, origin: dict[str, CellResult]) -> bool:
+    """Whether a row is the one that is there under its name, or there is none yet."""
+    if known is None:
+        return True
+    before = origin.get(row.variant)
+    if row.method != known.method:
+        return False
+    if row.method == BASELINE or cell is None or before is None:
+        return True
+    if row.method == CHECKPOINT:
+        return first_difference(before, cell, ("weights",)) is None
+    return first_difference(before, cell, OF_ROW) is None
 
 
 def _with_names(parts: Sequence[Part], folders: Sequence[Path]) -> list[Part]:
@@ -125,10 +141,7 @@ def _check(first: Part, other: Part) -> None:
         cells = first.of_benchmark(name), other.of_benchmark(name)
         if cells[0] is not None and cells[1] is not None and (found := first_difference(cells[0], cells[1], OF_COLUMN)):
             raise _refusal(first, other, f"{name}: {found[0]}", *found[1:])
-    bases = [
-        next((c for c in part.cells.values() if c.key.variant == BASELINE and c.status == "done"), None)
-        for part in (first, other)
-    ]
+    bases = first.of_row_named(BASELINE), other.of_row_named(BASELINE)
     if bases[0] is not None and bases[1] is not None and (found := first_difference(bases[0], bases[1], ("base_weights",))):
         raise _refusal(first, other, *found)
 
@@ -139,6 +152,7 @@ def _refusal(first: Part, other: Part, field: str, one: Any, two: Any) -> UsageE
         return text if len(text) <= 60 else f"{text[:40]}..."
 
     return UsageError(
-        f"{first.name} and {other.name} cannot stand in one table: they differ in '{field}' ({short(one)} against {short(two)}). "
+        f"{first.name} and {other.name} cannot stand in one table: they differ in '{field}' "
+        f"({short(one)} against {short(two)}). "
         "--separate shows one table after the other; `unlearnbench diff` lists all that differs."
     )

@@ -276,7 +276,9 @@ def texts_from_parquet(content: bytes) -> dict[str, ItemText]:
 
     try:
         rows: list[dict[str, Any]] = pyarrow.parquet.ParquetFile(pyarrow.BufferReader(content)).read().to_pylist()
-        texts = [ItemText(**{**row, "options": tuple(row["options"])}) for row in rows]
+        for row in rows:
+            row["options"] = tuple(row["options"])
+        texts = [ItemText(**row) for row in rows]
         return {text.id: text for text in texts}
     except (pyarrow.ArrowException, TypeError, KeyError) as error:
         raise ValueError("not a file of questions") from error

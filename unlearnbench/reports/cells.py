@@ -346,9 +346,8 @@ def reference_note(board: Leaderboard, reference: Reference | None) -> list[str]
     """What published rows are, and why they are not to be compared digit by digit."""
     if reference is None:
         return []
-    lines = [
-        f"Without a rank: published ({reference.title}), not run here: {' '.join(reference.source.split())}. {_start(reference.note)}."
-    ]
+    source = " ".join(reference.source.split())
+    lines = [f"Below chance: published ({reference.title}), not run here: {source}. {_start(reference.note)}."]
     sources = [str(options.get("source", "")) for options in board.recipe.get("benchmarks", {}).values()]
     if any(source.startswith("sandbox:") for source in sources):
         lines.append("This table's own rows answer the sandbox's invented questions: the published rows are another scale.")

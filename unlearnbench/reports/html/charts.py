@@ -34,16 +34,15 @@ def shown(text: str, most: int = 60) -> str:
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
-def as_chart(data: Sequence[Any], **layout: Any) -> Chart:
-    """A checked plotly figure as JSON-able data, with how much room it takes and what it shows for those who cannot see it."""
+def as_chart(data: Sequence[Any], *, alt: str, height: int, title: str = "", **layout: Any) -> Chart:
+    """A checked plotly figure as JSON-able data, with the room it takes and what it shows for those who cannot see it."""
     import plotly.graph_objects as go
 
-    alt, title = layout.pop("alt"), layout.pop("title_text", None)
-    content = go.Figure(data=list(data), layout={"template": None, **layout}).to_plotly_json()
-    content["layout"].pop("template", None)
     if title:
-        content["layout"]["title"] = {"text": title, "font": {"size": 13}, "x": 0.02}
-    return {"data": content["data"], "layout": content["layout"], "alt": alt, "height": layout["height"]}
+        layout["title"] = {"text": title, "font": {"size": 13}, "x": 0.02}
+    content: Any = go.Figure(data=list(data), layout={"template": None, "height": height, **layout}).to_plotly_json()
+    content["layout"].pop("template", None)
+    return {"data": content["data"], "layout": content["layout"], "alt": alt, "height": height}
 
 
 def plane(board: Leaderboard) -> Chart | None:
@@ -54,7 +53,7 @@ def plane(board: Leaderboard) -> Chart | None:
     if not rows:
         return None
     traces: list[Any] = [_level(level) for level in LEVELS]
-    front = sorted(_point(row) for row in rows if row.summary and row.summary.pareto)
+    front = sorted(point for row in rows if row.summary and row.summary.pareto and (point := _point(row)))
     if front:
         x, y = [point[0] for point in front], [point[1] for point in front]
         line = {"color": GREY, "dash": "dash", "width": 1.5, "shape": "vh"}
@@ -255,7 +254,7 @@ def letters(finished: Finished, head: BenchmarkHead, items: Mapping[str, Outcome
         traces,
         height=90 + 26 * len(shares),
         barmode="stack",
-        title_text=shown(head.name),
+        title=shown(head.name),
         xaxis={"tickformat": ".0%", "range": [0, 1]},
         yaxis={"autorange": "reversed", "type": "category"},
         legend={"traceorder": "normal"},

@@ -84,7 +84,7 @@ def _chart(kind: str, lines: list[Line]) -> Chart:
     return as_chart(
         traces,
         height=250,
-        title_text=shown(kind),
+        title=shown(kind),
         xaxis={"title": {"text": "update"}},
         yaxis={"tickformat": "~g"},
         showlegend=len(traces) > 1,

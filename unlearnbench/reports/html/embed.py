@@ -83,7 +83,6 @@ def environment() -> Any:
     found = jinja2.Environment(
         loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    found.globals["version"] = __version__
     return found
 
 
@@ -91,5 +90,10 @@ def fill(template: str, *, scripts: tuple[str, ...] = (), **context: Any) -> str
     """A page from one of the templates; `scripts` are what it may run beside its own script."""
     from markupsafe import Markup
 
-    safe = {"style": Markup(style()), "script": Markup(own_script()), "policy": policy(own_script(), *scripts)}
+    safe = {
+        "style": Markup(style()),
+        "script": Markup(own_script()),
+        "policy": policy(own_script(), *scripts),
+        "version": __version__,
+    }
     return environment().get_template(template).render(**context, **safe) + "\n"

@@ -69,7 +69,7 @@ def _heads(columns: Sequence[Column]) -> list[dict[str, str]]:
         for one in columns
     ]
     after = ["F ↑", "K ↑", "S ↑", *AFTER[3:]]
-    first = dict.fromkeys(("verdict", "unlearn", "evaluate", "memory"), "ascending")
+    first: dict[str, str] = dict.fromkeys(("verdict", "unlearn", "evaluate", "memory"), "ascending")
     rest = [
         {
             "title": name,
