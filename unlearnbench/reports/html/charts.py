@@ -55,7 +55,7 @@ def plane(board: Leaderboard) -> Chart | None:
     traces: list[Any] = [_level(level) for level in LEVELS]
     front = sorted(point for row in rows if row.summary and row.summary.pareto and (point := _point(row)))
     if front:
-        x, y = [point[0] for point in front], [point[1] for point in front]
+        x, y = [0, *(point[0] for point in front), front[-1][0]], [front[0][1], *(point[1] for point in front), 0]
         line = {"color": GREY, "dash": "dash", "width": 1.5, "shape": "vh"}
         traces.append(go.Scatter(x=x, y=y, mode="lines", line=line, name="Pareto front", hoverinfo="skip"))
     base = go.Scatter(x=[1.0], y=[0.0], mode="markers+text", text=["base"], textposition="top left", hoverinfo="skip")
@@ -134,7 +134,7 @@ def _level(level: float) -> Any:
     """K and F whose harmonic mean is `level`."""
     import plotly.graph_objects as go
 
-    keep = np.linspace(level / (2 - level), 1, 40)
+    keep = np.geomspace(level / (2 - level), 1, 40)
     forget = level * keep / (2 * keep - level)
     points = [(round(float(k), 4), round(float(f), 4)) for k, f in zip(keep, forget, strict=True)]
     labels = [*[""] * 39, f"S {figure(level, digits=1)}"]

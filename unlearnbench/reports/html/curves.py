@@ -83,12 +83,12 @@ def _chart(kind: str, lines: list[Line]) -> Chart:
     ends = [f"{line.name} from {line.values[0]:.3g} to {line.values[-1]:.3g}" for line in lines[:6]]
     return as_chart(
         traces,
-        height=250,
+        height=260,
         title=shown(kind),
-        xaxis={"title": {"text": "update"}},
+        xaxis={"rangemode": "tozero"},
         yaxis={"tickformat": "~g"},
         showlegend=len(traces) > 1,
-        legend={"orientation": "h", "y": -0.3, "font": {"size": 10}},
+        legend={"orientation": "h", "y": -0.15, "yanchor": "top", "font": {"size": 10}},
         margin={"l": 10, "r": 10, "t": 36, "b": 10},
         alt=f"{kind} over updates: {'; '.join(ends)}.",
     )

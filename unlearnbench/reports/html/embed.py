@@ -80,10 +80,9 @@ def environment() -> Any:
     import jinja2
 
     loader = jinja2.PackageLoader("unlearnbench.reports.html", "templates")
-    found = jinja2.Environment(
+    return jinja2.Environment(
         loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    return found
 
 
 def fill(template: str, *, scripts: tuple[str, ...] = (), **context: Any) -> str:

@@ -59,7 +59,7 @@ def render(finished: Finished, items: Items, *, home: str = "") -> str:
         sentence=sentence(board),
         sections=_navigation(sections, lines, packs),
         table=table.lay_out(board),
-        notes=notes(board)[1:],
+        notes=[line.replace("`", "") for line in notes(board)[1:]],
         charts=sections,
         curve_rows=list(lines),
         evidence=[_evidence(row, finished) for row in board.rows if row.variant != BASELINE],
