@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 RUN := runs/sandbox
 
-.PHONY: demo test lint speed parity real sandbox clean help
+.PHONY: demo test lint speed parity browser real sandbox clean help
 
 help: ## show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /: /'
@@ -34,6 +34,9 @@ $(BIN)/.lm-eval: $(BIN)/.installed
 
 parity: $(BIN)/.lm-eval ## every log-probability against lm-eval's, in float32 (half an hour the first time)
 	$(BIN)/python -m pytest -m slow -s tests/parity
+
+browser: $(BIN)/.installed ## the report in Debian's Chromium (apt-get install chromium)
+	$(BIN)/python -m pytest -m slow -s tests/browser
 
 real: $(BIN)/.installed ## SmolLM2 learns twenty authors and forgets ten: see examples/tofu_authors
 	PATH="$(abspath $(BIN)):$$PATH" sh examples/tofu_authors/run.sh
