@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-sys.path += [str(Path(__file__).parent), str(Path(__file__).parents[1] / "speed")]
+sys.path += [str(Path(__file__).parents[1] / "speed")]
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 
 
@@ -57,13 +57,13 @@ def opened(chromium):
 
 @pytest.fixture(scope="session")
 def small(tmp_path_factory) -> Path:
-    from runs import small_run
+    from small_runs import small_run
 
     return small_run(tmp_path_factory.mktemp("small") / "small").root
 
 
 @pytest.fixture(scope="session")
 def bad(tmp_path_factory) -> Path:
-    from runs import small_run
+    from small_runs import small_run
 
     return small_run(tmp_path_factory.mktemp("bad") / "bad", bad=True).root

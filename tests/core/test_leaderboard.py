@@ -238,4 +238,4 @@ def test_narrow_terminal_loses_columns_not_sense(width):
     assert max(map(len, shown.splitlines())) <= width
     for word in ("a-rather-long-variant-name", "wmdp ↓", "mmlu ↑", "forgot", "chance"):
         assert word in shown
-    assert ("Left out in 64 columns: seeds, unlearn, best" in shown.replace("\n", " ")) == (width == 64)
+    assert ("Left out in 64 columns: memory, evaluate, seeds, unlearn, best" in shown.replace("\n", " ")) == (width == 64)
