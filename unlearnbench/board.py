@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from unlearnbench.records import Cost, Metric, Record
+from unlearnbench.records import CellKey, Cost, Metric, Record
 
 ColumnRole = Literal["forget", "retain", "untargeted"]
 Status = Literal["done", "failed", "diverged", "pending"]
@@ -35,6 +35,11 @@ class RowHead(Record):
     hash: str
     seeds: list[int]
     cells: dict[str, str]  # str(CellKey) -> identity
+
+    def key(self, name: str) -> CellKey:
+        """The key of one of the row's cells, by its name; a benchmark's name may have slashes, and so may a row's."""
+        benchmark, _, seed = name.removeprefix(f"{self.variant}/").rpartition("/")
+        return CellKey(variant=self.variant, benchmark=benchmark, seed=int(seed) if seed.isdecimal() else -1)
 
 
 class Manifest(Record):

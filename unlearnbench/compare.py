@@ -16,7 +16,7 @@ from unlearnbench.plan import BenchmarkPlan
 from unlearnbench.plugins import load_extensions
 from unlearnbench.preflight import Comparison
 from unlearnbench.recipe import BASELINE, Recipe
-from unlearnbench.records import CellKey, CellResult
+from unlearnbench.records import CellResult
 from unlearnbench.reports.finished import COMMAND, Finished
 from unlearnbench.store import KeepDeltas, RunFolder
 
@@ -240,8 +240,7 @@ def read_cells(run: RunFolder, manifest: Manifest) -> dict[str, CellResult]:
     cells: dict[str, CellResult] = {}
     for row in manifest.rows:
         for name, identity in row.cells.items():
-            variant, benchmark, seed = _split_cell_name(name)
-            found = run.read_cell(CellKey(variant=variant, benchmark=benchmark, seed=seed), identity)
+            found = run.read_cell(row.key(name), identity)
             if found is not None:
                 cells[name] = found
     return cells
@@ -256,10 +255,3 @@ def read_items(run: RunFolder, cells: Mapping[str, CellResult]) -> dict[str, Out
             items[name] = run.read_outcomes(cell.key, cell.identity, first.get(cell.key.benchmark))
             first.setdefault(cell.key.benchmark, items[name])
     return items
-
-
-def _split_cell_name(name: str) -> tuple[str, str, int]:
-    """The inverse of `str(CellKey)`; a row's name has no slash, a benchmark's argument may."""
-    variant, rest = name.split("/", 1)
-    benchmark, seed = rest.rsplit("/", 1)
-    return variant, benchmark, int(seed)

@@ -14,7 +14,7 @@ from unlearnbench.errors import UsageError
 from unlearnbench.leaderboard import build_leaderboard
 from unlearnbench.outcomes import Outcomes
 from unlearnbench.recipe import BASELINE, CHECKPOINT
-from unlearnbench.records import CellKey, CellResult
+from unlearnbench.records import CellResult
 from unlearnbench.store import RunFolder
 
 
@@ -112,8 +112,7 @@ def _add(
     known = rows.get(name)
     mine: dict[str, str] = {}
     for old, identity in row.cells.items():
-        benchmark, _, seed = old.removeprefix(f"{row.variant}/").rpartition("/")
-        key = CellKey(variant=name, benchmark=benchmark, seed=int(seed))
+        key = row.key(old).model_copy(update={"variant": name})
         mine[str(key)] = identity
         if old in part.cells and str(key) not in cells:
             cells[str(key)] = part.cells[old].model_copy(update={"key": key})

@@ -68,11 +68,10 @@ def _row(run: RunFolder, row: RowHead, manifest: Manifest, cells: dict[str, Cell
     heads = {head.name: head for head in manifest.benchmarks}
     texts = {name: run.read_texts(name, head.data) for name, head in heads.items() if head.data}
     for name, identity in row.cells.items():
-        benchmark, _, seed = name.removeprefix(f"{row.variant}/").rpartition("/")
-        if benchmark not in heads or not seed.isdecimal() or int(seed) not in row.seeds:
+        key = row.key(name)
+        if key.benchmark not in heads or key.seed not in row.seeds:
             yield f"{MANIFEST}: the cell {name} belongs to no benchmark or seed of the plan."
             continue
-        key = CellKey(variant=row.variant, benchmark=benchmark, seed=int(seed))
         path = run.cell_path(key, identity)
         try:
             cell = CellResult.model_validate_json(path.read_bytes())
@@ -83,7 +82,7 @@ def _row(run: RunFolder, row: RowHead, manifest: Manifest, cells: dict[str, Cell
             yield f"{name}: {_relative(path, run)} is not a cell: {_first(error)}."
             continue
         cells[name] = cell
-        yield from (f"{name}: {problem}" for problem in _cell(run, key, identity, cell, texts.get(benchmark, {})))
+        yield from (f"{name}: {problem}" for problem in _cell(run, key, identity, cell, texts.get(key.benchmark, {})))
 
 
 def _cell(run: RunFolder, key: CellKey, identity: str, cell: CellResult, texts: Mapping[str, ItemText]) -> Iterator[str]:

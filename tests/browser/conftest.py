@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -35,7 +36,14 @@ class Opened:
 
     def goto(self, path: Path, anchor: str = "") -> None:
         self.page.goto(f"{path.as_uri()}{anchor}")
-        self.page.wait_for_function("document.documentElement.dataset.ready === 'yes'")
+        self.until("document.documentElement.dataset.ready === 'yes'")
+
+    def until(self, expression: str, seconds: float = 60) -> None:
+        """Wait until something holds; Playwright's own way needs eval, which the page's policy forbids."""
+        end = time.monotonic() + seconds
+        while not self.page.evaluate(expression):
+            assert time.monotonic() < end, f"never: {expression}"
+            self.page.wait_for_timeout(50)
 
     def scroll(self) -> None:
         """Bring everything into sight once, so that it is drawn."""
@@ -43,7 +51,7 @@ class Opened:
         for place in range(0, height, 600):
             self.page.evaluate(f"window.scrollTo(0, {place})")
             self.page.wait_for_timeout(60)
-        self.page.wait_for_function("[...document.querySelectorAll('[data-chart]')].every((one) => one.dataset.drawn)")
+        self.until("[...document.querySelectorAll('[data-chart]')].every((one) => one.dataset.drawn)")
 
 
 @pytest.fixture

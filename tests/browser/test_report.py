@@ -84,7 +84,8 @@ def test_heat_map_is_the_change_against_the_base(opened, small):
     opened.goto(small / "report.html")
     opened.scroll()
     shown = opened.page.evaluate(
-        "(() => {const t = document.querySelector('[data-chart=\"heat-1\"]').data[0]; return [t.x, t.y, t.z.map((r) => [...r])]})()"
+        """(() => { const trace = document.querySelector('[data-chart="heat-1"]').data[0];
+        return [trace.x, trace.y, trace.z.map((line) => [...line])]; })()"""
     )
     rows = {row["variant"]: row for row in board_of(small)["rows"]}
     names, parts, changes = shown
@@ -107,7 +108,7 @@ def test_explorer_shows_what_was_lost(opened, small):
     page = opened.page
     page.wait_for_selector("#items-list details")
     page.select_option("#items-benchmark", label="mmlu")
-    page.wait_for_function("document.querySelector('#items-told').textContent.includes('90 items')")
+    opened.until("document.querySelector('#items-told').textContent.includes('90 items')")
     page.select_option("#items-row", label="ssd, seed 1")
     page.select_option("#items-show", "lost")
     assert page.inner_text("#items-told").startswith(f"{len(lost)} of 90 items")
@@ -136,7 +137,7 @@ def test_conversations_stand_side_by_side(opened, small):
     page.wait_for_selector("#talks-list article")
     assert page.locator("#talks-list article").count() == 7  # the base, and three rows with two seeds
     page.click("#talks-after")
-    said = page.inner_text("#talks-list article:nth-child(2)")
+    said = page.locator("#talks-list article", has_text="rmu, seed 0").inner_text()
     assert "answer 1 1 1" in said
     assert "answer 1 1 2" in said
     assert "turn 1: 8.5" in said
@@ -216,7 +217,7 @@ def test_twenty_rows_of_seventeen_thousand_items(opened, tmp_path):
     opened.page.locator("#items").scroll_into_view_if_needed()
     opened.page.wait_for_selector("#items-list details")
     opened.page.select_option("#items-benchmark", label="mmlu")
-    opened.page.wait_for_function("document.querySelector('#items-told').textContent.includes('of 13')")
+    opened.until("document.querySelector('#items-told').textContent.includes('of 13')")
     spent = opened.page.evaluate(
         """() => { const start = performance.now(); const select = document.querySelector('#items-show');
         select.value = 'lost'; select.dispatchEvent(new Event('change')); return performance.now() - start; }"""

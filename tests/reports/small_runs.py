@@ -154,6 +154,10 @@ def log(run: RunFolder, variant: str, bad: bool) -> None:
     )
 
 
+def options(words: Sequence[str]) -> tuple[str, ...]:
+    return tuple(" ".join(words[7 * number : 7 * number + 7]) for number in range(4))
+
+
 def big_run(folder: Path, variants: int = 20) -> RunFolder:
     """Twenty rows of 17,000 items with questions as long as those of WMDP and MMLU."""
     import make_run
@@ -171,10 +175,10 @@ def big_run(folder: Path, variants: int = 20) -> RunFolder:
         if head.name == "mt_bench":
             names = [f"{part}/{number // 2}/turn-{number % 2 + 1}" for part, n in parts.items() for number in range(n)]
         drawn = rng.choice(words, (len(names), 72), p=often / often.sum())  # about 450 characters, the mean of both
-        run.write_texts(head.name, head.data, [
-            ItemText(id=name, text=" ".join(line[:44]), options=tuple(" ".join(line[44 + 7 * k : 51 + 7 * k]) for k in range(4)))
-            for name, line in zip(names, drawn, strict=True)
-        ])  # fmt: skip
+        pairs = zip(names, drawn, strict=True)
+        run.write_texts(
+            head.name, head.data, [ItemText(id=n, text=" ".join(w[:44]), options=options(w[44:])) for n, w in pairs]
+        )
     run.write_text(MANIFEST, manifest.model_copy(update={"benchmarks": heads}).model_dump_json())
     write_leaderboard(run)
     write_report(run)

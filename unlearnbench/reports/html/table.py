@@ -47,7 +47,7 @@ class Cell(NamedTuple):
 def anchor(kind: str, name: str) -> str:
     """An id that stays the same and that no name can break."""
     slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:40]
-    plain = slug == name.lower()
+    plain = slug == name
     return f"{kind}-{slug}" if plain else f"{kind}-{slug}-{content_hash(name)[:6]}"
 
 
