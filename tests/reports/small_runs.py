@@ -127,6 +127,7 @@ def cell(key: CellKey, head: BenchmarkHead, items: Sequence[ItemResult], bad: bo
         "dtype": "float32",
         "device": hostile(2) if bad else "CPU",
         "base_weights": "w" * 64,
+        "weights": "v" * 64,
         "data": "d" * 64,
         "method_options": {"lr": hostile(6) if bad else 0.1},
         "written": "2026-01-01T00:00:00+00:00",
