@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar, Protocol, TypeVar
@@ -37,8 +37,29 @@ class Subject:
     progress: Callable[[int], None]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Workload:
+    """How much it takes to score one model.
+
+    Attributes:
+        items: that are scored.
+        generated: tokens that the model writes, at most.
+        judge_requests: to a judge elsewhere, without repeats.
+    """
+
+    items: int
+    generated: int = 0
+    judge_requests: int = 0
+
+
 class Benchmark(ABC):
-    """Something that scores a model. Options are keyword-only parameters of `__init__`, which reads no data."""
+    """Something that scores a model. Options are keyword-only parameters of `__init__`, which reads no data.
+
+    Attributes:
+        prompt_version: of the wording, for the record; count it up when that changes; `digest` covers it all the same.
+    """
+
+    prompt_version: ClassVar[int] = 1
 
     @property
     @abstractmethod
@@ -72,6 +93,20 @@ class Benchmark(ABC):
     def texts(self) -> Iterable[ItemText]:
         """What the items ask, for reports; a benchmark may keep it to itself."""
         return ()
+
+    def preflight(self, tokenizers: Mapping[str, PreTrainedTokenizerBase]) -> Iterable[str]:
+        """What stands in the way of scoring, a sentence each: a model without a chat template, a judge that does not answer.
+
+        Called once, before anything is computed and only if something is to be scored; it writes nothing.
+
+        Args:
+            tokenizers: of the models that are to be scored, by their source.
+        """
+        return ()
+
+    def estimate(self, limit: int | None) -> Workload:
+        """What scoring one model takes, for `compare --dry-run`."""
+        return Workload(items=self.count(limit))
 
 
 class MultipleChoiceBenchmark(Benchmark):
@@ -118,6 +153,12 @@ class MultipleChoiceBenchmark(Benchmark):
             ItemText(id=q.id, text=q.stem or q.context, options=q.options or tuple(o.strip() for o in q.continuations))
             for q in self.questions
         ]
+
+    def preflight(self, tokenizers: Mapping[str, PreTrainedTokenizerBase]) -> Iterable[str]:
+        if self.chat:
+            for source, tokenizer in tokenizers.items():
+                if not tokenizer.chat_template:
+                    yield f"chat=true needs a chat template, and the tokenizer of {source} has none; leave chat out."
 
     def evaluate(self, subject: Subject) -> Iterable[ItemResult]:
         return self.score(subject, first_of_each_part(self.questions, subject.limit))

@@ -55,12 +55,16 @@ def execute(
     if comparison.due:
         from unlearnbench.executors import local
         from unlearnbench.job import workshop
+        from unlearnbench.joblog import LoggedReporter
 
         manager, problems = load_extensions()
         for problem in problems:
             reporter.warn(problem)
-        shop = workshop(comparison, reporter, manager.hook)
+        log = LoggedReporter(reporter, run)
+        jobs = {(plan.job.variant, plan.job.seed): plan.job for plan in comparison.jobs}
+        shop = workshop(comparison, log, manager.hook)
         for result in _results(comparison, shop, local.execute):
+            log.durable(jobs[result.key.variant, result.key.seed], result)
             write_leaderboard(run, settings, in_passing=True)
             try:
                 manager.hook.unlearnbench_cell_done(result=result)

@@ -6,6 +6,7 @@ import hashlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -17,7 +18,7 @@ from unlearnbench.files import content_hash
 from unlearnbench.launch import processes, train_in_processes
 from unlearnbench.loaded import LoadedModel, resolve_device
 from unlearnbench.plan import BenchmarkPlan, JobPlan, TopicData
-from unlearnbench.provenance import cell_provenance, environment, last_frames, peak_bytes
+from unlearnbench.provenance import cell_provenance, environment, last_frames, peak_bytes, reset_peak
 from unlearnbench.recipe import TrainerOptions
 from unlearnbench.records import CellResult, Cost, ItemResult, Job, PartScore
 from unlearnbench.store import RunFolder, ScoreCache
@@ -32,13 +33,17 @@ if TYPE_CHECKING:
 
 
 class Reporter(Protocol):
-    """Who is told how far things are."""
+    """Who is told how far things are; several jobs may go on at a time."""
+
+    def loading(self, job: Job) -> None:
+        """A job begins: its model is on the way into memory."""
+        ...
 
     def unlearning(self, job: Job, steps: int) -> None:
         """A fit begins."""
         ...
 
-    def step(self, loss: float | None) -> None:
+    def step(self, job: Job, loss: float | None) -> None:
         """One update is done; the loss in the method's own unit."""
         ...
 
@@ -46,7 +51,7 @@ class Reporter(Protocol):
         """A benchmark begins."""
         ...
 
-    def scored(self, items: int) -> None:
+    def scored(self, job: Job, items: int) -> None:
         """So many more items are done."""
         ...
 
@@ -103,6 +108,7 @@ class Unlearned:
 
 def run_job(plan: JobPlan, loaded: LoadedModel, shop: Workshop) -> Iterator[CellResult]:
     """Do one job, yielding each cell once it is durable; what fails becomes failed cells, the rest goes on."""
+    reset_peak()
     try:
         unlearned = _unlearn(plan, loaded, shop)
         for name in plan.due:
@@ -180,7 +186,7 @@ def _score(plan: JobPlan, name: str, loaded: LoadedModel, shop: Workshop, unlear
     kept = shop.cache.read(cache_key)
     if kept is not None:
         figures, items = kept
-        shop.reporter.scored(total)
+        shop.reporter.scored(plan.job, total)
     else:
         started = time.perf_counter()
         subject = Subject(
@@ -188,7 +194,7 @@ def _score(plan: JobPlan, name: str, loaded: LoadedModel, shop: Workshop, unlear
             tokenizer=loaded.tokenizer,
             seed=plan.job.seed,
             limit=shop.limit,
-            progress=shop.reporter.scored,
+            progress=partial(shop.reporter.scored, plan.job),
         )
         items = list(column.benchmark.evaluate(subject))
         if not items:
@@ -206,11 +212,19 @@ def _score(plan: JobPlan, name: str, loaded: LoadedModel, shop: Workshop, unlear
         truncated=sum(item.truncated for item in items),
         parts={part: PartScore(value=_mean(own), n=len(own)) for part, own in parts.items()},
         groups=_by_group(parts, column.benchmark.groups()),
-        cost=unlearned.cost.model_copy(update={"evaluate_seconds": figures["evaluate_seconds"], "peak_bytes": peak_bytes()}),
+        cost=_with_scoring(unlearned.cost, figures["evaluate_seconds"], shop.device),
         provenance={**_provenance(plan, name, shop, unlearned.weights), **figures, "cached": kept is not None},
     )
     shop.run.write_cell(result, items)
     return result
+
+
+def _with_scoring(cost: Cost, seconds: float, device: torch.device) -> Cost:
+    """The job's cost so far with that of scoring; memory is the larger of training and scoring."""
+    gpu = torch.cuda.max_memory_allocated() if device.type == "cuda" else None
+    peaks = {"peak_bytes": (cost.peak_bytes, peak_bytes()), "peak_gpu_bytes": (cost.peak_gpu_bytes, gpu)}
+    largest = {name: max((one for one in pair if one is not None), default=None) for name, pair in peaks.items()}
+    return cost.model_copy(update={"evaluate_seconds": seconds, **largest})
 
 
 def _provenance(plan: JobPlan, name: str, shop: Workshop, weights: str | None) -> dict[str, Any]:
@@ -244,7 +258,7 @@ def _failure(plan: JobPlan, name: str, shop: Workshop, error: Exception, cost: C
         status="diverged" if isinstance(error, FloatingPointError) else "failed",
         error=kind + (reason[0] if reason else "no message"),
         cost=cost or Cost(),
-        provenance={**_provenance(plan, name, shop, None), "traceback": last_frames(error)},
+        provenance={**_provenance(plan, name, shop, None), **environment(shop.device), "traceback": last_frames(error)},
     )
     shop.run.write_cell(result, [])
     return result

@@ -50,7 +50,7 @@ def train_in_processes(plan: JobPlan, shop: Workshop) -> None:
             if said.get("kind") == "unlearning":
                 shop.reporter.unlearning(plan.job, said["steps"])
             elif said.get("kind") == "step":
-                shop.reporter.step(said["loss"])
+                shop.reporter.step(plan.job, said["loss"])
         worker.wait()
         errors.seek(0)
         complaints = errors.read()

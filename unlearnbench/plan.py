@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 from unlearnbench.benchmark import Benchmark
 from unlearnbench.files import content_hash
@@ -17,17 +17,24 @@ from unlearnbench.specs import Options, Training
 
 @dataclass(frozen=True, kw_only=True)
 class TopicData:
-    """One topic's corpora as read."""
+    """One topic's corpora as read, and how long their texts may be at most, in tokens."""
 
     name: str
     forget: Table
     retain: Table
     max_length: int | None
+    retain_max_length: int | None
     min_chars: int
 
     def identity(self) -> list[object]:
         """What of a topic may change the unlearned weights."""
-        return [self.name, self.forget.digest, self.retain.digest, self.max_length, self.min_chars]
+        cuts = [self.max_length, self.retain_max_length, self.min_chars]
+        return [self.name, self.forget.digest, self.retain.digest, *cuts]
+
+    def longest(self, side: Literal["forget", "retain"], training: Training) -> int:
+        """Tokens per text for a method with this budget: what the corpus allows, and never more than the budget."""
+        own = self.max_length if side == "forget" else self.retain_max_length
+        return training.max_length if own is None else min(own, training.max_length)
 
 
 @dataclass(frozen=True, kw_only=True)

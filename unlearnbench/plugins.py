@@ -141,19 +141,20 @@ def _load_spec(info: PluginInfo, wanted: type[Spec]) -> Spec:
     module = _register(info)
     hook = getattr(module, f"unlearnbench_{info.kind}s", None)
     if hook is None:
-        raise PluginError(f"{_owner(info)} does not implement the hook unlearnbench_{info.kind}s in {info.module}.")
+        raise PluginError(f"{describe(info)} does not implement the hook unlearnbench_{info.kind}s in {info.module}.")
     try:
         offered = list(hook())
     except Exception as error:
-        raise PluginError(f"{_owner(info)} fails in unlearnbench_{info.kind}s: {type(error).__name__}: {error}.") from error
+        raise PluginError(f"{describe(info)} fails in unlearnbench_{info.kind}s: {type(error).__name__}: {error}.") from error
     for spec in offered:
         if isinstance(spec, wanted) and normalise(spec.name) == normalise(info.name):
             return spec
     names = ", ".join(str(getattr(spec, "name", spec)) for spec in offered) or "nothing"
-    raise PluginError(f"{_owner(info)} offers {names} in {info.module}, but nothing called '{info.name}'.")
+    raise PluginError(f"{describe(info)} offers {names} in {info.module}, but nothing called '{info.name}'.")
 
 
-def _owner(info: PluginInfo) -> str:
+def describe(info: PluginInfo) -> str:
+    """A plugin in a sentence, with the distribution that it comes from."""
     return f"The {info.kind} '{info.name}' of {info.distribution} {info.version}"
 
 
@@ -174,14 +175,16 @@ def _register(info: PluginInfo) -> Any:
     try:
         module = metadata.EntryPoint(info.name, info.module, GROUPS[info.kind]).load()
     except (Exception, SystemExit) as error:
-        raise PluginError(f"{_owner(info)} cannot be imported from {info.module}: {type(error).__name__}: {error}.") from error
+        raise PluginError(
+            f"{describe(info)} cannot be imported from {info.module}: {type(error).__name__}: {error}."
+        ) from error
     if not manager.is_registered(module):
         try:
             manager.register(module, name=info.module)
             manager.check_pending()  # a misspelt hook would otherwise be ignored
         except pluggy.PluginValidationError as error:
             manager.unregister(module)
-            raise PluginError(f"{_owner(info)} has a hook that does not exist or takes other arguments: {error}.") from error
+            raise PluginError(f"{describe(info)} has a hook that does not exist or takes other arguments: {error}.") from error
     return module
 
 

@@ -39,13 +39,14 @@ class RunFolder:
     def __init__(self, root: Path) -> None:
         self.root = root
 
-    def check_writable(self) -> None:
+    def check_writable(self) -> RunFolder:
         """Refuse, before anything is computed, a folder that could not keep the results.
 
         Raises:
             UsageError: it is a file, or writing is not permitted.
         """
         check_folder(self.root, "--out")
+        return self
 
     def free_bytes(self) -> int:
         """Room on the disk that the folder lies on, or will lie on."""
@@ -146,9 +147,17 @@ class RunFolder:
         """Where the tensors are kept that unlearning changed."""
         return self.root / "deltas" / folder_name(variant) / f"seed-{seed}-{identity[:HASH_CHARS]}"
 
+    def delta_path_of(self, job: Job) -> Path:
+        """`delta_path` of a job."""
+        return self.delta_path(job.variant, job.seed, job.identity)
+
     def log_path(self, job: Job) -> Path:
         """Where what a method logs while it trains is kept, as metrics.csv."""
         return self.root / "logs" / folder_name(job.variant) / f"seed-{job.seed}-{job.identity[:HASH_CHARS]}"
+
+    def job_log_path(self, job: Job) -> Path:
+        """Where a job's log is kept: what happened when, and what its process wrote; runs append to it."""
+        return self.root / "logs" / f"{folder_name(job.variant)}-seed-{job.seed}.log"
 
     def write_delta(self, folder: Path, tensors: Mapping[str, Tensor], manifest: Mapping[str, Any]) -> None:
         """Write a delta; its manifest last, so that a delta with a manifest is whole."""

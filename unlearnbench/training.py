@@ -9,9 +9,10 @@ import math
 import os
 import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor
@@ -20,6 +21,7 @@ from unlearnbench.files import content_hash
 from unlearnbench.forward import checkpointed
 from unlearnbench.loaded import LoadedModel
 from unlearnbench.models import padding_id
+from unlearnbench.provenance import peak_bytes
 from unlearnbench.records import Cost
 
 if TYPE_CHECKING:
@@ -29,12 +31,13 @@ if TYPE_CHECKING:
     from lightning.pytorch.loggers import Logger
 
     from unlearnbench.batches import Schedule
-    from unlearnbench.job import Reporter, Workshop
+    from unlearnbench.job import Workshop
     from unlearnbench.method import MethodContext, UnlearningMethod
     from unlearnbench.plan import JobPlan
 
 
 METRICS = "metrics.csv"
+SIDES: tuple[Literal["forget", "retain"], ...] = ("forget", "retain")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +77,7 @@ def _train(plan: JobPlan, loaded: LoadedModel, shop: Workshop) -> Fitted:
         metrics = None
         if shop.trainer.logger != "none" and rank_zero():
             metrics = stack.enter_context(MetricsFile(shop.run.log_path(plan.job), shop.trainer.log_every_n_steps))
-        watch = _watch(shop.reporter, training.accumulate, metrics, method.logged)
+        watch = _watch(partial(shop.reporter.step, plan.job), training.accumulate, metrics, method.logged)
         stack.enter_context(warnings.catch_warnings())
         warnings.simplefilter("ignore")  # Lightning's advice on data loader workers and loggers
         trainer = _trainer(plan, shop, method, watch)
@@ -88,16 +91,19 @@ def _train(plan: JobPlan, loaded: LoadedModel, shop: Workshop) -> Fitted:
             trainer.fit(method, loader)
         except SystemExit:
             raise KeyboardInterrupt from None  # Lightning turns Ctrl-C into an exit
-    seconds = time.perf_counter() - started
+    reused = method.context.reused
+    seconds = time.perf_counter() - started + reused.get("seconds", 0.0)
     if trainer.interrupted:
         raise KeyboardInterrupt
     factors = method.adapter.factors() if method.adapter is not None else None
     method.finish()
     cost = Cost(
         unlearn_seconds=round(seconds, 3),
+        reused_seconds=round(reused["seconds"], 3) if reused else None,
+        peak_bytes=peak_bytes(),
         peak_gpu_bytes=torch.cuda.max_memory_allocated() if shop.device.type == "cuda" else None,
         trained_parameters=trained,
-        tokens=watch.tokens * trainer.world_size,
+        tokens=int(reused["tokens"]) if reused else watch.tokens * trainer.world_size,
     )
     return Fitted(delta=loaded.delta() if factors is None else factors, cost=cost)
 
@@ -115,14 +121,15 @@ def _context(plan: JobPlan, loaded: LoadedModel, shop: Workshop, method: Unlearn
     training = plan.variant.training
     assert training is not None
     sides: dict[str, Schedule] = {}
-    for side in ("forget", "retain"):
+    for side in SIDES:
         corpora = [
             encode_corpus(
                 topic.forget if side == "forget" else topic.retain,
                 topic.name,
                 loaded.tokenizer,
-                max_length=(side == "forget" and topic.max_length) or training.max_length,
+                max_length=topic.longest(side, training),
                 min_chars=topic.min_chars,
+                max_chars=training.max_chars,
             )
             for topic in shop.topics
         ]
@@ -206,7 +213,9 @@ class MetricsFile:
             self._file.flush()  # whoever looks at a run that goes on sees where it is
 
 
-def _watch(reporter: Reporter, accumulate: int, metrics: MetricsFile | None, logged: dict[str, list[Tensor]]) -> Any:
+def _watch(
+    report: Callable[[float | None], None], accumulate: int, metrics: MetricsFile | None, logged: dict[str, list[Tensor]]
+) -> Any:
     """A Lightning callback that counts tokens, reports the loss and what is logged, and stops when it is not a number."""
     from lightning.pytorch import Callback, LightningModule
 
@@ -224,7 +233,7 @@ def _watch(reporter: Reporter, accumulate: int, metrics: MetricsFile | None, log
             if value is not None and not math.isfinite(value):
                 raise FloatingPointError(f"the loss is {value} at update {update}")
             if piece == accumulate - 1:
-                reporter.step(value)
+                report(value)
                 if metrics is not None:
                     metrics.write(update, logged)
                 logged.clear()

@@ -24,15 +24,17 @@ from unlearnbench.training import rank_zero
 class _Telling:
     """A `Reporter` that writes JSON lines."""
 
+    def loading(self, job: Job) -> None: ...
+
     def unlearning(self, job: Job, steps: int) -> None:
         _say(kind="unlearning", steps=steps)
 
-    def step(self, loss: float | None) -> None:
+    def step(self, job: Job, loss: float | None) -> None:
         _say(kind="step", loss=loss)
 
     def scoring(self, job: Job, benchmark: str, items: int) -> None: ...
 
-    def scored(self, items: int) -> None: ...
+    def scored(self, job: Job, items: int) -> None: ...
 
     def finished(self, result: CellResult) -> None: ...
 
@@ -50,7 +52,7 @@ def main() -> int:
     wanted = parser.parse_args()
     try:
         recipe = load_recipe(str(wanted.run / "recipe.yaml"))
-        comparison = prepare(recipe, out=wanted.run, cache=wanted.cache, device=wanted.device)
+        comparison = prepare(recipe, out=wanted.run, cache=wanted.cache, device=wanted.device, checked=True)
         plan = next(p for p in comparison.jobs if (p.job.variant, p.job.seed) == (wanted.variant, wanted.seed))
         manager, _ = load_extensions()
         shop = workshop(comparison, _Telling(), manager.hook)

@@ -18,6 +18,7 @@ from unlearnbench.cli import (
     plugins,
     report,
     sandbox,
+    show,
     site,
     verify,
 )
@@ -39,6 +40,7 @@ app.command("export")(export.export)
 app.command("leaderboard")(leaderboard.leaderboard)
 app.command("plugins")(plugins.plugins)
 app.command("report")(report.report)
+app.command("show")(show.show)
 app.command("site")(site.site)
 app.command("verify")(verify.verify)
 app.add_typer(sandbox.app, name="sandbox")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from unlearnbench.cli import options
-from unlearnbench.errors import UsageError
+from unlearnbench.errors import Problems, UsageError
 
 if TYPE_CHECKING:
     from unlearnbench.board import Leaderboard, TableSettings
@@ -53,6 +53,7 @@ def compare(
     no_items: Annotated[
         bool, typer.Option("--no-items", help="Leave questions and answers out of the folder and the report: hazardous data.")
     ] = False,
+    dry_run: options.DryRun = False,
     as_json: options.AsJson = False,
 ) -> None:
     """Make a model forget with each method, score what it forgot and kept, and print the leaderboard.
@@ -72,7 +73,20 @@ def compare(
     wanted = check_names(wanted.model_copy(update=added))
     table = options.table_settings(rank_by, damage_margin)
     wanted_settings = options.with_judge(settings, judge_url)
-    run(wanted, wanted_settings, device, executor, out, cache, keep_deltas, retry_failed, as_json, table, not no_items)
+    run(
+        wanted,
+        wanted_settings,
+        device,
+        executor,
+        out,
+        cache,
+        keep_deltas,
+        retry_failed,
+        as_json,
+        table,
+        dry_run,
+        items=not no_items,
+    )
 
 
 def run(
@@ -86,6 +100,7 @@ def run(
     retry_failed: bool,
     as_json: bool,
     table: TableSettings | None = None,
+    dry_run: bool = False,
     items: bool = True,
 ) -> None:
     """Check, execute and print a comparison; shared with `evaluate`."""
@@ -95,22 +110,29 @@ def run(
     from unlearnbench.preflight import prepare
     from unlearnbench.recipe import apply_settings
 
-    check_executor(executor)
-    keep = cast("KeepDeltas", options.choose("--keep-deltas", keep_deltas, ("all", "best", "none")))
-    place = cast("Device", options.choose("--device", device, ("auto", "cpu", "cuda")))
+    problems = Problems()  # what is wrong with these is said together with what prepare finds
+    problems.attempt(check_executor, executor)
+    keep = cast("KeepDeltas", problems.attempt(options.choose, "--keep-deltas", keep_deltas, ("all", "best", "none")) or "all")
+    place = cast("Device", problems.attempt(options.choose, "--device", device, ("auto", "cpu", "cuda")) or "auto")
     folder = out or Path("runs") / recipe.name
     comparison = prepare(
-        apply_settings(recipe, settings or ()),
+        apply_settings(recipe, settings or (), problems),
         out=folder,
         cache=cache or default_cache(),
         device=place,
         retry_failed=retry_failed,
         keep_deltas=keep,
+        problems=problems,
     )
+    if dry_run:
+        from unlearnbench.cli.dry_run import show_plan
+
+        show_plan(comparison, keep, as_json)
+        return
     from unlearnbench.cli.progress import ProgressReporter
 
     command = shlex.join(["unlearnbench", *sys.argv[1:]])
-    with ProgressReporter(comparison.due) as reporter:
+    with ProgressReporter(comparison.jobs) as reporter:
         try:
             for result in execute(comparison, reporter, keep_deltas=keep, settings=table, items=items, command=command):
                 reporter.finished(result)

@@ -29,6 +29,9 @@ RankBy = Annotated[str | None, typer.Option(help="What ranks go by: score (S, th
 DamageMargin = Annotated[
     float | None, typer.Option(help="Share of the retain knowledge that a `forgot` row may lose; 0.05 by default.")
 ]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Check everything, print the plan with estimates, and stop; nothing is written.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print leaderboard.json on stdout, and nothing else.")]
 
 
