@@ -112,12 +112,13 @@ def _figures(cell: CellResult, items: list[ItemResult]) -> Iterator[str]:
         return
     if len({item.id for item in items}) != len(items):
         yield "an item is there twice."
+    scored = [item for item in items if not math.isnan(item.score)]  # what a judge left out counts in no mean
     parts: dict[str, list[float]] = {}
-    for item in items:
+    for item in scored:
         parts.setdefault(item.part, []).append(item.score)
     counted: dict[str, tuple[Any, Any]] = {
-        "n": (cell.n, len(items)),
-        "value": (cell.value, sum(item.score for item in items) / len(items)),
+        "n": (cell.n, len(scored)),
+        "value": (cell.value, sum(item.score for item in scored) / len(scored) if scored else None),
         "truncated": (cell.truncated, sum(item.truncated for item in items)),
     }
     for part in dict.fromkeys([*cell.parts, *parts]):

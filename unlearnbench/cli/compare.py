@@ -50,9 +50,7 @@ def compare(
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Compute failed cells again.")] = False,
     rank_by: options.RankBy = None,
     damage_margin: options.DamageMargin = None,
-    no_items: Annotated[
-        bool, typer.Option("--no-items", help="Leave questions and answers out of the folder and the report: hazardous data.")
-    ] = False,
+    no_items: options.NoItems = False,
     dry_run: options.DryRun = False,
     as_json: options.AsJson = False,
 ) -> None:

@@ -20,6 +20,7 @@ def evaluate(
     dtype: options.DtypeName = None,
     out: options.Out = None,
     cache: options.Cache = None,
+    no_items: options.NoItems = False,
     as_json: options.AsJson = False,
 ) -> None:
     """Score a model with the benchmarks and keep the same files as a comparison."""
@@ -32,4 +33,6 @@ def evaluate(
     chosen = options.choose("--dtype", dtype or "auto", ("auto", "float32", "bfloat16", "float16"))
     content = {"model": model, "dtype": chosen, "benchmarks": select(names, configured), "limit": options.read_limit(limit)}
     recipe = Recipe.model_validate({"name": f"evaluate-{options.name_of(model)}", **content})
-    compare.run(recipe, options.with_judge(settings, judge_url), device, "local", out, cache, "none", False, as_json)
+    compare.run(
+        recipe, options.with_judge(settings, judge_url), device, "local", out, cache, "none", False, as_json, items=not no_items
+    )

@@ -32,6 +32,9 @@ DamageMargin = Annotated[
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Check everything, print the plan with estimates, and stop; nothing is written.")
 ]
+NoItems = Annotated[
+    bool, typer.Option("--no-items", help="Leave questions and answers out of the folder and the report: hazardous data.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print leaderboard.json on stdout, and nothing else.")]
 
 

@@ -9,13 +9,11 @@ import typer
 
 from unlearnbench.cli import options
 
-NoItems = Annotated[bool, typer.Option("--no-items", help="Leave questions and answers out, for hazardous data.")]
-
 
 def report(
     run: Annotated[Path, typer.Argument(help="Folder of a comparison.")],
     out: Annotated[Path | None, typer.Option(help="File to write; by default report.html in the folder.")] = None,
-    no_items: NoItems = False,
+    no_items: options.NoItems = False,
 ) -> None:
     """Write a comparison's report: one HTML file that opens without a network."""
     from unlearnbench.compare import REPORT, read_finished

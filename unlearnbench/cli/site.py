@@ -8,14 +8,13 @@ from typing import Annotated
 import typer
 
 from unlearnbench.cli import options
-from unlearnbench.cli.report import NoItems
 
 
 def site(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders of comparisons.")],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder of the site.")],
     title: Annotated[str, typer.Option(help="What the site is called.")] = "Unlearning leaderboards",
-    no_items: NoItems = False,
+    no_items: options.NoItems = False,
 ) -> None:
     """Build a site that any static host serves: an index over recipes, a page for each run, a JSON feed.
 

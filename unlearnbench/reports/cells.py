@@ -190,6 +190,13 @@ def place_of(row: Row, board: Leaderboard) -> str:
     return "" if row.rank is None else f"{row.rank}=" if tied else str(row.rank)
 
 
+def judged(row: Row, column: Column) -> str:
+    """`, 158/160 judged` where items of the whole column have no score."""
+    score = row.scores.get(column.benchmark)
+    scored, asked = getattr(score, "scored", None), getattr(score, "asked", None)
+    return f", {scored}/{asked} judged" if column.title == column.benchmark and asked and scored != asked else ""
+
+
 def row_title(variant: str) -> str:
     """A row's name as reports show it."""
     return f"{variant} (base)" if variant == BASELINE else variant
@@ -268,7 +275,10 @@ def _line(row: Row, board: Leaderboard, columns: Sequence[Column], style: _Style
         (seconds(cost.evaluate_seconds), cost.evaluate_seconds),
         (size(memory), memory),
     ]
-    figures = [style.value(one.value if one else None, column) for one, column in zip(scores, columns, strict=True)]
+    figures = [
+        style.value(one.value if one else None, column) + judged(row, column)
+        for one, column in zip(scores, columns, strict=True)
+    ]
     spans = [style.span(one, column) for one, column in zip(scores, columns, strict=True)]
     titles = [*(column.title for column in columns), "forget", "keep", "score"]
     every = [*scores, *shares]

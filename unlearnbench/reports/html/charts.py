@@ -66,8 +66,8 @@ def plane(board: Leaderboard) -> Chart | None:
     return as_chart(
         traces,
         height=560,
-        xaxis={"title": {"text": "K: share of what was to be kept that is left →"}, "range": [-0.04, 1.06]},
-        yaxis={"title": {"text": "F: share of what was to be forgotten that is gone →"}, "range": [-0.04, 1.06]},
+        xaxis={"title": {"text": "K: share kept →"}, "range": [-0.04, 1.06]},
+        yaxis={"title": {"text": "F: share forgotten →"}, "range": [-0.04, 1.06]},
         legend={"itemsizing": "constant"},
         margin={"l": 60, "r": 20, "t": 20, "b": 60},
         hovermode="closest",

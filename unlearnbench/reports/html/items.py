@@ -123,6 +123,9 @@ class _Items:
             "part": [place[part] for part in self.runs[0].columns["part"]],
             "runs": [{"name": run.name, "base": run.base} for run in self.runs],
         }
+        asked: list[str] = self.runs[0].columns.get("question") or []
+        if not self.texts and any(asked):
+            shared["texts"] = [clipped(text or name) for text, name in zip(asked, self.ids, strict=True)]
         if self.texts:
             found = [self.texts.get(name) for name in self.ids]
             shared["texts"] = [clipped(one.text) if one else name for one, name in zip(found, self.ids, strict=True)]
@@ -155,8 +158,9 @@ class _Items:
             for run, order in zip(self.runs, self.orders, strict=True)
         ]
         pack["answers_text"] = [self._column(number, "text", longest) for number in range(len(self.runs))]
-        if any(run.columns.get("judgment") for run in self.runs):
-            pack["judgments"] = [self._column(number, "judgment", longest) for number in range(len(self.runs))]
+        for name, column in (("judgments", "judgment"), ("errors", "error")):
+            if any(any(run.columns.get(column) or []) for run in self.runs):
+                pack[name] = [self._column(number, column, longest) for number in range(len(self.runs))]
         return pack
 
     def _column(self, number: int, name: str, longest: int) -> list[str]:

@@ -15,6 +15,7 @@ from unlearnbench.reports.cells import (
     estimate_of,
     figure,
     heading,
+    judged,
     place_of,
     row_title,
     seconds,
@@ -92,7 +93,7 @@ def _row(row: Row, columns: Sequence[Column], units: dict[str, str], board: Lead
     cells = [
         Cell(place_of(row, board), sort="" if row.rank is None else row.rank),
         Cell(row_title(row.variant), sort=row.variant, kind="words name"),
-        *(_figure(estimate_of(row, column), units[column.benchmark]) for column in columns),
+        *(_figure(estimate_of(row, column), units[column.benchmark], judged(row, column)) for column in columns),
         *(_figure(share, "fraction") for share in shares),
         Cell(MISSING if best is None else f"{best:.0%}", sort="" if best is None else best),
         Cell(verdict, sort=verdict, kind="words verdict"),
@@ -118,7 +119,7 @@ def _chance(columns: Sequence[Column], units: dict[str, str]) -> dict[str, Any]:
     return {"cells": cells, "kind": "chance", "words": "", "verdict": "", "anchor": "", "evidence": ""}
 
 
-def _figure(estimate: Estimate | None, unit: str) -> Cell:
+def _figure(estimate: Estimate | None, unit: str, judged: str = "") -> Cell:
     if estimate is None or estimate.value is None:
         return Cell(MISSING)
-    return Cell(figure(estimate.value, unit), span(estimate, unit), estimate.value)
+    return Cell(figure(estimate.value, unit), span(estimate, unit) + judged, estimate.value)
