@@ -11,7 +11,8 @@ from unlearnbench.board import Leaderboard, TableSettings
 from unlearnbench.errors import UsageError
 from unlearnbench.leaderboard import build_leaderboard
 from unlearnbench.reports import terminal, text
-from unlearnbench.reports.cells import lay_out, notes
+from unlearnbench.reports.cells import notes
+from unlearnbench.reports.grid import lay_out
 
 ITEMS = 1000
 TOPICS = {"bio": ["bio"], "cyber": ["cyber"]}

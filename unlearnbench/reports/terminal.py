@@ -10,7 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from unlearnbench.board import Leaderboard
-from unlearnbench.reports.cells import Grid, Line, notes, reference_note
+from unlearnbench.reports.cells import notes, reference_note
+from unlearnbench.reports.grid import Grid, Line
 from unlearnbench.reports.text import Choices
 
 # what a narrow terminal loses, in this order; scores, names and verdicts always stay
