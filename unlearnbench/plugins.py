@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import ast
 import hashlib
-import importlib.util
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache, cached_property
 from importlib import metadata
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -17,6 +18,7 @@ import pluggy
 from unlearnbench import hookspecs
 from unlearnbench.errors import PluginError, UnlearnbenchError, normalise, unknown_name
 from unlearnbench.specs import BenchmarkSpec, MethodSpec
+from unlearnbench.untouched import untouched
 
 Spec = TypeVar("Spec", MethodSpec, BenchmarkSpec)
 Kind = Literal["method", "benchmark", "extension"]
@@ -30,7 +32,9 @@ NUMERIC_MODULES = (
     "adapters",
     "batches",
     "benchmark",
+    "chat",
     "choice",
+    "decoding",
     "forward",
     "generate",
     "heads",
@@ -43,10 +47,12 @@ NUMERIC_MODULES = (
     "prompts",
     "questions",
     "reference",
+    "sampling",
     "sources",
     "tensors",
     "training",
     "trees",
+    "untouched",
 )
 
 
@@ -138,7 +144,11 @@ def _load_spec(info: PluginInfo, wanted: type[Spec]) -> Spec:
     Raises:
         PluginError: it fails to import, implements an unknown hook, or does not offer what its entry point says.
     """
-    module = _register(info)
+    with untouched():
+        return _offered(info, wanted, _register(info))
+
+
+def _offered(info: PluginInfo, wanted: type[Spec], module: Any) -> Spec:
     hook = getattr(module, f"unlearnbench_{info.kind}s", None)
     if hook is None:
         raise PluginError(f"{describe(info)} does not implement the hook unlearnbench_{info.kind}s in {info.module}.")
@@ -216,10 +226,15 @@ def core_hash() -> str:
 
 
 def _file_of(module: str) -> Path | None:
-    try:
-        found = importlib.util.find_spec(module)
-    except (ImportError, ValueError, AttributeError):
-        return None
+    """A module's source, found without executing the packages above it, as `importlib.util.find_spec` would."""
+    found: ModuleSpec | None = None
+    name = ""
+    for part in module.split("."):
+        name = f"{name}.{part}" if name else part
+        folders = found.submodule_search_locations if found else None
+        found = next((spec for finder in sys.meta_path if (spec := finder.find_spec(name, folders)) is not None), None)
+        if found is None:
+            return None
     return Path(found.origin) if found and found.origin and found.origin.endswith(".py") else None
 
 

@@ -76,6 +76,7 @@ def prepare(
     keep_deltas: KeepDeltas = "all",
     problems: Problems | None = None,
     checked: bool = False,
+    broken: Mapping[str, str] | None = None,
 ) -> Comparison:
     """Check a recipe and plan it.
 
@@ -87,6 +88,7 @@ def prepare(
         retry_failed: count failed cells as not finished.
         keep_deltas: which unlearned weights will stay on disk; there must be room for them.
         problems: what was found to be wrong before; it is said together with what is found here.
+        broken: rows whose method cannot be loaded, and why: they fail when their turn comes.
         checked: somebody has done all this a moment ago, as the parent of a worker process has: only plan.
 
     Raises:
@@ -98,7 +100,7 @@ def prepare(
     if device == "cuda":
         problems.attempt(_check_cuda)
     memory = Memory(cache / "memory.json")
-    variants = _plan_rows(recipe, memory, problems)
+    variants = _plan_rows(recipe, memory, broken or {}, problems)
     benchmarks = _plan_benchmarks(recipe, problems)
     topics = _plan_topics(recipe, variants, problems)
     folders = _model_folders(variants, problems)
@@ -136,10 +138,10 @@ def prepare(
     )
 
 
-def _plan_rows(recipe: Recipe, memory: Memory, problems: Problems) -> list[VariantPlan]:
+def _plan_rows(recipe: Recipe, memory: Memory, broken: Mapping[str, str], problems: Problems) -> list[VariantPlan]:
     """Every row that can be planned: methods, checkpoints, controls."""
     rows = [
-        problems.attempt(_plan_variant, name, method, given, recipe, memory)
+        problems.attempt(_plan_variant, name, method, given, recipe, memory, broken.get(name))
         for name, (method, given) in recipe.variants().items()
     ]
     rows += [problems.attempt(_plan_checkpoint, name, source) for name, source in recipe.checkpoints.items()]
@@ -184,11 +186,18 @@ def _model_folders(variants: Iterable[VariantPlan], problems: Problems) -> dict[
     return {source: folder for source, folder in found.items() if folder is not None}
 
 
-def _plan_variant(name: str, method: str, given: Options, recipe: Recipe, memory: Memory) -> VariantPlan:
+def _plan_variant(name: str, method: str, given: Options, recipe: Recipe, memory: Memory, problem: str | None) -> VariantPlan:
     plugin = find_plugin("method", method)
-    options, training = _settle(plugin, given, name, memory)
+    options, training = (given, None) if problem is not None else _settle(plugin, given, name, memory)
     return VariantPlan(
-        name=name, method=plugin.info.name, plugin=plugin, options=options, training=training, model=recipe.model, weights=""
+        name=name,
+        method=plugin.info.name,
+        plugin=plugin,
+        options=options,
+        training=training,
+        model=recipe.model,
+        weights="",
+        problem=problem,
     )
 
 
@@ -211,7 +220,7 @@ def _plan_checkpoint(name: str, source: str) -> VariantPlan:
 
 
 def _plan_control(name: str, like: str, variants: Sequence[VariantPlan]) -> VariantPlan:
-    trained = {variant.name: variant for variant in variants if variant.training is not None}
+    trained = {variant.name: variant for variant in variants if variant.training is not None or variant.problem is not None}
     if like not in trained:
         raise unknown_name(f"row for the control {name}", like, trained, "A control is like a row that changes weights.")
     return replace(trained[like], name=name, method=RANDOM_NOISE, noise_of=like)

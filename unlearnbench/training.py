@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Tensor
 
+from unlearnbench.errors import StorageError
 from unlearnbench.files import content_hash
 from unlearnbench.forward import checkpointed
 from unlearnbench.loaded import LoadedModel
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 
 METRICS = "metrics.csv"
 SIDES: tuple[Literal["forget", "retain"], ...] = ("forget", "retain")
+EXPLODED = 1e4  # times the first loss, or 1 where that is smaller
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +58,8 @@ class Fitted:
 def fit(plan: JobPlan, loaded: LoadedModel, shop: Workshop) -> Fitted:
     """Let the method train on its streams; afterwards the model is whole and changed."""
     fitted = _train(plan, loaded, shop)  # a function of its own, so that optimizer and gradients are gone before what follows
-    loaded.complete(fitted.delta)
+    if stray := loaded.complete(fitted.delta):
+        shop.reporter.warn(f"{plan.job.variant} changed {stray[0]}, which is not among what it trains; it is put back")
     return fitted
 
 
@@ -209,18 +212,30 @@ class MetricsFile:
         """Rows of one update, counted from 0: the mean over the pieces of its batch; those of skipped updates are dropped."""
         if update % self._every == 0:
             means = {name: float(torch.stack(list(values)).float().mean()) for name, values in logged.items()}
-            self._rows.writerows((update, name, f"{mean:.6g}") for name, mean in means.items())
-            self._file.flush()  # whoever looks at a run that goes on sees where it is
+            try:
+                self._rows.writerows((update, name, f"{mean:.6g}") for name, mean in means.items())
+                self._file.flush()  # whoever looks at a run that goes on sees where it is
+            except OSError as error:
+                raise StorageError.of(self._folder / METRICS, error) from error
 
 
 def _watch(
     report: Callable[[float | None], None], accumulate: int, metrics: MetricsFile | None, logged: dict[str, list[Tensor]]
 ) -> Any:
-    """A Lightning callback that counts tokens, reports the loss and what is logged, and stops when it is not a number."""
+    """A Lightning callback that counts tokens, reports what is logged, and stops when the loss is not a number or explodes."""
     from lightning.pytorch import Callback, LightningModule
 
     class Watching(Callback):
         tokens = 0
+        first: float | None = None
+
+        def check(self, loss: float, update: int) -> None:
+            if not math.isfinite(loss):
+                raise FloatingPointError(f"the loss is {loss} at update {update}")
+            if self.first is None:
+                self.first = loss
+            if abs(loss) > EXPLODED * max(1.0, abs(self.first)):
+                raise FloatingPointError(f"the loss exploded from {self.first:.4g} to {loss:.4g} at update {update}")
 
         def on_train_batch_end(
             self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -230,8 +245,8 @@ def _watch(
             # over all processes, so that all stop where one of them would
             value = None if loss is None else float(trainer.strategy.reduce(loss, reduce_op="mean"))
             update, piece = divmod(batch_idx, accumulate)
-            if value is not None and not math.isfinite(value):
-                raise FloatingPointError(f"the loss is {value} at update {update}")
+            if value is not None:
+                self.check(value, update)
             if piece == accumulate - 1:
                 report(value)
                 if metrics is not None:

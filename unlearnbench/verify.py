@@ -98,8 +98,7 @@ def _cell(run: RunFolder, key: CellKey, identity: str, cell: CellResult, texts: 
     except (OSError, ValueError) as error:
         yield f"the items in {_relative(path, run)} cannot be read: {_first(error)}."
         return
-    kept = cell.provenance.get("items")
-    if kept is not None and kept != hashlib.sha256(content).hexdigest():
+    if cell.items_hash is not None and cell.items_hash != hashlib.sha256(content).hexdigest():
         yield f"the items in {_relative(path, run)} are not those that were stored: their hash differs."
     yield from _figures(cell, items)
     yield from _answers(items, texts)

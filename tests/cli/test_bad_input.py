@@ -387,3 +387,13 @@ def test_no_room_for_the_deltas(cli, tmp_path, monkeypatch):
     done = cli(*rmu, "--out", tmp_path / "run", "--keep-deltas", "none")  # three matrices of 384 x 128 in float32 take 590 kB
     assert done.code == 0, done.err
     assert not list((tmp_path / "run").rglob("delta.safetensors"))
+
+
+def test_limits_of_jobs(refuse):
+    assert "Did you mean 'isolated'?" in refuse("compare", "--executor", "isolate")
+    assert "add --executor isolated" in refuse("compare", "--job-timeout", "5")
+    assert "--job-timeout takes a number of seconds above 0; got -1" in refuse(
+        "compare", "--executor", "isolated", "--job-timeout", "-1"
+    )
+    message = refuse("compare", "--executor", "isolated", "--job-memory", "plenty")
+    assert "--job-memory takes a size above 0 with its unit, as in 8GB or 512MiB; got 'plenty'" in message

@@ -9,6 +9,7 @@ import typer
 
 from unlearnbench import __version__
 from unlearnbench.cli import (
+    answers,
     card,
     compare,
     diff,
@@ -32,6 +33,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
+app.command("answers")(answers.answers)
 app.command("card")(card.card)
 app.command("compare")(compare.compare)
 app.command("diff")(diff.diff)

@@ -9,6 +9,7 @@ from unlearnbench.reports.published import Reference
 ARROWS = {"forget": "↓", "retain": "↑", "untargeted": ""}
 MISSING = "-"
 AFTER = ("F", "K", "S", "best", "verdict", "seeds", "unlearn", "evaluate", "memory")  # columns behind the scores
+MOST_REASONS = 3  # told in a note
 RANK_NAMES = {"score": "S", "forget": "F", "keep": "K"}
 
 
@@ -74,8 +75,9 @@ def place_of(row: Row, board: Leaderboard) -> str:
 def judged(row: Row, column: Column) -> str:
     """`, 158/160 judged` where items of the whole column have no score."""
     score = row.scores.get(column.benchmark)
-    scored, asked = getattr(score, "scored", None), getattr(score, "asked", None)
-    return f", {scored}/{asked} judged" if column.title == column.benchmark and asked and scored != asked else ""
+    if column.title != column.benchmark or score is None or not score.asked or score.scored == score.asked:
+        return ""
+    return f", {score.scored}/{score.asked} judged"
 
 
 def row_title(variant: str) -> str:
@@ -129,6 +131,12 @@ def notes(board: Leaderboard) -> list[str]:
         f"{name}: the context was cut from the left to fit the model in {score.truncated} of {score.n} items."
         for name, score in cut.items()
     ]
+    lines += [
+        f"{row.variant}: {name} is the mean of {score.scored} of {score.asked} items; no score: {_reasons(score.missing)}."
+        for row in board.rows
+        for name, score in row.scores.items()
+        if score.missing
+    ]
     lines += [f"{failure['status']}: {failure['cell']}: {failure['error']}" for failure in board.failures]
     return lines
 
@@ -147,6 +155,14 @@ def reference_note(board: Leaderboard, reference: Reference | None) -> list[str]
 
 def _start(text: str) -> str:
     return text[:1].upper() + text[1:]
+
+
+def _reasons(missing: dict[str, int]) -> str:
+    """The most frequent reasons, each with its number of items."""
+    often = sorted(missing.items(), key=lambda pair: -pair[1])
+    told = [f"{count} ({reason})" for reason, count in often[:MOST_REASONS]]
+    rest = sum(count for _, count in often[MOST_REASONS:])
+    return ", ".join([*told, *([f"{rest} for other reasons"] if rest else [])])
 
 
 def _about_intervals(board: Leaderboard) -> list[str]:

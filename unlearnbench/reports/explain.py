@@ -25,6 +25,9 @@ interval wholly below 1 - {margin}), forgot. The first three are not ranked."""
 def render(board: Leaderboard) -> str:
     """The formulas, then every row."""
     rows = ["\n  ".join(row_lines(row, board)) for row in board.rows if row.variant != BASELINE]
+    base = next((row for row in board.rows if row.variant == BASELINE), None)
+    if base is not None and (told := _figures(base)):
+        rows = ["\n  ".join([f"{BASELINE} (base)", *told]), *rows]
     title = f"{board.recipe['name']}: {board.recipe['model']}"
     return "\n\n".join([title, formulas(board), *([board.unranked] if board.unranked else []), *rows])
 
@@ -43,6 +46,7 @@ def row_lines(row: Row, board: Leaderboard) -> list[str]:
     lines = [f"{row.variant}: {place}, {row.verdict or row.status}"]
     if row.summary is not None and base is not None:
         lines += [*_forget(row, base, board), *_keep(row, base, board), *_both(row)]
+    lines += _figures(row)
     lines += [f"verdict: {said(one)}" for one in row.evidence]
     return [*lines, *_rivals(row, board.pairs)]
 
@@ -93,6 +97,18 @@ def _both(row: Row) -> list[str]:
         return []
     F, K = figure(forget.value), figure(keep.value)  # noqa: N806 - as in the formula
     return [f"S = 2 x {F} x {K} / ({F} + {K}) = {_with_span(both)}"]
+
+
+def _figures(row: Row) -> list[str]:
+    """What the benchmarks tell beside their scores."""
+    told = {name: score.figures for name, score in row.scores.items() if score.figures}
+    return [
+        f"{name}: {', '.join(f'{_words(word)} {figure(value)}' for word, value in own.items())}" for name, own in told.items()
+    ]
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
 
 
 def _rivals(row: Row, pairs: Sequence[PairTest]) -> list[str]:
