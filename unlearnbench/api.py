@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from unlearnbench.optimizers import AdamW, ReferenceAdamW
     from unlearnbench.prompts import LETTERS, cloze_prompt, few_shot, header, letter_prompt
     from unlearnbench.questions import read_choices
-    from unlearnbench.records import CellResult, ItemResult, Job, Metric, Question
+    from unlearnbench.records import CellResult, ItemResult, ItemText, Job, Metric, Question
     from unlearnbench.reference import ReferenceOutputs
     from unlearnbench.representations import (
         OUTPUT_PROJECTION,
@@ -97,7 +97,7 @@ _HOME = {
     "optimizers": ("AdamW", "ReferenceAdamW"),
     "prompts": ("LETTERS", "cloze_prompt", "few_shot", "header", "letter_prompt"),
     "questions": ("read_choices",),
-    "records": ("CellResult", "ItemResult", "Job", "Metric", "Question"),
+    "records": ("CellResult", "ItemResult", "ItemText", "Job", "Metric", "Question"),
     "reference": ("ReferenceOutputs",),
     "representations": (
         "OUTPUT_PROJECTION",
@@ -169,6 +169,7 @@ __all__ = [
     "Example",
     "Exchange",
     "ItemResult",
+    "ItemText",
     "Job",
     "Journal",
     "LocalJudge",
