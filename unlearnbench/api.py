@@ -25,15 +25,17 @@ if TYPE_CHECKING:
         train_slice,
     )
     from unlearnbench.generate import Request, generate
-    from unlearnbench.heads import LossOf, final_hidden, head_logits, over_positions
+    from unlearnbench.heads import LossOf, final_hidden, head_logits, over_positions, sequence_nll
     from unlearnbench.hookspecs import hookimpl
+    from unlearnbench.losses import log_sigmoid_loss, weighted_ascent
     from unlearnbench.method import MethodContext, UnlearningMethod
     from unlearnbench.models import padding_id
     from unlearnbench.optimizers import AdamW
     from unlearnbench.prompts import LETTERS, cloze_prompt, few_shot, header, letter_prompt
     from unlearnbench.questions import read_choices
     from unlearnbench.records import CellResult, ItemResult, Job, Metric, Question
-    from unlearnbench.reference import ReferenceOutputs
+    from unlearnbench.reference import ReferenceNLL, ReferenceOutputs
+    from unlearnbench.retain import RetainKind, RetainTerm
     from unlearnbench.sources import Table, list_configs, parse_source, read_table
     from unlearnbench.specs import BenchmarkSpec, MethodSpec, Training
     from unlearnbench.tensors import (
@@ -41,10 +43,12 @@ if TYPE_CHECKING:
         distillation,
         kl_divergence,
         mean_square,
+        next_token_nll,
         next_tokens,
         token_entropy,
         token_kl,
         token_nll,
+        wide,
     )
 
 _HOME = {
@@ -67,15 +71,17 @@ _HOME = {
     ),
     "files": ("content_hash",),
     "generate": ("Request", "generate"),
-    "heads": ("LossOf", "final_hidden", "head_logits", "over_positions"),
+    "heads": ("LossOf", "final_hidden", "head_logits", "over_positions", "sequence_nll"),
     "hookspecs": ("hookimpl",),
+    "losses": ("log_sigmoid_loss", "weighted_ascent"),
     "method": ("MethodContext", "UnlearningMethod"),
     "models": ("padding_id",),
     "optimizers": ("AdamW",),
     "prompts": ("LETTERS", "cloze_prompt", "few_shot", "header", "letter_prompt"),
     "questions": ("read_choices",),
     "records": ("CellResult", "ItemResult", "Job", "Metric", "Question"),
-    "reference": ("ReferenceOutputs",),
+    "reference": ("ReferenceNLL", "ReferenceOutputs"),
+    "retain": ("RetainKind", "RetainTerm"),
     "sources": ("Table", "list_configs", "parse_source", "read_table"),
     "specs": ("BenchmarkSpec", "MethodSpec", "Training"),
     "tensors": (
@@ -83,10 +89,12 @@ _HOME = {
         "distillation",
         "kl_divergence",
         "mean_square",
+        "next_token_nll",
         "next_tokens",
         "token_entropy",
         "token_kl",
         "token_nll",
+        "wide",
     ),
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
@@ -107,8 +115,11 @@ __all__ = [
     "Metric",
     "MultipleChoiceBenchmark",
     "Question",
+    "ReferenceNLL",
     "ReferenceOutputs",
     "Request",
+    "RetainKind",
+    "RetainTerm",
     "Schedule",
     "SplitForward",
     "Stream",
@@ -135,7 +146,9 @@ __all__ = [
     "kl_divergence",
     "letter_prompt",
     "list_configs",
+    "log_sigmoid_loss",
     "mean_square",
+    "next_token_nll",
     "next_tokens",
     "over_positions",
     "padding_id",
@@ -145,6 +158,7 @@ __all__ = [
     "score_questions",
     "select_all",
     "select_parameters",
+    "sequence_nll",
     "split_forward",
     "split_slice",
     "stack",
@@ -155,6 +169,8 @@ __all__ = [
     "train_only",
     "train_slice",
     "unknown_name",
+    "weighted_ascent",
+    "wide",
 ]
 
 

@@ -12,15 +12,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from unlearnbench.adapters import LoraAdapter
 from unlearnbench.batches import PaddingSide, Schedule, Stream
 from unlearnbench.errors import UsageError
 from unlearnbench.files import content_hash, write_atomic
 from unlearnbench.forward import copy_of, swapped
-from unlearnbench.heads import final_hidden, over_positions
-from unlearnbench.tensors import next_tokens
+from unlearnbench.heads import final_hidden, over_positions, sequence_nll
+from unlearnbench.tensors import next_token_nll, next_tokens
 
 if TYPE_CHECKING:
     from lightning.pytorch import Trainer
@@ -116,9 +115,13 @@ class UnlearningMethod(LightningModule):
         predicting, targets = next_tokens(stream["labels"])
 
         def loss_of(logits: Tensor, part: slice) -> list[Tensor]:
-            return [F.cross_entropy(logits.float(), targets[part], reduction="none")]
+            return [next_token_nll(logits, targets[part])]
 
         return over_positions(self.model, hidden, predicting, loss_of).total
+
+    def sequence_nll(self, stream: Stream) -> Tensor:
+        """Each sequence's negative log-likelihood: (B,), nats; the sum over its counted tokens."""
+        return sequence_nll(self.model, final_hidden(self.model, stream), stream["labels"])
 
     def logits(self, stream: Stream) -> Tensor:
         """The model's next-token logits: (B, T, V), in the model's dtype."""

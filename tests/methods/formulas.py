@@ -1,0 +1,79 @@
+"""The roster's losses as the papers write them, on whole logits, sequence by sequence: what the methods are held against.
+
+Every formula takes both sides of a batch. What a method takes no gradient through (a weight, a target) comes from `frozen`,
+the same weights' logits as constants, so that a finite difference of the formula is the derivative that the method claims.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from unlearnbench.tensors import IGNORE
+
+
+@dataclass
+class Side:
+    """One stream of a batch as three models see it; logits are (B, T, V), labels (B, T)."""
+
+    logits: Tensor
+    frozen: Tensor
+    untouched: Tensor
+    labels: Tensor
+
+    def sequences(self) -> Iterator[Sequence]:
+        """Each sequence's counted tokens only."""
+        for row, labels in enumerate(self.labels):
+            at = [t for t in range(len(labels) - 1) if labels[t + 1] != IGNORE]
+            targets = [int(labels[t + 1]) for t in at]
+            yield Sequence(self.logits[row, at], self.frozen[row, at], self.untouched[row, at], targets)
+
+
+@dataclass
+class Sequence:
+    """The counted tokens of one sequence: logits (N, V), and what comes next."""
+
+    logits: Tensor
+    frozen: Tensor
+    untouched: Tensor
+    targets: list[int]
+
+    def log_p(self, which: str = "logits") -> Tensor:
+        """(N,), of the tokens that come next."""
+        logs: Tensor = getattr(self, which).log_softmax(-1)
+        return torch.stack([logs[n, target] for n, target in enumerate(self.targets)])
+
+
+def mean_over(side: Side, value) -> Tensor:
+    return torch.stack([value(sequence) for sequence in side.sequences()]).mean()
+
+
+def cross_entropy(side: Side) -> Tensor:
+    return mean_over(side, lambda s: -s.log_p().mean())
+
+
+def divergence(side: Side) -> Tensor:
+    def value(s: Sequence) -> Tensor:
+        before = s.untouched.log_softmax(-1)
+        return (before.exp() * (before - s.logits.log_softmax(-1))).sum(-1).mean()
+
+    return mean_over(side, value)
+
+
+def grad_ascent(forget: Side, retain: Side) -> Tensor:
+    return -cross_entropy(forget)
+
+
+def grad_diff(forget: Side, retain: Side, gamma: float, alpha: float) -> Tensor:
+    return -gamma * cross_entropy(forget) + alpha * cross_entropy(retain)
+
+
+def grad_diff_kl(forget: Side, retain: Side, gamma: float, alpha: float) -> Tensor:
+    return -gamma * cross_entropy(forget) + alpha * divergence(retain)
+
+
+def descend(side: Side) -> Tensor:
+    return cross_entropy(side)
