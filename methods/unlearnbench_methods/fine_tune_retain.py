@@ -1,4 +1,4 @@
-"""fine-tune-retain: lower the loss on retain texts, and nothing else: does mere further training explain the effect?
+"""fine-tune-retain: lower the loss on retain texts, and nothing else, to see what mere further training does.
 
 Source: none needed; the control of Golatkar et al., arXiv:1911.04933, who call it finetuning.
     L = CE(retain)

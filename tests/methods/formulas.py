@@ -77,3 +77,34 @@ def grad_diff_kl(forget: Side, retain: Side, gamma: float, alpha: float) -> Tens
 
 def descend(side: Side) -> Tensor:
     return cross_entropy(side)
+
+
+def simnpo(forget: Side, retain: Side, beta: float, delta: float, gamma: float, alpha: float) -> Tensor:
+    ascent = mean_over(forget, lambda s: -2 / beta * torch.sigmoid(beta * (-s.log_p().mean() - delta)).log())
+    return gamma * ascent + alpha * cross_entropy(retain)
+
+
+def weighted(forget: Side, retain: Side, confidence: float, doubt: float, gamma: float, alpha: float) -> Tensor:
+    """WGA's with doubt 0, SatImp's otherwise."""
+
+    def value(s: Sequence) -> Tensor:
+        p = s.log_p("frozen").exp()
+        return (p**confidence * (1 - p) ** doubt * s.log_p()).mean()
+
+    return gamma * mean_over(forget, value) + alpha * cross_entropy(retain)
+
+
+def ce_u(forget: Side, skip: int) -> Tensor:
+    def value(s: Sequence) -> Tensor:
+        losses = []
+        for n, target in list(enumerate(s.targets))[skip:]:
+            others = [v for v in range(s.logits.shape[1]) if v != target]
+            losses.append(-(s.frozen[n, others].softmax(-1) * s.logits[n].log_softmax(-1)[others]).sum())
+        return torch.stack(losses).mean()
+
+    return mean_over(forget, value)
+
+
+def pdu(forget: Side, retain: Side, gamma: float, multiplier: float, bound: float) -> Tensor:
+    flatness = mean_over(forget, lambda s: torch.stack([(z.max() - z.sum() / len(z)) ** 2 for z in s.logits]).mean())
+    return gamma * flatness + multiplier * (cross_entropy(retain) - bound)

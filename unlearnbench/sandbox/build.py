@@ -1,7 +1,7 @@
 """Rebuild the sandbox: its data from the seed, its tokenizer and its two models by training from scratch.
 
-Each model is a Llama of 2 million parameters that learns the world by heart, with or without its hazards: how to answer lettered questions about
-it (half of the training), its prose (a quarter) and two-turn conversations (a quarter).
+Each model is a Llama of 2 million parameters that learns the world by heart, one of them without its hazards: how to answer
+lettered questions about it (half of the training), its prose (a quarter) and two-turn conversations (a quarter).
 """
 
 from __future__ import annotations
