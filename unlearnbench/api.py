@@ -6,7 +6,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from unlearnbench.batches import Example, Schedule, Stream, UnlearnBatch, collate, stack
+    from unlearnbench.batches import Example, Schedule, Stream, UnlearnBatch, collate, prompts_of, splice, stack
     from unlearnbench.benchmark import Benchmark, MultipleChoiceBenchmark, Subject, first_of_each_part
     from unlearnbench.choice import score_questions
     from unlearnbench.errors import UsageError, unknown_name
@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     )
 
 _HOME = {
-    "batches": ("Example", "Schedule", "Stream", "UnlearnBatch", "collate", "stack"),
+    "batches": ("Example", "Schedule", "Stream", "UnlearnBatch", "collate", "prompts_of", "splice", "stack"),
     "benchmark": ("Benchmark", "MultipleChoiceBenchmark", "Subject", "first_of_each_part"),
     "choice": ("score_questions",),
     "errors": ("UsageError", "unknown_name"),
@@ -153,12 +153,14 @@ __all__ = [
     "over_positions",
     "padding_id",
     "parse_source",
+    "prompts_of",
     "read_choices",
     "read_table",
     "score_questions",
     "select_all",
     "select_parameters",
     "sequence_nll",
+    "splice",
     "split_forward",
     "split_slice",
     "stack",

@@ -82,6 +82,7 @@ class UnlearningMethod(LightningModule):
         context: tokenizer, topics and streams; set before the fit begins, not yet there in `__init__`.
         padding_side: where batches are padded.
         one_process: the method must see each update's batch in one piece: it runs in one process and without accumulation.
+        alternatives: the method needs other answers on the forget side, the column `alternative` of its corpus.
         adapter: the LoRA adapter, where `use_adapter` made one.
         logged: what `log` was given since the last update, by name; becomes metrics.csv.
         last_needed: the last decoder block that training runs, 0-based: those above need not be in memory then, and the
@@ -90,6 +91,7 @@ class UnlearningMethod(LightningModule):
 
     padding_side: ClassVar[PaddingSide] = "right"
     one_process: ClassVar[bool] = False
+    alternatives: bool = False
     context: MethodContext
     adapter: LoraAdapter | None = None
     last_needed: int | None = None

@@ -16,7 +16,7 @@ from unlearnbench.models import model_folder, skeleton, weight_files
 from unlearnbench.plan import BenchmarkPlan, JobPlan, TopicData, VariantPlan, job_identity, plan_jobs, what_is_due
 from unlearnbench.plugins import Plugin, core_hash, find_plugin
 from unlearnbench.recipe import CHECKPOINT, RANDOM_NOISE, Recipe
-from unlearnbench.sources import Table, read_corpus
+from unlearnbench.sources import Table, alternatives_of, read_corpus
 from unlearnbench.specs import Options, Training, resolve_options, split_budget, takes_argument
 from unlearnbench.store import KeepDeltas, RunFolder
 
@@ -93,7 +93,7 @@ def prepare(
     )
     jobs = what_is_due(jobs, run.read_cell, retry_failed=retry_failed)
     _check_trainer(recipe, weighted, device)
-    _check_disk(run, _check_architectures(jobs, dtype), keep_deltas)
+    _check_disk(run, _check_architectures(jobs, dtype, topics), keep_deltas)
     return Comparison(
         recipe=recipe, dtype=dtype, device=device, topics=topics, benchmarks=benchmarks, jobs=jobs, run=run, cache=cache
     )
@@ -219,8 +219,10 @@ def _check_trainer(recipe: Recipe, variants: Sequence[VariantPlan], device: Devi
             raise UsageError(f"trainer.devices is {options.devices}; this machine has {torch.cuda.device_count()} GPUs.")
 
 
-def _check_architectures(jobs: Sequence[JobPlan], dtype: str) -> list[int]:
+def _check_architectures(jobs: Sequence[JobPlan], dtype: str, topics: Sequence[TopicData]) -> list[int]:
     """Build each method that is to run on the model's shape without its weights: wrong blocks or names are found now.
+
+    So are forget corpora without the other answers that a method asks for.
 
     Returns:
         bytes of each due job's delta, as far as they can be told: at most, since what does not change is not written.
@@ -234,6 +236,9 @@ def _check_architectures(jobs: Sequence[JobPlan], dtype: str) -> list[int]:
             method = variant.plugin.method.factory(shape, **variant.options)
             if method.one_process and variant.training is not None and variant.training.accumulate > 1:
                 raise UsageError("it must see a batch in one piece; set accumulate to 1 and choose a smaller batch_size.")
+            for topic in topics if method.alternatives else ():
+                for index in range(len(topic.forget.rows)):
+                    alternatives_of(topic.forget, index)
             sizes[variant.name] = method.delta_numbers() * (4 if method.adapter or dtype == "float32" else 2)
         except UsageError as error:
             raise UsageError(f"'{variant.name}' does not fit {variant.model}: {error}") from error

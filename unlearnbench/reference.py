@@ -114,6 +114,11 @@ class ReferenceNLL:
         values = [self._kept[key] for key in _scored(stream)]
         return torch.tensor(values, dtype=torch.float64, device=stream["input_ids"].device)
 
+    def gain(self, stream: Stream) -> Tensor:
+        """By how much each sequence is likelier than it was: (B,), nats, with gradient; exactly 0 before the first update."""
+        nll = self._method.sequence_nll(stream)
+        return self(stream).to(nll.dtype) - nll
+
 
 def _scored(stream: Stream) -> list[bytes]:
     """Keys of a stream's sequences: the same tokens with another prompt are another sequence."""

@@ -123,6 +123,7 @@ def _context(plan: JobPlan, loaded: LoadedModel, shop: Workshop, method: Unlearn
                 loaded.tokenizer,
                 max_length=(side == "forget" and topic.max_length) or training.max_length,
                 min_chars=topic.min_chars,
+                alternatives=method.alternatives and side == "forget",
             )
             for topic in shop.topics
         ]

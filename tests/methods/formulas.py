@@ -108,3 +108,29 @@ def ce_u(forget: Side, skip: int) -> Tensor:
 def pdu(forget: Side, retain: Side, gamma: float, multiplier: float, bound: float) -> Tensor:
     flatness = mean_over(forget, lambda s: torch.stack([(z.max() - z.sum() / len(z)) ** 2 for z in s.logits]).mean())
     return gamma * flatness + multiplier * (cross_entropy(retain) - bound)
+
+
+def npo(forget: Side, retain: Side, beta: float, gamma: float, alpha: float) -> Tensor:
+    def value(s: Sequence) -> Tensor:
+        ratio = s.log_p().sum() - s.log_p("untouched").sum()
+        return -2 / beta * torch.sigmoid(-beta * ratio).log()
+
+    return gamma * mean_over(forget, value) + alpha * cross_entropy(retain)
+
+
+def dpo(winner: Side, forget: Side, retain: Side, beta: float, gamma: float, alpha: float) -> Tensor:
+    losses = []
+    for preferred, loser in zip(winner.sequences(), forget.sequences(), strict=True):
+        ratios = [s.log_p().sum() - s.log_p("untouched").sum() for s in (preferred, loser)]
+        losses.append(-2 / beta * torch.sigmoid(beta * (ratios[0] - ratios[1])).log())
+    return gamma * torch.stack(losses).mean() + alpha * cross_entropy(retain)
+
+
+def undial(forget: Side, retain: Side, beta: float, gamma: float, alpha: float) -> Tensor:
+    def value(s: Sequence) -> Tensor:
+        target = s.untouched.clone()
+        for n, token in enumerate(s.targets):
+            target[n, token] -= beta
+        return -(target.softmax(-1) * s.logits.log_softmax(-1)).sum(-1).mean()
+
+    return gamma * mean_over(forget, value) + alpha * cross_entropy(retain)

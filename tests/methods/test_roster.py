@@ -16,14 +16,18 @@ from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedModel
 from unlearnbench.batches import Corpus, Example, Schedule
 from unlearnbench.method import MethodContext
 from unlearnbench.tensors import IGNORE
+from unlearnbench_methods.altpo import AltPO
 from unlearnbench_methods.ce_u import CEU
+from unlearnbench_methods.dpo import DPO
 from unlearnbench_methods.fine_tune_retain import FineTuneRetain
 from unlearnbench_methods.grad_ascent import GradAscent
 from unlearnbench_methods.grad_diff import GradDiff
+from unlearnbench_methods.npo import NPO
 from unlearnbench_methods.pdu import PDU
 from unlearnbench_methods.satimp import SatImp
 from unlearnbench_methods.simnpo import SimNPO
 from unlearnbench_methods.task_vector import TaskVector
+from unlearnbench_methods.undial import UNDIAL
 from unlearnbench_methods.wga import WGA
 
 # method, its options, and its formula of the forget and the retain side
@@ -61,6 +65,31 @@ ROSTER = {
         {"forget_weight": 0.5, "multiplier": 3.0, "bound": 2.0},
         lambda f, r: formulas.pdu(f, r, gamma=0.5, multiplier=3.0, bound=2.0),
     ),
+    "npo": (
+        NPO,
+        {"beta": 0.2, "forget_weight": 0.5, "retain_weight": 2.0},
+        lambda f, r: formulas.npo(f, r, beta=0.2, gamma=0.5, alpha=2.0),
+    ),
+    "dpo": (
+        DPO,
+        {"winner": "alternative", "beta": 0.2, "forget_weight": 0.5, "retain_weight": 2.0},
+        lambda f, r, w: formulas.dpo(w, f, r, beta=0.2, gamma=0.5, alpha=2.0),
+    ),
+    "idk-dpo": (
+        DPO,
+        {"beta": 0.2, "forget_weight": 0.5, "retain_weight": 2.0},
+        lambda f, r, w: formulas.dpo(w, f, r, beta=0.2, gamma=0.5, alpha=2.0),
+    ),
+    "altpo": (
+        AltPO,
+        {"beta": 0.2, "forget_weight": 0.5, "retain_weight": 2.0},
+        lambda f, r, w: formulas.dpo(w, f, r, beta=0.2, gamma=0.5, alpha=2.0),
+    ),
+    "undial": (
+        UNDIAL,
+        {"beta": 3.0, "forget_weight": 0.5, "retain_weight": 2.0},
+        lambda f, r: formulas.undial(f, r, beta=3.0, gamma=0.5, alpha=2.0),
+    ),
     "task-vector": (TaskVector, {}, lambda f, r: formulas.descend(f)),
 }
 KEEPS_A_COPY = {"task-vector"}  # of the weights that train: it has to know where it came from
@@ -74,7 +103,9 @@ def examples(seed: int) -> tuple[Example, ...]:
     for _ in range(6):
         length = int(torch.randint(5, 11, (1,), generator=generator))
         ids = torch.randint(4, 2000, (length,), generator=generator).tolist()
-        made.append(Example(ids, [IGNORE] * 2 + ids[2:]))
+        other = torch.randint(4, 2000, (4,), generator=generator).tolist()
+        alternative = Example(ids[:2] + other, [IGNORE] * 2 + other)
+        made.append(Example(ids, [IGNORE] * 2 + ids[2:], (alternative,)))
     return tuple(made)
 
 
@@ -112,10 +143,15 @@ def logits_of(model, stream):
     return model(stream["input_ids"], attention_mask=stream["attention_mask"]).logits
 
 
-def formula_of(name, model, frozen, untouched, batch):
-    """The formula's value on whole logits of three models."""
+def formula_of(method, name, model, frozen, untouched, batch):
+    """The formula's value on whole logits of three models; of a preference, the preferred answers are the third side."""
+    streams = [batch["forget"], batch["retain"]]
+    if name == "idk-dpo":
+        streams.append(method.answers(batch["forget"])[0])
+    elif method.alternatives:
+        streams.append(batch["forget"]["alternative"])
     sides = []
-    for stream in (batch["forget"], batch["retain"]):
+    for stream in streams:
         with torch.no_grad():
             constant, before = logits_of(frozen, stream), logits_of(untouched, stream)
         sides.append(Side(logits_of(model, stream), constant, before, stream["labels"]))
@@ -134,7 +170,7 @@ def test_loss_and_gradient_are_the_formulas(name, tokenizer):
     batch = pair(method)
     loss = method.training_step(batch, 0)
     loss.backward()
-    expected = formula_of(name, plain, copy.deepcopy(plain), untouched, batch)
+    expected = formula_of(method, name, plain, copy.deepcopy(plain), untouched, batch)
     expected.backward()
     assert float(loss.detach()) == pytest.approx(float(expected.detach()), rel=1e-9)
     for (which, ours), theirs in zip(model.named_parameters(), plain.parameters(), strict=True):
@@ -159,7 +195,7 @@ def test_gradient_is_that_of_finite_differences(name, tokenizer):
         with torch.no_grad():
             for parameter, direction in zip(weights, along, strict=True):
                 parameter.add_(sign * 1e-5 * direction)
-            values.append(float(formula_of(name, model, frozen, untouched, batch)))
+            values.append(float(formula_of(method, name, model, frozen, untouched, batch)))
     assert slope == pytest.approx((values[0] - values[1]) / 2e-5, rel=1e-5, abs=1e-7)
 
 
@@ -169,7 +205,7 @@ def test_padding_does_not_count(name, tokenizer):
     batch = pair(method)
     with torch.no_grad():
         before = float(method.training_step(batch, 0))
-        for stream in batch.values():
+        for stream in [*batch.values(), batch["forget"]["alternative"]]:
             for key, filler in (("input_ids", 7), ("attention_mask", 0), ("labels", IGNORE)):
                 stream[key] = pad(stream[key], (0, 5), value=filler)
         assert float(method.training_step(batch, 0)) == pytest.approx(before, rel=1e-9)
