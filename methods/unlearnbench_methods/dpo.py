@@ -107,7 +107,7 @@ class DPO(UnlearningMethod):
 
     def answers(self, stream: Stream) -> tuple[Stream, Stream]:
         """What is to be preferred, and what is to be forgotten, sequence by sequence."""
-        if "alternative" in stream:
+        if self.alternatives and "alternative" in stream:
             return stream["alternative"], stream
         width = stream["input_ids"].shape[1]
         refused: list[Example] = []

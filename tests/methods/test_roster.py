@@ -181,7 +181,7 @@ def test_loss_and_gradient_are_the_formulas(name, tokenizer):
 
 @every_method
 def test_gradient_is_that_of_finite_differences(name, tokenizer):
-    """The slope along a random direction, by central differences of the formula with a step of 1e-5."""
+    """The slope along a random direction, by central differences of the formula with a step of 1e-6."""
     method, model, untouched = moved(tokenizer, name)
     frozen = copy.deepcopy(model)
     batch = pair(method)
@@ -194,9 +194,9 @@ def test_gradient_is_that_of_finite_differences(name, tokenizer):
     for sign in (1, -2):
         with torch.no_grad():
             for parameter, direction in zip(weights, along, strict=True):
-                parameter.add_(sign * 1e-5 * direction)
+                parameter.add_(sign * 1e-6 * direction)
             values.append(float(formula_of(method, name, model, frozen, untouched, batch)))
-    assert slope == pytest.approx((values[0] - values[1]) / 2e-5, rel=1e-5, abs=1e-7)
+    assert slope == pytest.approx((values[0] - values[1]) / 2e-6, rel=1e-5, abs=1e-7)
 
 
 @every_method
@@ -211,10 +211,10 @@ def test_padding_does_not_count(name, tokenizer):
         assert float(method.training_step(batch, 0)) == pytest.approx(before, rel=1e-9)
 
 
-def alive(kind: type) -> list:
-    """Every object of a class; by type, since `isinstance` wakes torch's deprecated names."""
+def alive() -> list:
+    """Every model and tensor; by type, since `isinstance` wakes torch's deprecated names."""
     gc.collect()
-    return [o for o in gc.get_objects() if issubclass(type(o), kind)]
+    return [o for o in gc.get_objects() if issubclass(type(o), PreTrainedModel | torch.Tensor)]
 
 
 @every_method
@@ -223,13 +223,13 @@ def test_one_model_in_memory(name, tiny_model, tokenizer):
 
     What is kept of the untouched model counts: its answers to three batches, and its head where that is trained.
     """
-    others, tensors = {id(o) for o in alive(PreTrainedModel)}, {id(o) for o in alive(torch.Tensor)}
+    before = {id(o) for o in alive()}
     factory, options, _ = ROSTER[name]
     method = started(factory(tiny_model, **options), tokenizer)
     optimizer = method.configure_optimizers()
     train(method, 2, optimizer)
-    assert all(id(model) in others for model in alive(PreTrainedModel))
-    held = [tensor for tensor in alive(torch.Tensor) if id(tensor) not in tensors]
+    held = [o for o in alive() if id(o) not in before]
+    assert not [o for o in held if isinstance(o, PreTrainedModel)]
     held += [p.grad for p in tiny_model.parameters()]
     distinct = {t.data_ptr(): t.nbytes for t in held if t is not None}
     weights = sum(p.nbytes for p in tiny_model.parameters())
