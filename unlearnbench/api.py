@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from unlearnbench.batches import Example, Schedule, Stream, UnlearnBatch, collate, prompts_of, splice, stack
-    from unlearnbench.benchmark import Benchmark, MultipleChoiceBenchmark, Subject, first_of_each_part
+    from unlearnbench.benchmark import Benchmark, MultipleChoiceBenchmark, Subject, Workload, first_of_each_part
+    from unlearnbench.chat import Answer, Request, check_chat
     from unlearnbench.choice import score_questions
+    from unlearnbench.dialogues import Dialogue, hold
     from unlearnbench.errors import UsageError, unknown_name
     from unlearnbench.files import content_hash
+    from unlearnbench.fluency import repeated_ngrams
     from unlearnbench.forward import (
         SplitForward,
         activations_at,
@@ -24,24 +27,43 @@ if TYPE_CHECKING:
         train_only,
         train_slice,
     )
-    from unlearnbench.generate import Request, generate
+    from unlearnbench.generate import complete, generate, generation_hash
     from unlearnbench.heads import LossOf, final_hidden, head_logits, over_positions, sequence_nll
     from unlearnbench.hookspecs import hookimpl
+    from unlearnbench.journal import Journal
+    from unlearnbench.judging.judgment import Replies, parse_rating
+    from unlearnbench.judging.local import LocalJudge
+    from unlearnbench.judging.panel import Exchange, Panel, Verdict, open_judge
+    from unlearnbench.judging.prompts import load_prompts
+    from unlearnbench.judging.remote import RemoteJudge, RequestLimits
     from unlearnbench.losses import log_sigmoid_loss, weighted_ascent
     from unlearnbench.method import MethodContext, UnlearningMethod
     from unlearnbench.models import padding_id
-    from unlearnbench.optimizers import AdamW
+    from unlearnbench.optimizers import AdamW, ReferenceAdamW
     from unlearnbench.prompts import LETTERS, cloze_prompt, few_shot, header, letter_prompt
     from unlearnbench.questions import read_choices
     from unlearnbench.records import CellResult, ItemResult, Job, Metric, Question
     from unlearnbench.reference import ReferenceNLL, ReferenceOutputs
+    from unlearnbench.representations import (
+        OUTPUT_PROJECTION,
+        PROJECTIONS,
+        BlockOutputs,
+        control_vector,
+        displacement,
+        drift,
+        miscounted,
+        of_topics,
+        worst_case,
+    )
     from unlearnbench.retain import RetainKind, RetainTerm
+    from unlearnbench.saliency import SalientShare, salient_rows
     from unlearnbench.sources import Table, list_configs, parse_source, read_table
     from unlearnbench.specs import BenchmarkSpec, MethodSpec, Training
     from unlearnbench.tensors import (
         IGNORE,
         distillation,
         kl_divergence,
+        mean_over,
         mean_square,
         next_token_nll,
         next_tokens,
@@ -53,8 +75,9 @@ if TYPE_CHECKING:
 
 _HOME = {
     "batches": ("Example", "Schedule", "Stream", "UnlearnBatch", "collate", "prompts_of", "splice", "stack"),
-    "benchmark": ("Benchmark", "MultipleChoiceBenchmark", "Subject", "first_of_each_part"),
+    "benchmark": ("Benchmark", "MultipleChoiceBenchmark", "Subject", "Workload", "first_of_each_part"),
     "choice": ("score_questions",),
+    "dialogues": ("Dialogue", "hold"),
     "errors": ("UsageError", "unknown_name"),
     "forward": (
         "SplitForward",
@@ -70,24 +93,36 @@ _HOME = {
         "train_slice",
     ),
     "files": ("content_hash",),
-    "generate": ("Request", "generate"),
     "heads": ("LossOf", "final_hidden", "head_logits", "over_positions", "sequence_nll"),
     "hookspecs": ("hookimpl",),
     "losses": ("log_sigmoid_loss", "weighted_ascent"),
     "method": ("MethodContext", "UnlearningMethod"),
     "models": ("padding_id",),
-    "optimizers": ("AdamW",),
+    "optimizers": ("AdamW", "ReferenceAdamW"),
     "prompts": ("LETTERS", "cloze_prompt", "few_shot", "header", "letter_prompt"),
     "questions": ("read_choices",),
     "records": ("CellResult", "ItemResult", "Job", "Metric", "Question"),
     "reference": ("ReferenceNLL", "ReferenceOutputs"),
+    "representations": (
+        "OUTPUT_PROJECTION",
+        "PROJECTIONS",
+        "BlockOutputs",
+        "control_vector",
+        "displacement",
+        "drift",
+        "miscounted",
+        "of_topics",
+        "worst_case",
+    ),
     "retain": ("RetainKind", "RetainTerm"),
+    "saliency": ("SalientShare", "salient_rows"),
     "sources": ("Table", "list_configs", "parse_source", "read_table"),
     "specs": ("BenchmarkSpec", "MethodSpec", "Training"),
     "tensors": (
         "IGNORE",
         "distillation",
         "kl_divergence",
+        "mean_over",
         "mean_square",
         "next_token_nll",
         "next_tokens",
@@ -96,30 +131,68 @@ _HOME = {
         "token_nll",
         "wide",
     ),
+    "chat": (
+        "Answer",
+        "Request",
+        "check_chat",
+    ),
+    "fluency": ("repeated_ngrams",),
+    "journal": ("Journal",),
+    "judging.judgment": ("Replies", "parse_rating"),
+    "judging.local": ("LocalJudge",),
+    "judging.panel": (
+        "Exchange",
+        "Panel",
+        "Verdict",
+        "open_judge",
+    ),
+    "judging.prompts": ("load_prompts",),
+    "judging.remote": (
+        "RequestLimits",
+        "RemoteJudge",
+    ),
+    "generate": (
+        "generate",
+        "generation_hash",
+    ),
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 
 __all__ = [
     "IGNORE",
     "LETTERS",
+    "OUTPUT_PROJECTION",
+    "PROJECTIONS",
     "AdamW",
+    "Answer",
     "Benchmark",
     "BenchmarkSpec",
+    "BlockOutputs",
     "CellResult",
+    "Dialogue",
     "Example",
+    "Exchange",
     "ItemResult",
     "Job",
+    "Journal",
+    "LocalJudge",
     "LossOf",
     "MethodContext",
     "MethodSpec",
     "Metric",
     "MultipleChoiceBenchmark",
+    "Panel",
     "Question",
+    "ReferenceAdamW",
     "ReferenceNLL",
     "ReferenceOutputs",
+    "RemoteJudge",
+    "Replies",
     "Request",
+    "RequestLimits",
     "RetainKind",
     "RetainTerm",
+    "SalientShare",
     "Schedule",
     "SplitForward",
     "Stream",
@@ -129,33 +202,50 @@ __all__ = [
     "UnlearnBatch",
     "UnlearningMethod",
     "UsageError",
+    "Verdict",
+    "Workload",
     "activations_at",
+    "check_chat",
     "cloze_prompt",
     "collate",
+    "complete",
     "content_hash",
+    "control_vector",
     "copy_of",
     "decoder_blocks",
+    "displacement",
     "distillation",
+    "drift",
     "few_shot",
     "final_hidden",
     "first_of_each_part",
     "generate",
+    "generation_hash",
     "head_logits",
     "header",
+    "hold",
     "hookimpl",
     "kl_divergence",
     "letter_prompt",
     "list_configs",
+    "load_prompts",
     "log_sigmoid_loss",
+    "mean_over",
     "mean_square",
+    "miscounted",
     "next_token_nll",
     "next_tokens",
+    "of_topics",
+    "open_judge",
     "over_positions",
     "padding_id",
+    "parse_rating",
     "parse_source",
     "prompts_of",
     "read_choices",
     "read_table",
+    "repeated_ngrams",
+    "salient_rows",
     "score_questions",
     "select_all",
     "select_parameters",
@@ -173,6 +263,7 @@ __all__ = [
     "unknown_name",
     "weighted_ascent",
     "wide",
+    "worst_case",
 ]
 
 

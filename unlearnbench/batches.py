@@ -67,6 +67,7 @@ def encode_corpus(
     *,
     max_length: int,
     min_chars: int = 0,
+    max_chars: int | None = None,
     alternatives: bool = False,
 ) -> Corpus:
     """Tokenise a corpus with the column `text`, or `prompt` and `response`.
@@ -77,6 +78,7 @@ def encode_corpus(
         tokenizer: adds special tokens as it does by default; a prompt goes through its chat template where it has one.
         max_length: tokens; what is longer is cut at the end.
         min_chars: texts of at most so many characters are left out, as in RMU's reference.
+        max_chars: characters that are left of a text, or of prompt and response each, before it becomes tokens; None: all.
         alternatives: read the column `alternative`, too: one or several texts in place of `text` or `response`.
 
     Raises:
@@ -85,8 +87,8 @@ def encode_corpus(
 
     def encode(row: Row, text: str) -> Example:
         if row.get("text") is None:
-            return _encode_pair(str(row["prompt"]), text, tokenizer, max_length)
-        ids = tokenizer(text)["input_ids"][:max_length]
+            return _encode_pair(str(row["prompt"])[:max_chars], text[:max_chars], tokenizer, max_length)
+        ids = tokenizer(text[:max_chars])["input_ids"][:max_length]
         return Example(ids, list(ids))
 
     examples: list[Example] = []

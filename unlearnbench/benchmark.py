@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Protocol, TypeVar
 
 from unlearnbench.files import content_hash
@@ -28,6 +29,8 @@ class Subject:
         seed: for benchmarks that sample.
         limit: the first so many items of each part; None for all.
         progress: call it with the number of items just done.
+        weights: hash of the model's weights; empty where it is not known.
+        keep: a folder that outlives the run, for what is dear to obtain; None where there is none.
     """
 
     model: PreTrainedModel
@@ -35,10 +38,37 @@ class Subject:
     seed: int
     limit: int | None
     progress: Callable[[int], None]
+    weights: str = ""
+    keep: Path | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workload:
+    """How much it takes to score one model.
+
+    Attributes:
+        items: that are scored.
+        generated: tokens that the model writes, at most.
+        judge_requests: to a judge elsewhere.
+        judge_tokens: about so many in them and in the replies.
+    """
+
+    items: int
+    generated: int = 0
+    judge_requests: int = 0
+    judge_tokens: int = 0
 
 
 class Benchmark(ABC):
-    """Something that scores a model. Options are keyword-only parameters of `__init__`, which reads no data."""
+    """Something that scores a model. Options are keyword-only parameters of `__init__`, which reads no data.
+
+    Attributes:
+        incidental: options that cannot change a score, such as time-outs; cells that differ in them alone are the same.
+        prompt_version: of the wording, for the record; count it up when that changes; `digest` covers it all the same.
+    """
+
+    incidental: ClassVar[frozenset[str]] = frozenset()
+    prompt_version: ClassVar[int] = 1
 
     @property
     @abstractmethod
@@ -57,6 +87,18 @@ class Benchmark(ABC):
     def evaluate(self, subject: Subject) -> Iterable[ItemResult]:
         """Score the model, item by item."""
 
+    def complete(self, items: Sequence[ItemResult], keep: Path) -> list[ItemResult] | None:
+        """Score what was left without a score, where that takes no model: a judge that was away is there again.
+
+        Args:
+            items: of an earlier evaluation, with and without scores.
+            keep: as in `Subject`.
+
+        Returns:
+            all items anew; None where the model is needed.
+        """
+        return None
+
     def parts(self) -> list[str]:
         """The names of its parts, in the data's order."""
         return []
@@ -65,9 +107,32 @@ class Benchmark(ABC):
         """Parts that are also reported together, by the group's name; groups may overlap."""
         return {}
 
+    def figures(self, items: Sequence[ItemResult]) -> dict[str, float]:
+        """What is told beside the score, by name: length of answers, the judge's own spread."""
+        return {}
+
+    def group_items(self, items: Sequence[ItemResult]) -> dict[str, list[ItemResult]]:
+        """The items of each group; groups that follow from items instead of parts are made here."""
+        wanted = {name: set(parts) for name, parts in self.groups().items()}
+        return {name: [item for item in items if item.part in parts] for name, parts in wanted.items()}
+
     def revision(self) -> str | None:
         """Commit of the hub data set, where there is one."""
         return None
+
+    def preflight(self, tokenizers: Mapping[str, PreTrainedTokenizerBase]) -> Iterable[str]:
+        """What stands in the way of scoring, a sentence each: a model without a chat template, a judge that does not answer.
+
+        Called once, before anything is computed and only if something is to be scored; it writes nothing.
+
+        Args:
+            tokenizers: of the models that are to be scored, by their source.
+        """
+        return ()
+
+    def estimate(self, limit: int | None) -> Workload:
+        """What scoring one model takes, for `compare --dry-run`."""
+        return Workload(items=self.count(limit))
 
 
 class MultipleChoiceBenchmark(Benchmark):
@@ -108,6 +173,12 @@ class MultipleChoiceBenchmark(Benchmark):
 
     def parts(self) -> list[str]:
         return list(dict.fromkeys(question.part for question in self.questions))
+
+    def preflight(self, tokenizers: Mapping[str, PreTrainedTokenizerBase]) -> Iterable[str]:
+        if self.chat:
+            for source, tokenizer in tokenizers.items():
+                if not tokenizer.chat_template:
+                    yield f"chat=true needs a chat template, and the tokenizer of {source} has none; leave chat out."
 
     def evaluate(self, subject: Subject) -> Iterable[ItemResult]:
         return self.score(subject, first_of_each_part(self.questions, subject.limit))

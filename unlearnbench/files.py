@@ -6,12 +6,16 @@ import contextlib
 import hashlib
 import json
 import os
+import re
+import socket
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from unlearnbench.errors import UsageError
+import psutil
+
+from unlearnbench.errors import StorageError, UsageError
 
 HASH_CHARS = 16  # of a sha256 in hexadecimal: 64 bits, shown in file names
 
@@ -26,12 +30,12 @@ def write_atomic(path: Path, content: bytes) -> None:
     """Write so that a reader, or a crash at any moment, sees the old file or the whole new one.
 
     Raises:
-        UsageError: the folder cannot be written to, or the disk is full.
+        StorageError: the folder cannot be written to, or the disk is full.
     """
     temporary = ""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".tmp")
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{_owner()}-", suffix=".tmp")
         with os.fdopen(handle, "wb") as file:
             file.write(content)
             file.flush()
@@ -43,7 +47,19 @@ def write_atomic(path: Path, content: bytes) -> None:
         if temporary:
             with contextlib.suppress(OSError):
                 os.unlink(temporary)
-        raise UsageError(f"{path} cannot be written: {error.strerror}. What was finished before is kept.") from error
+        raise StorageError.of(path, error) from error
+
+
+def _owner() -> str:
+    """Who writes a temporary file: `left_behind` looks whether it still can."""
+    return f"{os.getpid()}@{re.sub(r'[^A-Za-z0-9.]', '', socket.gethostname())[:64]}"
+
+
+def left_behind(temporary: Path) -> bool:
+    """Whether a temporary file of `write_atomic` belongs to a process that is gone; only this machine's are known."""
+    owner = temporary.name[1:].rpartition("-")[0]
+    pid, _, host = owner.partition("@")
+    return pid.isdecimal() and host == _owner().partition("@")[2] and not psutil.pid_exists(int(pid))
 
 
 def check_folder(folder: Path, flag: str = "--out") -> None:
@@ -94,7 +110,7 @@ class Memory:
     def put(self, key: str, value: Any) -> None:
         """Keep a JSON-able value; a cache that cannot be written costs time later, nothing now."""
         self._known[key] = value
-        with contextlib.suppress(UsageError):
+        with contextlib.suppress(StorageError):
             write_atomic(self._path, json.dumps(self._known).encode())
 
 

@@ -4,41 +4,50 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 
 from unlearnbench.benchmark import Subject
-from unlearnbench.errors import CellError, UnlearnbenchError
+from unlearnbench.errors import CellError, StorageError, UnlearnbenchError
 from unlearnbench.files import content_hash
 from unlearnbench.launch import processes, train_in_processes
 from unlearnbench.loaded import LoadedModel, resolve_device
 from unlearnbench.plan import BenchmarkPlan, JobPlan, TopicData
-from unlearnbench.provenance import cell_provenance, environment, last_frames, peak_bytes
+from unlearnbench.provenance import cell_provenance, environment, last_frames, peak_bytes, reset_peak
 from unlearnbench.recipe import TrainerOptions
 from unlearnbench.records import CellResult, Cost, ItemResult, Job, PartScore
 from unlearnbench.store import RunFolder, ScoreCache
 from unlearnbench.tensors import is_finite
 from unlearnbench.training import fit, rank_zero
+from unlearnbench.untouched import seed_all, untouched
 
 if TYPE_CHECKING:
     from lightning.pytorch import Callback
     from torch import Tensor
 
+    from unlearnbench.benchmark import Benchmark
     from unlearnbench.preflight import Comparison
 
 
 class Reporter(Protocol):
-    """Who is told how far things are."""
+    """Who is told how far things are; several jobs may go on at a time."""
+
+    def loading(self, job: Job) -> None:
+        """A job begins: its model is on the way into memory."""
+        ...
 
     def unlearning(self, job: Job, steps: int) -> None:
         """A fit begins."""
         ...
 
-    def step(self, loss: float | None) -> None:
+    def step(self, job: Job, loss: float | None) -> None:
         """One update is done; the loss in the method's own unit."""
         ...
 
@@ -46,7 +55,7 @@ class Reporter(Protocol):
         """A benchmark begins."""
         ...
 
-    def scored(self, items: int) -> None:
+    def scored(self, job: Job, items: int) -> None:
         """So many more items are done."""
         ...
 
@@ -103,14 +112,57 @@ class Unlearned:
 
 def run_job(plan: JobPlan, loaded: LoadedModel, shop: Workshop) -> Iterator[CellResult]:
     """Do one job, yielding each cell once it is durable; what fails becomes failed cells, the rest goes on."""
+    reset_peak()
     try:
-        unlearned = _unlearn(plan, loaded, shop)
         for name in plan.due:
-            yield _guarded_score(plan, name, loaded, shop, unlearned)
+            if (result := _complete(plan, name, shop)) is not None:
+                plan = replace(plan, due=tuple(other for other in plan.due if other != name))
+                yield result
+        if not plan.due:
+            return
+        with untouched():
+            unlearned = _unlearn(plan, loaded, shop)
+        for name in plan.due:
+            with untouched():
+                seed_all(plan.job.seed)  # the same after a cut-off as in one go
+                result = _guarded_score(plan, name, loaded, shop, unlearned)
+            yield result
+    except StorageError:
+        raise
     except Exception as error:  # whatever a method raises costs its own row only
         yield from fail_job(plan, shop, error)
     finally:
         loaded.restore()
+
+
+def _complete(plan: JobPlan, name: str, shop: Workshop) -> CellResult | None:
+    """An earlier cell that only lacks some scores, with them; None where that takes the model."""
+    key, identity = plan.key(name), plan.cells[name]
+    cell = shop.run.read_cell(key, identity)
+    if cell is None or cell.status != "done" or cell.asked is None or cell.n == cell.asked:
+        return None
+    benchmark = shop.benchmarks[name].benchmark
+    items = benchmark.complete(shop.run.read_items(key, identity), shop.cache_folder)
+    if items is None:
+        return None
+    result = cell.model_copy(update=_summed_up(items, benchmark))
+    shop.run.write_cell(result, items)
+    return result
+
+
+@contextmanager
+def _unchanged(plan: JobPlan, name: str, loaded: LoadedModel, shop: Workshop) -> Generator[None]:
+    """A benchmark that changes the model does so for itself alone."""
+    before = loaded.state()
+    try:
+        yield
+    finally:
+        if loaded.state() != before:
+            shop.reporter.warn(f"{name} changed the model that it scored; it is loaded again for what follows")
+            loaded.restore()
+            stored = shop.run.read_delta(shop.run.delta_path(plan.job.variant, plan.job.seed, plan.job.identity))
+            if stored is not None:
+                loaded.apply(stored[0])
 
 
 def fail_job(plan: JobPlan, shop: Workshop, error: Exception) -> Iterator[CellResult]:
@@ -123,18 +175,28 @@ def _unlearn(plan: JobPlan, loaded: LoadedModel, shop: Workshop) -> Unlearned:
     """Train, or take the delta of an earlier run that was cut off after training."""
     if plan.variant.plugin is None or plan.variant.training is None:
         return Unlearned(weights=plan.variant.weights, cost=Cost())
-    folder = shop.run.delta_path(plan.job.variant, plan.job.seed, plan.job.identity)
-    if (stored := shop.run.read_delta(folder)) is not None:
-        delta, manifest = stored
-        loaded.apply(delta)
-        return Unlearned(weights=manifest["weights"], cost=Cost.model_validate(manifest["cost"]))
+    if (stored := _stored(plan, loaded, shop)) is not None:
+        return stored
     if processes(plan, shop.trainer) == 1:
         return unlearn_here(plan, loaded, shop)
     train_in_processes(plan, shop)
-    stored = shop.run.read_delta(folder)
+    stored = _stored(plan, loaded, shop)
     if stored is None:
         raise CellError("training in several processes left no weights")
-    delta, manifest = stored
+    return stored
+
+
+def _stored(plan: JobPlan, loaded: LoadedModel, shop: Workshop) -> Unlearned | None:
+    """Put a job's delta into the model, if there is one; one with other weights than its manifest says is set aside."""
+    folder = shop.run.delta_path(plan.job.variant, plan.job.seed, plan.job.identity)
+    found = shop.run.read_delta(folder)
+    if found is None:
+        return None
+    delta, manifest = found
+    if content_hash([plan.variant.weights, shop.dtype, tensor_hashes(delta)]) != manifest["weights"]:
+        there = shop.run.set_aside(folder)
+        shop.reporter.warn(f"{folder} holds other weights than were trained; it is kept as {there}, and trained again")
+        return None
     loaded.apply(delta)
     return Unlearned(weights=manifest["weights"], cost=Cost.model_validate(manifest["cost"]))
 
@@ -145,7 +207,7 @@ def unlearn_here(plan: JobPlan, loaded: LoadedModel, shop: Workshop) -> Unlearne
     delta, cost = fitted.delta, fitted.cost
     if not is_finite(list(delta.values())):
         raise FloatingPointError("the unlearned weights are not finite (NaN or infinity)")
-    weights = content_hash([plan.variant.weights, shop.dtype, _tensor_hashes(delta)])
+    weights = content_hash([plan.variant.weights, shop.dtype, tensor_hashes(delta)])
     manifest = {
         "weights": weights,
         "base": plan.variant.weights,
@@ -158,7 +220,8 @@ def unlearn_here(plan: JobPlan, loaded: LoadedModel, shop: Workshop) -> Unlearne
     return Unlearned(weights=weights, cost=cost)
 
 
-def _tensor_hashes(delta: Mapping[str, Tensor]) -> list[tuple[str, str]]:
+def tensor_hashes(delta: Mapping[str, Tensor]) -> list[tuple[str, str]]:
+    """The sha256 of each tensor, by its name."""
     bits = {n: t.contiguous().flatten().view(torch.uint8).numpy().tobytes() for n, t in sorted(delta.items())}
     return [(name, hashlib.sha256(array).hexdigest()) for name, array in bits.items()]
 
@@ -166,6 +229,8 @@ def _tensor_hashes(delta: Mapping[str, Tensor]) -> list[tuple[str, str]]:
 def _guarded_score(plan: JobPlan, name: str, loaded: LoadedModel, shop: Workshop, unlearned: Unlearned) -> CellResult:
     try:
         return _score(plan, name, loaded, shop, unlearned)
+    except StorageError:
+        raise
     except Exception as error:  # a benchmark that fails costs one cell
         return _failure(plan, name, shop, error, unlearned.cost)
 
@@ -180,7 +245,7 @@ def _score(plan: JobPlan, name: str, loaded: LoadedModel, shop: Workshop, unlear
     kept = shop.cache.read(cache_key)
     if kept is not None:
         figures, items = kept
-        shop.reporter.scored(total)
+        shop.reporter.scored(plan.job, total)
     else:
         started = time.perf_counter()
         subject = Subject(
@@ -188,29 +253,53 @@ def _score(plan: JobPlan, name: str, loaded: LoadedModel, shop: Workshop, unlear
             tokenizer=loaded.tokenizer,
             seed=plan.job.seed,
             limit=shop.limit,
-            progress=shop.reporter.scored,
+            weights=unlearned.weights,
+            keep=shop.cache_folder,
+            progress=partial(shop.reporter.scored, plan.job),
         )
-        items = list(column.benchmark.evaluate(subject))
+        with _unchanged(plan, name, loaded, shop):
+            items = list(column.benchmark.evaluate(subject))
         if not items:
             raise CellError(f"{name} scored nothing")
         figures = {"evaluate_seconds": round(time.perf_counter() - started, 3), **environment(shop.device)}
-        shop.cache.write(cache_key, figures, items)
-    parts = _by_part(items)
-    result = CellResult(
-        key=plan.key(name),
-        identity=plan.cells[name],
-        status="done",
-        metric=metric,
-        value=_mean(items),
-        n=len(items),
-        truncated=sum(item.truncated for item in items),
-        parts={part: PartScore(value=_mean(own), n=len(own)) for part, own in parts.items()},
-        groups=_by_group(parts, column.benchmark.groups()),
-        cost=unlearned.cost.model_copy(update={"evaluate_seconds": figures["evaluate_seconds"], "peak_bytes": peak_bytes()}),
-        provenance={**_provenance(plan, name, shop, unlearned.weights), **figures, "cached": kept is not None},
-    )
+        if all(item.scored for item in items):
+            shop.cache.write(cache_key, figures, items)
+    cost = _with_scoring(unlearned.cost, figures["evaluate_seconds"], shop.device)
+    provenance = {**_provenance(plan, name, shop, unlearned.weights), **figures, "cached": kept is not None}
+    identity = {"key": plan.key(name), "identity": plan.cells[name], "metric": metric, "cost": cost, "provenance": provenance}
+    result = CellResult(status="done", **identity, **_summed_up(items, column.benchmark))
     shop.run.write_cell(result, items)
     return result
+
+
+def _summed_up(items: Sequence[ItemResult], benchmark: Benchmark) -> dict[str, Any]:
+    """What a cell says about its items; those without a score count in no mean.
+
+    Raises:
+        CellError: none has a score.
+    """
+    scored = [item for item in items if item.scored]
+    if not scored:
+        raise CellError(f"none of {len(items)} items has a score: {items[0].error}")
+    groups = benchmark.group_items(scored)
+    return {
+        "value": _mean(scored),
+        "n": len(scored),
+        "asked": len(items),
+        "missing": dict(Counter(item.error for item in items if not item.scored)),
+        "figures": {name: round(value, 6) for name, value in benchmark.figures(items).items()},
+        "truncated": sum(item.truncated for item in items),
+        "parts": {part: PartScore(value=_mean(own), n=len(own)) for part, own in _by_part(scored).items()},
+        "groups": {name: PartScore(value=_mean(own), n=len(own)) for name, own in groups.items() if own},
+    }
+
+
+def _with_scoring(cost: Cost, seconds: float, device: torch.device) -> Cost:
+    """The job's cost so far with that of scoring; memory is the larger of training and scoring."""
+    gpu = torch.cuda.max_memory_allocated() if device.type == "cuda" else None
+    peaks = {"peak_bytes": (cost.peak_bytes, peak_bytes()), "peak_gpu_bytes": (cost.peak_gpu_bytes, gpu)}
+    largest = {name: max((one for one in pair if one is not None), default=None) for name, pair in peaks.items()}
+    return cost.model_copy(update={"evaluate_seconds": seconds, **largest})
 
 
 def _provenance(plan: JobPlan, name: str, shop: Workshop, weights: str | None) -> dict[str, Any]:
@@ -228,12 +317,6 @@ def _by_part(items: Iterable[ItemResult]) -> dict[str, list[ItemResult]]:
     return parts
 
 
-def _by_group(parts: Mapping[str, Sequence[ItemResult]], groups: Mapping[str, Sequence[str]]) -> dict[str, PartScore]:
-    """Scores over several parts, each weighing by its items; groups of which nothing was scored are left out."""
-    found = {name: [item for part in wanted for item in parts.get(part, ())] for name, wanted in groups.items()}
-    return {name: PartScore(value=_mean(own), n=len(own)) for name, own in found.items() if own}
-
-
 def _failure(plan: JobPlan, name: str, shop: Workshop, error: Exception, cost: Cost | None = None) -> CellResult:
     """A cell that says what went wrong, kept like any other."""
     reason = str(error).strip().splitlines()
@@ -244,7 +327,7 @@ def _failure(plan: JobPlan, name: str, shop: Workshop, error: Exception, cost: C
         status="diverged" if isinstance(error, FloatingPointError) else "failed",
         error=kind + (reason[0] if reason else "no message"),
         cost=cost or Cost(),
-        provenance={**_provenance(plan, name, shop, None), "traceback": last_frames(error)},
+        provenance={**_provenance(plan, name, shop, None), **environment(shop.device), "traceback": last_frames(error)},
     )
     shop.run.write_cell(result, [])
     return result

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -135,6 +136,7 @@ def _score(head: RowHead, name: str, ground: Ground) -> Score | None:
     if not found:
         return None
     n = next(iter(found.values())).n
+    asked = sum(cell.asked or cell.n for cell in found.values())
     whole = ground.tally.quantity(head.variant, Measure(name, tuple(benchmark.parts)))
     values = [cell.value for cell in found.values() if cell.value is not None]
     spread = estimate(whole, n, limits=limits_of(benchmark)) if whole is not None else Estimate(value=None, n=n)
@@ -145,11 +147,22 @@ def _score(head: RowHead, name: str, ground: Ground) -> Score | None:
         high=spread.high,
         n=n,
         by_seed={seed: cell.value for seed, cell in found.items() if cell.value is not None},
-        coverage=round(len(found) / len(head.seeds), 6),
+        coverage=round(sum(cell.n for cell in found.values()) / asked * len(found) / len(head.seeds), 6),
+        scored=sum(cell.n for cell in found.values()),
+        asked=asked,
+        missing=dict(sum((Counter(cell.missing) for cell in found.values()), Counter[str]())),
+        figures=_figures(list(found.values())),
         parts={part: one for part, one in parts.items() if one is not None},
         groups=_groups(list(found.values())),
         truncated=max(cell.truncated for cell in found.values()),
     )
+
+
+def _figures(cells: Sequence[CellResult]) -> dict[str, float]:
+    """Each figure's mean over the seeds that have it."""
+    names = dict.fromkeys(name for cell in cells for name in cell.figures)
+    found = {name: [cell.figures[name] for cell in cells if name in cell.figures] for name in names}
+    return {name: round(sum(own) / len(own), 6) for name, own in found.items()}
 
 
 def _groups(cells: Sequence[CellResult]) -> dict[str, Estimate]:
@@ -282,9 +295,11 @@ def _cost(cells: Sequence[CellResult]) -> Cost:
         return max((value for cost in costs if (value := getattr(cost, name)) is not None), default=None)
 
     unlearn = {cell.key.seed: cell.cost.unlearn_seconds for cell in cells if cell.cost.unlearn_seconds is not None}
+    reused = {cell.key.seed: cell.cost.reused_seconds for cell in cells if cell.cost.reused_seconds is not None}
     evaluate = [cost.evaluate_seconds for cost in costs if cost.evaluate_seconds is not None]
     return Cost(
         unlearn_seconds=round(sum(unlearn.values()) / len(unlearn), 3) if unlearn else None,
+        reused_seconds=round(sum(reused.values()) / len(unlearn), 3) if reused else None,
         evaluate_seconds=round(sum(evaluate) / seeds, 3) if evaluate else None,
         peak_bytes=largest("peak_bytes"),
         peak_gpu_bytes=largest("peak_gpu_bytes"),

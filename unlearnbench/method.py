@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -39,6 +39,7 @@ class MethodContext:
         steps: optimizer updates in total.
         accumulate: parts that an update's batch comes in; `training_step` sees each part, its `batch_idx` counts them all.
         memory: folder for what `keep` keeps; None keeps nothing.
+        reused: what making the recalled tensors cost, in `seconds` and `tokens`; empty where nothing was.
     """
 
     tokenizer: PreTrainedTokenizerBase
@@ -48,28 +49,44 @@ class MethodContext:
     steps: int
     accumulate: int = 1
     memory: Path | None = None
+    reused: dict[str, float] = field(default_factory=dict, init=False)
 
     def recall(self, *key: str) -> dict[str, Tensor] | None:
-        """Tensors that an earlier run kept under this key for the same model, corpora and budget, or None."""
-        from safetensors import SafetensorError
+        """Tensors that an earlier run kept under this key for the same model, corpora and budget, or None.
+
+        What they cost is counted as this run's, too, and marked as reused: a row must not look cheap because another paid.
+        """
+        from safetensors import SafetensorError, safe_open
         from safetensors.torch import load_file
 
         if self.memory is None:
             return None
+        file = self.memory / f"{content_hash(key)}.safetensors"
         try:
-            return load_file(self.memory / f"{content_hash(key)}.safetensors")
-        except (OSError, SafetensorError):
+            with safe_open(file, "pt") as content:
+                cost = content.metadata() or {}
+            tensors = load_file(file)
+            self.reused.update({"seconds": float(cost["seconds"]), "tokens": int(cost["tokens"])})
+        except (OSError, SafetensorError, KeyError, ValueError):
             return None
+        return tensors
 
-    def keep(self, tensors: Mapping[str, Tensor], *key: str) -> None:
+    def keep(self, tensors: Mapping[str, Tensor], *key: str, seconds: float, tokens: int) -> None:
         """Keep tensors that follow from model, corpora and budget alone, so that other settings need no pass of their own.
 
         A cache that cannot be written costs time later, nothing now.
+
+        Args:
+            tensors: by name.
+            key: what tells them from others of the same model, corpora and budget.
+            seconds: that making them took.
+            tokens: that were read for it.
         """
         from safetensors.torch import save
 
         if self.memory is not None:
-            content = save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
+            whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+            content = save(whole, metadata={"seconds": f"{seconds:.3f}", "tokens": str(tokens)})
             with contextlib.suppress(UsageError):
                 write_atomic(self.memory / f"{content_hash(key)}.safetensors", content)
 
@@ -181,6 +198,17 @@ class UnlearningMethod(LightningModule):
         """Copy the weights that train, for `reference`; an adapter needs no copy."""
         if self.adapter is None and not self._original:
             self._original = copy_of(self.changing())
+
+    def preflight(self, topics: Sequence[str]) -> Iterable[str]:
+        """What is wrong with the options for these topics and this model, a sentence each.
+
+        Called before anything is computed, on a method that was built on the model's shape: `self.model` has its config and
+        every name, and no weights. What fits no model at all is better refused in `__init__`.
+
+        Args:
+            topics: in the order in which updates take them.
+        """
+        return ()
 
     def finish(self) -> None:
         """Called after the fit: merge the adapter into the weights."""

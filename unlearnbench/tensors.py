@@ -11,11 +11,6 @@ from torch.nn import functional as F
 IGNORE = -100  # a label that does not count, as in transformers
 
 
-def wide(logits: Tensor) -> Tensor:
-    """At least float32, for a softmax: narrower ones are upcast, float64 stays."""
-    return logits.to(torch.promote_types(logits.dtype, torch.float32))
-
-
 def next_token_nll(logits: Tensor, targets: Tensor) -> Tensor:
     """Each token's negative log-likelihood: logits (N, V) and targets (N,) int64 -> (N,), float32 or wider, nats."""
     return F.cross_entropy(wide(logits), targets, reduction="none")
@@ -80,17 +75,32 @@ def mean_square(difference: Tensor, counted: Tensor | None = None) -> Tensor:
     """Mean squared coordinate, over every position or over each sequence's counted ones.
 
     Args:
-        difference: (B, T, D), any float dtype; squared in float32.
+        difference: (B, T, D), any float dtype; squared in float32 at least.
         counted: (B, T) bool: mean over the counted positions of a sequence, then over sequences; None counts
             every position, padding included.
 
     Returns:
-        scalar float32.
+        scalar, float32 at least.
     """
-    squares = difference.float().square().mean(dim=2)  # (B, T)
+    squares = wide(difference).square().mean(dim=2)  # (B, T)
     if counted is None:
         return squares.mean()
-    return (squares * per_sequence_weights(counted)).sum(dim=1).mean()
+    return mean_over(squares, counted)
+
+
+def wide(tensor: Tensor) -> Tensor:
+    """In float32 at least: norms and squares of narrower numbers lose too much."""
+    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
+
+
+def mean_over(values: Tensor, counted: Tensor) -> Tensor:
+    """The mean over each sequence's counted positions, then over sequences: scalar.
+
+    Args:
+        values: (B, T).
+        counted: (B, T) bool.
+    """
+    return (values * per_sequence_weights(counted)).sum(dim=1).mean()
 
 
 def is_finite(tensors: list[Tensor]) -> bool:
@@ -175,3 +185,17 @@ def distillation(logits: Tensor, target: Tensor, counted: Tensor) -> Tensor:
     """
     entropy = token_entropy(target)  # (B, T)
     return kl_divergence(logits, target, counted) + (entropy * per_sequence_weights(counted)).sum(dim=1).mean()
+
+
+@torch.no_grad()
+def checksum(tensor: Tensor) -> Tensor:
+    """A number that changes when the tensor does: scalar int64, on its device.
+
+    Sums of 1,024 words each, weighted by their place; what moves within such a piece alone is not seen.
+    """
+    content = tensor.detach().contiguous().flatten().view(torch.uint8)  # (bytes,)
+    whole = content.numel() // 4096 * 4096
+    pieces = content[:whole].view(torch.int32).view(-1, 1024).sum(1, dtype=torch.int64)  # (pieces,)
+    places = torch.arange(1, pieces.numel() + 1, device=tensor.device) * 0x9E3779B1
+    rest = content[whole:].to(torch.int64)  # (bytes,), fewer than 4096
+    return (pieces * places).sum() + (rest * torch.arange(1, rest.numel() + 1, device=tensor.device)).sum()

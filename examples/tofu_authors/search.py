@@ -28,23 +28,23 @@ TRIALS: Trials = {
         )
     ],
     "llmu": [
-        {"answers": 1, "steps": 12, "batch_size": 4, **own}
+        {"answers": 1, "steps": 16, "batch_size": 4, **own}
         for own in (
-            {"lr": 3e-5, "normal_weight": 1.0},
-            {"lr": 6e-5, "normal_weight": 1.0},
-            {"lr": 1e-4, "normal_weight": 5.0},
+            {"lr": 1e-4, "normal_weight": 1.0},
+            {"lr": 2e-4, "normal_weight": 1.0},
+            {"lr": 4e-4, "normal_weight": 1.0},
         )
     ],
     "scrub": [
         {"alpha": 1.0, "gamma": 1.0, "temperature": 2.0, "forget_steps": 16, "steps": 24, "batch_size": 4, **own}
-        for own in ({"lr": 5e-5}, {"lr": 1e-4}, {"lr": 2e-4})
+        for own in ({"lr": 2e-4}, {"lr": 4e-4}, {"lr": 8e-4})
     ],
     "ssd": [
         {"steps": 12, "batch_size": 8, **own}
         for own in (
-            {"alpha": 2.0, "dampening": 1.0},
             {"alpha": 5.0, "dampening": 0.1},
             {"alpha": 10.0, "dampening": 0.1},
+            {"alpha": 20.0, "dampening": 0.01},
         )
     ],
 }

@@ -21,6 +21,7 @@ from torch.nn import functional as F
 from unlearnbench.api import (
     AdamW,
     MethodSpec,
+    SalientShare,
     Stream,
     Training,
     UnlearnBatch,
@@ -30,6 +31,7 @@ from unlearnbench.api import (
     next_token_nll,
     next_tokens,
     over_positions,
+    salient_rows,
     wide,
 )
 
@@ -47,6 +49,7 @@ class CEU(UnlearningMethod):
         adapter: `lora` trains a low-rank adapter, `none` every weight.
         rank: of the adapter.
         master_weights: step float32 copies of narrower weights, which this learning rate would hardly move.
+        salient: share of the weights' rows that train, those of the largest forget gradients (SURE); 1 trains all.
     """
 
     def __init__(
@@ -58,10 +61,11 @@ class CEU(UnlearningMethod):
         adapter: Literal["none", "lora"] = "none",
         rank: PositiveInt = 32,
         master_weights: bool = True,
+        salient: SalientShare = 1.0,
     ) -> None:
         super().__init__(model)
         self.save_hyperparameters(ignore=["model"])
-        self.lr, self.master_weights = lr, master_weights
+        self.lr, self.master_weights, self.salient = lr, master_weights, salient
         self.use_adapter(adapter, rank)
         self.skip = skip
 
@@ -81,7 +85,8 @@ class CEU(UnlearningMethod):
         return loss.total
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        return AdamW(self.trainable(), lr=self.lr, master_weights=self.master_weights)
+        rows = salient_rows(self, self.salient)
+        return AdamW(self.trainable(), lr=self.lr, master_weights=self.master_weights, rows=rows)
 
 
 def without_truth(logits: Tensor, targets: Tensor) -> Tensor:

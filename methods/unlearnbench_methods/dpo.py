@@ -28,6 +28,7 @@ from unlearnbench.api import (
     ReferenceNLL,
     RetainKind,
     RetainTerm,
+    SalientShare,
     Stream,
     Training,
     UnlearnBatch,
@@ -37,6 +38,7 @@ from unlearnbench.api import (
     log_sigmoid_loss,
     padding_id,
     prompts_of,
+    salient_rows,
     splice,
 )
 
@@ -67,6 +69,7 @@ class DPO(UnlearningMethod):
         adapter: `lora` trains a low-rank adapter, `none` every weight.
         rank: of the adapter.
         master_weights: step float32 copies of narrower weights, which this learning rate would hardly move.
+        salient: share of the weights' rows that train, those of the largest forget gradients (SURE); 1 trains all.
     """
 
     def __init__(
@@ -83,10 +86,11 @@ class DPO(UnlearningMethod):
         adapter: Literal["none", "lora"] = "none",
         rank: PositiveInt = 32,
         master_weights: bool = True,
+        salient: SalientShare = 1.0,
     ) -> None:
         super().__init__(model)
         self.save_hyperparameters(ignore=["model"])
-        self.lr, self.master_weights = lr, master_weights
+        self.lr, self.master_weights, self.salient = lr, master_weights, salient
         self.use_adapter(adapter, rank)
         self.winner, self.prefix, self.beta = winner, prefix, beta
         self.alternatives = winner == "alternative"
@@ -133,7 +137,8 @@ class DPO(UnlearningMethod):
         return [tokenizer(space + text, add_special_tokens=False)["input_ids"] + end for text in REFUSALS]
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        return AdamW(self.trainable(), lr=self.lr, master_weights=self.master_weights)
+        rows = salient_rows(self, self.salient)
+        return AdamW(self.trainable(), lr=self.lr, master_weights=self.master_weights, rows=rows)
 
 
 @hookimpl

@@ -17,7 +17,16 @@ import torch
 from pydantic import PositiveFloat, PositiveInt
 from torch import Tensor
 
-from unlearnbench.api import AdamW, MethodSpec, Training, UnlearnBatch, UnlearningMethod, hookimpl
+from unlearnbench.api import (
+    AdamW,
+    MethodSpec,
+    SalientShare,
+    Training,
+    UnlearnBatch,
+    UnlearningMethod,
+    hookimpl,
+    salient_rows,
+)
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -32,6 +41,7 @@ class GradAscent(UnlearningMethod):
         adapter: `lora` trains a low-rank adapter, `none` every weight.
         rank: of the adapter.
         master_weights: step float32 copies of narrower weights, which this learning rate would hardly move.
+        salient: share of the weights' rows that train, those of the largest forget gradients (SURE); 1 trains all.
     """
 
     def __init__(
@@ -42,10 +52,11 @@ class GradAscent(UnlearningMethod):
         adapter: Literal["none", "lora"] = "none",
         rank: PositiveInt = 32,
         master_weights: bool = True,
+        salient: SalientShare = 1.0,
     ) -> None:
         super().__init__(model)
         self.save_hyperparameters(ignore=["model"])
-        self.lr, self.master_weights = lr, master_weights
+        self.lr, self.master_weights, self.salient = lr, master_weights, salient
         self.use_adapter(adapter, rank)
 
     def on_fit_start(self) -> None:
@@ -57,7 +68,8 @@ class GradAscent(UnlearningMethod):
         return -nll
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        return AdamW(self.trainable(), lr=self.lr, master_weights=self.master_weights)
+        rows = salient_rows(self, self.salient)
+        return AdamW(self.trainable(), lr=self.lr, master_weights=self.master_weights, rows=rows)
 
 
 @hookimpl

@@ -25,11 +25,13 @@ from unlearnbench.api import (
     ReferenceNLL,
     RetainKind,
     RetainTerm,
+    SalientShare,
     Training,
     UnlearnBatch,
     UnlearningMethod,
     hookimpl,
     log_sigmoid_loss,
+    salient_rows,
 )
 
 if TYPE_CHECKING:
@@ -49,6 +51,7 @@ class NPO(UnlearningMethod):
         adapter: `lora` trains a low-rank adapter, `none` every weight.
         rank: of the adapter.
         master_weights: step float32 copies of narrower weights, which this learning rate would hardly move.
+        salient: share of the weights' rows that train, those of the largest forget gradients (SURE); 1 trains all.
     """
 
     def __init__(
@@ -63,10 +66,11 @@ class NPO(UnlearningMethod):
         adapter: Literal["none", "lora"] = "none",
         rank: PositiveInt = 32,
         master_weights: bool = True,
+        salient: SalientShare = 1.0,
     ) -> None:
         super().__init__(model)
         self.save_hyperparameters(ignore=["model"])
-        self.lr, self.master_weights = lr, master_weights
+        self.lr, self.master_weights, self.salient = lr, master_weights, salient
         self.use_adapter(adapter, rank)
         self.beta, self.before = beta, ReferenceNLL(self)
         self.forget_weight, self.held = forget_weight, RetainTerm(self, retain, retain_weight)
@@ -83,7 +87,8 @@ class NPO(UnlearningMethod):
         return self.forget_weight * log_sigmoid_loss(-gain, self.beta) + self.held(batch["retain"])
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        return AdamW(self.trainable(), lr=self.lr, master_weights=self.master_weights)
+        rows = salient_rows(self, self.salient)
+        return AdamW(self.trainable(), lr=self.lr, master_weights=self.master_weights, rows=rows)
 
 
 @hookimpl

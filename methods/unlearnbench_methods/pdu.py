@@ -25,6 +25,7 @@ from torch import Tensor
 from unlearnbench.api import (
     AdamW,
     MethodSpec,
+    SalientShare,
     Stream,
     Training,
     UnlearnBatch,
@@ -33,6 +34,7 @@ from unlearnbench.api import (
     hookimpl,
     next_tokens,
     over_positions,
+    salient_rows,
     wide,
 )
 
@@ -55,6 +57,7 @@ class PDU(UnlearningMethod):
         adapter: `lora` trains a low-rank adapter, `none` every weight.
         rank: of the adapter.
         master_weights: step float32 copies of narrower weights, which this learning rate would hardly move.
+        salient: share of the weights' rows that train, those of the largest forget gradients (SURE); 1 trains all.
     """
 
     def __init__(
@@ -71,10 +74,11 @@ class PDU(UnlearningMethod):
         adapter: Literal["none", "lora"] = "none",
         rank: PositiveInt = 32,
         master_weights: bool = True,
+        salient: SalientShare = 1.0,
     ) -> None:
         super().__init__(model)
         self.save_hyperparameters(ignore=["model"])
-        self.lr, self.master_weights = lr, master_weights
+        self.lr, self.master_weights, self.salient = lr, master_weights, salient
         self.use_adapter(adapter, rank)
         self.forget_weight, self.multiplier = forget_weight, multiplier
         self.dual_step, self.dual_warmup = dual_step, dual_warmup
@@ -116,7 +120,8 @@ class PDU(UnlearningMethod):
             return sum(float(self.nll(self.transfer_batch_to_device(s, self.device, 0))) for s in streams) / len(streams)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        return AdamW(self.trainable(), lr=self.lr, master_weights=self.master_weights)
+        rows = salient_rows(self, self.salient)
+        return AdamW(self.trainable(), lr=self.lr, master_weights=self.master_weights, rows=rows)
 
 
 def logit_margin(logits: Tensor) -> Tensor:

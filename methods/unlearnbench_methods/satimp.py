@@ -25,6 +25,7 @@ from unlearnbench.api import (
     MethodSpec,
     RetainKind,
     RetainTerm,
+    SalientShare,
     Training,
     UnlearnBatch,
     UnlearningMethod,
@@ -33,6 +34,7 @@ from unlearnbench.api import (
     next_token_nll,
     next_tokens,
     over_positions,
+    salient_rows,
     weighted_ascent,
 )
 
@@ -54,6 +56,7 @@ class SatImp(UnlearningMethod):
         adapter: `lora` trains a low-rank adapter, `none` every weight.
         rank: of the adapter.
         master_weights: step float32 copies of narrower weights, which this learning rate would hardly move.
+        salient: share of the weights' rows that train, those of the largest forget gradients (SURE); 1 trains all.
     """
 
     def __init__(
@@ -69,10 +72,11 @@ class SatImp(UnlearningMethod):
         adapter: Literal["none", "lora"] = "none",
         rank: PositiveInt = 32,
         master_weights: bool = True,
+        salient: SalientShare = 1.0,
     ) -> None:
         super().__init__(model)
         self.save_hyperparameters(ignore=["model"])
-        self.lr, self.master_weights = lr, master_weights
+        self.lr, self.master_weights, self.salient = lr, master_weights, salient
         self.use_adapter(adapter, rank)
         self.beta1, self.beta2 = beta1, beta2
         self.forget_weight, self.held = forget_weight, RetainTerm(self, retain, retain_weight)
@@ -95,7 +99,8 @@ class SatImp(UnlearningMethod):
         return ascent.total + self.held(batch["retain"])
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        return AdamW(self.trainable(), lr=self.lr, master_weights=self.master_weights)
+        rows = salient_rows(self, self.salient)
+        return AdamW(self.trainable(), lr=self.lr, master_weights=self.master_weights, rows=rows)
 
 
 @hookimpl

@@ -20,11 +20,13 @@ from torch import Tensor
 from unlearnbench.api import (
     AdamW,
     MethodSpec,
+    SalientShare,
     Training,
     UnlearnBatch,
     UnlearningMethod,
     copy_of,
     hookimpl,
+    salient_rows,
 )
 
 if TYPE_CHECKING:
@@ -41,6 +43,7 @@ class TaskVector(UnlearningMethod):
         adapter: `lora` trains a low-rank adapter, `none` every weight.
         rank: of the adapter.
         master_weights: step float32 copies of narrower weights, which this learning rate would hardly move.
+        salient: share of the weights' rows that train, those of the largest forget gradients (SURE); 1 trains all.
     """
 
     def __init__(
@@ -52,10 +55,11 @@ class TaskVector(UnlearningMethod):
         adapter: Literal["none", "lora"] = "none",
         rank: PositiveInt = 32,
         master_weights: bool = True,
+        salient: SalientShare = 1.0,
     ) -> None:
         super().__init__(model)
         self.save_hyperparameters(ignore=["model"])
-        self.lr, self.master_weights = lr, master_weights
+        self.lr, self.master_weights, self.salient = lr, master_weights, salient
         self.use_adapter(adapter, rank)
         self.scale = scale
 
@@ -78,7 +82,8 @@ class TaskVector(UnlearningMethod):
             weight.copy_(negated(self._original_weights.pop(name), weight, self.scale))
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        return AdamW(self.trainable(), lr=self.lr, master_weights=self.master_weights)
+        rows = salient_rows(self, self.salient)
+        return AdamW(self.trainable(), lr=self.lr, master_weights=self.master_weights, rows=rows)
 
 
 def negated(original: Tensor, tuned: Tensor, scale: float) -> Tensor:

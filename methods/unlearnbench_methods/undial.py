@@ -29,6 +29,7 @@ from unlearnbench.api import (
     ReferenceOutputs,
     RetainKind,
     RetainTerm,
+    SalientShare,
     Training,
     UnlearnBatch,
     UnlearningMethod,
@@ -37,6 +38,7 @@ from unlearnbench.api import (
     next_token_nll,
     next_tokens,
     over_positions,
+    salient_rows,
     wide,
 )
 
@@ -57,6 +59,7 @@ class UNDIAL(UnlearningMethod):
         adapter: `lora` trains a low-rank adapter, `none` every weight.
         rank: of the adapter.
         master_weights: step float32 copies of narrower weights, which this learning rate would hardly move.
+        salient: share of the weights' rows that train, those of the largest forget gradients (SURE); 1 trains all.
     """
 
     def __init__(
@@ -71,10 +74,11 @@ class UNDIAL(UnlearningMethod):
         adapter: Literal["none", "lora"] = "none",
         rank: PositiveInt = 32,
         master_weights: bool = True,
+        salient: SalientShare = 1.0,
     ) -> None:
         super().__init__(model)
         self.save_hyperparameters(ignore=["model"])
-        self.lr, self.master_weights = lr, master_weights
+        self.lr, self.master_weights, self.salient = lr, master_weights, salient
         self.use_adapter(adapter, rank)
         self.beta = beta
         self.forget_weight, self.held = forget_weight, RetainTerm(self, retain, retain_weight)
@@ -101,7 +105,8 @@ class UNDIAL(UnlearningMethod):
         return loss.total + self.held(batch["retain"])
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        return AdamW(self.trainable(), lr=self.lr, master_weights=self.master_weights)
+        rows = salient_rows(self, self.salient)
+        return AdamW(self.trainable(), lr=self.lr, master_weights=self.master_weights, rows=rows)
 
 
 def lowered(logits: Tensor, taught: Tensor, targets: Tensor, beta: float) -> Tensor:

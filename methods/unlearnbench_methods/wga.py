@@ -24,6 +24,7 @@ from unlearnbench.api import (
     MethodSpec,
     RetainKind,
     RetainTerm,
+    SalientShare,
     Training,
     UnlearnBatch,
     UnlearningMethod,
@@ -32,6 +33,7 @@ from unlearnbench.api import (
     next_token_nll,
     next_tokens,
     over_positions,
+    salient_rows,
     weighted_ascent,
 )
 
@@ -52,6 +54,7 @@ class WGA(UnlearningMethod):
         adapter: `lora` trains a low-rank adapter, `none` every weight.
         rank: of the adapter.
         master_weights: step float32 copies of narrower weights, which this learning rate would hardly move.
+        salient: share of the weights' rows that train, those of the largest forget gradients (SURE); 1 trains all.
     """
 
     def __init__(
@@ -66,10 +69,11 @@ class WGA(UnlearningMethod):
         adapter: Literal["none", "lora"] = "none",
         rank: PositiveInt = 32,
         master_weights: bool = True,
+        salient: SalientShare = 1.0,
     ) -> None:
         super().__init__(model)
         self.save_hyperparameters(ignore=["model"])
-        self.lr, self.master_weights = lr, master_weights
+        self.lr, self.master_weights, self.salient = lr, master_weights, salient
         self.use_adapter(adapter, rank)
         self.beta = beta
         self.forget_weight, self.held = forget_weight, RetainTerm(self, retain, retain_weight)
@@ -92,7 +96,8 @@ class WGA(UnlearningMethod):
         return ascent.total + self.held(batch["retain"])
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        return AdamW(self.trainable(), lr=self.lr, master_weights=self.master_weights)
+        rows = salient_rows(self, self.salient)
+        return AdamW(self.trainable(), lr=self.lr, master_weights=self.master_weights, rows=rows)
 
 
 @hookimpl

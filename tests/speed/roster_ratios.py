@@ -45,9 +45,8 @@ def roster_memory() -> None:
             runs=MEMORY_RUNS,
         )
         report(f"roster-memory-{name}", [o.said["beyond_imports"] / n.said["beyond_imports"] for o, n in runs], "<= .6")
-        print(
-            f"roster-memory-{name}: {runs[0][0].peak_bytes / GIB:.2f} GiB against {runs[0][1].peak_bytes / GIB:.2f}, imports included"
-        )
+        peaks = [side.peak_bytes / GIB for side in runs[0]]
+        print(f"roster-memory-{name}: {peaks[0]:.2f} GiB against {peaks[1]:.2f}, imports included")
 
 
 FIGURES = {"grad-diff-step": grad_diff_step, "npo-step": npo_step, "roster-memory": roster_memory}

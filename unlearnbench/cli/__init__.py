@@ -8,7 +8,7 @@ from typing import Any
 import typer
 
 from unlearnbench import __version__
-from unlearnbench.cli import compare, evaluate, export, leaderboard, plugins, sandbox
+from unlearnbench.cli import answers, compare, evaluate, export, leaderboard, plugins, sandbox, show
 from unlearnbench.errors import UnlearnbenchError, UsageError
 
 INTERRUPTED = 130
@@ -19,11 +19,13 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
+app.command("answers")(answers.answers)
 app.command("compare")(compare.compare)
 app.command("evaluate")(evaluate.evaluate)
 app.command("export")(export.export)
 app.command("leaderboard")(leaderboard.leaderboard)
 app.command("plugins")(plugins.plugins)
+app.command("show")(show.show)
 app.add_typer(sandbox.app, name="sandbox")
 
 

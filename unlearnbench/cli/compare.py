@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from unlearnbench.cli import options
-from unlearnbench.errors import UsageError
+from unlearnbench.errors import Problems, UsageError
 
 if TYPE_CHECKING:
     from unlearnbench.board import Leaderboard, TableSettings
-    from unlearnbench.compare import KeepDeltas
-    from unlearnbench.preflight import Device
+    from unlearnbench.compare import Execution, KeepDeltas
+    from unlearnbench.preflight import Comparison, Device
     from unlearnbench.recipe import Recipe
 
 DEFAULT_RECIPE = "sandbox"
@@ -39,21 +39,35 @@ def compare(
     ] = None,
     settings: options.Settings = None,
     judge_url: options.JudgeUrl = None,
+    judge_repeats: options.JudgeRepeats = None,
+    references: options.References = None,
+    min_coverage: options.MinCoverage = options.COVERAGE,
     device: options.DeviceName = "auto",
     dtype: options.DtypeName = None,
-    executor: Annotated[str, typer.Option(help="How jobs are run: local.")] = "local",
+    executor: Annotated[
+        str, typer.Option(help="How jobs are run: local, or isolated, each in a process of its own.")
+    ] = "local",
+    jobs: Annotated[int, typer.Option(min=1, metavar="N", help="Isolated jobs that run at a time.")] = 1,
+    job_timeout: options.JobTimeout = None,
+    job_memory: options.JobMemory = None,
     out: options.Out = None,
     cache: options.Cache = None,
     keep_deltas: Annotated[str, typer.Option(help="Which unlearned weights stay on disk: all, best or none.")] = "all",
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Compute failed cells again.")] = False,
+    join: Annotated[
+        bool, typer.Option("--join", help="Take jobs of the same command, which another process has begun.")
+    ] = False,
     rank_by: options.RankBy = None,
     damage_margin: options.DamageMargin = None,
+    dry_run: options.DryRun = False,
     as_json: options.AsJson = False,
 ) -> None:
     """Make a model forget with each method, score what it forgot and kept, and print the leaderboard.
 
     Without arguments it runs on the embedded sandbox. The same command again goes on where the last one stopped.
     """
+    from unlearnbench.compare import Execution
+    from unlearnbench.executors import Limits
     from unlearnbench.recipe import check_names
 
     wanted = _base_recipe(recipe, model)
@@ -66,54 +80,95 @@ def compare(
     added = {"checkpoints": {**wanted.checkpoints, **named}, "controls": {**wanted.controls, **controls}}
     wanted = check_names(wanted.model_copy(update=added))
     table = options.table_settings(rank_by, damage_margin)
-    wanted_settings = options.with_judge(settings, judge_url)
-    run(wanted, wanted_settings, device, executor, out, cache, keep_deltas, retry_failed, as_json, table)
+    given = options.with_judge(settings, judge_url=judge_url, judge_repeats=judge_repeats, references=references)
+    problems = Problems()  # what is wrong with these is said together with what prepare finds
+    keep = problems.attempt(options.choose, "--keep-deltas", keep_deltas, ("all", "best", "none")) or "all"
+    how = Execution(
+        executor=executor,
+        limits=problems.attempt(options.read_limits, jobs, job_timeout, job_memory) or Limits(),
+        keep_deltas=cast("KeepDeltas", keep),
+        retry_failed=retry_failed,
+        join=join,
+    )
+    problems.attempt(options.check_coverage, min_coverage)
+    run(wanted, given, device, how, out, cache, as_json, table, dry_run, problems, min_coverage)
 
 
 def run(
     recipe: Recipe,
     settings: list[str] | None,
     device: str,
-    executor: str,
+    how: Execution,
     out: Path | None,
     cache: Path | None,
-    keep_deltas: str,
-    retry_failed: bool,
     as_json: bool,
     table: TableSettings | None = None,
+    dry_run: bool = False,
+    problems: Problems | None = None,
+    min_coverage: float = options.COVERAGE,
 ) -> None:
     """Check, execute and print a comparison; shared with `evaluate`."""
-    from unlearnbench.compare import execute, written_leaderboard
+    from unlearnbench.compare import written_leaderboard
+    from unlearnbench.examine import unusable_rows
     from unlearnbench.executors import check_executor
     from unlearnbench.files import default_cache
     from unlearnbench.preflight import prepare
     from unlearnbench.recipe import apply_settings
 
-    check_executor(executor)
-    keep = cast("KeepDeltas", options.choose("--keep-deltas", keep_deltas, ("all", "best", "none")))
-    place = cast("Device", options.choose("--device", device, ("auto", "cpu", "cuda")))
+    problems = problems or Problems()
+    problems.attempt(check_executor, how.executor, how.limits)
+    place = cast("Device", problems.attempt(options.choose, "--device", device, ("auto", "cpu", "cuda")) or "auto")
     folder = out or Path("runs") / recipe.name
-    comparison = prepare(
-        apply_settings(recipe, settings or ()),
-        out=folder,
-        cache=cache or default_cache(),
-        device=place,
-        retry_failed=retry_failed,
-        keep_deltas=keep,
-    )
-    from unlearnbench.cli.progress import ProgressReporter
+    with options.quiet_stdout():  # it is for the table; what plugins print goes to stderr
+        wanted, kept = apply_settings(recipe, settings or (), problems), cache or default_cache()
+        comparison = prepare(
+            wanted,
+            out=folder,
+            cache=kept,
+            device=place,
+            retry_failed=how.retry_failed,
+            keep_deltas=how.keep_deltas,
+            problems=problems,
+            broken=unusable_rows(wanted, kept) if how.executor == "isolated" else None,
+        )
+        if not dry_run:
+            _execute(comparison, how, table)
+    if dry_run:
+        from unlearnbench.cli.dry_run import show_plan
 
-    with ProgressReporter(comparison.due) as reporter:
-        try:
-            for result in execute(comparison, reporter, keep_deltas=keep, settings=table):
-                reporter.finished(result)
-        except KeyboardInterrupt:
-            reporter.say(f"Finished cells are kept in {folder}; the same command goes on from there.")
-            raise
+        show_plan(comparison, how.keep_deltas, as_json)
+        return
     board = written_leaderboard(folder)
     show(folder, board, as_json)
-    if board.failures:
+    short = _short_of(board, min_coverage)
+    for line in short:
+        typer.echo(line, err=True)
+    if board.failures or short:
         raise typer.Exit(INCOMPLETE)
+
+
+def _short_of(board: Leaderboard, least: float) -> list[str]:
+    """A sentence for each score that too few items have; cells that failed are told of elsewhere."""
+    return [
+        f"{row.variant}: {name} has a score for {score.scored} of {score.asked} items, below --min-coverage {least:g}; "
+        "the same command asks for what is missing."
+        for row in board.rows
+        for name, score in row.scores.items()
+        if score.scored is not None and score.asked and score.scored < least * score.asked
+    ]
+
+
+def _execute(comparison: Comparison, how: Execution, table: TableSettings | None) -> None:
+    from unlearnbench.cli.progress import ProgressReporter
+    from unlearnbench.compare import execute
+
+    with ProgressReporter(comparison.jobs) as reporter:
+        try:
+            for result in execute(comparison, reporter, how, settings=table):
+                reporter.finished(result)
+        except KeyboardInterrupt:
+            reporter.say(f"Finished cells are kept in {comparison.run.root}; the same command goes on from there.")
+            raise
 
 
 def show(folder: Path, board: Leaderboard, as_json: bool) -> None:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Iterable, Sequence
+import sys
+from collections.abc import Generator, Iterable, Sequence
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from pydantic import ByteSize, TypeAdapter, ValidationError
 
 from unlearnbench.errors import UsageError, unknown_name
+from unlearnbench.executors import Limits
 
 if TYPE_CHECKING:
     from unlearnbench.board import TableSettings
@@ -21,15 +26,41 @@ Settings = Annotated[
     list[str] | None, typer.Option("--set", metavar="NAME.OPTION=VALUE", help="An option of a row or benchmark.")
 ]
 JudgeUrl = Annotated[str | None, typer.Option(help="Base address of mt_bench's judge, OpenAI-compatible.")]
+JudgeRepeats = Annotated[int | None, typer.Option(help="How often mt_bench's judge rates each answer.")]
+References = Annotated[str | None, typer.Option(metavar="FILE", help="Reference answers that replace mt_bench's.")]
+COVERAGE = 0.95
+MinCoverage = Annotated[float, typer.Option(help="Exit with 1 where a smaller share of a benchmark's items has a score.")]
 DeviceName = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 DtypeName = Annotated[str | None, typer.Option(help="auto, float32, bfloat16 or float16.")]
 Out = Annotated[Path | None, typer.Option(help="Folder of the comparison; the same folder continues it.")]
 Cache = Annotated[Path | None, typer.Option(help="Folder for scores that other comparisons may use again.")]
+JobTimeout = Annotated[float | None, typer.Option(metavar="SECONDS", help="Wall clock that an isolated job may take.")]
+JobMemory = Annotated[
+    str | None, typer.Option(metavar="SIZE", help="Resident memory that an isolated job may hold, as in 8GB or 512MiB.")
+]
 RankBy = Annotated[str | None, typer.Option(help="What ranks go by: score (S, the default), forget (F), keep (K) or a column.")]
 DamageMargin = Annotated[
     float | None, typer.Option(help="Share of the retain knowledge that a `forgot` row may lose; 0.05 by default.")
 ]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Check everything, print the plan with estimates, and stop; nothing is written.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print leaderboard.json on stdout, and nothing else.")]
+
+
+@contextmanager
+def quiet_stdout() -> Generator[None]:
+    """Standard output goes to standard error meanwhile, past Python's own stream, too."""
+    sys.stdout.flush()
+    real = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        with redirect_stdout(sys.stderr):
+            yield
+    finally:
+        sys.stdout.flush()
+        os.dup2(real, 1)
+        os.close(real)
 
 
 def table_settings(rank_by: str | None, damage_margin: float | None, start: TableSettings | None = None) -> TableSettings:
@@ -42,9 +73,16 @@ def table_settings(rank_by: str | None, damage_margin: float | None, start: Tabl
     return (start or TableSettings()).model_copy(update={name: value for name, value in given.items() if value is not None})
 
 
-def with_judge(settings: list[str] | None, judge_url: str | None) -> list[str]:
-    """`--judge-url` as the setting it stands for."""
-    return [*(settings or ()), *([f"mt_bench.judge_url={judge_url}"] if judge_url else [])]
+def with_judge(settings: list[str] | None, **given: str | int | None) -> list[str]:
+    """`--judge-url` and the like as the settings of mt_bench that they stand for."""
+    return [*(settings or ()), *(f"mt_bench.{name}={value}" for name, value in given.items() if value is not None)]
+
+
+def check_coverage(value: float) -> float:
+    """`--min-coverage` as a share."""
+    if not 0 <= value <= 1:
+        raise UsageError(f"--min-coverage takes a share from 0 to 1, as in 0.95; got {value:g}.")
+    return value
 
 
 def name_of(model: str) -> str:
@@ -70,6 +108,19 @@ def read_limit(text: str | None) -> int | None:
     if not text.isdecimal() or int(text) < 1:
         raise UsageError(f"--limit takes a whole number of at least 1; got '{text}'.")
     return int(text)
+
+
+def read_limits(jobs: int, seconds: float | None, memory: str | None) -> Limits:
+    """`--jobs`, `--job-timeout` and `--job-memory` as what isolated jobs keep to."""
+    if seconds is not None and not 0 < seconds < float("inf"):
+        raise UsageError(f"--job-timeout takes a number of seconds above 0; got {seconds:g}.")
+    try:
+        held = None if memory is None else int(TypeAdapter(ByteSize).validate_python(memory))
+    except ValidationError:
+        held = 0
+    if held is not None and held <= 0:
+        raise UsageError(f"--job-memory takes a size above 0 with its unit, as in 8GB or 512MiB; got '{memory}'.")
+    return Limits(jobs=jobs, seconds=seconds, bytes=held)
 
 
 def split_seeds(text: str | None) -> list[int] | None:
