@@ -135,7 +135,7 @@ def test_commands_can_be_parsed(page):
 def test_commands_are_found_at_all():
     found = {page.name: list(commands(page)) for page in PAGES}
     assert len(found["README.md"]) >= 6
-    assert "unlearnbench new method grad-diff" in found["your-first-method.md"]
+    assert "unlearnbench new method up-and-down" in found["your-first-method.md"]
 
 
 def test_site_is_built_without_a_warning(tmp_path):

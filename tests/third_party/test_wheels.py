@@ -20,7 +20,7 @@ import pytest
 pytestmark = pytest.mark.slow
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
-PLUGINS = ("grad_diff", "sums", "broken", "clumsy", "future", "rival_rmu")
+PLUGINS = ("grad_diff_demo", "sums", "broken", "clumsy", "future", "rival_rmu")
 
 
 def build(source: Path, wheels: Path) -> None:
@@ -81,11 +81,11 @@ def test_everything_comes_from_its_wheel(fresh):
 
 def test_all_are_listed(fresh):
     listed = json.loads(fresh("plugins", "--json").stdout)
-    assert {"grad-diff", "sums", "no-import", "wrong-argument", "talkative", "future"} <= {info["name"] for info in listed}
+    assert {"grad-diff-demo", "sums", "no-import", "wrong-argument", "talkative", "future"} <= {info["name"] for info in listed}
     assert {info["distribution"] for info in listed if info["name"] == "sums"} == {"unlearnbench-sums"}
 
 
-@pytest.mark.parametrize("name", ["grad-diff", "sums"])
+@pytest.mark.parametrize("name", ["grad-diff-demo", "sums"])
 def test_plugins_are_checked(fresh, name):
     done = fresh("check", name, "--json")
     outcomes = json.loads(done.stdout)
@@ -94,12 +94,12 @@ def test_plugins_are_checked(fresh, name):
 
 
 def test_plugins_are_compared(fresh, tmp_path):
-    arguments = ("--methods", "grad-diff,rmu,talkative", "--benchmarks", "wmdp,sums", "--limit", "3", "--json")
-    settings = ("--set", "rmu.steps=2", "--set", "rmu.batch_size=2", "--set", "grad-diff.steps=2")
+    arguments = ("--methods", "grad-diff-demo,rmu,talkative", "--benchmarks", "wmdp,sums", "--limit", "3", "--json")
+    settings = ("--set", "rmu.steps=2", "--set", "rmu.batch_size=2", "--set", "grad-diff-demo.steps=2")
     done = fresh("compare", *arguments, *settings, "--out", tmp_path / "run")
     assert done.returncode == 0, done.stderr
     rows = {row["variant"]: row["status"] for row in json.loads(done.stdout)["rows"]}  # talkative's welcome is no JSON
-    assert rows == {"none": "done", "grad-diff": "done", "rmu": "done", "talkative": "done"}
+    assert rows == {"none": "done", "grad-diff-demo": "done", "rmu": "done", "talkative": "done"}
     assert "Welcome to talkative" in done.stderr
     assert "wrong-callbacks" in done.stderr  # an extension with a wrong argument costs a line, not the comparison
 
