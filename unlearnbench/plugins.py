@@ -196,8 +196,9 @@ def _register(info: PluginInfo) -> Any:
             manager.register(module, name=info.module)
             manager.check_pending()  # a misspelt hook would otherwise be ignored
         except pluggy.PluginValidationError as error:
-            manager.unregister(module)
-            raise PluginError(f"{describe(info)} has a hook that does not exist or takes other arguments: {error}.") from error
+            manager.unregister(name=info.module)  # a hook that takes other arguments was not registered at all
+            said = " ".join(str(error).split())
+            raise PluginError(f"{describe(info)} has a hook that does not exist or takes other arguments: {said}.") from error
     return module
 
 

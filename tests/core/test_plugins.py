@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from unlearnbench import plugins
-from unlearnbench.errors import UsageError
+from unlearnbench.errors import PluginError, UsageError
 
 
 @pytest.fixture
@@ -58,3 +58,32 @@ def test_lists_without_importing(package):
     before = set(sys.modules)
     assert {info.name for info in plugins.list_plugins("method")} >= {"none", "rmu"}
     assert not {name for name in set(sys.modules) - before if name.startswith("unlearnbench_")}
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "said"),
+    [
+        ("method", "wrong_argument", "Argument(s) {'model'} are declared in the hookimpl"),
+        ("extension", "wrong_callbacks", "Argument(s) {'trainer'} are declared in the hookimpl"),
+    ],
+)
+def test_hook_with_another_argument_is_one_sentence(monkeypatch, kind, name, said):
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "third_party" / "clumsy"))
+    info = plugins.PluginInfo(kind, name, "clumsy-plugins", "1.0", f"clumsy_plugins.{name}")
+    with pytest.raises(PluginError, match=r"of clumsy-plugins 1\.0 has a hook that does not exist") as caught:
+        plugins._register(info)
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_plugin_made_for_another_version_says_which(monkeypatch):
+    monkeypatch.setattr(plugins.metadata, "requires", lambda name: ["torch", "unlearnbench>=99; python_version > '3'"])
+    with pytest.raises(PluginError, match="needs unlearnbench>=99, and this is"):
+        plugins._register(plugins.PluginInfo("method", "future", "plugin-of-the-future", "1.0", "plugin_of_the_future"))
+
+
+def test_words_said_at_import_are_no_output(monkeypatch, capsys):
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "third_party" / "clumsy"))
+    plugins._register(plugins.PluginInfo("method", "talkative", "clumsy-plugins", "1.0", "clumsy_plugins.talkative"))
+    said = capsys.readouterr()
+    assert (said.out, said.err) == ("", "Welcome to talkative 1.0!\n")
