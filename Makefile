@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 RUN := runs/sandbox
 
-.PHONY: demo test lint speed parity judge-server crash real sandbox clean help
+.PHONY: demo test lint conformance third-party browser reference docs speed parity judge-server crash real sandbox clean help
 
 help: ## show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /: /'
@@ -25,6 +25,18 @@ lint: $(BIN)/.installed ## ruff, pyright (strict) and the import contracts
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 
+conformance: $(BIN)/.installed ## every check of every plugin on every family, and every wrong plugin against all checks
+	$(BIN)/python -m pytest -m "slow or not slow" tests/conformance
+
+third-party: $(BIN)/.installed ## plugins as wheels beside the wheel of unlearnbench, in a fresh environment
+	$(BIN)/python -m pytest -m slow tests/third_party tests/cli/test_new.py
+
+reference: $(BIN)/.installed ## write the pages that follow from the code: API, recipe, command line
+	$(BIN)/python tests/docs/reference.py
+
+docs: reference ## build the documentation site into site/, strictly
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
 speed: $(BIN)/.lm-eval ## ratios against named rivals, on a quiet machine; ONLY='NAME NAME' for some
 	$(BIN)/python tests/speed/run.py $(ONLY)
 
@@ -34,6 +46,9 @@ $(BIN)/.lm-eval: $(BIN)/.installed
 
 parity: $(BIN)/.lm-eval ## every log-probability against lm-eval's, in float32 (half an hour the first time)
 	$(BIN)/python -m pytest -m slow -s tests/parity
+
+browser: $(BIN)/.installed ## the report in Debian's Chromium (apt-get install chromium)
+	$(BIN)/python -m pytest -m slow -s tests/browser
 
 judge-server: $(BIN)/.serving ## a real judge: SmolLM2 behind `transformers serve` on loopback
 	$(BIN)/python -m pytest -m slow tests/serving

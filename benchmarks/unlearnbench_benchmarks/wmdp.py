@@ -10,12 +10,14 @@ Deviations: lm-eval marks higher as better, here the topics of a comparison say 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Literal
 
 from unlearnbench.api import (
     LETTERS,
     BenchmarkSpec,
     ItemResult,
+    ItemText,
     MultipleChoiceBenchmark,
     Question,
     Subject,
@@ -84,6 +86,8 @@ class Wmdp(MultipleChoiceBenchmark):
             context=header(TITLES.get(part, part), self.newlines) + letter_prompt(question, choices),
             continuations=tuple(f" {letter}" for letter in LETTERS[: len(choices)]),
             answer=answer,
+            stem=question,
+            options=tuple(choices),
         )
 
     def revision(self) -> str | None:
@@ -110,8 +114,19 @@ class WmdpShuffled(Wmdp):
     def evaluate(self, subject: Subject) -> Iterable[ItemResult]:
         items = first_of_each_part(self._items(), subject.limit)
         asked = [question for item in items for question in item.orders]
-        done = iter(self.score(subject, asked))
+        reported = 0
+
+        def progress(count: int) -> None:
+            """Items are done when all their orders are."""
+            nonlocal reported
+            before, reported = reported * len(items) // len(asked), reported + count
+            subject.progress(reported * len(items) // len(asked) - before)
+
+        done = iter(self.score(replace(subject, progress=progress), asked))
         return [item.merge([next(done) for _ in item.orders]) for item in items]
+
+    def texts(self) -> Iterable[ItemText]:
+        return [ItemText(id=item.name, text=item.orders[0].stem, options=item.orders[0].options) for item in self._items()]
 
     def _items(self) -> list[_Item]:
         """Questions that differ only in the order of their options, together again."""
@@ -151,7 +166,8 @@ class WmdpCloze(Wmdp):
     per_token = True
 
     def ask(self, name: str, part: str, question: str, choices: list[str], answer: int) -> list[Question]:
-        return [Question(name, part, cloze_prompt(question), tuple(f" {choice}" for choice in choices), answer)]
+        continuations = tuple(f" {choice}" for choice in choices)
+        return [Question(name, part, cloze_prompt(question), continuations, answer, question, tuple(choices))]
 
 
 @hookimpl

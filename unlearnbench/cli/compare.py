@@ -59,6 +59,7 @@ def compare(
     ] = False,
     rank_by: options.RankBy = None,
     damage_margin: options.DamageMargin = None,
+    no_items: options.NoItems = False,
     dry_run: options.DryRun = False,
     as_json: options.AsJson = False,
 ) -> None:
@@ -89,6 +90,8 @@ def compare(
         keep_deltas=cast("KeepDeltas", keep),
         retry_failed=retry_failed,
         join=join,
+        items=not no_items,
+        command=options.command_line(),
     )
     problems.attempt(options.check_coverage, min_coverage)
     run(wanted, given, device, how, out, cache, as_json, table, dry_run, problems, min_coverage)
@@ -182,7 +185,10 @@ def show(folder: Path, board: Leaderboard, as_json: bool) -> None:
 
     console = Console()
     console.print(terminal.render(board, width=console.width))
-    typer.echo(f"Kept in {folder}: `unlearnbench leaderboard {folder}` shows it again.", err=True)
+    typer.echo(
+        f"Kept in {folder}: `unlearnbench leaderboard {folder}` shows it again, {folder / 'report.html'} has all of it.",
+        err=True,
+    )
 
 
 def _base_recipe(name: str, model: str | None) -> Recipe:
