@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ from pydantic import ValidationError
 
 from unlearnbench.board import BenchmarkHead, Leaderboard, Manifest, RowHead, TableSettings
 from unlearnbench.errors import UsageError
+from unlearnbench.executors import Limits
 from unlearnbench.leaderboard import build_leaderboard, check_settings
 from unlearnbench.outcomes import Outcomes
 from unlearnbench.plan import BenchmarkPlan
@@ -29,7 +31,13 @@ MANIFEST = "plan.json"
 
 
 def execute(
-    comparison: Comparison, reporter: Reporter, *, keep_deltas: KeepDeltas = "all", settings: TableSettings | None = None
+    comparison: Comparison,
+    reporter: Reporter,
+    *,
+    executor: str = "local",
+    limits: Limits | None = None,
+    keep_deltas: KeepDeltas = "all",
+    settings: TableSettings | None = None,
 ) -> Iterator[CellResult]:
     """Compute what is due, yielding each cell once it is durable; the table is rewritten after every cell.
 
@@ -40,14 +48,13 @@ def execute(
     run.write_text("recipe.yaml", comparison.recipe.to_yaml())
     run.write_text(MANIFEST, manifest.model_dump_json(indent=1))
     if comparison.due:
-        from unlearnbench.executors import local
         from unlearnbench.job import workshop
 
         manager, problems = load_extensions()
         for problem in problems:
             reporter.warn(problem)
         shop = workshop(comparison, reporter, manager.hook)
-        for result in _results(comparison, shop, local.execute):
+        for result in _results(comparison, shop, _executor(executor, limits or Limits())):
             write_leaderboard(run, settings, in_passing=True)
             try:
                 manager.hook.unlearnbench_cell_done(result=result)
@@ -58,6 +65,12 @@ def execute(
             yield result
     _drop_deltas(comparison, keep_deltas)
     write_leaderboard(run, settings)
+
+
+def _executor(name: str, limits: Limits) -> Executor:
+    from unlearnbench.executors import isolated, local
+
+    return partial(isolated.execute, limits=limits) if name == "isolated" else local.execute
 
 
 def _results(comparison: Comparison, shop: Workshop, run_jobs: Executor) -> Iterator[CellResult]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import errno
 from collections.abc import Iterable
 
 
@@ -24,6 +25,26 @@ class PluginError(UsageError):
 
 class CellError(UnlearnbenchError):
     """One cell of a comparison failed; the others go on."""
+
+
+class StorageError(UnlearnbenchError):
+    """A disk or folder does not take what is to be kept: the comparison stops, what is finished stays."""
+
+    @classmethod
+    def of(cls, path: object, error: OSError) -> StorageError:
+        """What an operating system's error means for whoever runs a comparison."""
+        advice = {
+            errno.ENOSPC: "free some room on the disk",
+            errno.EDQUOT: "free some of the quota",
+            errno.EROFS: "the disk is mounted read-only",
+            errno.EACCES: "give yourself write permission",
+            errno.EPERM: "give yourself write permission",
+        }.get(error.errno or 0)
+        then = f"{advice}; " if advice else ""
+        return cls(
+            f"{path} cannot be written: {error.strerror or error}. What was finished before is kept; {then}"
+            "the same command goes on from there."
+        )
 
 
 def normalise(name: str) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from unlearnbench.errors import UsageError
+from unlearnbench.errors import StorageError, UsageError
 
 HASH_CHARS = 16  # of a sha256 in hexadecimal: 64 bits, shown in file names
 
@@ -26,7 +26,7 @@ def write_atomic(path: Path, content: bytes) -> None:
     """Write so that a reader, or a crash at any moment, sees the old file or the whole new one.
 
     Raises:
-        UsageError: the folder cannot be written to, or the disk is full.
+        StorageError: the folder cannot be written to, or the disk is full.
     """
     temporary = ""
     try:
@@ -43,7 +43,7 @@ def write_atomic(path: Path, content: bytes) -> None:
         if temporary:
             with contextlib.suppress(OSError):
                 os.unlink(temporary)
-        raise UsageError(f"{path} cannot be written: {error.strerror}. What was finished before is kept.") from error
+        raise StorageError.of(path, error) from error
 
 
 def check_folder(folder: Path, flag: str = "--out") -> None:
@@ -94,7 +94,7 @@ class Memory:
     def put(self, key: str, value: Any) -> None:
         """Keep a JSON-able value; a cache that cannot be written costs time later, nothing now."""
         self._known[key] = value
-        with contextlib.suppress(UsageError):
+        with contextlib.suppress(StorageError):
             write_atomic(self._path, json.dumps(self._known).encode())
 
 

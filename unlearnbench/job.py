@@ -6,13 +6,14 @@ import hashlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 
 from unlearnbench.benchmark import Subject
-from unlearnbench.errors import CellError, UnlearnbenchError
+from unlearnbench.errors import CellError, StorageError, UnlearnbenchError
 from unlearnbench.files import content_hash
 from unlearnbench.launch import processes, train_in_processes
 from unlearnbench.loaded import LoadedModel, resolve_device
@@ -32,13 +33,17 @@ if TYPE_CHECKING:
 
 
 class Reporter(Protocol):
-    """Who is told how far things are."""
+    """Who is told how far things are; several jobs may go on at a time."""
+
+    def loading(self, job: Job) -> None:
+        """A job begins: its model is on the way into memory."""
+        ...
 
     def unlearning(self, job: Job, steps: int) -> None:
         """A fit begins."""
         ...
 
-    def step(self, loss: float | None) -> None:
+    def step(self, job: Job, loss: float | None) -> None:
         """One update is done; the loss in the method's own unit."""
         ...
 
@@ -46,7 +51,7 @@ class Reporter(Protocol):
         """A benchmark begins."""
         ...
 
-    def scored(self, items: int) -> None:
+    def scored(self, job: Job, items: int) -> None:
         """So many more items are done."""
         ...
 
@@ -107,6 +112,8 @@ def run_job(plan: JobPlan, loaded: LoadedModel, shop: Workshop) -> Iterator[Cell
         unlearned = _unlearn(plan, loaded, shop)
         for name in plan.due:
             yield _guarded_score(plan, name, loaded, shop, unlearned)
+    except StorageError:
+        raise
     except Exception as error:  # whatever a method raises costs its own row only
         yield from fail_job(plan, shop, error)
     finally:
@@ -166,6 +173,8 @@ def _tensor_hashes(delta: Mapping[str, Tensor]) -> list[tuple[str, str]]:
 def _guarded_score(plan: JobPlan, name: str, loaded: LoadedModel, shop: Workshop, unlearned: Unlearned) -> CellResult:
     try:
         return _score(plan, name, loaded, shop, unlearned)
+    except StorageError:
+        raise
     except Exception as error:  # a benchmark that fails costs one cell
         return _failure(plan, name, shop, error, unlearned.cost)
 
@@ -180,7 +189,7 @@ def _score(plan: JobPlan, name: str, loaded: LoadedModel, shop: Workshop, unlear
     kept = shop.cache.read(cache_key)
     if kept is not None:
         figures, items = kept
-        shop.reporter.scored(total)
+        shop.reporter.scored(plan.job, total)
     else:
         started = time.perf_counter()
         subject = Subject(
@@ -188,7 +197,7 @@ def _score(plan: JobPlan, name: str, loaded: LoadedModel, shop: Workshop, unlear
             tokenizer=loaded.tokenizer,
             seed=plan.job.seed,
             limit=shop.limit,
-            progress=shop.reporter.scored,
+            progress=partial(shop.reporter.scored, plan.job),
         )
         items = list(column.benchmark.evaluate(subject))
         if not items:

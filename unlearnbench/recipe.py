@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -246,6 +246,18 @@ def apply_settings(recipe: Recipe, settings: Iterable[str]) -> Recipe:
 
 def _same_name(name: str, known: Mapping[str, object]) -> str | None:
     return next((candidate for candidate in known if normalise(candidate) == normalise(name)), None)
+
+
+def one_row(recipe: Recipe, variant: str, seed: int, benchmarks: Sequence[str]) -> Recipe:
+    """What of a recipe one job needs: its row, and for a control the row that it is like; no benchmarks means all."""
+    rows = {variant, recipe.controls.get(variant)}
+    changes: dict[str, Any] = {
+        section: {name: value for name, value in getattr(recipe, section).items() if name in rows}
+        for section in ("methods", "checkpoints", "controls")
+    }
+    if benchmarks:
+        changes["benchmarks"] = {name: options for name, options in recipe.benchmarks.items() if name in benchmarks}
+    return recipe.model_copy(update={**changes, "seeds": [seed]})
 
 
 def select(names: Iterable[str], configured: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import ValidationError
 
-from unlearnbench.errors import UsageError
+from unlearnbench.errors import StorageError, UsageError
 from unlearnbench.files import HASH_CHARS, check_folder, sync_folder, write_atomic
 from unlearnbench.outcomes import Outcomes, read_outcomes
 from unlearnbench.records import CellKey, CellResult, ItemResult, Job
@@ -181,7 +181,7 @@ class ScoreCache:
         try:
             write_atomic(self._root / f"{key}.parquet", items_to_parquet(items))
             write_atomic(self._root / f"{key}.json", json.dumps(figures).encode())
-        except UsageError:
+        except StorageError:
             return
 
 

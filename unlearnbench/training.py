@@ -9,8 +9,9 @@ import math
 import os
 import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from lightning.pytorch.loggers import Logger
 
     from unlearnbench.batches import Schedule
-    from unlearnbench.job import Reporter, Workshop
+    from unlearnbench.job import Workshop
     from unlearnbench.method import MethodContext, UnlearningMethod
     from unlearnbench.plan import JobPlan
 
@@ -74,7 +75,7 @@ def _train(plan: JobPlan, loaded: LoadedModel, shop: Workshop) -> Fitted:
         metrics = None
         if shop.trainer.logger != "none" and rank_zero():
             metrics = stack.enter_context(MetricsFile(shop.run.log_path(plan.job), shop.trainer.log_every_n_steps))
-        watch = _watch(shop.reporter, training.accumulate, metrics, method.logged)
+        watch = _watch(partial(shop.reporter.step, plan.job), training.accumulate, metrics, method.logged)
         stack.enter_context(warnings.catch_warnings())
         warnings.simplefilter("ignore")  # Lightning's advice on data loader workers and loggers
         trainer = _trainer(plan, shop, method, watch)
@@ -206,7 +207,9 @@ class MetricsFile:
             self._file.flush()  # whoever looks at a run that goes on sees where it is
 
 
-def _watch(reporter: Reporter, accumulate: int, metrics: MetricsFile | None, logged: dict[str, list[Tensor]]) -> Any:
+def _watch(
+    report: Callable[[float | None], None], accumulate: int, metrics: MetricsFile | None, logged: dict[str, list[Tensor]]
+) -> Any:
     """A Lightning callback that counts tokens, reports the loss and what is logged, and stops when it is not a number."""
     from lightning.pytorch import Callback, LightningModule
 
@@ -224,7 +227,7 @@ def _watch(reporter: Reporter, accumulate: int, metrics: MetricsFile | None, log
             if value is not None and not math.isfinite(value):
                 raise FloatingPointError(f"the loss is {value} at update {update}")
             if piece == accumulate - 1:
-                reporter.step(value)
+                report(value)
                 if metrics is not None:
                     metrics.write(update, logged)
                 logged.clear()

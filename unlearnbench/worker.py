@@ -1,71 +1,134 @@
-"""`python -m unlearnbench.worker RUN VARIANT SEED`: train one job and leave its delta; for `launch`, not for users.
+"""`python -m unlearnbench.worker RUN VARIANT SEED`: one job in a process of its own; for `launch`, not for users.
 
-Lightning starts this module once more for each further process. What happens is said in JSON lines on standard output.
+With `--due` it does the whole job and leaves cells, without it it trains and leaves the delta; then Lightning starts this module
+once more for each further process. What happens is said in JSON lines on the descriptor given by `--tell`.
 """
 
 from __future__ import annotations
 
 import argparse
+import faulthandler
 import json
+import os
+import signal
 import sys
+import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from unlearnbench.errors import UnlearnbenchError
-from unlearnbench.job import unlearn_here, workshop
+from unlearnbench.errors import CellError, StorageError, UnlearnbenchError
+from unlearnbench.executors import local
+from unlearnbench.job import Workshop, unlearn_here, workshop
 from unlearnbench.loaded import LoadedModel
+from unlearnbench.plan import JobPlan
 from unlearnbench.plugins import load_extensions
 from unlearnbench.preflight import prepare
-from unlearnbench.recipe import load_recipe
+from unlearnbench.recipe import load_recipe, one_row
 from unlearnbench.records import CellResult, Job
 from unlearnbench.training import rank_zero
 
 
 class _Telling:
-    """A `Reporter` that writes JSON lines."""
+    """A `Reporter` that writes JSON lines to the parent."""
+
+    def __init__(self, pipe: int | None) -> None:
+        self._pipe = pipe
+        self._turn = threading.Lock()  # a benchmark may report from several threads
+        if pipe is not None:
+            os.set_inheritable(pipe, False)  # what plugins start cannot write to it
+
+    def say(self, kind: str, **facts: Any) -> None:
+        if self._pipe is None:
+            return
+        line = json.dumps({"kind": kind, **facts}).encode() + b"\n"
+        with self._turn:
+            while line:
+                line = line[os.write(self._pipe, line) :]
+
+    def loading(self, job: Job) -> None:
+        self.say("loading")
 
     def unlearning(self, job: Job, steps: int) -> None:
-        _say(kind="unlearning", steps=steps)
+        self.say("unlearning", steps=steps)
 
-    def step(self, loss: float | None) -> None:
-        _say(kind="step", loss=loss)
+    def step(self, job: Job, loss: float | None) -> None:
+        self.say("step", loss=loss)
 
-    def scoring(self, job: Job, benchmark: str, items: int) -> None: ...
+    def scoring(self, job: Job, benchmark: str, items: int) -> None:
+        self.say("scoring", benchmark=benchmark, items=items)
 
-    def scored(self, items: int) -> None: ...
+    def scored(self, job: Job, items: int) -> None:
+        self.say("scored", items=items)
 
-    def finished(self, result: CellResult) -> None: ...
+    def finished(self, result: CellResult) -> None:
+        self.say("cell", benchmark=result.key.benchmark)
 
-    def warn(self, line: str) -> None: ...
+    def warn(self, line: str) -> None:
+        self.say("warn", line=line)
 
 
 def main() -> int:
-    """Train; 1 if that failed."""
+    """Do the job; 1 if that failed as a whole."""
     parser = argparse.ArgumentParser()
     parser.add_argument("run", type=Path)
     parser.add_argument("variant")
     parser.add_argument("seed", type=int)
+    parser.add_argument("--identity", required=True)
+    parser.add_argument("--due", action="append", default=[])
     parser.add_argument("--cache", type=Path, required=True)
     parser.add_argument("--device", choices=("cpu", "cuda"), required=True)
+    parser.add_argument("--tell", type=int, required=True)
     wanted = parser.parse_args()
+    telling = _Telling(wanted.tell if rank_zero() else None)
+    faulthandler.enable()
+    if rank_zero():
+        _end_with_parent()
     try:
-        recipe = load_recipe(str(wanted.run / "recipe.yaml"))
-        comparison = prepare(recipe, out=wanted.run, cache=wanted.cache, device=wanted.device)
-        plan = next(p for p in comparison.jobs if (p.job.variant, p.job.seed) == (wanted.variant, wanted.seed))
-        manager, _ = load_extensions()
-        shop = workshop(comparison, _Telling(), manager.hook)
-        unlearn_here(plan, LoadedModel(plan.variant.model, shop.dtype, shop.device), shop)
+        plan, shop = _prepare(wanted, telling)
+        if plan.due:
+            for result in local.execute([plan], shop):
+                telling.finished(result)
+        else:
+            unlearn_here(plan, LoadedModel(plan.variant.model, shop.dtype, shop.device), shop)
     except Exception as error:  # the parent turns it into failed cells
         reason = str(error).strip().splitlines() or ["no message"]
+        kind = (
+            "diverged" if isinstance(error, FloatingPointError) else "storage" if isinstance(error, StorageError) else "failed"
+        )
         name = "" if isinstance(error, UnlearnbenchError | FloatingPointError) else f"{type(error).__name__}: "
-        _say(kind="error", reason=name + reason[0], diverged=isinstance(error, FloatingPointError))
+        telling.say("error", type=kind, reason=name + reason[0])
         return 1
     return 0
 
 
-def _say(**facts: Any) -> None:
-    if rank_zero():
-        print(json.dumps(facts), flush=True)
+def _prepare(wanted: argparse.Namespace, telling: _Telling) -> tuple[JobPlan, Workshop]:
+    """Plan the one job as the parent did: from the recipe in the run folder.
+
+    Raises:
+        CellError: the plan came out otherwise, so that a result would be kept under the wrong name.
+    """
+    recipe = one_row(load_recipe(str(wanted.run / "recipe.yaml")), wanted.variant, wanted.seed, wanted.due)
+    comparison = prepare(recipe, out=wanted.run, cache=wanted.cache, device=wanted.device)
+    plan = next(p for p in comparison.jobs if (p.job.variant, p.job.seed) == (wanted.variant, wanted.seed))
+    if plan.job.identity != wanted.identity:
+        raise CellError("its source, data or settings changed after the comparison began; run the same command again")
+    manager, _ = load_extensions()
+    return replace(plan, due=tuple(wanted.due)), workshop(comparison, telling, manager.hook)
+
+
+def _end_with_parent() -> None:
+    """When the other end of standard input closes, the parent is gone: end, with all that this process started."""
+    watched = os.dup(0)  # plugins that read standard input find it empty
+    with open(os.devnull, "rb") as nothing:
+        os.dup2(nothing.fileno(), 0)
+
+    def watch() -> None:
+        while os.read(watched, 1):
+            pass
+        os.killpg(0, signal.SIGKILL)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 if __name__ == "__main__":

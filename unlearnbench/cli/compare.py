@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -9,6 +10,7 @@ import typer
 
 from unlearnbench.cli import options
 from unlearnbench.errors import UsageError
+from unlearnbench.executors import Limits
 
 if TYPE_CHECKING:
     from unlearnbench.board import Leaderboard, TableSettings
@@ -41,7 +43,12 @@ def compare(
     judge_url: options.JudgeUrl = None,
     device: options.DeviceName = "auto",
     dtype: options.DtypeName = None,
-    executor: Annotated[str, typer.Option(help="How jobs are run: local.")] = "local",
+    executor: Annotated[
+        str, typer.Option(help="How jobs are run: local, or isolated, each in a process of its own.")
+    ] = "local",
+    jobs: Annotated[int, typer.Option(min=1, metavar="N", help="Isolated jobs that run at a time.")] = 1,
+    job_timeout: options.JobTimeout = None,
+    job_memory: options.JobMemory = None,
     out: options.Out = None,
     cache: options.Cache = None,
     keep_deltas: Annotated[str, typer.Option(help="Which unlearned weights stay on disk: all, best or none.")] = "all",
@@ -67,14 +74,23 @@ def compare(
     wanted = check_names(wanted.model_copy(update=added))
     table = options.table_settings(rank_by, damage_margin)
     wanted_settings = options.with_judge(settings, judge_url)
-    run(wanted, wanted_settings, device, executor, out, cache, keep_deltas, retry_failed, as_json, table)
+    how = Execution(executor, options.read_limits(jobs, job_timeout, job_memory))
+    run(wanted, wanted_settings, device, how, out, cache, keep_deltas, retry_failed, as_json, table)
+
+
+@dataclass(frozen=True)
+class Execution:
+    """How jobs are run: where, and what they keep to."""
+
+    executor: str = "local"
+    limits: Limits = Limits()
 
 
 def run(
     recipe: Recipe,
     settings: list[str] | None,
     device: str,
-    executor: str,
+    how: Execution,
     out: Path | None,
     cache: Path | None,
     keep_deltas: str,
@@ -89,7 +105,7 @@ def run(
     from unlearnbench.preflight import prepare
     from unlearnbench.recipe import apply_settings
 
-    check_executor(executor)
+    check_executor(how.executor, how.limits)
     keep = cast("KeepDeltas", options.choose("--keep-deltas", keep_deltas, ("all", "best", "none")))
     place = cast("Device", options.choose("--device", device, ("auto", "cpu", "cuda")))
     folder = out or Path("runs") / recipe.name
@@ -105,7 +121,8 @@ def run(
 
     with ProgressReporter(comparison.due) as reporter:
         try:
-            for result in execute(comparison, reporter, keep_deltas=keep, settings=table):
+            results = execute(comparison, reporter, executor=how.executor, limits=how.limits, keep_deltas=keep, settings=table)
+            for result in results:
                 reporter.finished(result)
         except KeyboardInterrupt:
             reporter.say(f"Finished cells are kept in {folder}; the same command goes on from there.")

@@ -32,4 +32,6 @@ def evaluate(
     chosen = options.choose("--dtype", dtype or "auto", ("auto", "float32", "bfloat16", "float16"))
     content = {"model": model, "dtype": chosen, "benchmarks": select(names, configured), "limit": options.read_limit(limit)}
     recipe = Recipe.model_validate({"name": f"evaluate-{options.name_of(model)}", **content})
-    compare.run(recipe, options.with_judge(settings, judge_url), device, "local", out, cache, "none", False, as_json)
+    compare.run(
+        recipe, options.with_judge(settings, judge_url), device, compare.Execution(), out, cache, "none", False, as_json
+    )

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from pydantic import ByteSize, TypeAdapter, ValidationError
 
 from unlearnbench.errors import UsageError, unknown_name
+from unlearnbench.executors import Limits
 
 if TYPE_CHECKING:
     from unlearnbench.board import TableSettings
@@ -25,6 +27,10 @@ DeviceName = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 DtypeName = Annotated[str | None, typer.Option(help="auto, float32, bfloat16 or float16.")]
 Out = Annotated[Path | None, typer.Option(help="Folder of the comparison; the same folder continues it.")]
 Cache = Annotated[Path | None, typer.Option(help="Folder for scores that other comparisons may use again.")]
+JobTimeout = Annotated[float | None, typer.Option(metavar="SECONDS", help="Wall clock that an isolated job may take.")]
+JobMemory = Annotated[
+    str | None, typer.Option(metavar="SIZE", help="Resident memory that an isolated job may hold, as in 8GB or 512MiB.")
+]
 RankBy = Annotated[str | None, typer.Option(help="What ranks go by: score (S, the default), forget (F), keep (K) or a column.")]
 DamageMargin = Annotated[
     float | None, typer.Option(help="Share of the retain knowledge that a `forgot` row may lose; 0.05 by default.")
@@ -70,6 +76,19 @@ def read_limit(text: str | None) -> int | None:
     if not text.isdecimal() or int(text) < 1:
         raise UsageError(f"--limit takes a whole number of at least 1; got '{text}'.")
     return int(text)
+
+
+def read_limits(jobs: int, seconds: float | None, memory: str | None) -> Limits:
+    """`--jobs`, `--job-timeout` and `--job-memory` as what isolated jobs keep to."""
+    if seconds is not None and not 0 < seconds < float("inf"):
+        raise UsageError(f"--job-timeout takes a number of seconds above 0; got {seconds:g}.")
+    try:
+        held = None if memory is None else int(TypeAdapter(ByteSize).validate_python(memory))
+    except ValidationError:
+        held = 0
+    if held is not None and held <= 0:
+        raise UsageError(f"--job-memory takes a size above 0 with its unit, as in 8GB or 512MiB; got '{memory}'.")
+    return Limits(jobs=jobs, seconds=seconds, bytes=held)
 
 
 def split_seeds(text: str | None) -> list[int] | None:

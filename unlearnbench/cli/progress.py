@@ -46,16 +46,18 @@ class ProgressReporter:
         """One line that stays."""
         self._console.print(line, markup=False, soft_wrap=True)
 
+    def loading(self, job: Job) -> None: ...
+
     def unlearning(self, job: Job, steps: int) -> None:
         self._begin(f"{job.variant}, seed {job.seed}: unlearning", steps, "updates")
 
-    def step(self, loss: float | None) -> None:
+    def step(self, job: Job, loss: float | None) -> None:
         self._advance(1, "" if loss is None else f"loss {loss:.4g}")
 
     def scoring(self, job: Job, benchmark: str, items: int) -> None:
         self._begin(f"{job.variant}, seed {job.seed}: {benchmark}", items, "questions")
 
-    def scored(self, items: int) -> None:
+    def scored(self, job: Job, items: int) -> None:
         self._advance(items, "")
 
     def finished(self, result: CellResult) -> None:

@@ -16,6 +16,7 @@ def execute(plans: Sequence[JobPlan], shop: Workshop) -> Iterator[CellResult]:
     for plan in plans:
         if not plan.due:
             continue
+        shop.reporter.loading(plan.job)
         if loaded is None or loaded.source != plan.variant.model:
             loaded = None  # let go of the last one before the next is loaded
             try:
