@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from unlearnbench.records import CellResult, ItemResult, Job, Metric, Question
     from unlearnbench.reference import ReferenceOutputs
     from unlearnbench.sources import Table, list_configs, parse_source, read_table
+    from unlearnbench.spaces import Choice, Linear, Log, ShareOf
     from unlearnbench.specs import BenchmarkSpec, MethodSpec, Training
     from unlearnbench.tensors import (
         IGNORE,
@@ -77,6 +78,7 @@ _HOME = {
     "records": ("CellResult", "ItemResult", "Job", "Metric", "Question"),
     "reference": ("ReferenceOutputs",),
     "sources": ("Table", "list_configs", "parse_source", "read_table"),
+    "spaces": ("Choice", "Linear", "Log", "ShareOf"),
     "specs": ("BenchmarkSpec", "MethodSpec", "Training"),
     "tensors": (
         "IGNORE",
@@ -98,9 +100,12 @@ __all__ = [
     "Benchmark",
     "BenchmarkSpec",
     "CellResult",
+    "Choice",
     "Example",
     "ItemResult",
     "Job",
+    "Linear",
+    "Log",
     "LossOf",
     "MethodContext",
     "MethodSpec",
@@ -110,6 +115,7 @@ __all__ = [
     "ReferenceOutputs",
     "Request",
     "Schedule",
+    "ShareOf",
     "SplitForward",
     "Stream",
     "Subject",

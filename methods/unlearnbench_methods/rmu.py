@@ -26,7 +26,9 @@ from torch.nn import functional as F
 from unlearnbench.api import (
     IGNORE,
     AdamW,
+    Log,
     MethodSpec,
+    ShareOf,
     SplitForward,
     Stream,
     Training,
@@ -230,5 +232,11 @@ def unlearnbench_methods() -> list[MethodSpec]:
             summary="steer forget activations to a random direction, hold retain activations",
             source="arXiv:2403.03218",
             training=Training(steps=150, batch_size=4, max_length=512, order="file"),
+            space={
+                "layer": ShareOf("blocks", 0.2, 0.6),  # the paper searched it; 7 of 32 in Zephyr, 15 of 60 in Yi
+                "coefficient": Log(5.0, 500.0),  # 6.5 for Zephyr, 300 for Yi
+                "alpha": Log(1.0, 2000.0),
+                "lr": Log(2e-5, 2e-2),
+            },
         )
     ]
