@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from unlearnbench.batches import Example, Schedule, Stream, UnlearnBatch, collate, stack
-    from unlearnbench.benchmark import Benchmark, MultipleChoiceBenchmark, Subject, first_of_each_part
+    from unlearnbench.benchmark import Benchmark, MultipleChoiceBenchmark, Subject, first_of_each_part, in_half
     from unlearnbench.choice import score_questions
     from unlearnbench.errors import UsageError, unknown_name
     from unlearnbench.files import content_hash
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from unlearnbench.optimizers import AdamW
     from unlearnbench.prompts import LETTERS, cloze_prompt, few_shot, header, letter_prompt
     from unlearnbench.questions import read_choices
-    from unlearnbench.records import CellResult, ItemResult, Job, Metric, Question
+    from unlearnbench.records import CellResult, Half, ItemResult, Job, Metric, Question
     from unlearnbench.reference import ReferenceOutputs
     from unlearnbench.sources import Table, list_configs, parse_source, read_table
     from unlearnbench.spaces import Choice, Linear, Log, ShareOf
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 
 _HOME = {
     "batches": ("Example", "Schedule", "Stream", "UnlearnBatch", "collate", "stack"),
-    "benchmark": ("Benchmark", "MultipleChoiceBenchmark", "Subject", "first_of_each_part"),
+    "benchmark": ("Benchmark", "MultipleChoiceBenchmark", "Subject", "first_of_each_part", "in_half"),
     "choice": ("score_questions",),
     "errors": ("UsageError", "unknown_name"),
     "forward": (
@@ -75,7 +75,7 @@ _HOME = {
     "optimizers": ("AdamW",),
     "prompts": ("LETTERS", "cloze_prompt", "few_shot", "header", "letter_prompt"),
     "questions": ("read_choices",),
-    "records": ("CellResult", "ItemResult", "Job", "Metric", "Question"),
+    "records": ("CellResult", "Half", "ItemResult", "Job", "Metric", "Question"),
     "reference": ("ReferenceOutputs",),
     "sources": ("Table", "list_configs", "parse_source", "read_table"),
     "spaces": ("Choice", "Linear", "Log", "ShareOf"),
@@ -102,6 +102,7 @@ __all__ = [
     "CellResult",
     "Choice",
     "Example",
+    "Half",
     "ItemResult",
     "Job",
     "Linear",
@@ -138,6 +139,7 @@ __all__ = [
     "head_logits",
     "header",
     "hookimpl",
+    "in_half",
     "kl_divergence",
     "letter_prompt",
     "list_configs",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 
-from unlearnbench.benchmark import Subject
+from unlearnbench.benchmark import Subject, in_half
 from unlearnbench.errors import CellError, StorageError, UnlearnbenchError
 from unlearnbench.files import content_hash
 from unlearnbench.launch import processes, train_in_processes
@@ -200,6 +200,8 @@ def _score(plan: JobPlan, name: str, loaded: LoadedModel, shop: Workshop, unlear
             progress=partial(shop.reporter.scored, plan.job),
         )
         items = list(column.benchmark.evaluate(subject))
+        if column.all_asked:
+            items = list(in_half(items, column.half, lambda item: item.id))
         if not items:
             raise CellError(f"{name} scored nothing")
         figures = {"evaluate_seconds": round(time.perf_counter() - started, 3), **environment(shop.device)}

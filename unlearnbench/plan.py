@@ -10,7 +10,7 @@ from unlearnbench.benchmark import Benchmark
 from unlearnbench.files import content_hash
 from unlearnbench.plugins import Plugin, core_hash
 from unlearnbench.recipe import RANDOM_NOISE
-from unlearnbench.records import CellKey, CellResult, Job
+from unlearnbench.records import CellKey, CellResult, Half, Job
 from unlearnbench.sources import Table
 from unlearnbench.specs import Options, Training
 
@@ -32,16 +32,21 @@ class TopicData:
 
 @dataclass(frozen=True, kw_only=True)
 class BenchmarkPlan:
-    """One column: the benchmark, ready to evaluate, and what its cells' identity is made of."""
+    """One column: the benchmark, ready to evaluate, and what its cells' identity is made of.
+
+    `half` is what is scored of its items; `all_asked` where the benchmark cannot ask a half, so that answers are left out.
+    """
 
     name: str
     plugin: Plugin
     options: Options
     benchmark: Benchmark
+    half: Half | None = None
+    all_asked: bool = False
 
     def identity(self, limit: int | None) -> list[object]:
         """What of a benchmark may change a score."""
-        return [self.plugin.source_hash, core_hash(), self.options, self.benchmark.digest(), limit]
+        return [self.plugin.source_hash, core_hash(), self.options, self.benchmark.digest(), limit, self.half]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,6 +16,7 @@ from unlearnbench.models import model_folder, skeleton, weight_files
 from unlearnbench.plan import BenchmarkPlan, JobPlan, TopicData, VariantPlan, job_identity, plan_jobs, what_is_due
 from unlearnbench.plugins import Plugin, core_hash, find_plugin
 from unlearnbench.recipe import CHECKPOINT, RANDOM_NOISE, Recipe
+from unlearnbench.records import Half
 from unlearnbench.sources import Table, read_corpus
 from unlearnbench.specs import Options, Training, resolve_options, split_budget, takes_argument
 from unlearnbench.store import KeepDeltas, RunFolder
@@ -70,7 +71,7 @@ def prepare(
         _check_cuda()
     memory = Memory(cache / "memory.json")
     variants = [_plan_variant(name, method, given, recipe, memory) for name, (method, given) in recipe.variants().items()]
-    benchmarks = [_plan_benchmark(name, options) for name, options in recipe.benchmarks.items()]
+    benchmarks = [_plan_benchmark(name, options, recipe.half) for name, options in recipe.benchmarks.items()]
     if not benchmarks:
         raise UsageError(
             "There is nothing to score with; name benchmarks with --benchmarks, for example --benchmarks wmdp,mmlu."
@@ -137,7 +138,7 @@ def _with_weights(variant: VariantPlan, weights: str) -> VariantPlan:
     return replace(variant, weights=weights)
 
 
-def _plan_benchmark(name: str, given: dict[str, Any]) -> BenchmarkPlan:
+def _plan_benchmark(name: str, given: dict[str, Any], half: Half | None) -> BenchmarkPlan:
     """A benchmark of the recipe; `benchmark: NAME` lets one be scored twice with other options."""
     options = dict(given)
     base, colon, argument = str(options.pop("benchmark", name)).partition(":")
@@ -147,7 +148,9 @@ def _plan_benchmark(name: str, given: dict[str, Any]) -> BenchmarkPlan:
         raise UsageError(f"The benchmark '{base}' takes nothing after a colon; got '{name}'.")
     extra: Options = {"argument": argument} if colon else {}
     benchmark = plugin.benchmark.factory(**resolved, **extra)
-    return BenchmarkPlan(name=name, plugin=plugin, options={**resolved, **extra}, benchmark=benchmark)
+    all_asked = half is not None and not benchmark.keep_half(half)
+    options = {**resolved, **extra}
+    return BenchmarkPlan(name=name, plugin=plugin, options=options, benchmark=benchmark, half=half, all_asked=all_asked)
 
 
 def _read_topic(name: str, recipe: Recipe) -> TopicData:

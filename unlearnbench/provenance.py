@@ -46,6 +46,7 @@ def cell_provenance(
         "data_revision": column.benchmark.revision(),
         "dtype": dtype,
         "limit": limit,
+        "half": column.half,
         "seed": plan.job.seed,
         "unlearnbench": __version__,
         "written": datetime.now(UTC).isoformat(timespec="seconds"),

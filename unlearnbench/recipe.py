@@ -12,6 +12,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from unlearnbench.errors import UsageError, closest, normalise, unknown_name
+from unlearnbench.records import Half
 from unlearnbench.specs import Options, Value
 
 BASELINE = "none"
@@ -87,6 +88,7 @@ class Recipe(_Section):
         controls: rows that add random noise, as much as another row changes and to the same tensors: name -> that row.
         seeds: each trained row runs once per seed.
         limit: the first N items of each part; evaluation only.
+        half: of each benchmark's items: `selection`, which settings are chosen on, or `reporting`, the others.
         trainer: how methods are trained: devices, strategy, precision, logger.
     """
 
@@ -100,6 +102,7 @@ class Recipe(_Section):
     controls: dict[str, str] = {}
     seeds: list[Annotated[int, Field(ge=0, lt=2**32)]] = Field(default=[0], min_length=1)
     limit: int | None = Field(default=None, gt=0)
+    half: Half | None = None
     trainer: TrainerOptions = TrainerOptions()
 
     def variants(self) -> dict[str, tuple[str, Options]]:

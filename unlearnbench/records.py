@@ -8,6 +8,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 Role = Literal["forget", "retain"]
+Half = Literal["selection", "reporting"]  # of a benchmark's items: what settings are chosen on, what they are reported on
 
 
 class Record(BaseModel):

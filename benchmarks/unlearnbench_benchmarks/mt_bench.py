@@ -15,7 +15,7 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from pydantic import PositiveInt
 from unlearnbench.api import (
     Benchmark,
     BenchmarkSpec,
+    Half,
     ItemResult,
     Metric,
     Subject,
@@ -33,6 +34,7 @@ from unlearnbench.api import (
     content_hash,
     first_of_each_part,
     hookimpl,
+    in_half,
     parse_source,
     read_table,
 )
@@ -102,15 +104,20 @@ class MtBench(Benchmark):
     ) -> None:
         self.source, self.judge, self.max_new_tokens = source, judge, max_new_tokens
         self._revision: str | None = None
+        self._half: Half | None = None
         self.rate = rules if judge == "rules" else openai_judge(judge, judge_url)
 
     @property
     def metric(self) -> Metric:
         return Metric(name=f"rating by {self.judge}", role="retain", chance=LOWEST, unit="points", note=self.judge)
 
+    def keep_half(self, half: Half) -> bool:
+        self._half = half
+        return True
+
     @cached_property
-    def items(self) -> list[Item]:
-        """The questions, with FastChat's reference answers where the folder has them."""
+    def items(self) -> Sequence[Item]:
+        """The questions, or a half of them, with FastChat's reference answers where the folder has them."""
         folder = parse_source(self.source).path
         file = folder / "question.jsonl" if folder is not None and folder.is_dir() else None
         table = read_table(str(file) if file is not None and file.is_file() else self.source, default_split="train")
@@ -125,7 +132,7 @@ class MtBench(Benchmark):
             for item in items:
                 if item.part in TEMPERATURES and item.part not in REFERENCED:
                     item.references = []
-        return items
+        return in_half(items, self._half, lambda item: item.id)
 
     def digest(self) -> str:
         questions = [[item.id, item.part, item.turns, item.references] for item in self.items]
