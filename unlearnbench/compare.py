@@ -38,10 +38,11 @@ def execute(
     limits: Limits | None = None,
     keep_deltas: KeepDeltas = "all",
     settings: TableSettings | None = None,
+    in_passing: bool = False,
 ) -> Iterator[CellResult]:
     """Compute what is due, yielding each cell once it is durable; the table is rewritten after every cell.
 
-    In between it has figures only; intervals, verdicts and ranks come once everything is there.
+    In between it has figures only; intervals, verdicts and ranks come once everything is there, unless that is in passing, too.
     """
     run, manifest = comparison.run, _manifest(comparison)
     check_settings(settings or TableSettings(), manifest)
@@ -64,7 +65,7 @@ def execute(
                 _drop_finished(comparison, result)
             yield result
     _drop_deltas(comparison, keep_deltas)
-    write_leaderboard(run, settings)
+    write_leaderboard(run, settings, in_passing=in_passing)
 
 
 def _executor(name: str, limits: Limits) -> Executor:
@@ -165,6 +166,7 @@ def _manifest(comparison: Comparison) -> Manifest:
             hash=known.hash if known else plan.job.identity,
             seeds=[*(known.seeds if known else []), plan.job.seed],
             cells={**(known.cells if known else {}), **cells},
+            tuned=comparison.recipe.tuned.get(plan.job.variant),
         )
     return Manifest(recipe=comparison.recipe.model_dump(mode="json"), benchmarks=heads, rows=list(rows.values()))
 

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from unlearnbench.errors import UsageError, closest, normalise, unknown_name
 from unlearnbench.records import Half
+from unlearnbench.spaces import read_domain
 from unlearnbench.specs import Options, Value
 
 BASELINE = "none"
@@ -74,6 +75,28 @@ class TrainerOptions(_Section):
         return self.model_dump(exclude={"logger", "log_every_n_steps", "detect_anomaly"})
 
 
+class TuneOptions(_Section):
+    """How settings are searched: the same way for every row; the command line says how many trials.
+
+    Attributes:
+        keep_at_least: K that a trial must keep to be chosen for its F.
+        seed: of the sampler.
+        spaces: row -> option -> what it is chosen from, beside or instead of what the method declares: [a, b, c],
+            {linear: [low, high]}, {log: [low, high]}, {blocks: [low, high]}, {steps: [low, high]}; null leaves it as it is.
+    """
+
+    keep_at_least: float = Field(default=0.95, ge=0, le=1)
+    seed: int = Field(default=0, ge=0, lt=2**32)
+    spaces: dict[str, dict[str, Any]] = {}
+
+    @field_validator("spaces")
+    @classmethod
+    def _check_spaces(cls, spaces: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        for value in (value for own in spaces.values() for value in own.values() if value is not None):
+            read_domain(value)
+        return spaces
+
+
 class Recipe(_Section):
     """Everything one comparison needs to know.
 
@@ -90,6 +113,8 @@ class Recipe(_Section):
         limit: the first N items of each part; evaluation only.
         half: of each benchmark's items: `selection`, which settings are chosen on, or `reporting`, the others.
         trainer: how methods are trained: devices, strategy, precision, logger.
+        tune: how settings are searched, where they are.
+        tuned: what the table says of a row whose settings were searched: row -> `tuned 8`.
     """
 
     name: str = "comparison"
@@ -104,6 +129,8 @@ class Recipe(_Section):
     limit: int | None = Field(default=None, gt=0)
     half: Half | None = None
     trainer: TrainerOptions = TrainerOptions()
+    tune: TuneOptions = TuneOptions()
+    tuned: dict[str, str] = {}
 
     def variants(self) -> dict[str, tuple[str, Options]]:
         """Each row's method and its given options, the baseline first."""
@@ -190,7 +217,7 @@ def _explain(error: ValidationError, root: yaml.Node | None, origin: str) -> Usa
     line, section = _locate(root, location)
     dotted = ".".join(str(part) for part in location)
     if first["type"] == "extra_forbidden":
-        allowed = {"topics": Topic, "trainer": TrainerOptions}.get(section, Recipe).model_fields
+        allowed = {"topics": Topic, "trainer": TrainerOptions, "tune": TuneOptions}.get(section, Recipe).model_fields
         guess = closest(str(location[-1]), allowed)
         meant = f" Did you mean '{guess}'?" if guess else ""
         return UsageError(f"{origin}, line {line}: unknown key '{dotted}'.{meant} Allowed: {', '.join(allowed)}.")

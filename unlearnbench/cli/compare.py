@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from unlearnbench.compare import KeepDeltas
     from unlearnbench.preflight import Device
     from unlearnbench.recipe import Recipe
+    from unlearnbench.tuning.search import Budget
 
 DEFAULT_RECIPE = "sandbox"
 DEFAULT_BENCHMARKS = ("wmdp", "mmlu")
@@ -52,6 +53,11 @@ def compare(
     out: options.Out = None,
     cache: options.Cache = None,
     keep_deltas: Annotated[str, typer.Option(help="Which unlearned weights stay on disk: all, best or none.")] = "all",
+    tune: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="First search every method's settings, with N trials each.")
+    ] = None,
+    tune_seconds: options.TuneSeconds = None,
+    keep_at_least: options.KeepAtLeast = None,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Compute failed cells again.")] = False,
     rank_by: options.RankBy = None,
     damage_margin: options.DamageMargin = None,
@@ -63,11 +69,10 @@ def compare(
     """
     from unlearnbench.recipe import check_names
 
-    wanted = _base_recipe(recipe, model)
-    wanted = _with_lists(wanted, methods, benchmarks, options.split_seeds(seeds))
-    changes: dict[str, Any] = {"limit": options.read_limit(limit), "model": model, "dtype": _dtype(dtype)}
-    wanted = wanted.model_copy(update={name: value for name, value in changes.items() if value is not None})
-    wanted = _with_topics(wanted, forget, retain)
+    wanted = base_recipe(recipe, model)
+    wanted = with_lists(wanted, methods, benchmarks, options.split_seeds(seeds))
+    wanted = with_values(wanted, limit, model, dtype)
+    wanted = with_topics(wanted, forget, retain)
     named = options.split_named("--checkpoint", checkpoint)
     controls = options.split_named("--control", control, "NAME=ROW")
     added = {"checkpoints": {**wanted.checkpoints, **named}, "controls": {**wanted.controls, **controls}}
@@ -75,7 +80,34 @@ def compare(
     table = options.table_settings(rank_by, damage_margin)
     wanted_settings = options.with_judge(settings, judge_url)
     how = Execution(executor, options.read_limits(jobs, job_timeout, job_memory))
+    if (budget := options.read_budget(tune, tune_seconds)) is not None:
+        wanted = _tuned(wanted, wanted_settings, budget, how, out, cache, device, keep_at_least)
+        wanted_settings = []
+    elif keep_at_least is not None:
+        raise UsageError("--keep-at-least chooses among trials: add --tune N.")
     run(wanted, wanted_settings, device, how, out, cache, keep_deltas, retry_failed, as_json, table)
+
+
+def _tuned(
+    recipe: Recipe,
+    settings: list[str],
+    budget: Budget,
+    how: Execution,
+    out: Path | None,
+    cache: Path | None,
+    device: str,
+    keep_at_least: float | None,
+) -> Recipe:
+    """The recipe with the settings that a search chose, to be compared on the other half of the questions."""
+    from unlearnbench.cli import tune
+    from unlearnbench.preflight import prepare
+    from unlearnbench.tuning.search import tuned_recipe
+
+    recipe = tune.with_fixed(tune.with_rule(recipe, keep_at_least), settings)
+    place = tune.place_of(recipe, how, out, cache, device)
+    # what is wrong with the comparison is said before the search
+    prepare(recipe.model_copy(update={"half": "reporting"}), out=place.out, cache=place.cache, device=place.device)
+    return tuned_recipe(recipe, tune.search(recipe, budget, place))
 
 
 @dataclass(frozen=True)
@@ -147,7 +179,7 @@ def show(folder: Path, board: Leaderboard, as_json: bool) -> None:
     typer.echo(f"Kept in {folder}: `unlearnbench leaderboard {folder}` shows it again.", err=True)
 
 
-def _base_recipe(name: str, model: str | None) -> Recipe:
+def base_recipe(name: str, model: str | None) -> Recipe:
     """The recipe to start from. Settings tuned for the sandbox are no start for a model of one's own."""
     from unlearnbench.recipe import Recipe, load_recipe
 
@@ -156,7 +188,14 @@ def _base_recipe(name: str, model: str | None) -> Recipe:
     return load_recipe(name)
 
 
-def _with_lists(recipe: Recipe, methods: str | None, benchmarks: str | None, seeds: list[int] | None) -> Recipe:
+def with_values(recipe: Recipe, limit: str | None, model: str | None, dtype: str | None) -> Recipe:
+    """The recipe with what the command line gives instead."""
+    changes: dict[str, Any] = {"limit": options.read_limit(limit), "model": model, "dtype": _dtype(dtype)}
+    return recipe.model_copy(update={name: value for name, value in changes.items() if value is not None})
+
+
+def with_lists(recipe: Recipe, methods: str | None, benchmarks: str | None, seeds: list[int] | None) -> Recipe:
+    """The recipe with the rows, benchmarks and seeds that the command line names."""
     from unlearnbench.recipe import BASELINE, select
 
     changes: dict[str, Any] = {}
@@ -169,7 +208,7 @@ def _with_lists(recipe: Recipe, methods: str | None, benchmarks: str | None, see
     return recipe.model_copy(update=changes)
 
 
-def _with_topics(recipe: Recipe, forget: list[str] | None, retain: list[str] | None) -> Recipe:
+def with_topics(recipe: Recipe, forget: list[str] | None, retain: list[str] | None) -> Recipe:
     """`--forget` replaces the recipe's topics; `--retain` without a topic serves all of them."""
     from unlearnbench.recipe import Topic
 

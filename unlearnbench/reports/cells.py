@@ -113,6 +113,7 @@ def _parts_of(column: Column, board: Leaderboard) -> list[Column]:
 
 def _row(row: Row, columns: Sequence[Column], units: dict[str, str], *, tied: bool) -> list[str]:
     name = f"{row.variant} (base)" if row.variant == BASELINE else row.variant
+    name += f" ({row.tuned})" if row.tuned else ""
     summary = row.summary
     shares = [summary.forget.value, summary.keep.value, summary.score.value] if summary else [None] * 3
     best = summary.best_share if summary else None

@@ -52,6 +52,8 @@ def _compact(grid: Grid) -> Grid:
     """The same with long headings and verdicts on two lines, as figures and their intervals are."""
     place = grid.head.index("verdict")
     rows = [[*row[:place], row[place].replace("-damaged", "-\ndamaged"), *row[place + 1 :]] for row in grid.rows]
+    named = grid.head.index("variant")
+    rows = [[*row[:named], row[named].replace(" (tuned ", "\n(tuned "), *row[named + 1 :]] for row in rows]
     return Grid([name.replace(" (", "\n(") for name in grid.head], rows, grid.ranges)
 
 

@@ -46,14 +46,14 @@ def _csv(board: Leaderboard, parts: bool) -> str:
     names = [*(column.title for column in columns), "F", "K", "S"]
     spread = [f"{name}{suffix}" for name in names for suffix in ("", " low", " high")]
     lines: list[list[object]] = [
-        ["rank", "variant", *spread, "best", "pareto", "verdict", "status", "seeds", "unlearn_seconds"]
+        ["rank", "variant", *spread, "best", "pareto", "verdict", "status", "seeds", "unlearn_seconds", "tuned"]
     ]
     for row in board.rows:
         summary = row.summary
         shares = (summary.forget, summary.keep, summary.score) if summary else (None, None, None)
         figures = [_numbers(one) for one in (*(estimate_of(row, column) for column in columns), *shares)]
         best, pareto = (summary.best_share, summary.pareto) if summary else (None, None)
-        rest = [best, pareto, row.verdict, row.status, len(row.seeds), row.cost.unlearn_seconds]
+        rest = [best, pareto, row.verdict, row.status, len(row.seeds), row.cost.unlearn_seconds, row.tuned]
         lines.append([row.rank, row.variant, *(number for three in figures for number in three), *rest])
     chance = [number for column in columns for number in (column.chance, None, None)]
     lines.append([None, "chance", *chance, *[None] * (len(lines[0]) - 2 - len(chance))])
