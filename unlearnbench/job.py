@@ -108,6 +108,7 @@ class Unlearned:
 
 def run_job(plan: JobPlan, loaded: LoadedModel, shop: Workshop) -> Iterator[CellResult]:
     """Do one job, yielding each cell once it is durable; what fails becomes failed cells, the rest goes on."""
+    started = time.perf_counter()
     try:
         unlearned = _unlearn(plan, loaded, shop)
         for name in plan.due:
@@ -115,15 +116,15 @@ def run_job(plan: JobPlan, loaded: LoadedModel, shop: Workshop) -> Iterator[Cell
     except StorageError:
         raise
     except Exception as error:  # whatever a method raises costs its own row only
-        yield from fail_job(plan, shop, error)
+        yield from fail_job(plan, shop, error, Cost(unlearn_seconds=round(time.perf_counter() - started, 3)))
     finally:
         loaded.restore()
 
 
-def fail_job(plan: JobPlan, shop: Workshop, error: Exception) -> Iterator[CellResult]:
+def fail_job(plan: JobPlan, shop: Workshop, error: Exception, cost: Cost | None = None) -> Iterator[CellResult]:
     """Every due cell of a job as failed, each one durable."""
     for name in plan.due:
-        yield _failure(plan, name, shop, error)
+        yield _failure(plan, name, shop, error, cost)
 
 
 def _unlearn(plan: JobPlan, loaded: LoadedModel, shop: Workshop) -> Unlearned:

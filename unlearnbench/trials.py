@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -56,6 +56,7 @@ class RowTrials(Record):
         met: whether the chosen trial kept enough.
         settings: the chosen ones.
         space: what was searched, as a recipe would write it.
+        search: hash of all that its trials depend on; a search of another hash starts anew.
         trials: all of them.
     """
 
@@ -66,6 +67,7 @@ class RowTrials(Record):
     met: bool = False
     settings: dict[str, Any] = {}
     space: dict[str, Any] = {}
+    search: str = ""
     trials: list[Trial] = []
 
 
@@ -113,30 +115,9 @@ def choose(trials: Sequence[Trial], keep_at_least: float) -> Trial | None:
     return max(kept or done, key=worth, default=None)
 
 
-def searched(
-    row: str, method: str, space: Mapping[str, Any], trials: Sequence[Trial], budget: tuple[int | None, float | None, float]
-) -> RowTrials:
-    """A row's search with its choice.
-
-    Args:
-        row: of the comparison.
-        method: its plugin.
-        space: as a recipe would write it.
-        trials: that are finished.
-        budget: trials, seconds and the least K.
-    """
-    _, seconds, keep_at_least = budget
-    best = choose(trials, keep_at_least)
-    met = best is not None and best.met(keep_at_least)
+def label(trials: Sequence[Trial], seconds: float | None, best: Trial | None, keep_at_least: float) -> str:
+    """What the table says of a row that was tuned with these trials, in so many seconds where time counted."""
     how = f"tuned {len(trials)}" + ("" if seconds is None else f" in {seconds:g} s")
-    reason = "" if met else " (no trial finished)" if best is None else f" ({NOT_MET})"
-    return RowTrials(
-        row=row,
-        method=method,
-        label=(how + reason) if space else NO_SPACE,
-        chosen=best.number if best else None,
-        met=met,
-        settings=best.settings if best else {},
-        space=dict(space),
-        trials=list(trials),
-    )
+    if best is None:
+        return f"{how} (no trial finished)"
+    return how if best.met(keep_at_least) else f"{how} ({NOT_MET})"

@@ -101,12 +101,12 @@ def _tuned(
     """The recipe with the settings that a search chose, to be compared on the other half of the questions."""
     from unlearnbench.cli import tune
     from unlearnbench.preflight import prepare
-    from unlearnbench.tuning.search import tuned_recipe
+    from unlearnbench.tuning.search import tuned_recipe, untuned_recipe
 
     recipe = tune.with_fixed(tune.with_rule(recipe, keep_at_least), settings)
     place = tune.place_of(recipe, how, out, cache, device)
     # what is wrong with the comparison is said before the search
-    prepare(recipe.model_copy(update={"half": "reporting"}), out=place.out, cache=place.cache, device=place.device)
+    prepare(untuned_recipe(recipe), out=place.out, cache=place.cache, device=place.device)
     return tuned_recipe(recipe, tune.search(recipe, budget, place))
 
 

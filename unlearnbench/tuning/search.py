@@ -6,7 +6,6 @@ questions that chooses. An interrupted search proposes the same trials again and
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,23 +13,21 @@ from typing import TYPE_CHECKING, Any
 
 from unlearnbench.board import Leaderboard
 from unlearnbench.compare import execute, read_leaderboard
-from unlearnbench.errors import UsageError, unknown_name
+from unlearnbench.errors import UsageError
 from unlearnbench.executors import Limits
 from unlearnbench.files import content_hash
-from unlearnbench.models import block_count, model_folder
-from unlearnbench.plugins import find_plugin
 from unlearnbench.preflight import Comparison, Device, prepare
 from unlearnbench.recipe import BASELINE, Recipe
 from unlearnbench.records import CellResult
-from unlearnbench.spaces import ShareOf, read_domain, written
-from unlearnbench.specs import Options, resolve_options, resolve_space
-from unlearnbench.trials import TRIALS, TUNING, RowTrials, Trial, TrialStatus, Tuning, searched
-from unlearnbench.tuning.sampler import Flat, Sampler, check_installed, first_settings
+from unlearnbench.trials import NO_SPACE, TRIALS, TUNING, RowTrials, Trial, TrialStatus, Tuning, choose, label, read_tuning
+from unlearnbench.tuning.rows import Row, plan_rows
+from unlearnbench.tuning.sampler import Sampler, check_installed
 
 if TYPE_CHECKING:
     from unlearnbench.job import Reporter
 
 ROUND = 2  # trials that a row proposes at a time, however many run at a time: results do not depend on --jobs
+MOST_TRIALS = 1000  # where only time counts: trials that fail at once take none
 TUNED = "tuned.yaml"
 
 
@@ -59,32 +56,12 @@ class Place:
     cache: Path
     device: Device = "auto"
     executor: str = "local"
-    limits: Limits = Limits()
+    limits: Limits = field(default_factory=Limits)
 
     @property
     def folder(self) -> Path:
         """Of the search."""
         return self.out / TUNING
-
-
-@dataclass
-class _Row:
-    """A row and its search so far."""
-
-    name: str
-    method: str
-    given: Options
-    space: dict[str, Flat]
-    first: dict[str, Any]
-    sampler: Sampler | None = None
-    trials: list[Trial] = field(default_factory=list[Trial])
-    refused: dict[int, str] = field(default_factory=dict[int, str])  # trials that preflight would not let run
-
-    def variant(self, number: int) -> str:
-        return f"{self.name}.trial-{number}"
-
-    def settings(self, number: int) -> dict[str, Any]:
-        return self.first if self.sampler is None else self.sampler.propose(number)
 
 
 def tune(recipe: Recipe, budget: Budget, place: Place, reporter: Reporter) -> Iterator[CellResult]:
@@ -102,49 +79,12 @@ def tune(recipe: Recipe, budget: Budget, place: Place, reporter: Reporter) -> It
     state.write()
 
 
-def plan_rows(recipe: Recipe) -> list[_Row]:
-    """The rows of a recipe with what is searched for each of them.
-
-    Raises:
-        UsageError: a space that does not fit the method's signature, or of a row that there is not.
-    """
-    for name in recipe.tune.spaces:
-        if name not in recipe.methods:
-            raise unknown_name("row in tune.spaces", name, recipe.methods)
-    rows: list[_Row] = []
-    for name, (method, given) in recipe.variants().items():
-        if name == BASELINE:
-            continue
-        spec = find_plugin("method", method).method
-        changes = {
-            option: None if value is None else read_domain(value) for option, value in recipe.tune.spaces.get(name, {}).items()
-        }
-        space = resolve_space(spec, changes, given, name)
-        options = resolve_options(spec, given, name)
-        flat = {option: _flat(domain, recipe, options) for option, domain in space.items()}
-        first = first_settings(flat, resolve_options(spec, {n: v for n, v in given.items() if n not in space}, name))
-        rows.append(_Row(name, spec.name, given, flat, first))
-    return rows
-
-
-def _flat(domain: Any, recipe: Recipe, options: Options) -> Flat:
-    """Shares as the whole numbers that they are for this model and budget."""
-    if not isinstance(domain, ShareOf):
-        return domain
-    if domain.whole == "blocks":
-        return domain.of(block_count(model_folder(recipe.model)))
-    steps = options.get("steps")
-    if not isinstance(steps, int):
-        raise UsageError("A space in shares of the steps needs a method with a budget.")
-    return domain.of(steps)
-
-
 class _Search:
     """Everything a search knows while it goes on."""
 
-    def __init__(self, recipe: Recipe, budget: Budget, place: Place, rows: Sequence[_Row]) -> None:
+    def __init__(self, recipe: Recipe, budget: Budget, place: Place, rows: Sequence[Row]) -> None:
         self._recipe, self._budget, self._place, self._rows = recipe, budget, place, rows
-        self._known = _known_trials(place.folder)
+        self._known = read_tuning(place.out)
         self._split: dict[str, dict[str, int]] = {}
 
     def begin(self) -> None:
@@ -160,21 +100,38 @@ class _Search:
         tune = self._recipe.tune
         base = sorted(of[BASELINE].cells.values())
         for row in searching:
-            space = {option: written(domain) for option, domain in row.space.items()}
-            name = content_hash([row.name, of[row.variant(1)].job.identity, base, space, tune.seed, tune.keep_at_least])[:16]
+            own = of[row.variant(1)].job.identity
+            name = content_hash([row.name, own, base, row.written(), tune.seed, tune.keep_at_least])[:16]
+            row.search = name
             row.sampler = Sampler(
                 self._place.folder, name, row.space, row.first, seed=tune.seed, keep_at_least=tune.keep_at_least
             )
+            self._adopt(row)
+
+    def _adopt(self, row: Row) -> None:
+        """Take the trials that an earlier run of the same search finished, as far as the budget goes."""
+        known = next((one for one in self._known.rows if one.row == row.name), None) if self._known else None
+        if self._known is None or known is None or known.search != row.search:
+            return
+        self._split = self._known.split
+        for trial in known.trials:
+            if self._left(row) <= 0 or row.settings(trial.number) != trial.settings:
+                return
+            row.add(trial)
+
+    def _left(self, row: Row) -> int:
+        """How many trials a row may still have, at most a round."""
+        spent = sum(trial.seconds for trial in row.trials)
+        if not row.space or (self._budget.seconds is not None and spent >= self._budget.seconds):
+            return 0
+        return min(ROUND, (self._budget.trials or MOST_TRIALS) - len(row.trials))
 
     def next_round(self) -> dict[str, list[int]]:
         """By row, the numbers of the trials that are next."""
         numbers: dict[str, list[int]] = {}
         for row in self._rows:
-            done, seconds = len(row.trials), sum(trial.seconds for trial in row.trials)
-            last = done + ROUND if self._budget.trials is None else min(done + ROUND, self._budget.trials)
-            spent = self._budget.seconds is not None and seconds >= self._budget.seconds
-            if row.space and not spent and last > done:
-                numbers[row.name] = list(range(done + 1, last + 1))
+            if (left := self._left(row)) > 0:
+                numbers[row.name] = [len(row.trials) + number for number in range(1, left + 1)]
         return numbers
 
     def run(self, numbers: Mapping[str, Sequence[int]], reporter: Reporter) -> Iterator[CellResult]:
@@ -193,25 +150,12 @@ class _Search:
         self._split = _split_of(board)
         for row in self._rows:
             for number in numbers.get(row.name, ()):
-                trial = self._trial(row, number, comparison, board)
-                row.trials.append(trial)
-                assert row.sampler is not None
-                row.sampler.tell(trial)
+                row.add(self._trial(row, number, comparison, board))
         self.write()
 
     def write(self) -> None:
         """trials.json as far as the search has come."""
         budget, tune = self._budget, self._recipe.tune
-        rows = [
-            searched(
-                row.name,
-                row.method,
-                {option: written(domain) for option, domain in row.space.items()},
-                row.trials,
-                (budget.trials, budget.seconds, tune.keep_at_least),
-            )
-            for row in self._rows
-        ]
         tuning = Tuning(
             schema=1,  # pyright: ignore[reportCallIssue]
             trials=budget.trials,
@@ -219,11 +163,27 @@ class _Search:
             keep_at_least=tune.keep_at_least,
             seed=tune.seed,
             split=self._split,
-            rows=rows,
+            rows=[self._searched(row) for row in self._rows],
         )
         run = self._run
         run.write_text(TRIALS, tuning.model_dump_json(indent=1, by_alias=True) + "\n")
         run.write_text(TUNED, tuned_recipe(self._recipe, tuning).to_yaml())
+
+    def _searched(self, row: Row) -> RowTrials:
+        """A row's search with its choice."""
+        least = self._recipe.tune.keep_at_least
+        best = choose(row.trials, least)
+        return RowTrials(
+            row=row.name,
+            method=row.method,
+            label=label(row.trials, self._budget.seconds, best, least) if row.space else NO_SPACE,
+            chosen=best.number if best else None,
+            met=best is not None and best.met(least),
+            settings=best.settings if best else {},
+            space=row.written(),
+            search=row.search,
+            trials=row.trials,
+        )
 
     def _prepare_round(self, numbers: Mapping[str, Sequence[int]]) -> Comparison:
         """All trials so far and those of the round; settings that cannot go together are a failed trial."""
@@ -261,7 +221,7 @@ class _Search:
         self._run = comparison.run
         return comparison
 
-    def _trial(self, row: _Row, number: int, comparison: Comparison, board: Leaderboard) -> Trial:
+    def _trial(self, row: Row, number: int, comparison: Comparison, board: Leaderboard) -> Trial:
         """What became of a trial."""
         settings = row.settings(number)
         if number in row.refused:
@@ -272,9 +232,7 @@ class _Search:
         bad = next((cell for cell in cells if cell.status != "done"), None)
         if bad is not None:
             status: TrialStatus = "pruned" if "pruned" in bad.provenance else bad.status  # pyright: ignore[reportAssignmentType]
-            known = self._known.get(_key(row.name, number, settings))
-            seconds = known.seconds if known else _seconds(cells)
-            return Trial(number=number, settings=settings, status=status, error=bad.error, seconds=seconds)
+            return Trial(number=number, settings=settings, status=status, error=bad.error, seconds=_seconds(cells))
         summary = own.summary
         if summary is None or summary.score.value is None:
             raise UsageError(board.unranked or "Nothing tells trials apart: something must be forgotten and something kept.")
@@ -300,22 +258,18 @@ def _split_of(board: Leaderboard) -> dict[str, dict[str, int]]:
     return {name: {part: one.n or 0 for part, one in score.parts.items()} for name, score in base.scores.items()}
 
 
-def _key(row: str, number: int, settings: Mapping[str, Any]) -> str:
-    return json.dumps([row, number, settings], sort_keys=True)
-
-
-def _known_trials(folder: Path) -> dict[str, Trial]:
-    """The trials that an earlier run of the search recorded."""
-    try:
-        tuning = Tuning.model_validate_json((folder / TRIALS).read_bytes())
-    except (OSError, ValueError):
-        return {}
-    return {_key(row.row, trial.number, trial.settings): trial for row in tuning.rows for trial in row.trials}
+def untuned_recipe(recipe: Recipe) -> Recipe:
+    """The comparison with every row's first settings, on the half of the questions that chooses nothing."""
+    first = {row.name: row.first for row in plan_rows(recipe)}
+    return _with_settings(recipe, first)
 
 
 def tuned_recipe(recipe: Recipe, tuning: Tuning) -> Recipe:
     """The comparison with the chosen settings, on the half of the questions that chose nothing."""
-    found: dict[str, RowTrials] = {row.row: row for row in tuning.rows}
-    methods = {name: {**options, **(found[name].settings if name in found else {})} for name, options in recipe.methods.items()}
-    labels = {name: row.label for name, row in found.items()}
-    return recipe.model_copy(update={"methods": methods, "half": "reporting", "tuned": labels})
+    changed = _with_settings(recipe, {row.row: row.settings for row in tuning.rows})
+    return changed.model_copy(update={"tuned": {row.row: row.label for row in tuning.rows}})
+
+
+def _with_settings(recipe: Recipe, settings: Mapping[str, Mapping[str, Any]]) -> Recipe:
+    methods = {name: {**options, **settings.get(name, {})} for name, options in recipe.methods.items()}
+    return recipe.model_copy(update={"methods": methods, "half": "reporting"})
