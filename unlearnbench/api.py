@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from unlearnbench.batches import Example, Schedule, Stream, UnlearnBatch, collate, stack
-    from unlearnbench.benchmark import Benchmark, MultipleChoiceBenchmark, Subject, first_of_each_part, in_half
+    from unlearnbench.benchmark import Benchmark, MultipleChoiceBenchmark, Subject, Workload, first_of_each_part, in_half
     from unlearnbench.choice import score_questions
     from unlearnbench.errors import UsageError, unknown_name
     from unlearnbench.files import content_hash
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 
 _HOME = {
     "batches": ("Example", "Schedule", "Stream", "UnlearnBatch", "collate", "stack"),
-    "benchmark": ("Benchmark", "MultipleChoiceBenchmark", "Subject", "first_of_each_part", "in_half"),
+    "benchmark": ("Benchmark", "MultipleChoiceBenchmark", "Subject", "Workload", "first_of_each_part", "in_half"),
     "choice": ("score_questions",),
     "errors": ("UsageError", "unknown_name"),
     "forward": (
@@ -125,6 +125,7 @@ __all__ = [
     "UnlearnBatch",
     "UnlearningMethod",
     "UsageError",
+    "Workload",
     "activations_at",
     "cloze_prompt",
     "collate",

@@ -56,7 +56,13 @@ class Corpus:
 
 
 def encode_corpus(
-    table: Table, topic: str, tokenizer: PreTrainedTokenizerBase, *, max_length: int, min_chars: int = 0
+    table: Table,
+    topic: str,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    max_length: int,
+    min_chars: int = 0,
+    max_chars: int | None = None,
 ) -> Corpus:
     """Tokenise a corpus with the column `text`, or `prompt` and `response`.
 
@@ -66,6 +72,7 @@ def encode_corpus(
         tokenizer: adds special tokens as it does by default; a prompt goes through its chat template where it has one.
         max_length: tokens; what is longer is cut at the end.
         min_chars: texts of at most so many characters are left out, as in RMU's reference.
+        max_chars: characters that are left of a text, or of prompt and response each, before it becomes tokens; None: all.
 
     Raises:
         UsageError: nothing is left.
@@ -74,11 +81,11 @@ def encode_corpus(
     for row in table.rows:
         if row.get("text") is not None:
             text = str(row["text"])
-            ids = tokenizer(text)["input_ids"][:max_length]
+            ids = tokenizer(text[:max_chars])["input_ids"][:max_length]
             example = Example(ids, list(ids))
         else:
             text = str(row["response"])
-            example = _encode_pair(str(row["prompt"]), text, tokenizer, max_length)
+            example = _encode_pair(str(row["prompt"])[:max_chars], text[:max_chars], tokenizer, max_length)
         # a single token predicts nothing
         if len(text) > min_chars and any(label != IGNORE for label in example.labels[1:]):
             examples.append(example)

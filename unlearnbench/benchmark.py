@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar, Protocol, TypeVar
@@ -37,6 +37,21 @@ class Subject:
     seed: int
     limit: int | None
     progress: Callable[[int], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workload:
+    """How much it takes to score one model.
+
+    Attributes:
+        items: that are scored.
+        generated: tokens that the model writes, at most.
+        judge_requests: to a judge elsewhere, without repeats.
+    """
+
+    items: int
+    generated: int = 0
+    judge_requests: int = 0
 
 
 class Benchmark(ABC):
@@ -78,6 +93,20 @@ class Benchmark(ABC):
             whether it does. Otherwise everything is asked, and what does not belong to the half is left out afterwards.
         """
         return False
+
+    def preflight(self, tokenizers: Mapping[str, PreTrainedTokenizerBase]) -> Iterable[str]:
+        """What stands in the way of scoring, a sentence each: a model without a chat template, a judge that does not answer.
+
+        Called once, before anything is computed and only if something is to be scored; it writes nothing.
+
+        Args:
+            tokenizers: of the models that are to be scored, by their source.
+        """
+        return ()
+
+    def estimate(self, limit: int | None) -> Workload:
+        """What scoring one model takes, for `compare --dry-run`."""
+        return Workload(items=self.count(limit))
 
 
 class MultipleChoiceBenchmark(Benchmark):
@@ -127,6 +156,12 @@ class MultipleChoiceBenchmark(Benchmark):
 
     def parts(self) -> list[str]:
         return list(dict.fromkeys(question.part for question in self.questions))
+
+    def preflight(self, tokenizers: Mapping[str, PreTrainedTokenizerBase]) -> Iterable[str]:
+        if self.chat:
+            for source, tokenizer in tokenizers.items():
+                if not tokenizer.chat_template:
+                    yield f"chat=true needs a chat template, and the tokenizer of {source} has none; leave chat out."
 
     def evaluate(self, subject: Subject) -> Iterable[ItemResult]:
         return self.score(subject, first_of_each_part(self.questions, subject.limit))

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,73 +13,133 @@ from typing import TYPE_CHECKING
 from pydantic import ValidationError
 
 from unlearnbench.board import BenchmarkHead, Leaderboard, Manifest, RowHead, TableSettings
-from unlearnbench.errors import UsageError
+from unlearnbench.errors import StorageError, UsageError
 from unlearnbench.executors import Limits
 from unlearnbench.leaderboard import build_leaderboard, check_settings
+from unlearnbench.locks import WAIT_SECONDS, Holding, Queue
 from unlearnbench.outcomes import Outcomes
-from unlearnbench.plan import BenchmarkPlan
+from unlearnbench.plan import BenchmarkPlan, what_is_due
 from unlearnbench.plugins import load_extensions
 from unlearnbench.preflight import Comparison
 from unlearnbench.recipe import BASELINE, Recipe
 from unlearnbench.records import CellKey, CellResult
 from unlearnbench.store import KeepDeltas, RunFolder
+from unlearnbench.tidy import forget_failures, tidy
 
 if TYPE_CHECKING:
     from unlearnbench.job import Reporter, Workshop
-    from unlearnbench.plan import JobPlan
 
-    Executor = Callable[[Sequence[JobPlan], Workshop], Iterator[CellResult]]
+    Executor = Callable[[Queue, Workshop], Iterator[CellResult]]
 
 MANIFEST = "plan.json"
+JOIN_SECONDS = 10.0  # for the holder of a folder to write its plan
+
+
+@dataclass(frozen=True, kw_only=True)
+class Execution:
+    """How a comparison is run.
+
+    Attributes:
+        executor: one of `EXECUTORS`.
+        limits: that isolated jobs keep to.
+        keep_deltas: which unlearned weights stay on disk.
+        retry_failed: compute failed cells again.
+        join: take jobs of a comparison that another process has begun in the same folder.
+    """
+
+    executor: str = "local"
+    limits: Limits = field(default_factory=Limits)
+    keep_deltas: KeepDeltas = "all"
+    retry_failed: bool = False
+    join: bool = False
 
 
 def execute(
     comparison: Comparison,
     reporter: Reporter,
+    how: Execution | None = None,
     *,
-    executor: str = "local",
-    limits: Limits | None = None,
-    keep_deltas: KeepDeltas = "all",
     settings: TableSettings | None = None,
     in_passing: bool = False,
 ) -> Iterator[CellResult]:
     """Compute what is due, yielding each cell once it is durable; the table is rewritten after every cell.
 
     In between it has figures only; intervals, verdicts and ranks come once everything is there, unless that is in passing, too.
+
+    Raises:
+        UsageError: another process works in the folder, and this one is not to join or has another plan.
+        StorageError: the folder does not take what was computed.
     """
+    how = how or Execution()
     run, manifest = comparison.run, _manifest(comparison)
     check_settings(settings or TableSettings(), manifest)
+    with Holding(run.root, join=how.join) as holding:
+        if holding.alone:
+            comparison = _begin(comparison, manifest, reporter, how)
+        else:
+            _check_same_plan(run, manifest, holding)
+        if comparison.due:
+            yield from _compute(comparison, holding, reporter, how, settings)
+        _drop_deltas(comparison, how.keep_deltas)
+        write_leaderboard(run, settings, in_passing=in_passing)
+
+
+def _begin(comparison: Comparison, manifest: Manifest, reporter: Reporter, how: Execution) -> Comparison:
+    """Leave the plan, put the folder in order, and look again at what is due in it."""
+    run = comparison.run
     run.write_text("recipe.yaml", comparison.recipe.to_yaml())
     run.write_text(MANIFEST, manifest.model_dump_json(indent=1))
-    if comparison.due:
-        from unlearnbench.job import workshop
-
-        manager, problems = load_extensions()
-        for problem in problems:
-            reporter.warn(problem)
-        shop = workshop(comparison, reporter, manager.hook)
-        for result in _results(comparison, shop, _executor(executor, limits or Limits())):
-            write_leaderboard(run, settings, in_passing=True)
-            try:
-                manager.hook.unlearnbench_cell_done(result=result)
-            except Exception as error:  # somebody's notifier is no reason to lose a night
-                reporter.warn(f"an extension failed on {result.key}: {type(error).__name__}: {error}")
-            if keep_deltas == "none":
-                _drop_finished(comparison, result)
-            yield result
-    _drop_deltas(comparison, keep_deltas)
-    write_leaderboard(run, settings, in_passing=in_passing)
+    for line in tidy(run, comparison.jobs):
+        reporter.warn(line)
+    if how.retry_failed:
+        forget_failures(run, comparison.jobs)
+    return replace(comparison, jobs=what_is_due(comparison.jobs, run.read_cell, retry_failed=False))
 
 
-def _executor(name: str, limits: Limits) -> Executor:
+def _check_same_plan(run: RunFolder, manifest: Manifest, holding: Holding) -> None:
+    """A process that joins has the plan of the one that holds the folder, or waits a moment for it to be written."""
+    patience = time.monotonic() + JOIN_SECONDS
+    while time.monotonic() < patience:
+        with contextlib.suppress(UsageError):
+            if read_manifest(run) == manifest:
+                return
+        time.sleep(WAIT_SECONDS)
+    raise UsageError(
+        f"{holding.holder()} runs another comparison in {run.root}; --join takes the same recipe and options, and the same "
+        "versions of the plugins."
+    )
+
+
+def _compute(
+    comparison: Comparison, holding: Holding, reporter: Reporter, how: Execution, settings: TableSettings | None
+) -> Iterator[CellResult]:
+    from unlearnbench.job import workshop
+
+    manager, problems = load_extensions()
+    for problem in problems:
+        reporter.warn(problem)
+    shop = workshop(comparison, reporter, manager.hook)
+    for result in _results(comparison, shop, holding, _executor(how)):
+        write_leaderboard(comparison.run, settings, in_passing=True)
+        try:
+            manager.hook.unlearnbench_cell_done(result=result)
+        except Exception as error:  # somebody's notifier is no reason to lose a night
+            reporter.warn(f"an extension failed on {result.key}: {type(error).__name__}: {error}")
+        if how.keep_deltas == "none":
+            _drop_finished(comparison, result)
+        yield result
+
+
+def _executor(how: Execution) -> Executor:
     from unlearnbench.executors import isolated, local
 
-    return partial(isolated.execute, limits=limits) if name == "isolated" else local.execute
+    return partial(isolated.execute, limits=how.limits) if how.executor == "isolated" else local.execute
 
 
-def _results(comparison: Comparison, shop: Workshop, run_jobs: Executor) -> Iterator[CellResult]:
+def _results(comparison: Comparison, shop: Workshop, holding: Holding, run_jobs: Executor) -> Iterator[CellResult]:
     """What the executor computes; controls last, once the rows that they are like have left their deltas."""
-    yield from run_jobs([plan for plan in comparison.jobs if not plan.variant.noise_of], shop)
+    trained = [plan for plan in comparison.jobs if not plan.variant.noise_of]
+    yield from run_jobs(Queue(trained, comparison.run, holding), shop)
     likes = {(plan.job.variant, plan.job.seed): plan for plan in comparison.jobs}
     for plan in comparison.jobs:
         if plan.variant.noise_of and plan.due:
@@ -85,10 +148,12 @@ def _results(comparison: Comparison, shop: Workshop, run_jobs: Executor) -> Iter
 
             try:
                 write_noise(plan, likes[plan.variant.noise_of, plan.job.seed], shop)
+            except StorageError:
+                raise
             except Exception as error:  # what a control lacks costs its own row only
                 yield from fail_job(plan, shop, error)
             else:
-                yield from run_jobs([plan], shop)
+                yield from run_jobs(Queue([plan], comparison.run, holding), shop)
 
 
 def read_leaderboard(folder: Path, settings: TableSettings | None = None, *, in_passing: bool = False) -> Leaderboard:

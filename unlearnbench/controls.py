@@ -10,7 +10,7 @@ from torch import Tensor
 
 from unlearnbench.errors import CellError
 from unlearnbench.files import content_hash
-from unlearnbench.job import Workshop
+from unlearnbench.job import Workshop, tensor_hashes
 from unlearnbench.loaded import LoadedModel
 from unlearnbench.plan import JobPlan
 from unlearnbench.records import Cost
@@ -42,9 +42,8 @@ def write_noise(plan: JobPlan, like: JobPlan, shop: Workshop) -> None:
     loaded.restore()
     base = {name: parameter.detach().cpu() for name, parameter in loaded.model.named_parameters() if name in changed}
     noisy = add_noise(base, changed, plan.job.seed)
-    hashes = [(name, hashlib.sha256(tensor.view(torch.uint8).numpy().tobytes()).hexdigest()) for name, tensor in noisy.items()]
     manifest = {
-        "weights": content_hash([plan.variant.weights, shop.dtype, hashes]),
+        "weights": content_hash([plan.variant.weights, shop.dtype, tensor_hashes(noisy)]),
         "base": plan.variant.weights,
         "dtype": shop.dtype,
         "job": plan.job.model_dump(),

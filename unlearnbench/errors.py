@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import difflib
 import errno
-from collections.abc import Iterable
+from collections.abc import Callable, Generator, Iterable
+from contextlib import contextmanager
+from typing import ParamSpec, TypeVar
+
+Parameters = ParamSpec("Parameters")
+Result = TypeVar("Result")
 
 
 class UnlearnbenchError(Exception):
@@ -17,6 +22,15 @@ class UsageError(UnlearnbenchError):
     """The user asked for something that cannot be done as asked: nothing was computed, nothing was written."""
 
     exit_code = 2
+
+
+class CombinedUsageError(UsageError):
+    """Several things that cannot be done as asked, numbered; `problems` has the sentences."""
+
+    def __init__(self, problems: Iterable[str]) -> None:
+        self.problems = tuple(problems)
+        lines = [f"  {number}. {problem}" for number, problem in enumerate(self.problems, 1)]
+        super().__init__("\n".join([f"{len(lines)} things are in the way; nothing was computed.", *lines]))
 
 
 class PluginError(UsageError):
@@ -45,6 +59,55 @@ class StorageError(UnlearnbenchError):
             f"{path} cannot be written: {error.strerror or error}. What was finished before is kept; {then}"
             "the same command goes on from there."
         )
+
+
+class Problems:
+    """What is wrong, collected so that a user hears all of it at once."""
+
+    def __init__(self) -> None:
+        self._found: dict[str, UsageError] = {}  # by sentence: what is wrong for two reasons is said once
+
+    def __bool__(self) -> bool:
+        return bool(self._found)
+
+    def add(self, error: UsageError) -> None:
+        """Note a problem, or each of several."""
+        if isinstance(error, CombinedUsageError):
+            self._found |= {problem: UsageError(problem) for problem in error.problems}
+        else:
+            self._found.setdefault(str(error), error)
+
+    @contextmanager
+    def noted(self) -> Generator[None]:
+        """What the block raises as a `UsageError` is noted, and one goes on after it."""
+        try:
+            yield
+        except UsageError as error:
+            self.add(error)
+
+    def attempt(
+        self, function: Callable[Parameters, Result], *args: Parameters.args, **kwargs: Parameters.kwargs
+    ) -> Result | None:
+        """The function's result, or None where it raised a `UsageError`, which is noted."""
+        with self.noted():
+            return function(*args, **kwargs)
+        return None
+
+    def each(self, reword: Callable[[str], str]) -> None:
+        """Say every problem in other words."""
+        self._found = {reworded: UsageError(reworded) for reworded in map(reword, self._found)}
+
+    def settle(self) -> None:
+        """Go on where nothing is wrong.
+
+        Raises:
+            UsageError: the one problem, as it was raised, or a `CombinedUsageError` with all of them.
+        """
+        found = list(self._found.values())
+        if len(found) == 1:
+            raise found[0]
+        if found:
+            raise CombinedUsageError(map(str, found))
 
 
 def normalise(name: str) -> str:

@@ -6,10 +6,14 @@ import contextlib
 import hashlib
 import json
 import os
+import re
+import socket
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from unlearnbench.errors import StorageError, UsageError
 
@@ -31,7 +35,7 @@ def write_atomic(path: Path, content: bytes) -> None:
     temporary = ""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".tmp")
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{_owner()}-", suffix=".tmp")
         with os.fdopen(handle, "wb") as file:
             file.write(content)
             file.flush()
@@ -44,6 +48,18 @@ def write_atomic(path: Path, content: bytes) -> None:
             with contextlib.suppress(OSError):
                 os.unlink(temporary)
         raise StorageError.of(path, error) from error
+
+
+def _owner() -> str:
+    """Who writes a temporary file: `left_behind` looks whether it still can."""
+    return f"{os.getpid()}@{re.sub(r'[^A-Za-z0-9.]', '', socket.gethostname())[:64]}"
+
+
+def left_behind(temporary: Path) -> bool:
+    """Whether a temporary file of `write_atomic` belongs to a process that is gone; only this machine's are known."""
+    owner = temporary.name[1:].rpartition("-")[0]
+    pid, _, host = owner.partition("@")
+    return pid.isdecimal() and host == _owner().partition("@")[2] and not psutil.pid_exists(int(pid))
 
 
 def check_folder(folder: Path, flag: str = "--out") -> None:

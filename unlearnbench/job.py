@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -24,6 +25,7 @@ from unlearnbench.records import CellResult, Cost, ItemResult, Job, PartScore
 from unlearnbench.store import RunFolder, ScoreCache
 from unlearnbench.tensors import is_finite
 from unlearnbench.training import fit, rank_zero
+from unlearnbench.untouched import seed_all, untouched
 
 if TYPE_CHECKING:
     from lightning.pytorch import Callback
@@ -110,15 +112,34 @@ def run_job(plan: JobPlan, loaded: LoadedModel, shop: Workshop) -> Iterator[Cell
     """Do one job, yielding each cell once it is durable; what fails becomes failed cells, the rest goes on."""
     started = time.perf_counter()
     try:
-        unlearned = _unlearn(plan, loaded, shop)
+        with untouched():
+            unlearned = _unlearn(plan, loaded, shop)
         for name in plan.due:
-            yield _guarded_score(plan, name, loaded, shop, unlearned)
+            with untouched():
+                seed_all(plan.job.seed)  # the same after a cut-off as in one go
+                result = _guarded_score(plan, name, loaded, shop, unlearned)
+            yield result
     except StorageError:
         raise
     except Exception as error:  # whatever a method raises costs its own row only
         yield from fail_job(plan, shop, error, Cost(unlearn_seconds=round(time.perf_counter() - started, 3)))
     finally:
         loaded.restore()
+
+
+@contextmanager
+def _unchanged(plan: JobPlan, name: str, loaded: LoadedModel, shop: Workshop) -> Generator[None]:
+    """A benchmark that changes the model does so for itself alone."""
+    before = loaded.state()
+    try:
+        yield
+    finally:
+        if loaded.state() != before:
+            shop.reporter.warn(f"{name} changed the model that it scored; it is loaded again for what follows")
+            loaded.restore()
+            stored = shop.run.read_delta(shop.run.delta_path(plan.job.variant, plan.job.seed, plan.job.identity))
+            if stored is not None:
+                loaded.apply(stored[0])
 
 
 def fail_job(plan: JobPlan, shop: Workshop, error: Exception, cost: Cost | None = None) -> Iterator[CellResult]:
@@ -131,18 +152,28 @@ def _unlearn(plan: JobPlan, loaded: LoadedModel, shop: Workshop) -> Unlearned:
     """Train, or take the delta of an earlier run that was cut off after training."""
     if plan.variant.plugin is None or plan.variant.training is None:
         return Unlearned(weights=plan.variant.weights, cost=Cost())
-    folder = shop.run.delta_path(plan.job.variant, plan.job.seed, plan.job.identity)
-    if (stored := shop.run.read_delta(folder)) is not None:
-        delta, manifest = stored
-        loaded.apply(delta)
-        return Unlearned(weights=manifest["weights"], cost=Cost.model_validate(manifest["cost"]))
+    if (stored := _stored(plan, loaded, shop)) is not None:
+        return stored
     if processes(plan, shop.trainer) == 1:
         return unlearn_here(plan, loaded, shop)
     train_in_processes(plan, shop)
-    stored = shop.run.read_delta(folder)
+    stored = _stored(plan, loaded, shop)
     if stored is None:
         raise CellError("training in several processes left no weights")
-    delta, manifest = stored
+    return stored
+
+
+def _stored(plan: JobPlan, loaded: LoadedModel, shop: Workshop) -> Unlearned | None:
+    """Put a job's delta into the model, if there is one; one with other weights than its manifest says is set aside."""
+    folder = shop.run.delta_path(plan.job.variant, plan.job.seed, plan.job.identity)
+    found = shop.run.read_delta(folder)
+    if found is None:
+        return None
+    delta, manifest = found
+    if content_hash([plan.variant.weights, shop.dtype, tensor_hashes(delta)]) != manifest["weights"]:
+        there = shop.run.set_aside(folder)
+        shop.reporter.warn(f"{folder} holds other weights than were trained; it is kept as {there}, and trained again")
+        return None
     loaded.apply(delta)
     return Unlearned(weights=manifest["weights"], cost=Cost.model_validate(manifest["cost"]))
 
@@ -153,7 +184,7 @@ def unlearn_here(plan: JobPlan, loaded: LoadedModel, shop: Workshop) -> Unlearne
     delta, cost = fitted.delta, fitted.cost
     if not is_finite(list(delta.values())):
         raise FloatingPointError("the unlearned weights are not finite (NaN or infinity)")
-    weights = content_hash([plan.variant.weights, shop.dtype, _tensor_hashes(delta)])
+    weights = content_hash([plan.variant.weights, shop.dtype, tensor_hashes(delta)])
     manifest = {
         "weights": weights,
         "base": plan.variant.weights,
@@ -166,7 +197,8 @@ def unlearn_here(plan: JobPlan, loaded: LoadedModel, shop: Workshop) -> Unlearne
     return Unlearned(weights=weights, cost=cost)
 
 
-def _tensor_hashes(delta: Mapping[str, Tensor]) -> list[tuple[str, str]]:
+def tensor_hashes(delta: Mapping[str, Tensor]) -> list[tuple[str, str]]:
+    """The sha256 of each tensor, by its name."""
     bits = {n: t.contiguous().flatten().view(torch.uint8).numpy().tobytes() for n, t in sorted(delta.items())}
     return [(name, hashlib.sha256(array).hexdigest()) for name, array in bits.items()]
 
@@ -200,7 +232,8 @@ def _score(plan: JobPlan, name: str, loaded: LoadedModel, shop: Workshop, unlear
             limit=shop.limit,
             progress=partial(shop.reporter.scored, plan.job),
         )
-        items = list(column.benchmark.evaluate(subject))
+        with _unchanged(plan, name, loaded, shop):
+            items = list(column.benchmark.evaluate(subject))
         if column.all_asked:
             items = list(in_half(items, column.half, lambda item: item.id))
         if not items:

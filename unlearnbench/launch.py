@@ -12,12 +12,13 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from unlearnbench.errors import CellError, StorageError
 
@@ -60,33 +61,26 @@ def train_in_processes(plan: JobPlan, shop: Workshop) -> None:
         raise CellError(f"{how_it_ended(code)}; {worker.where_to_look()}")
 
 
-class Worker:
-    """A process for one job; leaving it as a context ends it with all that it started.
+class Process:
+    """A process of our own that tells us things; leaving it as a context ends it with all that it started.
 
     Args:
-        plan: of the job.
-        shop: of the comparison, whose recipe lies in the run folder.
-        due: the benchmarks to score; without any it trains and leaves the delta.
+        words: a module to run and its arguments; `--tell` and the descriptor to write to follow.
+        output: where what it prints is added.
     """
 
-    def __init__(self, plan: JobPlan, shop: Workshop, due: tuple[str, ...] = ()) -> None:
-        job = plan.job
-        self._log = shop.run.log_path(job) / OUTPUT
-        self._root = shop.run.root
-        command = [sys.executable, "-m", "unlearnbench.worker", str(shop.run.root), job.variant, str(job.seed)]
-        command += ["--identity", job.identity, "--cache", str(shop.cache_folder), "--device", shop.device.type]
-        command += [word for name in due for word in ("--due", name)]
+    def __init__(self, words: Sequence[str], output: Path) -> None:
         self.pipe, telling = os.pipe()
         self._unread = b""
         try:
-            self.process = _start([*command, "--tell", str(telling)], telling, self._log)
+            self.process = _start([sys.executable, "-m", *words, "--tell", str(telling)], telling, output)
         except BaseException:
             os.close(self.pipe)
             raise
         finally:
             os.close(telling)
 
-    def __enter__(self) -> Worker:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
@@ -97,8 +91,10 @@ class Worker:
         while (said := self.read()) is not None:
             yield from said
 
-    def read(self) -> list[dict[str, Any]] | None:
-        """What it has said since; waits if there is nothing, and is None after its last word."""
+    def read(self, seconds: float | None = None) -> list[dict[str, Any]] | None:
+        """What it has said since; waits so long if there is nothing, and is None after its last word."""
+        if seconds is not None and not select.select([self.pipe], [], [], max(seconds, 0.0))[0]:
+            return []
         content = os.read(self.pipe, 1 << 16)
         if not content:
             return None
@@ -124,6 +120,24 @@ class Worker:
             self.process.stdin.close()
         os.close(self.pipe)
         self.pipe = -1
+
+
+class Worker(Process):
+    """A process for one job.
+
+    Args:
+        plan: of the job.
+        shop: of the comparison, whose recipe lies in the run folder.
+        due: the benchmarks to score; without any it trains and leaves the delta.
+    """
+
+    def __init__(self, plan: JobPlan, shop: Workshop, due: tuple[str, ...] = ()) -> None:
+        job = plan.job
+        self._log = shop.run.log_path(job) / OUTPUT
+        self._root = shop.run.root
+        words = ["unlearnbench.worker", str(shop.run.root), job.variant, str(job.seed)]
+        words += ["--identity", job.identity, "--cache", str(shop.cache_folder), "--device", shop.device.type]
+        super().__init__([*words, *(word for name in due for word in ("--due", name))], self._log)
 
     def where_to_look(self) -> str:
         """The end of a sentence: where what it printed can be read."""

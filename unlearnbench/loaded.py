@@ -15,6 +15,7 @@ from unlearnbench.adapters import merge_factors, remove_adapters
 from unlearnbench.errors import CellError, UsageError
 from unlearnbench.forward import copy_of, keep_blocks
 from unlearnbench.models import load_model, load_tokenizer, model_folder, read_tensors, skeleton
+from unlearnbench.tensors import checksum
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -35,6 +36,7 @@ class LoadedModel:
         self._dtype: torch.dtype = getattr(torch, dtype)
         self._device = device
         self._model: PreTrainedModel | None = None
+        self._base_state: dict[str, object] = {}
         self._partial = False  # only the lower blocks were loaded
         self._above: list[nn.Module] = []  # blocks that are out of the model while it trains
         self._changing: tuple[str, ...] = ()
@@ -51,7 +53,16 @@ class LoadedModel:
         """The model as it is now."""
         if self._model is None:
             self._model = load_model(self._folder, self._dtype, self._device)
+            self._base_state = self.state()
         return self._model
+
+    def state(self) -> dict[str, object]:
+        """Checksums of what the model holds, and what hangs on its modules; equal for a model that is unchanged."""
+        kept = self.model.state_dict()  # without buffers that the model works out as it goes
+        tensors = [*self.model.named_parameters(), *(one for one in self.model.named_buffers() if one[0] in kept)]
+        sums = torch.stack([checksum(tensor).to(self._device) for _, tensor in tensors]).tolist()
+        hung = {name: (type(module), _hooks(module)) for name, module in self.model.named_modules()}
+        return {**hung, **{name: total for (name, _), total in zip(tensors, sums, strict=True)}}
 
     def build(self, factory: Callable[[PreTrainedModel], UnlearningMethod]) -> UnlearningMethod:
         """Build a method on as much of the model as it needs, and note what it will change.
@@ -69,15 +80,24 @@ class LoadedModel:
                 block.to("cpu")
         return method
 
-    def complete(self, delta: Mapping[str, Tensor]) -> None:
-        """Make the whole model of what was trained: ready for scoring."""
+    def complete(self, delta: Mapping[str, Tensor]) -> list[str]:
+        """Make the whole model of what was trained: ready for scoring.
+
+        Returns:
+            what had changed and is not in the delta; it is back as it was.
+        """
         if self._partial:
             self._drop()
             self.apply(delta)
-            return
+            return []
         self._put_back()
         self.model.to(self._device)  # pyright: ignore[reportArgumentType]
         self.model.eval()
+        stray = [name for name in self._differing() if name not in self._changing]
+        if stray:
+            self._drop()
+            self.apply(delta)
+        return stray
 
     def delta(self) -> dict[str, Tensor]:
         """The parameters that differ from the base, on the CPU."""
@@ -110,12 +130,23 @@ class LoadedModel:
         self._put_back()
         remove_adapters(self.model)
         now = dict(self.model.named_parameters())
+        if any(name not in now for name in self._changing):
+            self._drop()
+            return
         for name, base in self._base():
             now[name].copy_(base)
         self._changing, self._copies = (), {}
         self.model.requires_grad_(True)
+        self.model.zero_grad(set_to_none=True)
         self.model.to(self._device)  # pyright: ignore[reportArgumentType]
         self.model.eval()
+        if self._differing():
+            self._drop()  # something changed that nobody announced: the next job gets a model from the files
+
+    def _differing(self) -> list[str]:
+        """Names of tensors and modules that are not as they were loaded."""
+        now = self.state()
+        return [name for name in {**now, **self._base_state} if now.get(name) != self._base_state.get(name)]
 
     def _remember(self, changing: Mapping[str, nn.Parameter]) -> None:
         """Note what is about to change; copy what the files cannot give back."""
@@ -143,6 +174,13 @@ class LoadedModel:
         self._model, self._partial = None, False
         self._changing, self._copies = (), {}
         gc.collect()  # trainers and methods refer to each other in circles
+
+
+def _hooks(module: nn.Module) -> tuple[object, ...]:
+    """What of a module plugins hang things on, or replace."""
+    own = vars(module)
+    hung = [len(own[name]) for name in ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")]
+    return (*hung, own.get("forward"))
 
 
 def _last_needed(factory: Callable[[PreTrainedModel], UnlearningMethod], folder: Path) -> int | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -176,6 +176,17 @@ class UnlearningMethod(LightningModule):
         """Copy the weights that train, for `reference`; an adapter needs no copy."""
         if self.adapter is None and not self._original:
             self._original = copy_of(self.changing())
+
+    def preflight(self, topics: Sequence[str]) -> Iterable[str]:
+        """What is wrong with the options for these topics and this model, a sentence each.
+
+        Called before anything is computed, on a method that was built on the model's shape: `self.model` has its config and
+        every name, and no weights. What fits no model at all is better refused in `__init__`.
+
+        Args:
+            topics: in the order in which updates take them.
+        """
+        return ()
 
     def finish(self) -> None:
         """Called after the fit: merge the adapter into the weights."""

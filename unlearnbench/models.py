@@ -30,7 +30,7 @@ def model_folder(text: str) -> Path:
     source = parse_source(text)
     path = source.path
     if path is None:
-        path = from_hub(source, lambda: _download(source))
+        path = from_hub(source, lambda: _download(source), "model")
     require(path, source)
     if not path.is_dir():
         raise UsageError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 from unlearnbench.benchmark import Benchmark
 from unlearnbench.files import content_hash
@@ -17,17 +17,24 @@ from unlearnbench.specs import Options, Training
 
 @dataclass(frozen=True, kw_only=True)
 class TopicData:
-    """One topic's corpora as read."""
+    """One topic's corpora as read, and how long their texts may be at most, in tokens."""
 
     name: str
     forget: Table
     retain: Table
     max_length: int | None
+    retain_max_length: int | None
     min_chars: int
 
     def identity(self) -> list[object]:
         """What of a topic may change the unlearned weights."""
-        return [self.name, self.forget.digest, self.retain.digest, self.max_length, self.min_chars]
+        cuts = [self.max_length, self.retain_max_length, self.min_chars]
+        return [self.name, self.forget.digest, self.retain.digest, *cuts]
+
+    def longest(self, side: Literal["forget", "retain"], training: Training) -> int:
+        """Tokens per text for a method with this budget: what the corpus allows, and never more than the budget."""
+        own = self.max_length if side == "forget" else self.retain_max_length
+        return training.max_length if own is None else min(own, training.max_length)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,14 +53,23 @@ class BenchmarkPlan:
 
     def identity(self, limit: int | None) -> list[object]:
         """What of a benchmark may change a score."""
-        return [self.plugin.source_hash, core_hash(), self.options, self.benchmark.digest(), limit, self.half]
+        return [
+            self.plugin.info.name,
+            self.plugin.source_hash,
+            core_hash(),
+            self.options,
+            self.benchmark.digest(),
+            limit,
+            self.half,
+        ]
 
 
 @dataclass(frozen=True, kw_only=True)
 class VariantPlan:
     """One row: what unlearns (nothing, for the baseline and for checkpoints) and where the weights come from.
 
-    A control has the plugin, options and budget of the row named in `noise_of`, which decide what it is to be like.
+    A control has the plugin, options and budget of the row named in `noise_of`, which decide what it is to be like. A row
+    whose plugin cannot be loaded has no budget, and fails with the `problem`.
     """
 
     name: str
@@ -64,6 +80,7 @@ class VariantPlan:
     model: str  # source
     weights: str  # hash of the model folder
     noise_of: str | None = None
+    problem: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,9 +106,17 @@ def job_identity(variant: VariantPlan, seed: int, topics: Sequence[TopicData], s
         topics: the corpora; count only if it trains.
         shared: version, core hash, dtype, trainer settings.
     """
+    if variant.problem is not None and variant.plugin is not None:
+        return content_hash([variant.weights, variant.plugin.source_hash, variant.options, "cannot be loaded"])
     if variant.plugin is None or variant.training is None:
         return content_hash([variant.weights, shared["dtype"]])
-    own = [variant.plugin.source_hash, variant.options, vars(variant.training), *([RANDOM_NOISE] if variant.noise_of else [])]
+    own = [
+        variant.plugin.info.name,
+        variant.plugin.source_hash,
+        variant.options,
+        vars(variant.training),
+        *([RANDOM_NOISE] if variant.noise_of else []),
+    ]
     return content_hash([variant.weights, own, [topic.identity() for topic in topics], dict(shared), seed])
 
 
@@ -106,7 +131,7 @@ def plan_jobs(
     columns = {plan.name: plan.identity(limit) for plan in benchmarks}
     plans: list[JobPlan] = []
     for variant in variants:
-        for seed in seeds if variant.training is not None else [0]:
+        for seed in seeds if variant.training is not None or variant.problem is not None else [0]:
             identity = identity_of(variant, seed)
             job = Job(variant=variant.name, method=variant.method, seed=seed, identity=identity)
             cells = {name: content_hash([identity, column]) for name, column in columns.items()}

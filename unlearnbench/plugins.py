@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import ast
 import hashlib
-import importlib.util
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache, cached_property
 from importlib import metadata
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -17,6 +18,7 @@ import pluggy
 from unlearnbench import hookspecs
 from unlearnbench.errors import PluginError, UnlearnbenchError, normalise, unknown_name
 from unlearnbench.specs import BenchmarkSpec, MethodSpec
+from unlearnbench.untouched import untouched
 
 Spec = TypeVar("Spec", MethodSpec, BenchmarkSpec)
 Kind = Literal["method", "benchmark", "extension"]
@@ -47,6 +49,7 @@ NUMERIC_MODULES = (
     "tensors",
     "training",
     "trees",
+    "untouched",
 )
 
 
@@ -138,22 +141,27 @@ def _load_spec(info: PluginInfo, wanted: type[Spec]) -> Spec:
     Raises:
         PluginError: it fails to import, implements an unknown hook, or does not offer what its entry point says.
     """
-    module = _register(info)
+    with untouched():
+        return _offered(info, wanted, _register(info))
+
+
+def _offered(info: PluginInfo, wanted: type[Spec], module: Any) -> Spec:
     hook = getattr(module, f"unlearnbench_{info.kind}s", None)
     if hook is None:
-        raise PluginError(f"{_owner(info)} does not implement the hook unlearnbench_{info.kind}s in {info.module}.")
+        raise PluginError(f"{describe(info)} does not implement the hook unlearnbench_{info.kind}s in {info.module}.")
     try:
         offered = list(hook())
     except Exception as error:
-        raise PluginError(f"{_owner(info)} fails in unlearnbench_{info.kind}s: {type(error).__name__}: {error}.") from error
+        raise PluginError(f"{describe(info)} fails in unlearnbench_{info.kind}s: {type(error).__name__}: {error}.") from error
     for spec in offered:
         if isinstance(spec, wanted) and normalise(spec.name) == normalise(info.name):
             return spec
     names = ", ".join(str(getattr(spec, "name", spec)) for spec in offered) or "nothing"
-    raise PluginError(f"{_owner(info)} offers {names} in {info.module}, but nothing called '{info.name}'.")
+    raise PluginError(f"{describe(info)} offers {names} in {info.module}, but nothing called '{info.name}'.")
 
 
-def _owner(info: PluginInfo) -> str:
+def describe(info: PluginInfo) -> str:
+    """A plugin in a sentence, with the distribution that it comes from."""
     return f"The {info.kind} '{info.name}' of {info.distribution} {info.version}"
 
 
@@ -174,14 +182,16 @@ def _register(info: PluginInfo) -> Any:
     try:
         module = metadata.EntryPoint(info.name, info.module, GROUPS[info.kind]).load()
     except (Exception, SystemExit) as error:
-        raise PluginError(f"{_owner(info)} cannot be imported from {info.module}: {type(error).__name__}: {error}.") from error
+        raise PluginError(
+            f"{describe(info)} cannot be imported from {info.module}: {type(error).__name__}: {error}."
+        ) from error
     if not manager.is_registered(module):
         try:
             manager.register(module, name=info.module)
             manager.check_pending()  # a misspelt hook would otherwise be ignored
         except pluggy.PluginValidationError as error:
             manager.unregister(module)
-            raise PluginError(f"{_owner(info)} has a hook that does not exist or takes other arguments: {error}.") from error
+            raise PluginError(f"{describe(info)} has a hook that does not exist or takes other arguments: {error}.") from error
     return module
 
 
@@ -213,10 +223,15 @@ def core_hash() -> str:
 
 
 def _file_of(module: str) -> Path | None:
-    try:
-        found = importlib.util.find_spec(module)
-    except (ImportError, ValueError, AttributeError):
-        return None
+    """A module's source, found without executing the packages above it, as `importlib.util.find_spec` would."""
+    found: ModuleSpec | None = None
+    name = ""
+    for part in module.split("."):
+        name = f"{name}.{part}" if name else part
+        folders = found.submodule_search_locations if found else None
+        found = next((spec for finder in sys.meta_path if (spec := finder.find_spec(name, folders)) is not None), None)
+        if found is None:
+            return None
     return Path(found.origin) if found and found.origin and found.origin.endswith(".py") else None
 
 

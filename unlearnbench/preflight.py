@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
-import importlib.util
 import shutil
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from unlearnbench import __version__
-from unlearnbench.errors import UsageError, unknown_name
+from unlearnbench.checks import (
+    check_benchmarks,
+    check_memory,
+    check_methods,
+    check_parts,
+    check_room,
+    check_trainer,
+    place_of,
+)
+from unlearnbench.errors import Problems, UsageError, unknown_name
+from unlearnbench.estimates import Footprint, JobEstimate, estimate_job
 from unlearnbench.files import Memory, content_hash, hash_files
-from unlearnbench.models import model_folder, skeleton, weight_files
+from unlearnbench.models import model_folder, weight_files
 from unlearnbench.plan import BenchmarkPlan, JobPlan, TopicData, VariantPlan, job_identity, plan_jobs, what_is_due
 from unlearnbench.plugins import Plugin, core_hash, find_plugin
-from unlearnbench.recipe import CHECKPOINT, RANDOM_NOISE, Recipe
+from unlearnbench.recipe import BASELINE, CHECKPOINT, RANDOM_NOISE, Recipe
 from unlearnbench.records import Half
 from unlearnbench.sources import Table, read_corpus
 from unlearnbench.specs import Options, Training, resolve_options, split_budget, takes_argument
@@ -36,11 +45,26 @@ class Comparison:
     jobs: Sequence[JobPlan]
     run: RunFolder
     cache: Path
+    footprints: Mapping[str, Footprint] = field(default_factory=dict)  # of the rows that have something left to compute
 
     @property
     def due(self) -> int:
         """Cells that are left to compute."""
         return sum(len(plan.due) for plan in self.jobs)
+
+    def estimates(self) -> list[JobEstimate]:
+        """What each job still takes."""
+        return [
+            estimate_job(
+                plan,
+                self.benchmarks,
+                self.topics,
+                self.recipe.limit,
+                self.footprints.get(plan.job.variant),
+                trained=self.run.read_manifest(self.run.delta_path_of(plan.job)) is not None,
+            )
+            for plan in self.jobs
+        ]
 
 
 def prepare(
@@ -51,6 +75,9 @@ def prepare(
     device: Device = "auto",
     retry_failed: bool = False,
     keep_deltas: KeepDeltas = "all",
+    problems: Problems | None = None,
+    checked: bool = False,
+    broken: Mapping[str, str] | None = None,
 ) -> Comparison:
     """Check a recipe and plan it.
 
@@ -61,50 +88,117 @@ def prepare(
         device: where to compute.
         retry_failed: count failed cells as not finished.
         keep_deltas: which unlearned weights will stay on disk; there must be room for them.
+        problems: what was found to be wrong before; it is said together with what is found here.
+        broken: rows whose method cannot be loaded, and why: they fail when their turn comes.
+        checked: somebody has done all this a moment ago, as the parent of a worker process has: only plan.
 
     Raises:
-        UsageError: anything in the recipe cannot be done; nothing has been written.
+        UsageError: anything in the recipe cannot be done: all of it at once; nothing has been written.
     """
+    problems = problems if problems is not None else Problems()
     run = RunFolder(out)
-    run.check_writable()
+    usable = problems.attempt(run.check_writable) is not None
     if device == "cuda":
-        _check_cuda()
+        problems.attempt(_check_cuda)
     memory = Memory(cache / "memory.json")
-    variants = [_plan_variant(name, method, given, recipe, memory) for name, (method, given) in recipe.variants().items()]
-    benchmarks = [_plan_benchmark(name, options, recipe.half) for name, options in recipe.benchmarks.items()]
-    if not benchmarks:
-        raise UsageError(
-            "There is nothing to score with; name benchmarks with --benchmarks, for example --benchmarks wmdp,mmlu."
-        )
-    variants += [_plan_checkpoint(name, source) for name, source in recipe.checkpoints.items()]
-    variants += [_plan_control(name, row, variants) for name, row in recipe.controls.items()]
-    trains = [variant.name for variant in variants if variant.training is not None]
-    if trains and not recipe.topics:
-        raise UsageError(f"'{trains[0]}' has nothing to forget; give --forget [TOPIC=]SOURCE and --retain [TOPIC=]SOURCE.")
-    topics = [_read_topic(name, recipe) for name in recipe.topics] if trains else []
-    weights = {source: hash_files(weight_files(model_folder(source)), memory) for source in {v.model for v in variants}}
+    variants = _plan_rows(recipe, memory, broken or {}, problems)
+    benchmarks = _plan_benchmarks(recipe, problems)
+    topics = _plan_topics(recipe, variants, problems)
+    folders = _model_folders(variants, problems)
+    weights = {source: hash_files(weight_files(folder), memory) for source, folder in folders.items()}
+    weighted = [replace(variant, weights=weights[variant.model]) for variant in variants if variant.model in weights]
+    check_parts(recipe, benchmarks, problems)
+    check_trainer(recipe, weighted, device, problems)
     dtype = _resolve_dtype(recipe.dtype, device)
-    for plan in benchmarks:
-        plan.benchmark.digest()  # reads the data: what is wrong with them is said now
-    _check_parts(recipe, benchmarks)
     shared = {"unlearnbench": __version__, "core": core_hash(), "dtype": dtype, "trainer": recipe.trainer.identity()}
-    weighted = [_with_weights(variant, weights[variant.model]) for variant in variants]
     jobs = plan_jobs(
         weighted, benchmarks, recipe.seeds, lambda variant, seed: job_identity(variant, seed, topics, shared), recipe.limit
     )
-    jobs = what_is_due(jobs, run.read_cell, retry_failed=retry_failed)
-    _check_trainer(recipe, weighted, device)
-    _check_disk(run, _check_architectures(jobs, dtype), keep_deltas)
+    if usable:
+        jobs = what_is_due(jobs, run.read_cell, retry_failed=retry_failed)
+    footprints: dict[str, Footprint] = {}
+    if not checked:
+        waiting = {plan.variant.name: plan.variant for plan in jobs if plan.due or problems}.values()
+        due = {name for plan in jobs for name in plan.due}
+        scored = {variant.model: folders[variant.model] for variant in waiting}
+        check_benchmarks(benchmarks, scored, due, problems)
+        footprints = check_methods(list(waiting), folders, list(recipe.topics), dtype, problems)
+        check_room(run, jobs, footprints, keep_deltas, problems)
+        check_memory(footprints, recipe.trainer.devices, place_of(device), problems)
+    problems.settle()
     return Comparison(
-        recipe=recipe, dtype=dtype, device=device, topics=topics, benchmarks=benchmarks, jobs=jobs, run=run, cache=cache
+        recipe=recipe,
+        dtype=dtype,
+        device=device,
+        topics=topics,
+        benchmarks=benchmarks,
+        jobs=jobs,
+        run=run,
+        cache=cache,
+        footprints=footprints,
     )
 
 
-def _plan_variant(name: str, method: str, given: Options, recipe: Recipe, memory: Memory) -> VariantPlan:
+def _plan_rows(recipe: Recipe, memory: Memory, broken: Mapping[str, str], problems: Problems) -> list[VariantPlan]:
+    """Every row that can be planned: methods, checkpoints, controls."""
+    rows = [
+        problems.attempt(_plan_variant, name, method, given, recipe, memory, broken.get(name))
+        for name, (method, given) in recipe.variants().items()
+    ]
+    rows += [problems.attempt(_plan_checkpoint, name, source) for name, source in recipe.checkpoints.items()]
+    variants = [row for row in rows if row is not None]
+    missing = recipe.variants().keys() - {variant.name for variant in variants}
+    controls = [
+        problems.attempt(_plan_control, name, like, variants)
+        for name, like in recipe.controls.items()
+        if like not in missing  # what is wrong with that row is said already
+    ]
+    return [*variants, *(row for row in controls if row is not None)]
+
+
+def _plan_benchmarks(recipe: Recipe, problems: Problems) -> list[BenchmarkPlan]:
+    """Every benchmark whose options are right and whose data can be read."""
+    if not recipe.benchmarks:
+        problems.add(
+            UsageError("There is nothing to score with; name benchmarks with --benchmarks, for example --benchmarks wmdp,mmlu.")
+        )
+    plans = [problems.attempt(_plan_benchmark, name, options, recipe.half) for name, options in recipe.benchmarks.items()]
+    # the digest reads the data: what is wrong with them is said now
+    return [plan for plan in plans if plan is not None and problems.attempt(plan.benchmark.digest) is not None]
+
+
+def _plan_topics(recipe: Recipe, variants: Sequence[VariantPlan], problems: Problems) -> list[TopicData]:
+    """The corpora, where a row trains on them."""
+    trains = [variant.name for variant in variants if variant.training is not None]
+    missing = recipe.variants().keys() - {variant.name for variant in variants} - {BASELINE}
+    if trains and not recipe.topics:
+        problems.add(
+            UsageError(f"'{trains[0]}' has nothing to forget; give --forget [TOPIC=]SOURCE and --retain [TOPIC=]SOURCE.")
+        )
+    if not trains and not missing:
+        return []
+    topics = [_read_topic(name, recipe, problems) for name in recipe.topics]
+    return [topic for topic in topics if topic is not None]
+
+
+def _model_folders(variants: Iterable[VariantPlan], problems: Problems) -> dict[str, Path]:
+    """Where each model lies, by its source."""
+    found = {source: problems.attempt(model_folder, source) for source in dict.fromkeys(v.model for v in variants)}
+    return {source: folder for source, folder in found.items() if folder is not None}
+
+
+def _plan_variant(name: str, method: str, given: Options, recipe: Recipe, memory: Memory, problem: str | None) -> VariantPlan:
     plugin = find_plugin("method", method)
-    options, training = _settle(plugin, given, name, memory)
+    options, training = (given, None) if problem is not None else _settle(plugin, given, name, memory)
     return VariantPlan(
-        name=name, method=plugin.info.name, plugin=plugin, options=options, training=training, model=recipe.model, weights=""
+        name=name,
+        method=plugin.info.name,
+        plugin=plugin,
+        options=options,
+        training=training,
+        model=recipe.model,
+        weights="",
+        problem=problem,
     )
 
 
@@ -123,19 +217,14 @@ def _settle(plugin: Plugin, given: Options, variant: str, memory: Memory) -> tup
 
 
 def _plan_checkpoint(name: str, source: str) -> VariantPlan:
-    model_folder(source)
     return VariantPlan(name=name, method=CHECKPOINT, plugin=None, options={}, training=None, model=source, weights="")
 
 
 def _plan_control(name: str, like: str, variants: Sequence[VariantPlan]) -> VariantPlan:
-    trained = {variant.name: variant for variant in variants if variant.training is not None}
+    trained = {variant.name: variant for variant in variants if variant.training is not None or variant.problem is not None}
     if like not in trained:
         raise unknown_name(f"row for the control {name}", like, trained, "A control is like a row that changes weights.")
     return replace(trained[like], name=name, method=RANDOM_NOISE, noise_of=like)
-
-
-def _with_weights(variant: VariantPlan, weights: str) -> VariantPlan:
-    return replace(variant, weights=weights)
 
 
 def _plan_benchmark(name: str, given: dict[str, Any], half: Half | None) -> BenchmarkPlan:
@@ -153,15 +242,21 @@ def _plan_benchmark(name: str, given: dict[str, Any], half: Half | None) -> Benc
     return BenchmarkPlan(name=name, plugin=plugin, options=options, benchmark=benchmark, half=half, all_asked=all_asked)
 
 
-def _read_topic(name: str, recipe: Recipe) -> TopicData:
+def _read_topic(name: str, recipe: Recipe, problems: Problems) -> TopicData | None:
     topic = recipe.topics[name]
+    forget = problems.attempt(_corpus, topic.forget, topic.min_chars)
     if topic.retain is None:
-        raise UsageError(f"The topic '{name}' has no retain corpus; give --retain {name}=SOURCE.")
+        problems.add(UsageError(f"The topic '{name}' has no retain corpus; give --retain {name}=SOURCE."))
+        return None
+    retain = problems.attempt(_corpus, topic.retain, topic.min_chars)
+    if forget is None or retain is None:
+        return None
     return TopicData(
         name=name,
-        forget=_corpus(topic.forget, topic.min_chars),
-        retain=_corpus(topic.retain, topic.min_chars),
+        forget=forget,
+        retain=retain,
         max_length=topic.max_length,
+        retain_max_length=topic.retain_max_length,
         min_chars=topic.min_chars,
     )
 
@@ -190,67 +285,3 @@ def _resolve_dtype(asked: str, device: Device) -> str:
     import torch
 
     return "bfloat16" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "float32"
-
-
-def _check_parts(recipe: Recipe, benchmarks: Sequence[BenchmarkPlan]) -> None:
-    have = [f"{plan.name}/{part}" for plan in benchmarks for part in plan.benchmark.parts()]
-    scored = {plan.name for plan in benchmarks}
-    for name, topic in recipe.topics.items():
-        for part in topic.parts or ():
-            if part.partition("/")[0] in scored and part not in have:
-                raise unknown_name(f"part of topic {name}", part, have)
-
-
-def _check_trainer(recipe: Recipe, variants: Sequence[VariantPlan], device: Device) -> None:
-    """The recipe's `trainer` section against the budgets and this machine."""
-    options = recipe.trainer
-    for variant in variants:
-        training = variant.training
-        if training is not None and training.batch_size % (training.accumulate * options.devices):
-            raise UsageError(
-                f"'{variant.name}' cannot cut a batch of {training.batch_size} into equal parts for accumulate "
-                f"{training.accumulate} and {options.devices} devices; choose a batch_size that both divide."
-            )
-    if options.logger == "tensorboard" and importlib.util.find_spec("tensorboard") is None:
-        raise UsageError("trainer.logger is tensorboard, which is not installed: `pip install tensorboard`, or use csv.")
-    if options.precision == "16-mixed" and device == "cpu":
-        raise UsageError("trainer.precision 16-mixed needs a GPU; on the CPU use bf16-mixed or 32-true.")
-    if options.devices > 1 and device != "cpu" and shutil.which("nvidia-smi") is not None:
-        import torch
-
-        if 0 < torch.cuda.device_count() < options.devices:
-            raise UsageError(f"trainer.devices is {options.devices}; this machine has {torch.cuda.device_count()} GPUs.")
-
-
-def _check_architectures(jobs: Sequence[JobPlan], dtype: str) -> list[int]:
-    """Build each method that is to run on the model's shape without its weights: wrong blocks or names are found now.
-
-    Returns:
-        bytes of each due job's delta, as far as they can be told: at most, since what does not change is not written.
-    """
-    waiting = {plan.variant.name: plan.variant for plan in jobs if plan.due and plan.variant.training is not None}
-    sizes: dict[str, int] = {}
-    for variant in waiting.values():
-        shape = skeleton(model_folder(variant.model))
-        assert variant.plugin is not None
-        try:
-            method = variant.plugin.method.factory(shape, **variant.options)
-            if method.one_process and variant.training is not None and variant.training.accumulate > 1:
-                raise UsageError("it must see a batch in one piece; set accumulate to 1 and choose a smaller batch_size.")
-            sizes[variant.name] = method.delta_numbers() * (4 if method.adapter or dtype == "float32" else 2)
-        except UsageError as error:
-            raise UsageError(f"'{variant.name}' does not fit {variant.model}: {error}") from error
-        except Exception:  # a method that needs real weights to be built is tried when its turn comes
-            continue
-    return [sizes.get(plan.job.variant, 0) for plan in jobs if plan.due]
-
-
-def _check_disk(run: RunFolder, deltas: Sequence[int], keep: KeepDeltas) -> None:
-    """Room for the deltas: with `none` they are removed job by job, with `best` only when all are there."""
-    needed = max(deltas, default=0) if keep == "none" else sum(deltas)
-    free = run.free_bytes()
-    if needed > free:
-        raise UsageError(
-            f"The deltas of this comparison take up to {needed / 1e6:,.1f} MB, and {run.root} has room for "
-            f"{free / 1e6:,.1f} MB; choose another --out, or --keep-deltas none."
-        )

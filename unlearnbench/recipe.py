@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from unlearnbench.errors import UsageError, closest, normalise, unknown_name
+from unlearnbench.errors import CombinedUsageError, Problems, UsageError, closest, normalise, unknown_name
 from unlearnbench.records import Half
 from unlearnbench.spaces import read_domain
 from unlearnbench.specs import Options, Value
@@ -34,7 +34,9 @@ class Topic(_Section):
         forget: source of the texts to forget.
         retain: source of the texts to keep.
         parts: the benchmark parts that measure the topic, as BENCHMARK/PART; None means every part of that name.
-        max_length: tokens per forget text, where it differs from the method's budget (RMU's reference: 512, then 768).
+        max_length: tokens that are left of a forget text at most; a method whose budget is smaller cuts it there (RMU's
+            reference: 512 for its first topic, 768 for the next).
+        retain_max_length: likewise of a retain text.
         min_chars: texts of at most so many characters are left out, in both corpora.
     """
 
@@ -42,6 +44,7 @@ class Topic(_Section):
     retain: str | None = None
     parts: list[str] | None = None
     max_length: int | None = Field(default=None, gt=1)
+    retain_max_length: int | None = Field(default=None, gt=1)
     min_chars: int = Field(default=0, ge=0)
 
 
@@ -211,8 +214,12 @@ def check_names(recipe: Recipe) -> Recipe:
 
 
 def _explain(error: ValidationError, root: yaml.Node | None, origin: str) -> UsageError:
-    """One sentence about the first problem: the line, what was given, what is allowed."""
-    first = error.errors()[0]
+    """A sentence about each problem: the line, what was given, what is allowed."""
+    problems = [_explain_one(one, root, origin) for one in error.errors()]
+    return problems[0] if len(problems) == 1 else CombinedUsageError(map(str, problems))
+
+
+def _explain_one(first: Mapping[str, Any], root: yaml.Node | None, origin: str) -> UsageError:
     location = list(first["loc"])
     line, section = _locate(root, location)
     dotted = ".".join(str(part) for part in location)
@@ -256,21 +263,30 @@ def parse_setting(text: str) -> tuple[str, str, Value]:
     return name, option, value
 
 
-def apply_settings(recipe: Recipe, settings: Iterable[str]) -> Recipe:
+def apply_settings(recipe: Recipe, settings: Iterable[str], problems: Problems | None = None) -> Recipe:
     """Add `--set` values to the variants and benchmarks they name.
 
+    Args:
+        recipe: to change.
+        settings: `NAME.option=value`.
+        problems: where to note what is wrong, and leave it out; None raises it.
+
     Raises:
-        UsageError: the name is neither a row nor a benchmark of the recipe.
+        UsageError: a name is neither a row nor a benchmark of the recipe.
     """
+    noted = Problems() if problems is None else problems
     methods = {name: dict(options) for name, options in recipe.methods.items()}
     benchmarks = {name: dict(options) for name, options in recipe.benchmarks.items()}
     for text in settings:
-        name, option, value = parse_setting(text)
-        found = _same_name(name, methods) or _same_name(name, benchmarks)
-        if found is None:
-            allowed = [*methods, *benchmarks]
-            raise unknown_name("name in --set", name, allowed, "It must be one of the comparison's rows or benchmarks.")
-        (methods if found in methods else benchmarks)[found][option] = value
+        with noted.noted():
+            name, option, value = parse_setting(text)
+            found = _same_name(name, methods) or _same_name(name, benchmarks)
+            if found is None:
+                allowed = [*methods, *benchmarks]
+                raise unknown_name("name in --set", name, allowed, "It must be one of the comparison's rows or benchmarks.")
+            (methods if found in methods else benchmarks)[found][option] = value
+    if problems is None:
+        noted.settle()
     return recipe.model_copy(update={"methods": methods, "benchmarks": benchmarks})
 
 

@@ -95,7 +95,7 @@ class CellResult(Record):
     """One finished cell: a score, its parts, and everything needed to trust it.
 
     `parts` divide the items; `groups` are unions of parts and may overlap. `truncated` counts the items whose context was
-    cut to fit the model.
+    cut to fit the model. `items_hash` is the sha256 of the file of per-item results.
     """
 
     schema_version: Literal[1] = 1
@@ -109,6 +109,7 @@ class CellResult(Record):
     truncated: int = 0
     parts: dict[str, PartScore] = {}
     groups: dict[str, PartScore] = {}
+    items_hash: str | None = None
     cost: Cost = Cost()
     provenance: dict[str, Any] = {}
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, create_model
 from pydantic.fields import FieldInfo
 
-from unlearnbench.errors import PluginError, UsageError, unknown_name
+from unlearnbench.errors import PluginError, Problems, UsageError, unknown_name
 from unlearnbench.spaces import Domain, Space, check_domain, probes
 
 if TYPE_CHECKING:
@@ -31,7 +31,8 @@ class Training:
     Attributes:
         steps: optimizer updates in total, over all topics together.
         batch_size: sequences per update on the forget side, and as many on the retain side.
-        max_length: tokens per sequence; longer texts are cut at the end. A topic may set its own for its forget corpus.
+        max_length: tokens per sequence; longer texts are cut at the end. A topic may cut its corpora shorter.
+        max_chars: characters per text, cut before it becomes tokens, as the WMDP paper ran its baselines; None cuts none.
         order: `file` takes the corpus in its own order, as RMU's reference does; `shuffled` reorders it by the seed.
         accumulate: pieces that each update's batch is computed in; memory falls, the update stays the same.
         checkpointing: compute the blocks' activations again in the backward pass instead of keeping them.
@@ -40,6 +41,7 @@ class Training:
     steps: PositiveInt = 150
     batch_size: PositiveInt = 4
     max_length: Annotated[int, Field(ge=2)] = 512  # a single token predicts nothing
+    max_chars: PositiveInt | None = None
     order: Literal["file", "shuffled"] = "shuffled"
     accumulate: PositiveInt = 1
     checkpointing: bool = False
@@ -147,23 +149,31 @@ def resolve_options(spec: MethodSpec | BenchmarkSpec, given: Mapping[str, Value]
         owner: the variant or benchmark, for messages.
 
     Raises:
-        UsageError: an option that does not exist (with a suggestion) or a value of the wrong type.
+        UsageError: options that do not exist (with a suggestion) or values of the wrong type, all of them at once.
     """
     model = _options_model(spec.factory, getattr(spec, "training", None))
+    problems = Problems()
     for name in given:
         if name not in model.model_fields:
             kind = f"option of {owner}"
-            raise unknown_name(kind, name, model.model_fields, f"`unlearnbench plugins {spec.name}` explains them.")
+            problems.add(unknown_name(kind, name, model.model_fields, f"`unlearnbench plugins {spec.name}` explains them."))
+    known = {name: value for name, value in given.items() if name in model.model_fields}
+    resolved: Options = {}
     try:
-        return model(**given).model_dump(mode="json")
+        resolved = model(**known).model_dump(mode="json")
     except ValidationError as error:
-        first = error.errors()[0]
-        name = str(first["loc"][0])
-        expected = _type_name(model.model_fields[name])
-        if name not in given:
-            raise UsageError(f"Option {owner}.{name} has no default; give it with --set {owner}.{name}=VALUE.") from error
-        problem = first["msg"][0].lower() + first["msg"][1:]
-        raise UsageError(f"Option {owner}.{name} takes {expected}: {problem}, got {given[name]!r}.") from error
+        wrong = {str(one["loc"][0]): one["msg"] for one in reversed(error.errors())}  # of an option's several the first
+        for name in [name for name in model.model_fields if name in wrong]:
+            problems.add(_wrong_value(owner, name, wrong[name], known, _type_name(model.model_fields[name])))
+    problems.settle()
+    return resolved
+
+
+def _wrong_value(owner: str, name: str, problem: str, given: Mapping[str, Value], expected: str) -> UsageError:
+    if name not in given:
+        return UsageError(f"Option {owner}.{name} has no default; give it with --set {owner}.{name}=VALUE.")
+    problem = problem[0].lower() + problem[1:]
+    return UsageError(f"Option {owner}.{name} takes {expected}: {problem}, got {given[name]!r}.")
 
 
 def resolve_space(spec: MethodSpec, changes: Mapping[str, Domain | None], options: Options, owner: str) -> dict[str, Domain]:

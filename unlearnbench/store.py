@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import os
@@ -38,13 +39,14 @@ class RunFolder:
     def __init__(self, root: Path) -> None:
         self.root = root
 
-    def check_writable(self) -> None:
+    def check_writable(self) -> RunFolder:
         """Refuse, before anything is computed, a folder that could not keep the results.
 
         Raises:
             UsageError: it is a file, or writing is not permitted.
         """
         check_folder(self.root, "--out")
+        return self
 
     def free_bytes(self) -> int:
         """Room on the disk that the folder lies on, or will lie on."""
@@ -79,23 +81,50 @@ class RunFolder:
     def write_cell(self, result: CellResult, items: Sequence[ItemResult]) -> None:
         """Make a cell durable: first its items, then the record that says it is there."""
         if result.status == "done":
-            write_atomic(self.items_path(result.key, result.identity), items_to_parquet(items))
+            content = items_to_parquet(items)
+            write_atomic(self.items_path(result.key, result.identity), content)
+            result = result.model_copy(update={"items_hash": hashlib.sha256(content).hexdigest()})
         write_atomic(self.cell_path(result.key, result.identity), result.model_dump_json(indent=1).encode())
 
     def read_cell(self, key: CellKey, identity: str) -> CellResult | None:
-        """The finished cell, or None where there is none; a damaged file is set aside as `....damaged`."""
+        """The finished cell, or None where there is none, or a damaged one."""
         path = self.cell_path(key, identity)
         try:
             result = CellResult.model_validate_json(path.read_bytes())
             whole = result.status != "done" or self.items_path(key, identity).is_file()
             if whole and result.identity == identity and result.key == key:
                 return result
-        except FileNotFoundError:
+        except (OSError, ValidationError, ValueError):
             return None
-        except (ValidationError, ValueError):
-            pass
-        os.replace(path, path.with_suffix(".damaged"))
         return None
+
+    def problem_of(self, key: CellKey, identity: str) -> str | None:
+        """What is wrong with a cell's files; None where there is no cell, or a whole one."""
+        path = self.cell_path(key, identity)
+        if not path.exists():
+            return None
+        found = self.read_cell(key, identity)
+        if found is None:
+            return "is damaged, or the record of another cell"
+        if found.status == "done" and found.items_hash is not None:
+            content = self.items_path(key, identity).read_bytes()
+            if hashlib.sha256(content).hexdigest() != found.items_hash:
+                return "has damaged per-item results beside it"
+        return None
+
+    def set_aside(self, path: Path) -> Path:
+        """Move a file or folder out of the way, and nowhere else: under `set-aside`; returns its new place."""
+        wanted = self.root / "set-aside" / path.relative_to(self.root)
+        number, there = 1, wanted
+        while there.exists():
+            number += 1
+            there = wanted.with_name(f"{wanted.name}.{number}")
+        try:
+            there.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(path, there)
+        except OSError as error:
+            raise StorageError.of(there, error) from error
+        return there
 
     def read_items(self, key: CellKey, identity: str) -> list[ItemResult]:
         """A cell's per-item results."""
@@ -111,16 +140,24 @@ class RunFolder:
         try:
             return read_outcomes(path, like)
         except (OSError, ValueError) as error:
-            advice = f"remove {path.with_name(path.name.replace('.items.parquet', '.json'))} and run the comparison again"
+            advice = f"run the comparison again, and {path.name} is set aside"
             raise UsageError(f"The items of {key} cannot be read: {error}; {advice}.") from error
 
     def delta_path(self, variant: str, seed: int, identity: str) -> Path:
         """Where the tensors are kept that unlearning changed."""
         return self.root / "deltas" / folder_name(variant) / f"seed-{seed}-{identity[:HASH_CHARS]}"
 
+    def delta_path_of(self, job: Job) -> Path:
+        """`delta_path` of a job."""
+        return self.delta_path(job.variant, job.seed, job.identity)
+
     def log_path(self, job: Job) -> Path:
         """Where what a method logs while it trains is kept, as metrics.csv."""
         return self.root / "logs" / folder_name(job.variant) / f"seed-{job.seed}-{job.identity[:HASH_CHARS]}"
+
+    def job_log_path(self, job: Job) -> Path:
+        """Where a job's log is kept: what happened when, and what its process wrote; runs append to it."""
+        return self.root / "logs" / f"{folder_name(job.variant)}-seed-{job.seed}.log"
 
     def write_delta(self, folder: Path, tensors: Mapping[str, Tensor], manifest: Mapping[str, Any]) -> None:
         """Write a delta; its manifest last, so that a delta with a manifest is whole."""

@@ -12,11 +12,12 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor
 
+from unlearnbench.errors import StorageError
 from unlearnbench.files import content_hash
 from unlearnbench.forward import checkpointed
 from unlearnbench.loaded import LoadedModel
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
 
 
 METRICS = "metrics.csv"
+SIDES: tuple[Literal["forget", "retain"], ...] = ("forget", "retain")
+EXPLODED = 1e4  # times the first loss, or 1 where that is smaller
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +57,8 @@ class Fitted:
 def fit(plan: JobPlan, loaded: LoadedModel, shop: Workshop) -> Fitted:
     """Let the method train on its streams; afterwards the model is whole and changed."""
     fitted = _train(plan, loaded, shop)  # a function of its own, so that optimizer and gradients are gone before what follows
-    loaded.complete(fitted.delta)
+    if stray := loaded.complete(fitted.delta):
+        shop.reporter.warn(f"{plan.job.variant} changed {stray[0]}, which is not among what it trains; it is put back")
     return fitted
 
 
@@ -116,14 +120,15 @@ def _context(plan: JobPlan, loaded: LoadedModel, shop: Workshop, method: Unlearn
     training = plan.variant.training
     assert training is not None
     sides: dict[str, Schedule] = {}
-    for side in ("forget", "retain"):
+    for side in SIDES:
         corpora = [
             encode_corpus(
                 topic.forget if side == "forget" else topic.retain,
                 topic.name,
                 loaded.tokenizer,
-                max_length=(side == "forget" and topic.max_length) or training.max_length,
+                max_length=topic.longest(side, training),
                 min_chars=topic.min_chars,
+                max_chars=training.max_chars,
             )
             for topic in shop.topics
         ]
@@ -203,18 +208,30 @@ class MetricsFile:
         """Rows of one update, counted from 0: the mean over the pieces of its batch; those of skipped updates are dropped."""
         if update % self._every == 0:
             means = {name: float(torch.stack(list(values)).float().mean()) for name, values in logged.items()}
-            self._rows.writerows((update, name, f"{mean:.6g}") for name, mean in means.items())
-            self._file.flush()  # whoever looks at a run that goes on sees where it is
+            try:
+                self._rows.writerows((update, name, f"{mean:.6g}") for name, mean in means.items())
+                self._file.flush()  # whoever looks at a run that goes on sees where it is
+            except OSError as error:
+                raise StorageError.of(self._folder / METRICS, error) from error
 
 
 def _watch(
     report: Callable[[float | None], None], accumulate: int, metrics: MetricsFile | None, logged: dict[str, list[Tensor]]
 ) -> Any:
-    """A Lightning callback that counts tokens, reports the loss and what is logged, and stops when it is not a number."""
+    """A Lightning callback that counts tokens, reports what is logged, and stops when the loss is not a number or explodes."""
     from lightning.pytorch import Callback, LightningModule
 
     class Watching(Callback):
         tokens = 0
+        first: float | None = None
+
+        def check(self, loss: float, update: int) -> None:
+            if not math.isfinite(loss):
+                raise FloatingPointError(f"the loss is {loss} at update {update}")
+            if self.first is None:
+                self.first = loss
+            if abs(loss) > EXPLODED * max(1.0, abs(self.first)):
+                raise FloatingPointError(f"the loss exploded from {self.first:.4g} to {loss:.4g} at update {update}")
 
         def on_train_batch_end(
             self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -224,8 +241,8 @@ def _watch(
             # over all processes, so that all stop where one of them would
             value = None if loss is None else float(trainer.strategy.reduce(loss, reduce_op="mean"))
             update, piece = divmod(batch_idx, accumulate)
-            if value is not None and not math.isfinite(value):
-                raise FloatingPointError(f"the loss is {value} at update {update}")
+            if value is not None:
+                self.check(value, update)
             if piece == accumulate - 1:
                 report(value)
                 if metrics is not None:

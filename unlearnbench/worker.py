@@ -1,7 +1,7 @@
 """`python -m unlearnbench.worker RUN VARIANT SEED`: one job in a process of its own; for `launch`, not for users.
 
-With `--due` it does the whole job and leaves cells, without it it trains and leaves the delta; then Lightning starts this module
-once more for each further process. What happens is said in JSON lines on the descriptor given by `--tell`.
+With `--due` it does the whole job and leaves cells, without it it trains and leaves the delta; then Lightning starts this
+module once more for each further process. What happens is said in JSON lines on the descriptor given by `--tell`.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from unlearnbench.errors import CellError, StorageError, UnlearnbenchError
 from unlearnbench.executors import local
 from unlearnbench.job import Workshop, unlearn_here, workshop
 from unlearnbench.loaded import LoadedModel
+from unlearnbench.locks import Queue
 from unlearnbench.plan import JobPlan
 from unlearnbench.plugins import load_extensions
 from unlearnbench.preflight import prepare
@@ -28,8 +30,10 @@ from unlearnbench.recipe import load_recipe, one_row
 from unlearnbench.records import CellResult, Job
 from unlearnbench.training import rank_zero
 
+RANK_ZERO_SECONDS = 20.0
 
-class _Telling:
+
+class Telling:
     """A `Reporter` that writes JSON lines to the parent."""
 
     def __init__(self, pipe: int | None) -> None:
@@ -39,6 +43,7 @@ class _Telling:
             os.set_inheritable(pipe, False)  # what plugins start cannot write to it
 
     def say(self, kind: str, **facts: Any) -> None:
+        """One message, from whatever thread."""
         if self._pipe is None:
             return
         line = json.dumps({"kind": kind, **facts}).encode() + b"\n"
@@ -80,36 +85,37 @@ def main() -> int:
     parser.add_argument("--device", choices=("cpu", "cuda"), required=True)
     parser.add_argument("--tell", type=int, required=True)
     wanted = parser.parse_args()
-    telling = _Telling(wanted.tell if rank_zero() else None)
+    telling = Telling(wanted.tell if rank_zero() else None)
     faulthandler.enable()
     if rank_zero():
-        _end_with_parent()
+        end_with_parent()
     try:
         plan, shop = _prepare(wanted, telling)
         if plan.due:
-            for result in local.execute([plan], shop):
+            for result in local.execute(Queue([plan], shop.run), shop):
                 telling.finished(result)
         else:
             unlearn_here(plan, LoadedModel(plan.variant.model, shop.dtype, shop.device), shop)
     except Exception as error:  # the parent turns it into failed cells
         reason = str(error).strip().splitlines() or ["no message"]
-        kind = (
-            "diverged" if isinstance(error, FloatingPointError) else "storage" if isinstance(error, StorageError) else "failed"
-        )
+        kinds = {FloatingPointError: "diverged", StorageError: "storage"}
+        kind = next((word for one, word in kinds.items() if isinstance(error, one)), "failed")
         name = "" if isinstance(error, UnlearnbenchError | FloatingPointError) else f"{type(error).__name__}: "
         telling.say("error", type=kind, reason=name + reason[0])
+        if not rank_zero():
+            time.sleep(RANK_ZERO_SECONDS)  # Lightning kills the first process, which has to say why, once another has failed
         return 1
     return 0
 
 
-def _prepare(wanted: argparse.Namespace, telling: _Telling) -> tuple[JobPlan, Workshop]:
+def _prepare(wanted: argparse.Namespace, telling: Telling) -> tuple[JobPlan, Workshop]:
     """Plan the one job as the parent did: from the recipe in the run folder.
 
     Raises:
         CellError: the plan came out otherwise, so that a result would be kept under the wrong name.
     """
     recipe = one_row(load_recipe(str(wanted.run / "recipe.yaml")), wanted.variant, wanted.seed, wanted.due)
-    comparison = prepare(recipe, out=wanted.run, cache=wanted.cache, device=wanted.device)
+    comparison = prepare(recipe, out=wanted.run, cache=wanted.cache, device=wanted.device, checked=True)
     plan = next(p for p in comparison.jobs if (p.job.variant, p.job.seed) == (wanted.variant, wanted.seed))
     if plan.job.identity != wanted.identity:
         raise CellError("its source, data or settings changed after the comparison began; run the same command again")
@@ -117,7 +123,7 @@ def _prepare(wanted: argparse.Namespace, telling: _Telling) -> tuple[JobPlan, Wo
     return replace(plan, due=tuple(wanted.due)), workshop(comparison, telling, manager.hook)
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
     """When the other end of standard input closes, the parent is gone: end, with all that this process started."""
     watched = os.dup(0)  # plugins that read standard input find it empty
     with open(os.devnull, "rb") as nothing:

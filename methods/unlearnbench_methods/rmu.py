@@ -16,6 +16,7 @@ Streams: forget and retain of one topic per update, topics in turn. Padding on t
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 import torch
@@ -125,15 +126,20 @@ class RMU(UnlearningMethod):
         self.controls: dict[str, Tensor] = {}
         self._kept: dict[bytes, _Kept] = {}
 
+    def preflight(self, topics: Sequence[str]) -> Iterable[str]:
+        for option, value in (("coefficient", self.coefficient), ("alpha", self.alpha)):
+            if isinstance(value, list) and len(value) != len(topics):
+                yield f"rmu.{option} needs one number or {len(topics)} (for {', '.join(topics)}); got {len(value)}."
+
     def on_fit_start(self) -> None:
         topics = self.context.topics
         width = int(self.model.config.hidden_size)
         reference = next(iter(self.trained.values()))
         for number, topic in enumerate(topics):
             draw = torch.rand(width) if self.vector == "uniform" else torch.randn(width)  # (D,)
-            target = _of_topic("coefficient", self.coefficient, number, topics) * draw / draw.norm()
+            target = _of_topic(self.coefficient, number) * draw / draw.norm()
             self.controls[topic] = target.to(reference)
-        self.alphas = {t: _of_topic("alpha", self.alpha, n, topics) for n, t in enumerate(topics)}
+        self.alphas = {t: _of_topic(self.alpha, n) for n, t in enumerate(topics)}
 
     def on_train_start(self) -> None:
         self.model.eval()  # dropout would make the retain term start above zero
@@ -214,13 +220,9 @@ class ReferenceAdamW(AdamW):
         return super().step(closure)
 
 
-def _of_topic(option: str, value: float | list[float], number: int, topics: tuple[str, ...]) -> float:
+def _of_topic(value: float | list[float], number: int) -> float:
     """A number for all topics, or one for each."""
-    if not isinstance(value, list):
-        return value
-    if len(value) != len(topics):
-        raise UsageError(f"rmu.{option} needs one number or {len(topics)} (for {', '.join(topics)}); got {len(value)}.")
-    return value[number]
+    return value[number] if isinstance(value, list) else value
 
 
 @hookimpl

@@ -12,6 +12,7 @@ import torch
 
 SANDBOX_FORGET = "sandbox:corpora:bio-forget"
 SANDBOX_RETAIN = "sandbox:corpora:retain"
+SCORED = ("--benchmarks", "wmdp", "--set", "wmdp.source=sandbox:wmdp")
 
 
 @pytest.fixture
@@ -156,7 +157,9 @@ def test_topic_without_retain(refuse):
 
 
 def test_model_without_topics(refuse, tiny_folder):
-    assert "nothing to forget; give --forget" in refuse("compare", "--model", tiny_folder, "--methods", "rmu")
+    assert "nothing to forget; give --forget" in refuse(
+        "compare", "--model", tiny_folder, "--methods", "rmu", "--set", "rmu.layer=3", *SCORED
+    )
 
 
 def test_model_folder_without_weights(refuse, tiny_folder, tmp_path):
@@ -177,9 +180,9 @@ def test_model_folder_with_pickles_only(refuse, tiny_folder, tmp_path):
 
 
 def test_model_folder_that_is_none(refuse, tmp_path):
-    assert "does not exist" in refuse("evaluate", tmp_path / "nowhere", "--benchmarks", "wmdp")
+    assert "does not exist" in refuse("evaluate", tmp_path / "nowhere", *SCORED)
     (tmp_path / "empty").mkdir()
-    assert "config.json is missing" in refuse("evaluate", tmp_path / "empty", "--benchmarks", "wmdp")
+    assert "config.json is missing" in refuse("evaluate", tmp_path / "empty", *SCORED)
 
 
 def test_block_that_the_model_lacks(refuse):
@@ -213,7 +216,7 @@ def test_part_that_no_benchmark_has(refuse, tmp_path):
 
 
 def test_hub_id_while_offline(refuse):
-    for arguments in (("evaluate", "someone/model", "--benchmarks", "wmdp"), ("compare", "--set", "wmdp.source=cais/wmdp")):
+    for arguments in (("evaluate", "someone/model", *SCORED), ("compare", "--set", "wmdp.source=cais/wmdp")):
         message = refuse(*arguments)
         assert "is no local path, and the hub cannot be reached" in message
         assert "point to a local copy" in message
@@ -384,3 +387,13 @@ def test_no_room_for_the_deltas(cli, tmp_path, monkeypatch):
     done = cli(*rmu, "--out", tmp_path / "run", "--keep-deltas", "none")  # three matrices of 384 x 128 in float32 take 590 kB
     assert done.code == 0, done.err
     assert not list((tmp_path / "run").rglob("delta.safetensors"))
+
+
+def test_limits_of_jobs(refuse):
+    assert "Did you mean 'isolated'?" in refuse("compare", "--executor", "isolate")
+    assert "add --executor isolated" in refuse("compare", "--job-timeout", "5")
+    assert "--job-timeout takes a number of seconds above 0; got -1" in refuse(
+        "compare", "--executor", "isolated", "--job-timeout", "-1"
+    )
+    message = refuse("compare", "--executor", "isolated", "--job-memory", "plenty")
+    assert "--job-memory takes a size above 0 with its unit, as in 8GB or 512MiB; got 'plenty'" in message

@@ -224,7 +224,7 @@ def test_damaged_cell_is_set_aside_and_computed_again(cli, tmp_path):
     damaged.write_bytes(damaged.read_bytes()[:40])
     again = json.loads(cli(*arguments).out)
     assert again["rows"][1]["scores"] == first["rows"][1]["scores"]
-    assert damaged.with_suffix(".damaged").is_file()
+    assert (tmp_path / "run" / "set-aside" / damaged.relative_to(tmp_path / "run")).is_file()
 
 
 @pytest.mark.parametrize(("keep", "left"), [("all", 2), ("best", 1), ("none", 0)])

@@ -12,12 +12,14 @@ import pytest
 import torch
 from transformers import LlamaConfig, MistralConfig, MixtralConfig
 
+from unlearnbench.batches import encode_corpus
 from unlearnbench.compare import execute, read_leaderboard
+from unlearnbench.plan import TopicData
 from unlearnbench.plugins import find_plugin
 from unlearnbench.preflight import prepare
 from unlearnbench.recipe import Recipe, Topic, load_recipe
-from unlearnbench.sources import read_table
-from unlearnbench.specs import resolve_options
+from unlearnbench.sources import Table, read_table
+from unlearnbench.specs import resolve_options, split_budget
 
 SHAPE = {
     "vocab_size": 2048,
@@ -57,11 +59,10 @@ def test_settings_are_the_papers(name):
     assert (recipe.model, recipe.dtype) == (model, "bfloat16")
     assert (rmu["layer"], rmu["layers"], rmu["coefficient"], rmu["alpha"]) == (layer, None, coefficient, alpha)
     assert (rmu["steps"], rmu["batch_size"], rmu["lr"], rmu["eps"], rmu["weight_decay"]) == (steps, batch_size, 5e-5, 1e-6, 0)
-    assert (rmu["max_length"], rmu["order"], rmu["masked"], rmu["vector"]) == (512, "file", False, "uniform")
+    assert (rmu["order"], rmu["masked"], rmu["vector"]) == ("file", False, "uniform")
     bio, cyber = recipe.topics["bio"], recipe.topics["cyber"]
     assert list(recipe.topics) == ["bio", "cyber"]
-    assert (bio.forget, bio.max_length) == ("cais/wmdp-bio-forget-corpus", None)
-    assert (cyber.forget, cyber.max_length) == ("cais/wmdp-corpora:cyber-forget-corpus", 768)
+    assert (bio.forget, cyber.forget) == ("cais/wmdp-bio-forget-corpus", "cais/wmdp-corpora:cyber-forget-corpus")
     for topic in (bio, cyber):
         assert topic.retain == "Salesforce/wikitext:wikitext-2-raw-v1#test"
         assert topic.min_chars == min_chars
@@ -77,10 +78,44 @@ def test_baselines_of_the_paper_are_lora_on_short_texts():
     assert list(recipe.methods) == ["rmu", "llmu", "scrub", "ssd"]
     for name in ("llmu", "scrub"):
         options = resolve_options(find_plugin("method", name).method, recipe.methods[name], name)
-        assert (options["adapter"], options["batch_size"], options["max_length"]) == ("lora", 2, 50)
+        assert (options["adapter"], options["batch_size"], options["max_chars"]) == ("lora", 2, 200)
     assert (options["steps"], options["forget_steps"], options["lr"]) == (600, 300, 1e-5)
     for name in ("wmdp-yi-34b", "wmdp-mixtral-8x7b"):
         assert list(load_recipe(name).methods) == ["rmu"]
+
+
+@pytest.mark.parametrize("name", PAPER)
+def test_lengths_are_the_papers(name, tokenizer):
+    """RMU: 512 tokens of a bio text, 768 of a cyber text, 512 of either retain text; the baselines: 200 characters.
+
+    A topic cuts its corpora, and never lengthens what a method's budget allows.
+    """
+    recipe = load_recipe(name)
+    words = " ".join(f"word{number}" for number in range(2000))
+    table = Table([{"text": words}], "long", lambda index: "long")
+    found: dict[str, dict[str, tuple[int, int]]] = {}
+    for method, options in recipe.methods.items():
+        plugin = find_plugin("method", method)
+        training = split_budget(plugin.method, resolve_options(plugin.method, options, method))[1]
+        for topic_name, topic in recipe.topics.items():
+            cuts = {"max_length": topic.max_length, "retain_max_length": topic.retain_max_length}
+            data = TopicData(name=topic_name, forget=table, retain=table, min_chars=topic.min_chars, **cuts)
+            lengths = [
+                len(
+                    encode_corpus(table, topic_name, tokenizer, max_length=longest, max_chars=training.max_chars)
+                    .examples[0]
+                    .ids
+                )
+                for longest in (data.longest("forget", training), data.longest("retain", training))
+            ]
+            found.setdefault(method, {})[topic_name] = (lengths[0], lengths[1])
+    assert found["rmu"] == {"bio": (512, 512), "cyber": (768, 512)}
+    short = len(tokenizer(words[:200])["input_ids"])
+    assert 50 <= short <= 200
+    for method in found.keys() & {"llmu", "scrub"}:
+        assert found[method] == {"bio": (short, short), "cyber": (short, short)}
+    if "ssd" in found:
+        assert found["ssd"] == {"bio": (512, 512), "cyber": (512, 512)}
 
 
 @pytest.fixture(scope="session")

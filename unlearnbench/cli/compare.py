@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
 from unlearnbench.cli import options
-from unlearnbench.errors import UsageError
-from unlearnbench.executors import Limits
+from unlearnbench.cli.searching import place_of, search, with_fixed, with_rule
+from unlearnbench.errors import Problems, UsageError
 
 if TYPE_CHECKING:
     from unlearnbench.board import Leaderboard, TableSettings
-    from unlearnbench.compare import KeepDeltas
-    from unlearnbench.preflight import Device
+    from unlearnbench.compare import Execution, KeepDeltas
+    from unlearnbench.preflight import Comparison, Device
     from unlearnbench.recipe import Recipe
-    from unlearnbench.tuning.search import Budget
+    from unlearnbench.tuning.search import Budget, Place
 
 DEFAULT_RECIPE = "sandbox"
 DEFAULT_BENCHMARKS = ("wmdp", "mmlu")
@@ -59,14 +58,20 @@ def compare(
     tune_seconds: options.TuneSeconds = None,
     keep_at_least: options.KeepAtLeast = None,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Compute failed cells again.")] = False,
+    join: Annotated[
+        bool, typer.Option("--join", help="Take jobs of the same command, which another process has begun.")
+    ] = False,
     rank_by: options.RankBy = None,
     damage_margin: options.DamageMargin = None,
+    dry_run: options.DryRun = False,
     as_json: options.AsJson = False,
 ) -> None:
     """Make a model forget with each method, score what it forgot and kept, and print the leaderboard.
 
     Without arguments it runs on the embedded sandbox. The same command again goes on where the last one stopped.
     """
+    from unlearnbench.compare import Execution
+    from unlearnbench.executors import Limits
     from unlearnbench.recipe import check_names
 
     wanted = base_recipe(recipe, model)
@@ -79,43 +84,37 @@ def compare(
     wanted = check_names(wanted.model_copy(update=added))
     table = options.table_settings(rank_by, damage_margin)
     wanted_settings = options.with_judge(settings, judge_url)
-    how = Execution(executor, options.read_limits(jobs, job_timeout, job_memory))
-    if (budget := options.read_budget(tune, tune_seconds)) is not None:
-        wanted = _tuned(wanted, wanted_settings, budget, how, out, cache, device, keep_at_least)
-        wanted_settings = []
-    elif keep_at_least is not None:
-        raise UsageError("--keep-at-least chooses among trials: add --tune N.")
-    run(wanted, wanted_settings, device, how, out, cache, keep_deltas, retry_failed, as_json, table)
+    problems = Problems()  # what is wrong with these is said together with what prepare finds
+    keep = problems.attempt(options.choose, "--keep-deltas", keep_deltas, ("all", "best", "none")) or "all"
+    how = Execution(
+        executor=executor,
+        limits=problems.attempt(options.read_limits, jobs, job_timeout, job_memory) or Limits(),
+        keep_deltas=cast("KeepDeltas", keep),
+        retry_failed=retry_failed,
+        join=join,
+    )
+    budget = problems.attempt(options.read_budget, tune, tune_seconds)
+    if keep_at_least is not None and tune is None and tune_seconds is None:
+        problems.add(UsageError("--keep-at-least chooses among trials: add --tune N."))
+    if budget is not None:
+        problems.settle()
+        wanted = with_fixed(with_rule(wanted, keep_at_least), wanted_settings)
+        wanted, wanted_settings = _tuned(wanted, budget, place_of(wanted, how, out, cache, device), dry_run), []
+    run(wanted, wanted_settings, device, how, out, cache, as_json, table, dry_run, problems)
 
 
-def _tuned(
-    recipe: Recipe,
-    settings: list[str],
-    budget: Budget,
-    how: Execution,
-    out: Path | None,
-    cache: Path | None,
-    device: str,
-    keep_at_least: float | None,
-) -> Recipe:
+def _tuned(recipe: Recipe, budget: Budget, place: Place, dry_run: bool) -> Recipe:
     """The recipe with the settings that a search chose, to be compared on the other half of the questions."""
-    from unlearnbench.cli import tune
     from unlearnbench.preflight import prepare
     from unlearnbench.tuning.search import tuned_recipe, untuned_recipe
 
-    recipe = tune.with_fixed(tune.with_rule(recipe, keep_at_least), settings)
-    place = tune.place_of(recipe, how, out, cache, device)
+    untuned = untuned_recipe(recipe)
+    if dry_run:
+        typer.echo("Before this, every row is tuned with what the command says, on the other half of the questions.", err=True)
+        return untuned
     # what is wrong with the comparison is said before the search
-    prepare(untuned_recipe(recipe), out=place.out, cache=place.cache, device=place.device)
-    return tuned_recipe(recipe, tune.search(recipe, budget, place))
-
-
-@dataclass(frozen=True)
-class Execution:
-    """How jobs are run: where, and what they keep to."""
-
-    executor: str = "local"
-    limits: Limits = Limits()
+    prepare(untuned, out=place.out, cache=place.cache, device=place.device)
+    return tuned_recipe(recipe, search(recipe, budget, place))
 
 
 def run(
@@ -125,44 +124,59 @@ def run(
     how: Execution,
     out: Path | None,
     cache: Path | None,
-    keep_deltas: str,
-    retry_failed: bool,
     as_json: bool,
     table: TableSettings | None = None,
+    dry_run: bool = False,
+    problems: Problems | None = None,
 ) -> None:
     """Check, execute and print a comparison; shared with `evaluate`."""
-    from unlearnbench.compare import execute, written_leaderboard
+    from unlearnbench.compare import written_leaderboard
+    from unlearnbench.examine import unusable_rows
     from unlearnbench.executors import check_executor
     from unlearnbench.files import default_cache
     from unlearnbench.preflight import prepare
     from unlearnbench.recipe import apply_settings
 
-    check_executor(how.executor, how.limits)
-    keep = cast("KeepDeltas", options.choose("--keep-deltas", keep_deltas, ("all", "best", "none")))
-    place = cast("Device", options.choose("--device", device, ("auto", "cpu", "cuda")))
+    problems = problems or Problems()
+    problems.attempt(check_executor, how.executor, how.limits)
+    place = cast("Device", problems.attempt(options.choose, "--device", device, ("auto", "cpu", "cuda")) or "auto")
     folder = out or Path("runs") / recipe.name
-    comparison = prepare(
-        apply_settings(recipe, settings or ()),
-        out=folder,
-        cache=cache or default_cache(),
-        device=place,
-        retry_failed=retry_failed,
-        keep_deltas=keep,
-    )
-    from unlearnbench.cli.progress import ProgressReporter
+    with options.quiet_stdout():  # it is for the table; what plugins print goes to stderr
+        wanted, kept = apply_settings(recipe, settings or (), problems), cache or default_cache()
+        comparison = prepare(
+            wanted,
+            out=folder,
+            cache=kept,
+            device=place,
+            retry_failed=how.retry_failed,
+            keep_deltas=how.keep_deltas,
+            problems=problems,
+            broken=unusable_rows(wanted, kept) if how.executor == "isolated" else None,
+        )
+        if not dry_run:
+            _execute(comparison, how, table)
+    if dry_run:
+        from unlearnbench.cli.dry_run import show_plan
 
-    with ProgressReporter(comparison.due) as reporter:
-        try:
-            results = execute(comparison, reporter, executor=how.executor, limits=how.limits, keep_deltas=keep, settings=table)
-            for result in results:
-                reporter.finished(result)
-        except KeyboardInterrupt:
-            reporter.say(f"Finished cells are kept in {folder}; the same command goes on from there.")
-            raise
+        show_plan(comparison, how.keep_deltas, as_json)
+        return
     board = written_leaderboard(folder)
     show(folder, board, as_json)
     if board.failures:
         raise typer.Exit(INCOMPLETE)
+
+
+def _execute(comparison: Comparison, how: Execution, table: TableSettings | None) -> None:
+    from unlearnbench.cli.progress import ProgressReporter
+    from unlearnbench.compare import execute
+
+    with ProgressReporter(comparison.due) as reporter:
+        try:
+            for result in execute(comparison, reporter, how, settings=table):
+                reporter.finished(result)
+        except KeyboardInterrupt:
+            reporter.say(f"Finished cells are kept in {comparison.run.root}; the same command goes on from there.")
+            raise
 
 
 def show(folder: Path, board: Leaderboard, as_json: bool) -> None:

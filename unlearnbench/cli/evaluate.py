@@ -23,6 +23,7 @@ def evaluate(
     as_json: options.AsJson = False,
 ) -> None:
     """Score a model with the benchmarks and keep the same files as a comparison."""
+    from unlearnbench.compare import Execution
     from unlearnbench.recipe import Recipe, load_recipe, select
 
     names = options.split_list(benchmarks)
@@ -32,6 +33,5 @@ def evaluate(
     chosen = options.choose("--dtype", dtype or "auto", ("auto", "float32", "bfloat16", "float16"))
     content = {"model": model, "dtype": chosen, "benchmarks": select(names, configured), "limit": options.read_limit(limit)}
     recipe = Recipe.model_validate({"name": f"evaluate-{options.name_of(model)}", **content})
-    compare.run(
-        recipe, options.with_judge(settings, judge_url), device, compare.Execution(), out, cache, "none", False, as_json
-    )
+    how = Execution(keep_deltas="none")
+    compare.run(recipe, options.with_judge(settings, judge_url), device, how, out, cache, as_json)

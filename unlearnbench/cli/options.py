@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Iterable, Sequence
+import sys
+from collections.abc import Generator, Iterable, Sequence
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -41,6 +44,9 @@ RankBy = Annotated[str | None, typer.Option(help="What ranks go by: score (S, th
 DamageMargin = Annotated[
     float | None, typer.Option(help="Share of the retain knowledge that a `forgot` row may lose; 0.05 by default.")
 ]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Check everything, print the plan with estimates, and stop; nothing is written.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print leaderboard.json on stdout, and nothing else.")]
 
 
@@ -53,6 +59,21 @@ def read_budget(trials: int | None, seconds: float | None) -> Budget | None:
     from unlearnbench.tuning.search import Budget
 
     return Budget(trials=trials, seconds=seconds)
+
+
+@contextmanager
+def quiet_stdout() -> Generator[None]:
+    """Standard output goes to standard error meanwhile, past Python's own stream, too."""
+    sys.stdout.flush()
+    real = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        with redirect_stdout(sys.stderr):
+            yield
+    finally:
+        sys.stdout.flush()
+        os.dup2(real, 1)
+        os.close(real)
 
 
 def table_settings(rank_by: str | None, damage_margin: float | None, start: TableSettings | None = None) -> TableSettings:

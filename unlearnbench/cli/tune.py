@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from unlearnbench.cli import compare, options
+from unlearnbench.cli.searching import place_of, search, with_fixed, with_rule
 from unlearnbench.errors import UsageError
 
 if TYPE_CHECKING:
-    from unlearnbench.preflight import Device
-    from unlearnbench.recipe import Recipe
     from unlearnbench.trials import Tuning
-    from unlearnbench.tuning.search import Budget, Place
 
 
 def tune(
@@ -46,6 +44,7 @@ def tune(
     A trial is chosen for the highest F of those whose K is at least --keep-at-least; where there is none, for the highest S.
     The same command goes on where the last one stopped; a larger --trials adds to what is there.
     """
+    from unlearnbench.compare import Execution
     from unlearnbench.recipe import check_names
 
     wanted = compare.base_recipe(recipe, model)
@@ -53,7 +52,7 @@ def tune(
     wanted = compare.with_values(wanted, limit, model, dtype)
     wanted = check_names(compare.with_topics(wanted, forget, retain))
     wanted = with_rule(wanted, keep_at_least, seed)
-    how = compare.Execution(executor, options.read_limits(jobs, job_timeout, job_memory))
+    how = Execution(executor=executor, limits=options.read_limits(jobs, job_timeout, job_memory))
     budget = options.read_budget(trials, tune_seconds)
     if budget is None:
         raise UsageError("tune needs a budget, the same for every method: --trials N, --tune-seconds S, or both.")
@@ -61,64 +60,6 @@ def tune(
     place = place_of(wanted, how, out, cache, device)
     tuning = search(wanted, budget, place)
     show(tuning, place.folder, as_json)
-
-
-def with_rule(recipe: Recipe, keep_at_least: float | None, seed: int | None = None) -> Recipe:
-    """The recipe with the command line's rule of choice."""
-    if keep_at_least is not None and not 0 <= keep_at_least <= 1:
-        raise UsageError(f"--keep-at-least takes a share from 0 to 1, as in .95; got {keep_at_least:g}.")
-    given = {"keep_at_least": keep_at_least, "seed": seed}
-    changes = {name: value for name, value in given.items() if value is not None}
-    return recipe.model_copy(update={"tune": recipe.tune.model_copy(update=changes)})
-
-
-def with_fixed(recipe: Recipe, settings: list[str]) -> Recipe:
-    """The recipe with `--set` values, which are not searched: who sets an option wants it so."""
-    from unlearnbench.errors import normalise
-    from unlearnbench.recipe import apply_settings, parse_setting
-
-    spaces = {row: dict(own) for row, own in recipe.tune.spaces.items()}
-    for name, option, _ in map(parse_setting, settings):
-        row = next((row for row in recipe.methods if normalise(row) == normalise(name)), None)
-        if row is not None:
-            spaces.setdefault(row, {})[option] = None
-    changed = apply_settings(recipe, settings)
-    return changed.model_copy(update={"tune": changed.tune.model_copy(update={"spaces": spaces})})
-
-
-def place_of(recipe: Recipe, how: compare.Execution, out: Path | None, cache: Path | None, device: str) -> Place:
-    """Where and how the trials run."""
-    from unlearnbench.executors import check_executor
-    from unlearnbench.files import default_cache
-    from unlearnbench.tuning.search import Place
-
-    check_executor(how.executor, how.limits)
-    return Place(
-        out=out or Path("runs") / recipe.name,
-        cache=cache or default_cache(),
-        device=cast("Device", options.choose("--device", device, ("auto", "cpu", "cuda"))),
-        executor=how.executor,
-        limits=how.limits,
-    )
-
-
-def search(recipe: Recipe, budget: Budget, place: Place) -> Tuning:
-    """Make the search and say how it goes."""
-    from unlearnbench.cli.progress import ProgressReporter
-    from unlearnbench.trials import read_tuning
-    from unlearnbench.tuning.search import tune as tune_rows
-
-    cells = (1 + len(recipe.methods) * (budget.trials or 1)) * len(recipe.benchmarks)
-    with ProgressReporter(cells) as reporter:
-        try:
-            for result in tune_rows(recipe, budget, place, reporter):
-                reporter.finished(result)
-        except KeyboardInterrupt:
-            reporter.say(f"Finished trials are kept in {place.folder}; the same command goes on from there.")
-            raise
-    tuning = read_tuning(place.out)
-    assert tuning is not None
-    return tuning
 
 
 def show(tuning: Tuning, folder: Path, as_json: bool) -> None:

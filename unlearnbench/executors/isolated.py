@@ -1,7 +1,7 @@
 """Run each job in a process of its own, so that whatever a plugin does costs its own row only.
 
-A job has a time and a memory to keep to, if the user gives them. The process leads a group of its own and is ended with all that
-it started: by a limit, when it falls silent, and when this process is interrupted or dies.
+A job has a time and a memory to keep to, if the user gives them. The process leads a group of its own and is ended with all
+that it started: by a limit, when it falls silent, and when this process is interrupted or dies.
 """
 
 from __future__ import annotations
@@ -20,25 +20,28 @@ from unlearnbench.errors import CellError, StorageError
 from unlearnbench.executors import Limits
 from unlearnbench.job import Workshop, fail_job
 from unlearnbench.launch import Worker, error_of, how_it_ended, relay
-from unlearnbench.plan import JobPlan
+from unlearnbench.locks import Claim, Queue
 from unlearnbench.records import CellResult
 
 POLL_SECONDS = 0.1  # from one look at the limits to the next
 
 
-def execute(plans: Sequence[JobPlan], shop: Workshop, limits: Limits) -> Iterator[CellResult]:
+def execute(queue: Queue, shop: Workshop, limits: Limits) -> Iterator[CellResult]:
     """Yield every due cell once it is durable; up to `limits.jobs` jobs run at a time.
 
     Raises:
         StorageError: a job could not keep what it computed; the others are ended, too.
     """
-    waiting = [plan for plan in plans if plan.due]
-    waiting.reverse()
     with contextlib.ExitStack() as stack, selectors.DefaultSelector() as selector:
         running: list[_Running] = []
-        while waiting or running:
-            while waiting and len(running) < limits.jobs:
-                started = _Running(stack.enter_context(Worker(waiting[-1], shop, waiting[-1].due)), waiting.pop(), shop)
+        while queue or running:
+            while len(running) < limits.jobs and (claim := queue.take()) is not None:
+                plan = stack.enter_context(claim)
+                if plan.variant.problem is not None:
+                    yield from fail_job(plan, shop, CellError(plan.variant.problem))
+                    claim.release()
+                    continue
+                started = _Running(stack.enter_context(Worker(plan, shop, plan.due)), claim, shop)
                 selector.register(started.worker.pipe, selectors.EVENT_READ, started)
                 running.append(started)
             for key, _ in selector.select(POLL_SECONDS):
@@ -54,10 +57,10 @@ def execute(plans: Sequence[JobPlan], shop: Workshop, limits: Limits) -> Iterato
 class _Running:
     """A job in its process, and what of it is still due."""
 
-    def __init__(self, worker: Worker, plan: JobPlan, shop: Workshop) -> None:
+    def __init__(self, worker: Worker, claim: Claim, shop: Workshop) -> None:
         self.worker = worker
-        self._plan, self._shop = plan, shop
-        self._due = list(plan.due)
+        self._claim, self._plan, self._shop = claim, claim.plan, shop
+        self._due = list(self._plan.due)
         self._started = time.monotonic()
         self._silent = False  # it has said its last word
         self._problem: Exception | None = None
@@ -101,6 +104,7 @@ class _Running:
             reason = str(self._problem or how_it_ended(code or 0))
             told = self._problem or CellError(f"{reason}; {self.worker.where_to_look()}")
             yield from fail_job(replace(self._plan, due=tuple(self._due)), self._shop, told)
+        self._claim.release()
 
     def _hear(self, message: dict[str, Any]) -> Iterator[CellResult]:
         if message["kind"] == "error":

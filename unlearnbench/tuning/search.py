@@ -7,14 +7,13 @@ questions that chooses. An interrupted search proposes the same trials again and
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unlearnbench.board import Leaderboard
-from unlearnbench.compare import execute, read_leaderboard
+from unlearnbench.compare import Execution, execute, read_leaderboard
 from unlearnbench.errors import UsageError
-from unlearnbench.executors import Limits
 from unlearnbench.files import content_hash
 from unlearnbench.preflight import Comparison, Device, prepare
 from unlearnbench.recipe import BASELINE, Recipe
@@ -55,8 +54,7 @@ class Place:
     out: Path  # of the comparison
     cache: Path
     device: Device = "auto"
-    executor: str = "local"
-    limits: Limits = field(default_factory=Limits)
+    how: Execution = field(default_factory=Execution)
 
     @property
     def folder(self) -> Path:
@@ -138,14 +136,8 @@ class _Search:
         """One round."""
         place = self._place
         comparison = self._prepare_round(numbers)
-        yield from execute(
-            comparison,
-            reporter,
-            executor=place.executor,
-            limits=place.limits,
-            keep_deltas="none",
-            in_passing=True,
-        )
+        how = replace(place.how, keep_deltas="none", retry_failed=False, join=False)
+        yield from execute(comparison, reporter, how, in_passing=True)
         board = read_leaderboard(place.folder, in_passing=True)
         self._split = _split_of(board)
         for row in self._rows:

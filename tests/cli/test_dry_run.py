@@ -1,0 +1,48 @@
+"""`--dry-run`: the plan and what it would take, and nothing else."""
+
+from __future__ import annotations
+
+import json
+
+ARGUMENTS = ("compare", "--methods", "rmu", "--benchmarks", "wmdp,mmlu", "--set", "rmu.steps=6", "--limit", "4")
+
+
+def test_plan_with_estimates(cli, tmp_path):
+    outcome = cli(*ARGUMENTS, "--seeds", "0,1", "--dry-run", "--out", tmp_path / "run")
+    assert outcome.code == 0, outcome.err
+    assert not (tmp_path / "run").exists()
+    assert "sandbox: sandbox:model in float32 on cpu" in outcome.out
+    assert "rmu, seed 1" in outcome.out
+    assert "3 jobs with 6 cells to compute; 0 cells are finished." in outcome.out
+    assert "12 updates on at most 73,728 tokens" in outcome.out  # 2 seeds of 6 updates of 16 + 16 texts of 192 tokens
+    assert "Nothing was computed and nothing written." in outcome.out
+
+
+def test_what_is_finished_is_not_planned_again(cli, tmp_path):
+    out = tmp_path / "run"
+    assert cli(*ARGUMENTS, "--out", out).code == 0
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*")}
+    plan = json.loads(cli(*ARGUMENTS, "--seeds", "0,1", "--dry-run", "--json", "--out", out).out)
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("*")} == before
+    done, left = plan["jobs"][1:]
+    assert (done["variant"], done["seed"], done["finished"], done["due"]) == ("rmu", 0, ["wmdp", "mmlu"], [])
+    assert (done["updates"], done["items"], done["memory_bytes"], done["delta_bytes"]) == (0, 0, None, 0)
+    assert (left["seed"], left["due"], left["updates"], left["trained"]) == (1, ["wmdp", "mmlu"], 6, 3 * 128 * 384)
+    assert left["items"] == 3 * 4 + plan_subjects(out) * 4
+    assert left["delta_bytes"] == 3 * 128 * 384 * 4
+    assert plan["total"]["memory_bytes"] == left["memory_bytes"] > left["delta_bytes"]
+    next((out / "cells" / "rmu" / "mmlu").glob("*.json")).unlink()
+    again = json.loads(cli(*ARGUMENTS, "--dry-run", "--json", "--out", out).out)["jobs"][1]
+    assert (again["due"], again["updates"], again["delta_bytes"]) == (["mmlu"], 0, 0)  # its delta is there
+
+
+def plan_subjects(out) -> int:
+    """How many parts mmlu has."""
+    heads = json.loads((out / "plan.json").read_text())["benchmarks"]
+    return len(next(head["parts"] for head in heads if head["name"] == "mmlu"))
+
+
+def test_what_is_wrong_is_said_all_the_same(cli, tmp_path):
+    outcome = cli(*ARGUMENTS, "--set", "rmu.layer=99", "--dry-run", "--out", tmp_path / "run")
+    assert (outcome.code, outcome.out) == (2, "")
+    assert "There is no block 99" in outcome.err

@@ -1,0 +1,174 @@
+"""What can be known before anything is computed is known then, and all of it is said at once."""
+
+from __future__ import annotations
+
+from collections import namedtuple
+from pathlib import Path
+
+import pytest
+from transformers import AutoTokenizer
+
+from unlearnbench import checks
+from unlearnbench.errors import CombinedUsageError, Problems, UsageError
+from unlearnbench.estimates import footprint
+from unlearnbench.models import skeleton
+from unlearnbench.preflight import prepare
+from unlearnbench.recipe import Recipe
+from unlearnbench.specs import Training
+from unlearnbench_methods.llmu import LLMU
+from unlearnbench_methods.rmu import RMU
+from unlearnbench_methods.ssd import SSD
+
+TOPICS = {
+    name: {"forget": f"sandbox:corpora:{name}-forget", "retain": "sandbox:corpora:retain"} for name in ("bio", "cyber", "chem")
+}
+
+
+def recipe(**changes: object) -> Recipe:
+    content = {
+        "model": "sandbox:model",
+        "topics": TOPICS,
+        "methods": {"rmu": {"layer": 3, "steps": 2}},
+        "benchmarks": {"wmdp": {"source": "sandbox:wmdp"}},
+        "dtype": "float32",
+        **changes,
+    }
+    return Recipe.model_validate(content)
+
+
+def refused(tmp_path: Path, wanted: Recipe, **settings) -> list[str]:
+    """The problems of a recipe, each a sentence; nothing is written."""
+    with pytest.raises(UsageError) as error:
+        prepare(wanted, out=tmp_path / "run", cache=tmp_path / "cache", **settings)
+    assert not (tmp_path / "run").exists()
+    return list(error.value.problems) if isinstance(error.value, CombinedUsageError) else [str(error.value)]
+
+
+def test_every_problem_is_said(tmp_path):
+    """Names, options, sources, the model's blocks, parts and the trainer: one message."""
+    wanted = recipe(
+        topics={**TOPICS, "bio": {"forget": "nowhere.jsonl", "retain": "sandbox:corpora:retian", "parts": ["wmdp/boi"]}},
+        methods={
+            "rmo": {},
+            "rmu": {"layer": 9, "alpha": [1, 2]},
+            "scrub": {"lr": -1, "temperature": 0, "leyer": 3},
+            "llmu": {"batch_size": 3},
+        },
+        benchmarks={"wmdp": {"source": "sandbox:wmdp"}, "mmlu": {"source": "nothing.jsonl"}, "mt_bensh": {}},
+        checkpoints={"theirs": "./no-model"},
+        controls={"noise": "scrab"},
+        trainer={"devices": 2},
+    )
+    problems = refused(tmp_path, wanted)
+    expected = [
+        "Unknown method 'rmo'. Did you mean 'rmu'?",
+        "Unknown option of scrub 'leyer'",
+        "Option scrub.temperature takes float > 0",
+        "Option scrub.lr takes float > 0",
+        "Unknown row for the control noise 'scrab'",
+        "Unknown benchmark 'mt_bensh'. Did you mean 'mt_bench'?",
+        "The source 'nothing.jsonl' does not exist",
+        "The source 'nowhere.jsonl' does not exist",
+        "Unknown config of",
+        "The source './no-model' does not exist",
+        "Unknown part of topic bio 'wmdp/boi'. Did you mean 'wmdp/bio'?",
+        "'llmu' cannot cut a batch of 3 into equal parts for accumulate 1 and 2 devices",
+        "'rmu' does not fit sandbox:model: There is no block 9",
+    ]
+    missing = [words for words in expected if not any(words in problem for problem in problems)]
+    assert not missing, problems
+    assert len(problems) == len(expected), problems
+
+
+def test_one_problem_is_one_sentence(tmp_path):
+    assert refused(tmp_path, recipe(methods={"rmu": {"layer": 9}})) == [
+        "'rmu' does not fit sandbox:model: There is no block 9: LlamaForCausalLM has blocks 0 to 7."
+    ]
+
+
+def test_numbers_per_topic_are_counted_before_anything_runs(tmp_path):
+    wanted = recipe(methods={"rmu": {"layer": 3, "alpha": [1, 2], "coefficient": [5, 5, 5, 5]}})
+    problems = refused(tmp_path, wanted)
+    assert "rmu.coefficient needs one number or 3 (for bio, cyber, chem); got 4." in problems[0]
+    assert "rmu.alpha needs one number or 3 (for bio, cyber, chem); got 2." in problems[1]
+    prepare(recipe(methods={"rmu": {"layer": 3, "alpha": [1, 2, 3]}}), out=tmp_path / "run", cache=tmp_path / "cache")
+
+
+def test_chat_template_where_a_benchmark_needs_one(tmp_path, tiny_folder):
+    bare = tmp_path / "bare"
+    bare.mkdir()
+    for file in tiny_folder.iterdir():
+        (bare / file.name).write_bytes(file.read_bytes())
+    tokenizer = AutoTokenizer.from_pretrained(tiny_folder)
+    tokenizer.chat_template = None
+    (bare / "chat_template.jinja").unlink(missing_ok=True)
+    tokenizer.save_pretrained(bare)
+    wanted = recipe(model=str(bare), methods={}, benchmarks={"wmdp": {"source": "sandbox:wmdp", "chat": True}})
+    assert refused(tmp_path, wanted) == [
+        f"wmdp: chat=true needs a chat template, and the tokenizer of {bare} has none; leave chat out."
+    ]
+
+
+def test_model_that_does_not_fit_in_memory(tmp_path, monkeypatch):
+    """What counts is what cannot be done without: the whole model to score, gradients and moments to train."""
+    import psutil
+
+    Memory = namedtuple("Memory", "available")
+    shape = skeleton(Path(checks.__file__).parent / "sandbox" / "model")
+    whole = sum(parameter.numel() for parameter in shape.parameters()) * 4
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: Memory(whole * 2))
+    problems = refused(tmp_path, recipe(methods={"rmu": {"layer": 3}, "llmu": {}}))
+    assert len(problems) == 1  # RMU trains three matrices
+    assert problems[0].startswith("'llmu' needs at least 0.0 GB of memory for weights, gradients and optimizer")
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: Memory(whole - 1))
+    assert len(refused(tmp_path, recipe(methods={"rmu": {"layer": 3}}))) == 2
+    prepare(recipe(), out=tmp_path / "run", cache=tmp_path / "cache", checked=True)  # a worker does not ask again
+
+
+def test_footprints_by_hand(tiny_folder):
+    """Of a Llama with 6 blocks: what RMU at block 3, LLMU with masters and SSD hold, in bytes."""
+
+    def of(method: type, training: Training, dtype: str, **options: object):
+        shape = skeleton(tiny_folder)
+        return shape, footprint(shape, method(shape, **options), training, dtype)
+
+    training = Training(steps=2, batch_size=4, max_length=16)
+    shape, own = of(RMU, training, "float32", layer=3)
+    whole = sum(parameter.numel() for parameter in shape.parameters())
+    block = sum(parameter.numel() for parameter in shape.model.layers[0].parameters())
+    matrices = 3 * 32 * 48
+    assert (own.weights, own.needed, own.trained) == (4 * whole, 4 * (whole - 2 * block), matrices)
+    assert (own.gradients, own.optimizer, own.delta) == (4 * matrices, 8 * matrices, 4 * matrices)
+    assert own.activations == 2 * 4 * 16 * 4 * (8 * 32 + 3 * 48) * 4  # sides, batch, tokens, blocks, numbers, bytes
+    _, own = of(LLMU, training, "bfloat16")
+    assert (own.trained, own.gradients, own.optimizer) == (whole, 2 * whole, (4 + 4 + 4) * whole)
+    _, own = of(LLMU, training, "bfloat16", master_weights=False)
+    assert own.optimizer == (2 + 2) * whole
+    _, own = of(SSD, training, "float32")
+    assert (own.gradients, own.optimizer, own.sums) == (0, 0, 8 * own.trained)
+
+
+def test_benchmark_that_fails_to_look(tmp_path, monkeypatch):
+    from unlearnbench_benchmarks.wmdp import Wmdp
+
+    def broken(self, tokenizers):
+        raise RuntimeError("no idea")
+
+    monkeypatch.setattr(Wmdp, "preflight", broken)
+    problems = refused(tmp_path, recipe())
+    assert problems == ["The benchmark 'wmdp' of unlearnbench 0.1.0 fails in preflight: RuntimeError: no idea"] or (
+        "fails in preflight: RuntimeError: no idea" in problems[0]
+    )
+    monkeypatch.setattr(Wmdp, "preflight", lambda self, tokenizers: [f"no {name}" for name in tokenizers])
+    assert refused(tmp_path, recipe()) == ["wmdp: no sandbox:model"]
+
+
+def test_problems_are_said_once():
+    problems = Problems()
+    for _ in range(2):
+        problems.add(UsageError("a"))
+    problems.add(CombinedUsageError(["a", "b"]))
+    with pytest.raises(CombinedUsageError) as error:
+        problems.settle()
+    assert error.value.problems == ("a", "b")
+    assert str(error.value).splitlines()[1:] == ["  1. a", "  2. b"]

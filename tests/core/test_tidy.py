@@ -1,0 +1,150 @@
+"""What is damaged or foreign in a comparison's folder is named, set aside, computed again; a full disk loses nothing."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from unlearnbench.errors import StorageError
+from unlearnbench.files import left_behind, write_atomic
+
+SMALL = ("compare", "--benchmarks", "wmdp,mmlu", "--limit", "3", "--set", "rmu.steps=2", "--methods", "rmu")
+
+
+def scores(outcome) -> list[dict[str, object]]:
+    assert outcome.code == 0, outcome.err
+    return [row["scores"] for row in json.loads(outcome.out)["rows"]]
+
+
+def test_damaged_and_foreign_files(cli, tmp_path):
+    """A truncated record, items with a wrong byte, another cell's record, a note, a damaged delta: all named, none believed."""
+    run = tmp_path / "run"
+    arguments = (*SMALL, "--out", run, "--cache", tmp_path / "cache", "--json")
+    first = scores(cli(*arguments))
+    cells = {(p.parts[-3], p.parts[-2]): p for p in (run / "cells").rglob("*.json")}
+    truncated, spoilt, foreign = cells["none", "wmdp"], cells["none", "mmlu"], cells["rmu", "wmdp"]
+    truncated.write_bytes(truncated.read_bytes()[:40])
+    items = spoilt.with_suffix(".items.parquet")
+    content = bytearray(items.read_bytes())
+    content[len(content) // 3] ^= 0xFF
+    items.write_bytes(content)
+    shutil.copy(cells["rmu", "mmlu"], foreign)
+    (run / "cells" / "rmu" / "notes.txt").write_text("mine")
+    manifest = next((run / "deltas").rglob("manifest.json"))
+    manifest.write_text("{")
+    shutil.rmtree(tmp_path / "cache" / "scores")
+    again = cli(*arguments)
+    assert scores(again) == first
+    for path in (truncated, spoilt, foreign, run / "cells" / "rmu" / "notes.txt", manifest.parent):
+        name = path.relative_to(run)
+        assert f"warning: {name} " in again.err
+        assert (run / "set-aside" / name).exists()
+    assert (run / "set-aside" / "cells" / "rmu" / "notes.txt").read_text() == "mine"
+    assert "rmu, seed 0: unlearning" in again.err  # the delta could not be believed
+    assert "rmu, seed 0: mmlu" not in again.err
+    assert "warning" not in cli(*arguments).err
+
+
+def test_delta_with_wrong_numbers_is_not_scored(cli, tmp_path):
+    """It can be read, and its weights are not those that were trained."""
+    arguments = (*SMALL, "--out", tmp_path / "run", "--cache", tmp_path / "cache", "--json")
+    first = scores(cli(*arguments))
+    delta = next((tmp_path / "run" / "deltas").rglob("delta.safetensors"))
+    content = bytearray(delta.read_bytes())
+    content[-1] ^= 0x40
+    delta.write_bytes(content)
+    shutil.rmtree(tmp_path / "run" / "cells" / "rmu")
+    shutil.rmtree(tmp_path / "cache" / "scores")
+    again = cli(*arguments)
+    assert scores(again) == first
+    assert "holds other weights than were trained" in again.err
+
+
+def test_retry_failed_forgets_failures_first(cli, tmp_path, tiny_folder):
+    (tmp_path / "r.yaml").write_text(
+        f"model: {tiny_folder}\nbenchmarks: {{wmdp: {{source: 'sandbox:wmdp'}}}}\ndtype: float32\nlimit: 1\n"
+        "topics: {bio: {forget: 'sandbox:corpora:bio-forget', retain: 'sandbox:corpora:retain', parts: [wmdp/bio]}}\n"
+        "methods: {rmu: {layer: 3, coefficient: 1.0e+30, steps: 2, batch_size: 2, max_length: 24}}\n"
+    )
+    arguments = ("compare", tmp_path / "r.yaml", "--out", tmp_path / "run")
+    assert "diverged" in cli(*arguments).err
+    assert "unlearning" not in cli(*arguments).err
+    retried = cli(*arguments, "--retry-failed")
+    assert retried.code == 1
+    assert "rmu, seed 0: unlearning" in retried.err
+    assert "none, seed 0" not in retried.err
+
+
+def test_temporary_files_of_the_dead_are_known(tmp_path):
+    with subprocess.Popen([sys.executable, "-c", ""]) as dead:
+        pass
+    own = tmp_path / "x"
+    write_atomic(own, b"1")
+    from unlearnbench.files import _owner
+
+    living = tmp_path / f".{_owner()}-abc.tmp"
+    assert not left_behind(living)
+    assert left_behind(tmp_path / f".{_owner().replace(str(os.getpid()), str(dead.pid), 1)}-abc.tmp")
+    assert not left_behind(tmp_path / f".{dead.pid}@elsewhere-abc.tmp")
+    assert not left_behind(tmp_path / ".abc.tmp")
+
+
+def test_disk_that_takes_no_more(tmp_path, tiny_folder):
+    """A real write error, by a limit on the size of files, as the delta is written: the baseline stays, and one can go on."""
+    (tmp_path / "r.yaml").write_text(
+        f"model: {tiny_folder}\nbenchmarks: {{wmdp: {{source: 'sandbox:wmdp'}}}}\ndtype: float32\nlimit: 1\n"
+        "topics: {bio: {forget: 'sandbox:corpora:bio-forget', retain: 'sandbox:corpora:retain', parts: [wmdp/bio]}}\n"
+        "methods: {scrub: {steps: 2, batch_size: 2, max_length: 24}}\n"
+    )
+    line = [sys.executable, "-m", "unlearnbench", "compare", str(tmp_path / "r.yaml"), "--out", str(tmp_path / "run")]
+    environment = {**os.environ, "UNLEARNBENCH_CACHE": str(tmp_path / "cache")}
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+
+    full = subprocess.run(line, capture_output=True, text=True, env=environment, preexec_fn=limit, check=False)
+    assert full.returncode == 1, full.stderr
+    last = full.stderr.strip().splitlines()[-1]
+    assert "delta.safetensors cannot be written: File too large. What was finished before is kept" in last
+    assert "Traceback" not in full.stderr
+    cells = {path: path.read_bytes() for path in (tmp_path / "run" / "cells").rglob("*.json")}
+    assert [path.parts[-3] for path in cells] == ["none"]
+    assert not list((tmp_path / "run").rglob("*.tmp"))
+    again = subprocess.run(line, capture_output=True, text=True, env=environment, check=False)
+    assert again.returncode == 0, again.stderr
+    assert {path: path.read_bytes() for path in cells} == cells
+
+
+def test_folder_that_turns_read_only():
+    """Tried as a user who is not root, whom permissions do not hold back."""
+    code = "import sys; from pathlib import Path; from unlearnbench.files import write_atomic\n"
+    code += "write_atomic(Path(sys.argv[1]) / 'cells' / 'x.json', b'1')"
+    with tempfile.TemporaryDirectory() as name:
+        os.chmod(name, 0o555)
+        other = {"user": 65534, "group": 65534, "extra_groups": []} if os.geteuid() == 0 else {}
+        outcome = subprocess.run([sys.executable, "-c", code, name], capture_output=True, text=True, check=False, **other)
+        os.chmod(name, 0o755)
+    assert (
+        outcome.stderr.strip()
+        .splitlines()[-1]
+        .endswith(
+            "x.json cannot be written: Permission denied. What was finished before is kept; give yourself write permission; "
+            "the same command goes on from there."
+        )
+    )
+
+
+@pytest.mark.parametrize(("number", "advice"), [(errno.ENOSPC, "free some room"), (errno.EROFS, "mounted read-only")])
+def test_advice_follows_the_error(number, advice):
+    said = str(StorageError.of(Path("runs/x"), OSError(number, os.strerror(number))))
+    assert said.startswith(f"runs/x cannot be written: {os.strerror(number)}. What was finished before is kept; ")
+    assert advice in said

@@ -1,0 +1,1 @@
+"""Plugins that fail, crash, hang or meddle, in one way each."""

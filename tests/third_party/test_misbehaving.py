@@ -1,0 +1,130 @@
+"""Real plugins that raise, crash, hang, hoard, babble or meddle: each costs its own row, and nothing else."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from test_third_party import install
+
+DATA = """
+model: {model}
+topics:
+  bio: {{forget: "sandbox:corpora:bio-forget", retain: "sandbox:corpora:retain", parts: [wmdp/bio]}}
+dtype: float32
+limit: 2
+"""
+RAISE = {
+    "raises-in-constructor": ("failed", "RuntimeError: no such block"),
+    "raises-in-step": ("failed", "RuntimeError: out of luck"),
+    "not-a-number": ("diverged", "the loss is nan at update 1"),
+    "explodes": ("diverged", "the loss exploded from"),
+}
+CRASH = {  # what only a process of its own survives
+    "raises-on-import": ("failed", "cannot be imported from misbehaving_plugins.raises_on_import: RuntimeError: no GPU"),
+    "exits-on-import": ("failed", "its method cannot be loaded: its process left with exit code 7"),
+    "exits": ("failed", "its process left with exit code 3 before the job was done; its output is in logs/exits/"),
+    "segfaults": ("failed", "its process was ended by SIGSEGV (segmentation fault); its output is in logs/segfaults/"),
+    "hoards": ("failed", "MB of --job-memory, and were stopped"),
+}
+WMDP = "{wmdp: {source: 'sandbox:wmdp'}}"
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return install("misbehaving", tmp_path_factory.mktemp("misbehaving"))
+
+
+@pytest.fixture(scope="module")
+def compare(site: Path, tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory):
+    """Run the installed command with the misbehaving plugins beside it, each run with a cache of its own."""
+
+    def run(methods: list[str], benchmarks: str, *arguments: str) -> tuple[subprocess.CompletedProcess[str], Path]:
+        folder = tmp_path_factory.mktemp("compare")
+        rows = "".join(f"  {name}: {{}}\n" for name in methods)
+        (folder / "r.yaml").write_text(f"{DATA.format(model=tiny_folder)}benchmarks: {benchmarks}\nmethods:\n{rows}")
+        line = [sys.executable, "-m", "unlearnbench", "compare", str(folder / "r.yaml"), "--out", str(folder / "run"), "--json"]
+        environment = {**os.environ, "PYTHONPATH": str(site), "UNLEARNBENCH_CACHE": str(folder / "cache")}
+        outcome = subprocess.run([*line, *arguments], capture_output=True, text=True, env=environment, check=False)
+        return outcome, folder / "run"
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def alone(compare) -> dict[str, object]:
+    """What the rows score that behave well, when nobody misbehaves before them, in one process."""
+    outcome, _ = compare(["well-behaved"], WMDP)
+    assert outcome.returncode == 0, outcome.stderr
+    return {row["variant"]: row["scores"] for row in json.loads(outcome.stdout)["rows"]}
+
+
+def assert_only_these_are_spoilt(outcome, alone: dict[str, object], spoilt: dict[str, tuple[str, str]]) -> None:
+    assert outcome.returncode == 1, outcome.stderr
+    assert "Traceback" not in outcome.stderr
+    board = json.loads(outcome.stdout)  # though one of them babbles
+    rows = {row["variant"]: row for row in board["rows"]}
+    failures = {failure["cell"].split("/")[0]: failure["error"] for failure in board["failures"]}
+    assert {name: rows[name]["status"] for name in spoilt} == {name: status for name, (status, _) in spoilt.items()}
+    for name, (_, words) in spoilt.items():
+        assert words in failures[name], failures[name]
+    for name, like in (("none", "none"), ("babbles", "well-behaved"), ("well-behaved", "well-behaved")):
+        assert rows[name]["status"] == "done"
+        assert rows[name]["scores"] == alone[like]
+
+
+def test_in_one_process_the_next_job_does_not_notice(compare, alone):
+    """Exceptions, losses that are no use, rubbish on stdout; generators, default dtype, environment, hooks, weights changed."""
+    outcome, _ = compare([*RAISE, "babbles", "meddles", "well-behaved"], WMDP)
+    assert_only_these_are_spoilt(outcome, alone, RAISE)
+    assert "meddles changed model.embed_tokens.weight, which is not among what it trains" in outcome.stderr
+
+
+def test_whatever_one_plugin_does_the_others_are_complete(compare, alone):
+    """Crashes while loading and while training, memory without end; two jobs at a time."""
+    rows = [*CRASH, "babbles", "well-behaved"]
+    outcome, run = compare(rows, WMDP, "--executor", "isolated", "--jobs", "2", "--job-memory", "1500MB")
+    assert_only_these_are_spoilt(outcome, alone, CRASH)
+    log = next((run / "logs" / "babbles").rglob("output.log")).read_text()
+    assert "rubbish in a step" in log
+    assert "rubbish of a child" in log
+    assert "Segmentation fault" in next((run / "logs" / "segfaults").rglob("output.log")).read_text()
+
+
+@pytest.mark.slow
+def test_all_of_them_in_processes_of_their_own(compare, alone):
+    """As above, with every plugin that misbehaves, one after the other."""
+    rows = [*RAISE, *CRASH, "meddles", "babbles", "well-behaved"]
+    outcome, _ = compare(rows, WMDP, "--executor", "isolated", "--job-memory", "1500MB")
+    assert_only_these_are_spoilt(outcome, alone, {**RAISE, **CRASH})
+
+
+def test_a_hang_ends_with_its_time(compare, site, tiny_folder):
+    """The baseline is scored first, without a limit; then the process that hangs is stopped, with what it had started."""
+    outcome, run = compare(["hangs"], WMDP, "--methods", "none")
+    assert outcome.returncode == 0, outcome.stderr
+    line = [sys.executable, "-m", "unlearnbench", "compare", str(run.parent / "r.yaml"), "--out", str(run)]
+    environment = {**os.environ, "PYTHONPATH": str(site), "UNLEARNBENCH_CACHE": str(run.parent / "cache")}
+    limits = ["--executor", "isolated", "--job-timeout", "15"]
+    outcome = subprocess.run([*line, *limits], capture_output=True, text=True, env=environment, check=False)
+    assert outcome.returncode == 1, outcome.stderr
+    assert "hangs/wmdp/0: failed: it took longer than the 15 seconds of --job-timeout and was stopped" in outcome.stderr
+    assert "none, seed 0" not in outcome.stderr
+
+
+def test_a_benchmark_that_fails_costs_its_column(compare, alone):
+    """It raises; a twin of it changes the model's weights before the next benchmark scores."""
+    benchmarks = "{misbehaves: {}, meddling: {benchmark: misbehaves, how: meddles}, wmdp: {source: 'sandbox:wmdp'}}"
+    outcome, _ = compare(["well-behaved"], benchmarks)
+    assert outcome.returncode == 1, outcome.stderr
+    board = json.loads(outcome.stdout)
+    assert {failure["cell"]: failure["error"] for failure in board["failures"]} == {
+        f"{row}/misbehaves/0": "RuntimeError: no such question" for row in ("none", "well-behaved")
+    }
+    for row in board["rows"]:
+        assert row["scores"]["wmdp"] == alone[row["variant"]]["wmdp"]
+    assert "meddling changed the model that it scored" in outcome.stderr

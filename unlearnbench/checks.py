@@ -1,0 +1,183 @@
+"""What could stand in the way of a comparison: settings against the machine, methods and benchmarks against the model."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from unlearnbench.errors import Problems, UsageError, unknown_name
+from unlearnbench.estimates import Footprint, footprint
+from unlearnbench.models import load_tokenizer, skeleton
+from unlearnbench.plan import BenchmarkPlan, JobPlan, VariantPlan
+from unlearnbench.plugins import describe
+from unlearnbench.recipe import Recipe
+from unlearnbench.store import KeepDeltas, RunFolder
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    from unlearnbench.method import UnlearningMethod
+
+
+def check_parts(recipe: Recipe, benchmarks: Sequence[BenchmarkPlan], problems: Problems) -> None:
+    """The parts that topics claim, against those that there are."""
+    have = [f"{plan.name}/{part}" for plan in benchmarks for part in plan.benchmark.parts()]
+    scored = {plan.name for plan in benchmarks}
+    for name, topic in recipe.topics.items():
+        for part in topic.parts or ():
+            if part.partition("/")[0] in scored and part not in have:
+                problems.add(unknown_name(f"part of topic {name}", part, have))
+
+
+def check_trainer(recipe: Recipe, variants: Sequence[VariantPlan], device: str, problems: Problems) -> None:
+    """The recipe's `trainer` section against the budgets and this machine."""
+    options = recipe.trainer
+    for variant in variants:
+        training = variant.training
+        if training is not None and training.batch_size % (training.accumulate * options.devices):
+            problems.add(
+                UsageError(
+                    f"'{variant.name}' cannot cut a batch of {training.batch_size} into equal parts for accumulate "
+                    f"{training.accumulate} and {options.devices} devices; choose a batch_size that both divide."
+                )
+            )
+    if options.logger == "tensorboard" and importlib.util.find_spec("tensorboard") is None:
+        problems.add(
+            UsageError("trainer.logger is tensorboard, which is not installed: `pip install tensorboard`, or use csv.")
+        )
+    if options.precision == "16-mixed" and device == "cpu":
+        problems.add(UsageError("trainer.precision 16-mixed needs a GPU; on the CPU use bf16-mixed or 32-true."))
+    if options.devices > 1 and device != "cpu" and shutil.which("nvidia-smi") is not None:
+        import torch
+
+        if 0 < torch.cuda.device_count() < options.devices:
+            there = torch.cuda.device_count()
+            problems.add(UsageError(f"trainer.devices is {options.devices}; this machine has {there} GPUs."))
+
+
+def check_benchmarks(
+    benchmarks: Sequence[BenchmarkPlan], folders: Mapping[str, Path], due: set[str], problems: Problems
+) -> None:
+    """Let each benchmark that is to be scored say what stands in its way: a missing chat template, a judge that is silent."""
+    asked = [plan for plan in benchmarks if plan.name in due]
+    if not asked:
+        return
+    loaded = {source: problems.attempt(load_tokenizer, folder) for source, folder in folders.items()}
+    tokenizers = {source: tokenizer for source, tokenizer in loaded.items() if tokenizer is not None}
+    for plan in asked:
+        try:
+            for sentence in plan.benchmark.preflight(tokenizers):
+                problems.add(UsageError(f"{plan.name}: {sentence}"))
+        except UsageError as error:
+            problems.add(error)
+        except Exception as error:  # somebody's check is no reason for a traceback
+            problems.add(UsageError(f"{describe(plan.plugin.info)} fails in preflight: {type(error).__name__}: {error}"))
+
+
+def check_methods(
+    variants: Sequence[VariantPlan], folders: Mapping[str, Path], topics: Sequence[str], dtype: str, problems: Problems
+) -> dict[str, Footprint]:
+    """Build each method on the model's shape without its weights: wrong blocks, names and options are found now.
+
+    Returns:
+        what each row needs, by its name; a row of which that cannot be told is left out.
+    """
+    found: dict[str, Footprint] = {}
+    for variant in variants:
+        if variant.model not in folders:
+            continue
+        shape = problems.attempt(skeleton, folders[variant.model])
+        if shape is None:
+            continue
+        method = None
+        if variant.plugin is not None and variant.training is not None:
+            with problems.noted():
+                method = _built(variant, shape, topics)
+        found[variant.name] = footprint(shape, method, variant.training, dtype)
+    return found
+
+
+def _built(variant: VariantPlan, shape: PreTrainedModel, topics: Sequence[str]) -> UnlearningMethod | None:
+    """The method on a model without weights, or None for one that needs real weights: that is tried when its turn comes."""
+    assert variant.plugin is not None
+    assert variant.training is not None
+    own = Problems()
+    method = None
+    try:
+        method = variant.plugin.method.factory(shape, **variant.options)
+        if method.one_process and variant.training.accumulate > 1:
+            own.add(UsageError("it must see a batch in one piece; set accumulate to 1 and choose a smaller batch_size."))
+        for sentence in method.preflight(topics):
+            own.add(UsageError(sentence))
+    except UsageError as error:
+        own.add(error)
+    except Exception:  # whatever else a method raises costs its own row only, and later
+        method = None
+    own.each(lambda sentence: f"'{variant.name}' does not fit {variant.model}: {sentence}")
+    own.settle()
+    return method
+
+
+def check_room(
+    run: RunFolder, jobs: Sequence[JobPlan], footprints: Mapping[str, Footprint], keep: KeepDeltas, problems: Problems
+) -> None:
+    """Room on the disk for the deltas: with `none` they are removed job by job, with `best` only when all are there."""
+    missing = [plan for plan in jobs if plan.due and run.read_manifest(run.delta_path_of(plan.job)) is None]
+    deltas = [footprints[plan.job.variant].delta for plan in missing if plan.job.variant in footprints]
+    needed = max(deltas, default=0) if keep == "none" else sum(deltas)
+    free = run.free_bytes()
+    if needed > free:
+        problems.add(
+            UsageError(
+                f"The deltas of this comparison take up to {needed / 1e6:,.1f} MB, and {run.root} has room for "
+                f"{free / 1e6:,.1f} MB; choose another --out, or --keep-deltas none."
+            )
+        )
+
+
+def check_memory(footprints: Mapping[str, Footprint], processes: int, device: str, problems: Problems) -> None:
+    """Memory for what each row cannot do without: the model, gradients and the optimizer's state.
+
+    Args:
+        footprints: by row.
+        processes: that train together; on the CPU they share its memory.
+        device: `cpu` or `cuda`.
+        problems: where to note what is too large.
+    """
+    if not footprints:
+        return
+    free, place = free_memory(device)
+    shared = processes if device == "cpu" else 1
+    for name, own in footprints.items():
+        needed = own.least * (shared if own.trained else 1)
+        if needed > free:
+            problems.add(
+                UsageError(
+                    f"'{name}' needs at least {needed / 1e9:,.1f} GB of memory for weights, gradients and optimizer, and "
+                    f"{place} has {free / 1e9:,.1f} GB free; train an adapter, choose a smaller model or --dtype bfloat16, or "
+                    "leave the row out."
+                )
+            )
+
+
+def free_memory(device: str) -> tuple[int, str]:
+    """Free bytes where the model will lie, and the place's name."""
+    if device == "cuda":
+        import torch
+
+        return torch.cuda.mem_get_info()[0], torch.cuda.get_device_name()
+    import psutil
+
+    return psutil.virtual_memory().available, "this machine"
+
+
+def place_of(device: str) -> str:
+    """`cpu` or `cuda`, whatever was asked for."""
+    if device == "auto" and shutil.which("nvidia-smi") is None:
+        return "cpu"
+    import torch
+
+    return "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"

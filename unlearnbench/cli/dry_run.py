@@ -1,0 +1,96 @@
+"""`--dry-run`: what a comparison would do and what it would take."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from unlearnbench.cli.figures import amount, size
+
+if TYPE_CHECKING:
+    from unlearnbench.estimates import JobEstimate
+    from unlearnbench.preflight import Comparison
+    from unlearnbench.store import KeepDeltas
+
+COLUMNS = ("job", "finished", "to do", "updates", "tokens", "trains", "questions", "writes", "judge", "memory", "delta")
+
+
+def show_plan(comparison: Comparison, keep: KeepDeltas, as_json: bool) -> None:
+    """Print the plan on stdout."""
+    jobs = comparison.estimates()
+    totals = _totals(comparison, jobs, keep)
+    if as_json:
+        typer.echo(json.dumps({"jobs": [job.as_dict() for job in jobs], "total": totals}, indent=1))
+        return
+    console = Console(highlight=False)
+    recipe = comparison.recipe
+    console.print(
+        f"{recipe.name}: {recipe.model} in {comparison.dtype} on {totals['device']}, into {comparison.run.root}",
+        markup=False,
+        soft_wrap=True,
+    )
+    table = Table(header_style="bold")
+    for name in COLUMNS:
+        table.add_column(name, justify="left" if name in ("job", "finished", "to do") else "right", overflow="fold")
+    for job in jobs:
+        table.add_row(*(Text(cell) for cell in _row(job)))
+    Console(highlight=False, width=None if console.is_terminal else 160).print(table)
+    for line in _sentences(totals):
+        console.print(line, markup=False, soft_wrap=True)
+
+
+def _row(job: JobEstimate) -> list[str]:
+    return [
+        f"{job.variant}, seed {job.seed}",
+        ", ".join(job.finished) or "-",
+        ", ".join(job.due) or "-",
+        amount(job.updates),
+        amount(job.tokens),
+        amount(job.trained),
+        amount(job.items),
+        amount(job.generated),
+        amount(job.judge_requests),
+        size(job.memory_bytes),
+        size(job.delta_bytes),
+    ]
+
+
+def _totals(comparison: Comparison, jobs: Sequence[JobEstimate], keep: KeepDeltas) -> dict[str, Any]:
+    """Over all jobs; memory is the largest, since jobs follow one another."""
+    from unlearnbench.checks import free_memory, place_of
+
+    device = place_of(comparison.device)
+    deltas = [job.delta_bytes for job in jobs]
+    return {
+        "jobs": sum(bool(job.due) for job in jobs),
+        "cells": sum(len(job.due) for job in jobs),
+        "finished": sum(len(job.finished) for job in jobs),
+        "updates": sum(job.updates for job in jobs),
+        "tokens": sum(job.tokens for job in jobs),
+        "items": sum(job.items for job in jobs),
+        "generated": sum(job.generated for job in jobs),
+        "judge_requests": sum(job.judge_requests for job in jobs),
+        "memory_bytes": max((job.memory_bytes or 0 for job in jobs), default=0),
+        "free_memory_bytes": free_memory(device)[0],
+        "disk_bytes": max(deltas, default=0) if keep == "none" else sum(deltas),
+        "free_disk_bytes": comparison.run.free_bytes(),
+        "device": device,
+    }
+
+
+def _sentences(totals: dict[str, Any]) -> list[str]:
+    return [
+        f"{totals['jobs']} jobs with {totals['cells']} cells to compute; {totals['finished']} cells are finished.",
+        f"{totals['updates']:,} updates on at most {amount(totals['tokens'])} tokens; "
+        f"{totals['items']:,} questions, at most {totals['generated']:,} tokens to write, "
+        f"{totals['judge_requests']:,} requests to a judge.",
+        f"Memory about {size(totals['memory_bytes'])} of {size(totals['free_memory_bytes'])} free; "
+        f"deltas at most {size(totals['disk_bytes'])} of {size(totals['free_disk_bytes'])} free on the disk.",
+        "Nothing was computed and nothing written.",
+    ]

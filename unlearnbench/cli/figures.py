@@ -1,0 +1,33 @@
+"""Numbers as people read them: amounts, sizes, durations."""
+
+from __future__ import annotations
+
+MISSING = "-"
+
+
+def amount(number: int | None) -> str:
+    """With thousands marked, from a million on rounded: 14,042, 1.2 M; nothing is a dash."""
+    if not number:
+        return MISSING
+    for scale, letter in ((1e9, "G"), (1e6, "M")):
+        if number >= scale:
+            return f"{number / scale:,.1f} {letter}"
+    return f"{number:,}"
+
+
+def size(number: int | None) -> str:
+    """Bytes in decimal units: 352.3 MB; nothing is a dash."""
+    if not number:
+        return MISSING
+    for scale, unit in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
+        if number >= scale:
+            return f"{number / scale:,.1f} {unit}"
+    return f"{number} B"
+
+
+def duration(seconds: float) -> str:
+    """Rounded as people say it: 42 s, 3 min, 2 h 05 min."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"

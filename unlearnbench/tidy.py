@@ -1,0 +1,61 @@
+"""What a comparison's folder holds that it should not: damaged cells and deltas, foreign files, what a killed process left."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from unlearnbench.files import left_behind
+from unlearnbench.store import DELTA, MANIFEST, RunFolder
+
+if TYPE_CHECKING:
+    from unlearnbench.plan import JobPlan
+
+CELL = re.compile(r"seed-\d+-[0-9a-f]{16}\.(json|items\.parquet)")
+
+
+def tidy(run: RunFolder, plans: Sequence[JobPlan]) -> Iterator[str]:
+    """Set aside what is no cell or delta, or a damaged one of these plans; a sentence about each."""
+    for path in [*_files(run.root / "cells"), *_files(run.root / "deltas")]:
+        if path.name.endswith(".tmp"):
+            if left_behind(path):
+                path.unlink(missing_ok=True)
+        elif not _expected(path, run.root):
+            yield _moved(run, path, "is nothing that a comparison writes")
+    for plan in plans:
+        for benchmark, identity in plan.cells.items():
+            key = plan.key(benchmark)
+            if (problem := run.problem_of(key, identity)) is not None:
+                yield _moved(run, run.cell_path(key, identity), f"{problem}; it is computed again")
+                if run.items_path(key, identity).exists():
+                    run.set_aside(run.items_path(key, identity))
+        folder = run.delta_path(plan.job.variant, plan.job.seed, plan.job.identity)
+        if (folder / MANIFEST).exists() and run.read_manifest(folder) is None:
+            yield _moved(run, folder, "is damaged; the model is trained again if something is left to score")
+
+
+def forget_failures(run: RunFolder, plans: Sequence[JobPlan]) -> None:
+    """Remove the records of cells that failed, so that they are computed again, even if that is cut off."""
+    for plan in plans:
+        for benchmark, identity in plan.cells.items():
+            found = run.read_cell(plan.key(benchmark), identity)
+            if found is not None and found.status != "done":
+                run.cell_path(plan.key(benchmark), identity).unlink(missing_ok=True)
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if not path.is_dir())
+
+
+def _expected(path: Path, root: Path) -> bool:
+    inside = path.relative_to(root).parts
+    if inside[0] == "cells":
+        return len(inside) == 4 and CELL.fullmatch(path.name) is not None
+    return len(inside) == 4 and path.name in (DELTA, MANIFEST)
+
+
+def _moved(run: RunFolder, path: Path, problem: str) -> str:
+    there = run.set_aside(path)
+    return f"{path.relative_to(run.root)} {problem}. It is kept as {there.relative_to(run.root)}."
