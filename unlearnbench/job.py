@@ -6,7 +6,7 @@ import hashlib
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 import torch
 
 from unlearnbench.benchmark import Subject, in_half
-from unlearnbench.errors import CellError, StorageError, UnlearnbenchError
+from unlearnbench.errors import CellError, PrunedError, StorageError, UnlearnbenchError
 from unlearnbench.files import content_hash
 from unlearnbench.launch import processes, train_in_processes
 from unlearnbench.loaded import LoadedModel, resolve_device
-from unlearnbench.plan import BenchmarkPlan, JobPlan, TopicData
+from unlearnbench.plan import BenchmarkPlan, JobPlan, LookPlan, TopicData
 from unlearnbench.provenance import cell_provenance, environment, last_frames, peak_bytes
 from unlearnbench.recipe import TrainerOptions
 from unlearnbench.records import CellResult, Cost, ItemResult, Job, PartScore
@@ -78,6 +78,7 @@ class Workshop:
     device: torch.device
     limit: int | None
     trainer: TrainerOptions
+    looks: LookPlan | None
     cache_folder: Path
     reporter: Reporter
     callbacks: Callable[[Job], Sequence[Any]] = lambda job: ()
@@ -94,6 +95,7 @@ def workshop(comparison: Comparison, reporter: Reporter, hook: Any) -> Workshop:
         device=resolve_device(comparison.device),
         limit=comparison.recipe.limit,
         trainer=comparison.recipe.trainer,
+        looks=comparison.looks,
         cache_folder=comparison.cache,
         reporter=reporter,
         callbacks=lambda job: extension_callbacks(hook, job),
@@ -106,6 +108,7 @@ class Unlearned:
 
     weights: str
     cost: Cost
+    looks: Mapping[str, Any] = field(default_factory=dict[str, Any])  # for the record: at the training, and the best of them
 
 
 def run_job(plan: JobPlan, loaded: LoadedModel, shop: Workshop) -> Iterator[CellResult]:
@@ -175,7 +178,8 @@ def _stored(plan: JobPlan, loaded: LoadedModel, shop: Workshop) -> Unlearned | N
         shop.reporter.warn(f"{folder} holds other weights than were trained; it is kept as {there}, and trained again")
         return None
     loaded.apply(delta)
-    return Unlearned(weights=manifest["weights"], cost=Cost.model_validate(manifest["cost"]))
+    cost = Cost.model_validate(manifest["cost"])
+    return Unlearned(weights=manifest["weights"], cost=cost, looks=manifest.get("looks", {}))
 
 
 def unlearn_here(plan: JobPlan, loaded: LoadedModel, shop: Workshop) -> Unlearned:
@@ -185,16 +189,18 @@ def unlearn_here(plan: JobPlan, loaded: LoadedModel, shop: Workshop) -> Unlearne
     if not is_finite(list(delta.values())):
         raise FloatingPointError("the unlearned weights are not finite (NaN or infinity)")
     weights = content_hash([plan.variant.weights, shop.dtype, tensor_hashes(delta)])
+    looks = {"looks": [look.model_dump() for look in fitted.looks], "best_update": fitted.best} if fitted.looks else {}
     manifest = {
         "weights": weights,
         "base": plan.variant.weights,
         "dtype": shop.dtype,
         "job": plan.job.model_dump(),
         "cost": cost.model_dump(),
+        "looks": looks,
     }
     if rank_zero():
         shop.run.write_delta(shop.run.delta_path(plan.job.variant, plan.job.seed, plan.job.identity), delta, manifest)
-    return Unlearned(weights=weights, cost=cost)
+    return Unlearned(weights=weights, cost=cost, looks=looks)
 
 
 def tensor_hashes(delta: Mapping[str, Tensor]) -> list[tuple[str, str]]:
@@ -252,7 +258,12 @@ def _score(plan: JobPlan, name: str, loaded: LoadedModel, shop: Workshop, unlear
         parts={part: PartScore(value=_mean(own), n=len(own)) for part, own in parts.items()},
         groups=_by_group(parts, column.benchmark.groups()),
         cost=unlearned.cost.model_copy(update={"evaluate_seconds": figures["evaluate_seconds"], "peak_bytes": peak_bytes()}),
-        provenance={**_provenance(plan, name, shop, unlearned.weights), **figures, "cached": kept is not None},
+        provenance={
+            **_provenance(plan, name, shop, unlearned.weights),
+            **unlearned.looks,
+            **figures,
+            "cached": kept is not None,
+        },
     )
     shop.run.write_cell(result, items)
     return result
@@ -289,10 +300,14 @@ def _failure(plan: JobPlan, name: str, shop: Workshop, error: Exception, cost: C
         status="diverged" if isinstance(error, FloatingPointError) else "failed",
         error=kind + (reason[0] if reason else "no message"),
         cost=cost or Cost(),
-        provenance={**_provenance(plan, name, shop, None), "traceback": last_frames(error)},
+        provenance={**_provenance(plan, name, shop, None), **_of_pruning(error), "traceback": last_frames(error)},
     )
     shop.run.write_cell(result, [])
     return result
+
+
+def _of_pruning(error: Exception) -> dict[str, Any]:
+    return {"pruned": True, "looks": [look.model_dump() for look in error.looks]} if isinstance(error, PrunedError) else {}
 
 
 def extension_callbacks(hook: Any, job: Job) -> list[Callback]:

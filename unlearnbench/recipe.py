@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from unlearnbench.errors import CombinedUsageError, Problems, UsageError, closest, normalise, unknown_name
 from unlearnbench.records import Half
@@ -84,12 +84,16 @@ class TuneOptions(_Section):
     Attributes:
         keep_at_least: K that a trial must keep to be chosen for its F.
         seed: of the sampler.
+        probe_every: look at a trial every so many updates, and give it up where it is hopeless; None lets all finish.
+        probe_items: how many items of each part a look asks.
         spaces: row -> option -> what it is chosen from, beside or instead of what the method declares: [a, b, c],
             {linear: [low, high]}, {log: [low, high]}, {blocks: [low, high]}, {steps: [low, high]}; null leaves it as it is.
     """
 
     keep_at_least: float = Field(default=0.95, ge=0, le=1)
     seed: int = Field(default=0, ge=0, lt=2**32)
+    probe_every: int | None = Field(default=None, gt=0)
+    probe_items: int = Field(default=8, gt=0)
     spaces: dict[str, dict[str, Any]] = {}
 
     @field_validator("spaces")
@@ -116,7 +120,9 @@ class Recipe(_Section):
         limit: the first N items of each part; evaluation only.
         half: of each benchmark's items: `selection`, which settings are chosen on, or `reporting`, the others.
         trainer: how methods are trained: devices, strategy, precision, logger.
+        evaluate_every: score the half that chooses every so many updates of a training, and keep its best weights.
         tune: how settings are searched, where they are.
+        floors: of a search: row -> update -> S of a look below which the trial is given up.
         tuned: what the table says of a row whose settings were searched: row -> `tuned 8`.
     """
 
@@ -132,8 +138,21 @@ class Recipe(_Section):
     limit: int | None = Field(default=None, gt=0)
     half: Half | None = None
     trainer: TrainerOptions = TrainerOptions()
+    evaluate_every: int | None = Field(default=None, gt=0)
     tune: TuneOptions = TuneOptions()
+    floors: dict[str, dict[int, float]] = {}
     tuned: dict[str, str] = {}
+
+    @model_validator(mode="after")
+    def _check_half(self) -> Recipe:
+        if self.evaluate_every is not None and self.half is None:
+            raise ValueError("evaluate_every chooses weights on one half of the questions: add `half: reporting`")
+        return self
+
+    @property
+    def looks_every(self) -> int | None:
+        """How many updates lie between two looks at a training; None looks at none."""
+        return self.evaluate_every or (self.tune.probe_every if self.half == "selection" else None)
 
     def variants(self) -> dict[str, tuple[str, Options]]:
         """Each row's method and its given options, the baseline first."""
@@ -301,7 +320,7 @@ def one_row(recipe: Recipe, variant: str, seed: int, benchmarks: Sequence[str]) 
         section: {name: value for name, value in getattr(recipe, section).items() if name in rows}
         for section in ("methods", "checkpoints", "controls")
     }
-    if benchmarks:
+    if benchmarks and recipe.looks_every is None:  # a look asks all of them
         changes["benchmarks"] = {name: options for name, options in recipe.benchmarks.items() if name in benchmarks}
     return recipe.model_copy(update={**changes, "seeds": [seed]})
 

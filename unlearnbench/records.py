@@ -70,6 +70,7 @@ class Cost(Record):
     Attributes:
         unlearn_seconds: wall clock of the fit, without loading.
         evaluate_seconds: wall clock of scoring.
+        look_seconds: wall clock of scoring while it was unlearning, which `unlearn_seconds` does not count.
         peak_bytes: largest resident memory of the process so far.
         peak_gpu_bytes: largest allocation on the GPU during the job; None on CPU.
         trained_parameters: numbers that the method may change.
@@ -78,6 +79,7 @@ class Cost(Record):
 
     unlearn_seconds: float | None = None
     evaluate_seconds: float | None = None
+    look_seconds: float | None = None
     peak_bytes: int | None = None
     peak_gpu_bytes: int | None = None
     trained_parameters: int | None = None

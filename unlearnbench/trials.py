@@ -17,6 +17,21 @@ NOT_MET = "constraint not met"
 NO_SPACE = "not tuned (no search space)"
 
 
+class Look(Record):
+    """F, K and S of a look at a training, on some of the items that choose, after so many updates."""
+
+    update: int
+    forget: float
+    keep: float
+    score: float
+
+
+def best_look(looks: Sequence[Look], keep_at_least: float) -> Look:
+    """The look with the highest F of those that kept enough, else with the highest S; of equals the first."""
+    kept = [look for look in looks if look.keep >= keep_at_least]
+    return max(kept or looks, key=lambda look: look.forget if kept else look.score)
+
+
 class Trial(Record):
     """One set of settings, and what it did on the half of the questions that chooses.
 
@@ -28,7 +43,8 @@ class Trial(Record):
         forget: F; None where the trial did not finish, as are K and S.
         keep: K.
         score: S.
-        seconds: of unlearning and scoring.
+        seconds: of unlearning and scoring, looks included.
+        looks: at the training, where there were any.
     """
 
     number: int
@@ -39,6 +55,7 @@ class Trial(Record):
     keep: float | None = None
     score: float | None = None
     seconds: float = 0.0
+    looks: list[Look] = []
 
     def met(self, keep_at_least: float) -> bool:
         """Whether it kept enough."""
@@ -98,6 +115,18 @@ def read_tuning(out: Path) -> Tuning | None:
         return Tuning.model_validate_json((out / TUNING / TRIALS).read_bytes())
     except (OSError, ValueError):
         return None
+
+
+MIN_PEERS = 4  # earlier trials that a look is compared with
+
+
+def floor(trials: Sequence[Trial], update: int) -> float | None:
+    """S of a look after so many updates below which a trial is hopeless: the lower quartile of the earlier trials'.
+
+    Each row is compared with itself: a method that first damages and then repairs is no worse for it.
+    """
+    scores = sorted(look.score for trial in trials for look in trial.looks if look.update == update)
+    return scores[len(scores) // 4] if len(scores) >= MIN_PEERS else None
 
 
 def choose(trials: Sequence[Trial], keep_at_least: float) -> Trial | None:

@@ -14,7 +14,7 @@ import pytest
 
 from unlearnbench.recipe import Recipe, Topic, load_recipe
 from unlearnbench.store import items_from_parquet
-from unlearnbench.trials import read_tuning
+from unlearnbench.trials import Look, best_look, read_tuning
 
 QUESTIONS = 24  # per part
 WORDS = ["amber", "basil", "cedar", "dune", "ember", "fjord", "grove", "heath", "inlet", "jade", "kelp", "lagoon"]
@@ -111,7 +111,7 @@ def test_a_trial_that_fails_is_a_result(cli, knowing, tmp_path):
         "rmu": {"lr": [1e38], "layer": None, "coefficient": None, "alpha": None},  # diverges
         "ssd": {"alpha": [1.0, 3.0], "dampening": None},  # 3 selects nothing there and is refused before it runs
     }
-    methods = {**recipe.methods, "ssd": {"steps": 2, "over": "all"}}
+    methods = {"ssd": {"steps": 2, "over": "all"}, "rmu": {**recipe.methods["rmu"], "layer": 3}}
     changed = recipe.model_copy(
         update={"methods": methods, "tune": recipe.tune.model_copy(update={"spaces": spaces, "seed": 1})}
     )
@@ -194,3 +194,60 @@ def test_keep_at_least_needs_trials(cli, knowing, tmp_path):
     done = cli("compare", knowing / "knowing.yaml", "--keep-at-least", ".9", "--out", tmp_path / "run")
     assert done.code == 2
     assert "add --tune N" in done.err
+
+
+def test_the_best_weights_of_one_training(cli, knowing, tmp_path):
+    """With one update between looks the run's own figures say which weights it must have kept."""
+    recipe = knowing / "knowing.yaml"
+    options = ("--methods", "rmu", "--set", "rmu.layer=3", "--set", "rmu.steps=4", "--set", "rmu.lr=3e-2")
+    done = cli("compare", recipe, *options, "--evaluate-every", 1, "--keep-at-least", ".8", "--out", tmp_path / "best")
+    assert done.code == 0, done.err
+    [file] = (tmp_path / "best" / "cells" / "rmu" / "mcq").glob("*.json")
+    provenance = json.loads(file.read_text())["provenance"]
+    looks = [Look(**look) for look in provenance["looks"]]
+    assert [look.update for look in looks] == [0, 1, 2, 3, 4]
+    assert (looks[0].forget, looks[0].keep) == (0.0, 1.0)  # the model knows all that it is asked
+    best = best_look(looks[1:], 0.8)
+    assert provenance["best_update"] == best.update
+    assert ids_of(tmp_path / "best" / "cells").isdisjoint(selection_ids(knowing))
+    [manifest] = (tmp_path / "best" / "deltas" / "rmu").glob("*/manifest.json")
+    kept = json.loads(manifest.read_text())["weights"]
+    # the same training cut off there by its budget has the same weights
+    cut = cli("compare", recipe, *options, "--set", f"rmu.steps={best.update}", "--out", tmp_path / "cut")
+    assert cut.code == 0, cut.err
+    [manifest] = (tmp_path / "cut" / "deltas" / "rmu").glob("*/manifest.json")
+    assert json.loads(manifest.read_text())["weights"] == kept
+
+
+def selection_ids(knowing: Path) -> set[str]:
+    from unlearnbench.plugins import find_plugin
+
+    benchmark = find_plugin("benchmark", "mcq").benchmark.factory(source=str(knowing / "questions.jsonl"), scoring="letter")
+    assert benchmark.keep_half("selection")
+    return {question.id for question in benchmark.questions}
+
+
+def test_hopeless_trials_are_pruned_and_count(cli, knowing, tmp_path):
+    recipe = load_recipe(str(knowing / "knowing.yaml"))
+    spaces = {"rmu": {"lr": {"log": [1e-4, 1.0]}, "layer": None, "coefficient": None, "alpha": None}}
+    changed = recipe.model_copy(
+        update={
+            "methods": {"rmu": {**recipe.methods["rmu"], "layer": 3, "steps": 3}},
+            "tune": recipe.tune.model_copy(update={"spaces": spaces}),
+        }
+    )
+    (tmp_path / "probed.yaml").write_text(changed.to_yaml())
+    arguments = ("tune", "--recipe", tmp_path / "probed.yaml", "--trials", 10, "--probe-every", 1, "--out", tmp_path / "run")
+    done = cli(*arguments)
+    assert done.code == 0, done.err
+    tuning = read_tuning(tmp_path / "run")
+    assert tuning is not None
+    [rmu] = tuning.rows
+    assert len(rmu.trials) == 10
+    pruned = [trial for trial in rmu.trials if trial.status == "pruned"]
+    assert pruned, [trial.looks for trial in rmu.trials]
+    assert all(trial.number > 4 for trial in pruned)  # the first have nobody to be compared with
+    assert all("given up at update" in str(trial.error) for trial in pruned)
+    assert all(trial.looks[-1].update < 4 for trial in pruned)
+    assert rmu.label.startswith("tuned 10")
+    assert rmu.chosen not in {trial.number for trial in pruned}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from unlearnbench.trials import Trial, choose, label
+from unlearnbench.trials import Look, Trial, best_look, choose, floor, label
 
 
 def trial(number: int, forget: float, keep: float, status="done") -> Trial:
@@ -35,3 +35,20 @@ def test_what_did_not_finish_is_not_chosen_but_counts():
 
 def test_of_equals_the_one_that_kept_more_then_the_first():
     assert choose([trial(1, 0.5, 0.95), trial(2, 0.5, 0.99), trial(3, 0.5, 0.99)], 0.95).number == 2
+
+
+def test_a_look_is_hopeless_below_the_lower_quartile_of_four():
+    def looked(number: int, score: float) -> Trial:
+        return Trial(number=number, settings={}, status="done", looks=[Look(update=5, forget=score, keep=score, score=score)])
+
+    trials = [looked(n, score) for n, score in enumerate((0.1, 0.4, 0.2, 0.3), 1)]
+    assert floor(trials[:3], 5) is None
+    assert floor(trials, 5) == 0.2
+    assert floor(trials, 10) is None
+
+
+def test_the_best_look():
+    looks = [Look(update=n, forget=f, keep=k, score=f * k) for n, (f, k) in enumerate([(0.1, 1.0), (0.6, 0.96), (0.9, 0.5)])]
+    assert best_look(looks, 0.95).update == 1
+    assert best_look(looks, 0.99).update == 0
+    assert best_look(looks[1:], 0.99).update == 1

@@ -57,6 +57,13 @@ def compare(
     ] = None,
     tune_seconds: options.TuneSeconds = None,
     keep_at_least: options.KeepAtLeast = None,
+    probe_every: options.ProbeEvery = None,
+    evaluate_every: Annotated[
+        int | None,
+        typer.Option(
+            min=1, metavar="K", help="Keep each training's best weights of every K updates, by half of the questions."
+        ),
+    ] = None,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Compute failed cells again.")] = False,
     join: Annotated[
         bool, typer.Option("--join", help="Take jobs of the same command, which another process has begun.")
@@ -83,6 +90,8 @@ def compare(
     added = {"checkpoints": {**wanted.checkpoints, **named}, "controls": {**wanted.controls, **controls}}
     wanted = check_names(wanted.model_copy(update=added))
     table = options.table_settings(rank_by, damage_margin)
+    if evaluate_every is not None:
+        wanted = wanted.model_copy(update={"evaluate_every": evaluate_every, "half": "reporting"})
     wanted_settings = options.with_judge(settings, judge_url)
     problems = Problems()  # what is wrong with these is said together with what prepare finds
     keep = problems.attempt(options.choose, "--keep-deltas", keep_deltas, ("all", "best", "none")) or "all"
@@ -94,11 +103,12 @@ def compare(
         join=join,
     )
     budget = problems.attempt(options.read_budget, tune, tune_seconds)
-    if keep_at_least is not None and tune is None and tune_seconds is None:
-        problems.add(UsageError("--keep-at-least chooses among trials: add --tune N."))
+    if budget is None and evaluate_every is None and (keep_at_least, probe_every) != (None, None):
+        problems.add(UsageError("--keep-at-least and --probe-every are for trials: add --tune N."))
+    wanted = with_rule(wanted, keep_at_least, probe_every)
     if budget is not None:
         problems.settle()
-        wanted = with_fixed(with_rule(wanted, keep_at_least), wanted_settings)
+        wanted = with_fixed(wanted, wanted_settings)
         wanted, wanted_settings = _tuned(wanted, budget, place_of(wanted, how, out, cache, device), dry_run), []
     run(wanted, wanted_settings, device, how, out, cache, as_json, table, dry_run, problems)
 

@@ -39,6 +39,9 @@ Trials = Annotated[int | None, typer.Option(min=1, metavar="N", help="Trials of 
 TuneSeconds = Annotated[
     float | None, typer.Option("--tune-seconds", metavar="S", help="Or this much unlearning and scoring of every method.")
 ]
+ProbeEvery = Annotated[
+    int | None, typer.Option(min=1, metavar="K", help="Look at trials every K updates, and give hopeless ones up.")
+]
 KeepAtLeast = Annotated[float | None, typer.Option(metavar="K", help="K that a chosen trial must keep; .95 by default.")]
 RankBy = Annotated[str | None, typer.Option(help="What ranks go by: score (S, the default), forget (F), keep (K) or a column.")]
 DamageMargin = Annotated[

@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from unlearnbench.tuning.search import Budget, Place
 
 
-def with_rule(recipe: Recipe, keep_at_least: float | None, seed: int | None = None) -> Recipe:
-    """The recipe with the command line's rule of choice."""
+def with_rule(recipe: Recipe, keep_at_least: float | None, probe_every: int | None, seed: int | None = None) -> Recipe:
+    """The recipe with the command line's rules of choosing and pruning."""
     if keep_at_least is not None and not 0 <= keep_at_least <= 1:
         raise UsageError(f"--keep-at-least takes a share from 0 to 1, as in .95; got {keep_at_least:g}.")
-    given = {"keep_at_least": keep_at_least, "seed": seed}
+    given = {"keep_at_least": keep_at_least, "probe_every": probe_every, "seed": seed}
     changes = {name: value for name, value in given.items() if value is not None}
     return recipe.model_copy(update={"tune": recipe.tune.model_copy(update=changes)})
 

@@ -21,6 +21,7 @@ def tune(
     trials: options.Trials = None,
     tune_seconds: options.TuneSeconds = None,
     keep_at_least: options.KeepAtLeast = None,
+    probe_every: options.ProbeEvery = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Of the sampler; 0 by default.")] = None,
     benchmarks: options.Benchmarks = None,
     limit: options.Limit = None,
@@ -51,7 +52,7 @@ def tune(
     wanted = compare.with_lists(wanted, ",".join(methods) if methods else None, benchmarks, None)
     wanted = compare.with_values(wanted, limit, model, dtype)
     wanted = check_names(compare.with_topics(wanted, forget, retain))
-    wanted = with_rule(wanted, keep_at_least, seed)
+    wanted = with_rule(wanted, keep_at_least, probe_every, seed)
     how = Execution(executor=executor, limits=options.read_limits(jobs, job_timeout, job_memory))
     budget = options.read_budget(trials, tune_seconds)
     if budget is None:

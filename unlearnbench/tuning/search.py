@@ -18,7 +18,19 @@ from unlearnbench.files import content_hash
 from unlearnbench.preflight import Comparison, Device, prepare
 from unlearnbench.recipe import BASELINE, Recipe
 from unlearnbench.records import CellResult
-from unlearnbench.trials import NO_SPACE, TRIALS, TUNING, RowTrials, Trial, TrialStatus, Tuning, choose, label, read_tuning
+from unlearnbench.trials import (
+    NO_SPACE,
+    TRIALS,
+    TUNING,
+    RowTrials,
+    Trial,
+    TrialStatus,
+    Tuning,
+    choose,
+    floor,
+    label,
+    read_tuning,
+)
 from unlearnbench.tuning.rows import Row, plan_rows
 from unlearnbench.tuning.sampler import Sampler, check_installed
 
@@ -206,12 +218,23 @@ class _Search:
                 "controls": {},
                 "seeds": self._recipe.seeds[:1],
                 "half": "selection",
+                "floors": self._floors(numbers),
                 "tuned": {},
             }
         )
         comparison = prepare(recipe, out=place.folder, cache=place.cache, device=place.device, keep_deltas="none")
         self._run = comparison.run
         return comparison
+
+    def _floors(self, numbers: Mapping[str, Sequence[int]]) -> dict[str, dict[int, float]]:
+        """By trial of the round and update, S of a look below which it is given up."""
+        floors: dict[str, dict[int, float]] = {}
+        for row in self._rows:
+            updates = sorted({look.update for trial in row.trials for look in trial.looks if look.update})
+            own = {update: limit for update in updates if (limit := floor(row.trials, update)) is not None}
+            if own:
+                floors |= {row.variant(number): own for number in numbers.get(row.name, ())}
+        return floors
 
     def _trial(self, row: Row, number: int, comparison: Comparison, board: Leaderboard) -> Trial:
         """What became of a trial."""
@@ -224,7 +247,14 @@ class _Search:
         bad = next((cell for cell in cells if cell.status != "done"), None)
         if bad is not None:
             status: TrialStatus = "pruned" if "pruned" in bad.provenance else bad.status  # pyright: ignore[reportAssignmentType]
-            return Trial(number=number, settings=settings, status=status, error=bad.error, seconds=_seconds(cells))
+            return Trial(
+                number=number,
+                settings=settings,
+                status=status,
+                error=bad.error,
+                seconds=_seconds(cells),
+                looks=bad.provenance.get("looks", []),
+            )
         summary = own.summary
         if summary is None or summary.score.value is None:
             raise UsageError(board.unranked or "Nothing tells trials apart: something must be forgotten and something kept.")
@@ -236,12 +266,13 @@ class _Search:
             keep=summary.keep.value,
             score=summary.score.value,
             seconds=_seconds(cells),
+            looks=cells[0].provenance.get("looks", []),
         )
 
 
 def _seconds(cells: Sequence[CellResult]) -> float:
     """Of unlearning, once, and of scoring; scores from the cache count what they took when they were new."""
-    unlearning = max((cell.cost.unlearn_seconds or 0.0 for cell in cells), default=0.0)
+    unlearning = max(((cell.cost.unlearn_seconds or 0.0) + (cell.cost.look_seconds or 0.0) for cell in cells), default=0.0)
     return round(unlearning + sum(cell.cost.evaluate_seconds or 0.0 for cell in cells), 3)
 
 
