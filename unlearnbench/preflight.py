@@ -23,7 +23,17 @@ from unlearnbench.errors import Problems, UsageError, unknown_name
 from unlearnbench.estimates import Footprint, JobEstimate, estimate_job
 from unlearnbench.files import Memory, content_hash, hash_files
 from unlearnbench.models import model_folder, weight_files
-from unlearnbench.plan import BenchmarkPlan, JobPlan, TopicData, VariantPlan, head_of, job_identity, plan_jobs, what_is_due
+from unlearnbench.plan import (
+    BenchmarkPlan,
+    JobPlan,
+    LookPlan,
+    TopicData,
+    VariantPlan,
+    head_of,
+    job_identity,
+    plan_jobs,
+    what_is_due,
+)
 from unlearnbench.plugins import Plugin, core_hash, find_plugin
 from unlearnbench.recipe import BASELINE, CHECKPOINT, RANDOM_NOISE, Recipe
 from unlearnbench.records import Half

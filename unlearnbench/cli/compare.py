@@ -60,9 +60,7 @@ def compare(
     probe_every: options.ProbeEvery = None,
     evaluate_every: Annotated[
         int | None,
-        typer.Option(
-            min=1, metavar="K", help="Keep each training's best weights of every K updates, by half of the questions."
-        ),
+        typer.Option(min=1, metavar="K", help="Keep the best weights of every K updates of a training."),
     ] = None,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Compute failed cells again.")] = False,
     join: Annotated[
