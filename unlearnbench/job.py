@@ -22,7 +22,7 @@ from unlearnbench.plan import BenchmarkPlan, JobPlan, LookPlan, TopicData
 from unlearnbench.provenance import cell_provenance, environment, last_frames, peak_bytes
 from unlearnbench.recipe import TrainerOptions
 from unlearnbench.records import CellResult, Cost, ItemResult, Job, PartScore
-from unlearnbench.store import RunFolder, ScoreCache
+from unlearnbench.store import MEMORY, RunFolder, ScoreCache
 from unlearnbench.tensors import is_finite
 from unlearnbench.training import fit, rank_zero
 from unlearnbench.untouched import seed_all, untouched
@@ -79,6 +79,7 @@ class Workshop:
     limit: int | None
     trainer: TrainerOptions
     looks: LookPlan | None
+    memory: Path | None  # what the trials of a search share; None: what is kept is kept in the user's cache
     cache_folder: Path
     reporter: Reporter
     callbacks: Callable[[Job], Sequence[Any]] = lambda job: ()
@@ -96,6 +97,7 @@ def workshop(comparison: Comparison, reporter: Reporter, hook: Any) -> Workshop:
         limit=comparison.recipe.limit,
         trainer=comparison.recipe.trainer,
         looks=comparison.looks,
+        memory=comparison.run.root / MEMORY if comparison.recipe.half == "selection" else None,
         cache_folder=comparison.cache,
         reporter=reporter,
         callbacks=lambda job: extension_callbacks(hook, job),

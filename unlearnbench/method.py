@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from unlearnbench.adapters import LoraAdapter
 from unlearnbench.batches import PaddingSide, Schedule, Stream
-from unlearnbench.errors import UsageError
+from unlearnbench.errors import StorageError
 from unlearnbench.files import content_hash, write_atomic
 from unlearnbench.forward import copy_of, swapped
 from unlearnbench.heads import final_hidden, over_positions
@@ -40,6 +40,8 @@ class MethodContext:
         steps: optimizer updates in total.
         accumulate: parts that an update's batch comes in; `training_step` sees each part, its `batch_idx` counts them all.
         memory: folder for what `keep` keeps; None keeps nothing.
+        reuse: trainings with other settings follow, on the same model, corpora and budget: what they share is worth keeping,
+            even where reading it back saves seconds only.
     """
 
     tokenizer: PreTrainedTokenizerBase
@@ -49,6 +51,7 @@ class MethodContext:
     steps: int
     accumulate: int = 1
     memory: Path | None = None
+    reuse: bool = False
 
     def recall(self, *key: str) -> dict[str, Tensor] | None:
         """Tensors that an earlier run kept under this key for the same model, corpora and budget, or None."""
@@ -71,7 +74,7 @@ class MethodContext:
 
         if self.memory is not None:
             content = save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
-            with contextlib.suppress(UsageError):
+            with contextlib.suppress(StorageError):
                 write_atomic(self.memory / f"{content_hash(key)}.safetensors", content)
 
 

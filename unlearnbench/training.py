@@ -163,7 +163,8 @@ def _context(plan: JobPlan, loaded: LoadedModel, shop: Workshop, method: Unlearn
         topics=tuple(topic.name for topic in shop.topics),
         steps=training.steps,
         accumulate=training.accumulate,
-        memory=shop.cache.folder(content_hash(passed)),
+        memory=shop.cache.folder(content_hash(passed)) if shop.memory is None else shop.memory / content_hash(passed),
+        reuse=shop.memory is not None,
         **sides,
     )
 

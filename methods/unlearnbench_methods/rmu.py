@@ -9,12 +9,14 @@ Deviations:
       frozen rest is the same module with the original matrices put back, or its adapter switched off.
     - What the frozen model answers to a retain batch is kept while the next updates use the same batch.
     - The control vectors are drawn on the CPU in float32, so that a seed means the same on every device.
+    - A search runs what lies below the trained blocks once per batch, and the frozen model once per batch and layer.
     - A corpus that runs out starts again; the reference stops.
 Streams: forget and retain of one topic per update, topics in turn. Padding on the left, as in the reference.
 """
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
@@ -124,7 +126,7 @@ class RMU(UnlearningMethod):
         self.coefficient, self.alpha = coefficient, alpha
         self.masked, self.vector, self.diagnostics = masked, vector, diagnostics
         self.controls: dict[str, Tensor] = {}
-        self._kept: dict[bytes, _Kept] = {}
+        self._kept: dict[str, _Kept] = {}
 
     def preflight(self, topics: Sequence[str]) -> Iterable[str]:
         for option, value in (("coefficient", self.coefficient), ("alpha", self.alpha)):
@@ -173,20 +175,36 @@ class RMU(UnlearningMethod):
 
     def _split(self, stream: Stream) -> SplitForward:
         inputs = {"input_ids": stream["input_ids"], "attention_mask": stream["attention_mask"]}
-        return split_forward(self.model, inputs, first=self.first, last=self.layer)
+        key = ("rmu prefix", str(self.first), _digest(stream))
+        known = self.context.recall(*key) if self.context.reuse else None
+        split = split_forward(self.model, inputs, first=self.first, last=self.layer, known=known)
+        if self.context.reuse and known is None:
+            self.context.keep(split.prefix, *key)
+        return split
 
     def _frozen(self, split: SplitForward) -> Tensor:
         with self.reference():
             return split()
 
+    def _target(self, split: SplitForward, stream: Stream) -> Tensor:
+        """What the frozen model answers; a search computes it once per batch and layer."""
+        key = ("rmu target", str(self.layer), _digest(stream))
+        known = self.context.recall(*key) if self.context.reuse else None
+        if known is not None:
+            return known["frozen"].to(split.hidden)
+        frozen = self._frozen(split)
+        if self.context.reuse:
+            self.context.keep({"frozen": frozen}, *key)
+        return frozen
+
     def _retained(self, stream: Stream) -> _Kept:
         """The retain side of an update, taken from the update before where it had the same batch."""
-        key = stream["input_ids"].cpu().numpy().tobytes() + stream["attention_mask"].cpu().numpy().tobytes()
+        key = _digest(stream)
         if key not in self._kept:
             while len(self._kept) >= self.context.accumulate:
                 del self._kept[next(iter(self._kept))]
             split = self._split(stream)
-            self._kept[key] = _Kept(split, self._frozen(split))
+            self._kept[key] = _Kept(split, self._target(split, stream))
         return self._kept[key]
 
     def _counted(self, stream: Stream) -> Tensor | None:
@@ -223,6 +241,12 @@ class ReferenceAdamW(AdamW):
 def _of_topic(value: float | list[float], number: int) -> float:
     """A number for all topics, or one for each."""
     return value[number] if isinstance(value, list) else value
+
+
+def _digest(stream: Stream) -> str:
+    """What a batch is: its tokens and where they lie."""
+    ids, mask = (stream[name].cpu() for name in ("input_ids", "attention_mask"))
+    return hashlib.sha256(str(tuple(ids.shape)).encode() + ids.numpy().tobytes() + mask.numpy().tobytes()).hexdigest()
 
 
 @hookimpl

@@ -6,6 +6,7 @@ questions that chooses. An interrupted search proposes the same trials again and
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from unlearnbench.files import content_hash
 from unlearnbench.preflight import Comparison, Device, prepare
 from unlearnbench.recipe import BASELINE, Recipe
 from unlearnbench.records import CellResult
+from unlearnbench.store import MEMORY
 from unlearnbench.trials import (
     NO_SPACE,
     TRIALS,
@@ -87,6 +89,7 @@ def tune(recipe: Recipe, budget: Budget, place: Place, reporter: Reporter) -> It
     while numbers := state.next_round():
         yield from state.run(numbers, reporter)
     state.write()
+    shutil.rmtree(place.folder / MEMORY, ignore_errors=True)
 
 
 class _Search:
