@@ -21,6 +21,9 @@ def leaderboard(
     explain: Annotated[
         bool, typer.Option("--explain", help="Instead of the table, how each row came to its F, K, S, rank and verdict.")
     ] = False,
+    trials: Annotated[
+        bool, typer.Option("--trials", help="Instead of the table, every trial of the search that chose the settings.")
+    ] = False,
     rank_by: options.RankBy = None,
     damage_margin: options.DamageMargin = None,
 ) -> None:
@@ -36,6 +39,9 @@ def leaderboard(
     for folder in runs:
         if not folder.is_dir():
             raise UsageError(f"There is no folder {folder}; `unlearnbench compare` makes one, by default under runs/.")
+    if trials:
+        _show_trials(runs, style)
+        return
     boards = [read_leaderboard(run, options.table_settings(rank_by, damage_margin, last_settings(run))) for run in runs]
     if explain:
         from unlearnbench.reports import explain as explanation
@@ -56,3 +62,25 @@ def leaderboard(
         from unlearnbench.reports import text
 
         typer.echo(text.render(boards, cast("text.Format", style), parts=parts))
+
+
+def _show_trials(runs: list[Path], style: str) -> None:
+    """Every trial of searches that were made, in a terminal, as markdown or as JSON."""
+    from unlearnbench.reports import trials
+    from unlearnbench.trials import TRIALS, TUNING, read_tuning
+
+    options.choose("--format", style, ("terminal", "markdown", "json"))
+    for run in runs:
+        tuning = read_tuning(run)
+        if tuning is None:
+            raise UsageError(
+                f"There was no search in {run}: {TUNING}/{TRIALS} is missing; `unlearnbench compare --tune N` makes one."
+            )
+        if style == "json":
+            typer.echo(tuning.model_dump_json(indent=1, by_alias=True))
+        elif style == "markdown":
+            typer.echo(trials.markdown(tuning))
+        else:
+            from rich.console import Console
+
+            Console().print(trials.render(tuning))
