@@ -45,7 +45,7 @@ def rows_of(trials: Trials) -> dict[str, Options]:
 def run(recipe: Recipe, out: Path, *, keep_deltas: bool = False) -> Leaderboard:
     """Compute what is missing of a comparison; its table."""
     comparison = prepare(recipe, out=out, cache=default_cache())
-    with ProgressReporter(comparison.due) as reporter:
+    with ProgressReporter(comparison.jobs) as reporter:
         for result in execute(comparison, reporter, keep_deltas="all" if keep_deltas else "none"):
             reporter.finished(result)
     return read_leaderboard(out)

@@ -55,7 +55,13 @@ class Workload:
 
 
 class Benchmark(ABC):
-    """Something that scores a model. Options are keyword-only parameters of `__init__`, which reads no data."""
+    """Something that scores a model. Options are keyword-only parameters of `__init__`, which reads no data.
+
+    Attributes:
+        prompt_version: of the wording, for the record; count it up when that changes; `digest` covers it all the same.
+    """
+
+    prompt_version: ClassVar[int] = 1
 
     @property
     @abstractmethod

@@ -114,12 +114,16 @@ def _compute(
     comparison: Comparison, holding: Holding, reporter: Reporter, how: Execution, settings: TableSettings | None
 ) -> Iterator[CellResult]:
     from unlearnbench.job import workshop
+    from unlearnbench.joblog import LoggedReporter
 
     manager, problems = load_extensions()
     for problem in problems:
         reporter.warn(problem)
-    shop = workshop(comparison, reporter, manager.hook)
+    log = LoggedReporter(reporter, comparison.run)
+    jobs = {(plan.job.variant, plan.job.seed): plan.job for plan in comparison.jobs}
+    shop = workshop(comparison, log, manager.hook)
     for result in _results(comparison, shop, holding, _executor(how)):
+        log.durable(jobs[result.key.variant, result.key.seed], result)
         write_leaderboard(comparison.run, settings, in_passing=True)
         try:
             manager.hook.unlearnbench_cell_done(result=result)

@@ -19,7 +19,7 @@ from unlearnbench.files import content_hash
 from unlearnbench.launch import processes, train_in_processes
 from unlearnbench.loaded import LoadedModel, resolve_device
 from unlearnbench.plan import BenchmarkPlan, JobPlan, LookPlan, TopicData
-from unlearnbench.provenance import cell_provenance, environment, last_frames, peak_bytes
+from unlearnbench.provenance import cell_provenance, environment, last_frames, peak_bytes, reset_peak
 from unlearnbench.recipe import TrainerOptions
 from unlearnbench.records import CellResult, Cost, ItemResult, Job, PartScore
 from unlearnbench.store import MEMORY, RunFolder, ScoreCache
@@ -116,6 +116,7 @@ class Unlearned:
 def run_job(plan: JobPlan, loaded: LoadedModel, shop: Workshop) -> Iterator[CellResult]:
     """Do one job, yielding each cell once it is durable; what fails becomes failed cells, the rest goes on."""
     started = time.perf_counter()
+    reset_peak()
     try:
         with untouched():
             unlearned = _unlearn(plan, loaded, shop)
@@ -259,7 +260,7 @@ def _score(plan: JobPlan, name: str, loaded: LoadedModel, shop: Workshop, unlear
         truncated=sum(item.truncated for item in items),
         parts={part: PartScore(value=_mean(own), n=len(own)) for part, own in parts.items()},
         groups=_by_group(parts, column.benchmark.groups()),
-        cost=unlearned.cost.model_copy(update={"evaluate_seconds": figures["evaluate_seconds"], "peak_bytes": peak_bytes()}),
+        cost=_with_scoring(unlearned.cost, figures["evaluate_seconds"], shop.device),
         provenance={
             **_provenance(plan, name, shop, unlearned.weights),
             **unlearned.looks,
@@ -269,6 +270,14 @@ def _score(plan: JobPlan, name: str, loaded: LoadedModel, shop: Workshop, unlear
     )
     shop.run.write_cell(result, items)
     return result
+
+
+def _with_scoring(cost: Cost, seconds: float, device: torch.device) -> Cost:
+    """The job's cost so far with that of scoring; memory is the larger of training and scoring."""
+    gpu = torch.cuda.max_memory_allocated() if device.type == "cuda" else None
+    peaks = {"peak_bytes": (cost.peak_bytes, peak_bytes()), "peak_gpu_bytes": (cost.peak_gpu_bytes, gpu)}
+    largest = {name: max((one for one in pair if one is not None), default=None) for name, pair in peaks.items()}
+    return cost.model_copy(update={"evaluate_seconds": seconds, **largest})
 
 
 def _provenance(plan: JobPlan, name: str, shop: Workshop, weights: str | None) -> dict[str, Any]:
@@ -302,7 +311,12 @@ def _failure(plan: JobPlan, name: str, shop: Workshop, error: Exception, cost: C
         status="diverged" if isinstance(error, FloatingPointError) else "failed",
         error=kind + (reason[0] if reason else "no message"),
         cost=cost or Cost(),
-        provenance={**_provenance(plan, name, shop, None), **_of_pruning(error), "traceback": last_frames(error)},
+        provenance={
+            **_provenance(plan, name, shop, None),
+            **_of_pruning(error),
+            **environment(shop.device),
+            "traceback": last_frames(error),
+        },
     )
     shop.run.write_cell(result, [])
     return result

@@ -283,9 +283,11 @@ def _cost(cells: Sequence[CellResult]) -> Cost:
         return max((value for cost in costs if (value := getattr(cost, name)) is not None), default=None)
 
     unlearn = {cell.key.seed: cell.cost.unlearn_seconds for cell in cells if cell.cost.unlearn_seconds is not None}
+    reused = {cell.key.seed: cell.cost.reused_seconds for cell in cells if cell.cost.reused_seconds is not None}
     evaluate = [cost.evaluate_seconds for cost in costs if cost.evaluate_seconds is not None]
     return Cost(
         unlearn_seconds=round(sum(unlearn.values()) / len(unlearn), 3) if unlearn else None,
+        reused_seconds=round(sum(reused.values()) / len(unlearn), 3) if reused else None,
         evaluate_seconds=round(sum(evaluate) / seeds, 3) if evaluate else None,
         peak_bytes=largest("peak_bytes"),
         peak_gpu_bytes=largest("peak_gpu_bytes"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -42,6 +42,7 @@ class MethodContext:
         memory: folder for what `keep` keeps; None keeps nothing.
         reuse: trainings with other settings follow, on the same model, corpora and budget: what they share is worth keeping,
             even where reading it back saves seconds only.
+        reused: what making the recalled tensors cost, in `seconds` and `tokens`; empty where nothing was.
     """
 
     tokenizer: PreTrainedTokenizerBase
@@ -52,28 +53,46 @@ class MethodContext:
     accumulate: int = 1
     memory: Path | None = None
     reuse: bool = False
+    reused: dict[str, float] = field(default_factory=dict, init=False)
 
     def recall(self, *key: str) -> dict[str, Tensor] | None:
-        """Tensors that an earlier run kept under this key for the same model, corpora and budget, or None."""
-        from safetensors import SafetensorError
+        """Tensors that an earlier run kept under this key for the same model, corpora and budget, or None.
+
+        What they cost is counted as this run's, too, and marked as reused: a row must not look cheap because another paid.
+        """
+        from safetensors import SafetensorError, safe_open
         from safetensors.torch import load_file
 
         if self.memory is None:
             return None
+        file = self.memory / f"{content_hash(key)}.safetensors"
         try:
-            return load_file(self.memory / f"{content_hash(key)}.safetensors")
-        except (OSError, SafetensorError):
+            with safe_open(file, "pt") as content:
+                cost = content.metadata() or {}
+            tensors = load_file(file)
+            spent = {"seconds": float(cost["seconds"]), "tokens": int(cost["tokens"])}
+        except (OSError, SafetensorError, KeyError, ValueError):
             return None
+        for name, amount in spent.items():
+            self.reused[name] = self.reused.get(name, 0) + amount
+        return tensors
 
-    def keep(self, tensors: Mapping[str, Tensor], *key: str) -> None:
+    def keep(self, tensors: Mapping[str, Tensor], *key: str, seconds: float, tokens: int) -> None:
         """Keep tensors that follow from model, corpora and budget alone, so that other settings need no pass of their own.
 
         A cache that cannot be written costs time later, nothing now.
+
+        Args:
+            tensors: by name.
+            key: what tells them from others of the same model, corpora and budget.
+            seconds: that making them took.
+            tokens: that were read for it.
         """
         from safetensors.torch import save
 
         if self.memory is not None:
-            content = save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
+            whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+            content = save(whole, metadata={"seconds": f"{seconds:.3f}", "tokens": str(tokens)})
             with contextlib.suppress(StorageError):
                 write_atomic(self.memory / f"{content_hash(key)}.safetensors", content)
 

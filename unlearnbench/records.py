@@ -68,16 +68,18 @@ class Cost(Record):
     """What a cell cost; unlearning is counted in each cell of its job.
 
     Attributes:
-        unlearn_seconds: wall clock of the fit, without loading.
+        unlearn_seconds: wall clock of the fit, without loading, and of what it reused.
+        reused_seconds: the share of it that an earlier run spent, on tensors that were kept and taken again.
         evaluate_seconds: wall clock of scoring.
         look_seconds: wall clock of scoring while it was unlearning, which `unlearn_seconds` does not count.
-        peak_bytes: largest resident memory of the process so far.
+        peak_bytes: largest resident memory of the job's process from the job's beginning, where the system tells.
         peak_gpu_bytes: largest allocation on the GPU during the job; None on CPU.
         trained_parameters: numbers that the method may change.
-        tokens: seen by training, padding not counted.
+        tokens: seen by training, padding not counted; what was reused counts as seen.
     """
 
     unlearn_seconds: float | None = None
+    reused_seconds: float | None = None
     evaluate_seconds: float | None = None
     look_seconds: float | None = None
     peak_bytes: int | None = None

@@ -24,6 +24,7 @@ from unlearnbench.loaded import LoadedModel
 from unlearnbench.looks import Looker, looking
 from unlearnbench.looks import trained as trained_by
 from unlearnbench.models import padding_id
+from unlearnbench.provenance import peak_bytes
 from unlearnbench.records import Cost
 from unlearnbench.trials import Look
 
@@ -106,7 +107,8 @@ def _train(plan: JobPlan, loaded: LoadedModel, shop: Workshop) -> Fitted:
             trainer.fit(method, loader)
         except SystemExit:
             raise KeyboardInterrupt from None  # Lightning turns Ctrl-C into an exit
-    seconds = time.perf_counter() - started
+    reused = method.context.reused
+    seconds = time.perf_counter() - started + reused.get("seconds", 0.0)
     if trainer.interrupted:
         raise KeyboardInterrupt
     best = looker.put_best_back(trained_by(method)) if looker is not None else None
@@ -115,9 +117,11 @@ def _train(plan: JobPlan, loaded: LoadedModel, shop: Workshop) -> Fitted:
     cost = Cost(
         unlearn_seconds=round(seconds - (looker.seconds if looker else 0.0), 3),
         look_seconds=round(looker.seconds, 3) if looker else None,
+        reused_seconds=round(reused["seconds"], 3) if reused else None,
+        peak_bytes=peak_bytes(),
         peak_gpu_bytes=torch.cuda.max_memory_allocated() if shop.device.type == "cuda" else None,
         trained_parameters=trained,
-        tokens=watch.tokens * trainer.world_size,
+        tokens=int(reused.get("tokens", 0)) or watch.tokens * trainer.world_size,
     )
     delta = loaded.delta() if factors is None else factors
     return Fitted(delta=delta, cost=cost, looks=looker.looks if looker else (), best=best)

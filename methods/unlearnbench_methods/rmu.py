@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import time
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
@@ -177,9 +178,10 @@ class RMU(UnlearningMethod):
         inputs = {"input_ids": stream["input_ids"], "attention_mask": stream["attention_mask"]}
         key = ("rmu prefix", str(self.first), _digest(stream))
         known = self.context.recall(*key) if self.context.reuse else None
+        started = time.perf_counter()
         split = split_forward(self.model, inputs, first=self.first, last=self.layer, known=known)
         if self.context.reuse and known is None:
-            self.context.keep(split.prefix, *key)
+            self.context.keep(split.prefix, *key, seconds=time.perf_counter() - started, tokens=0)
         return split
 
     def _frozen(self, split: SplitForward) -> Tensor:
@@ -192,9 +194,10 @@ class RMU(UnlearningMethod):
         known = self.context.recall(*key) if self.context.reuse else None
         if known is not None:
             return known["frozen"].to(split.hidden)
+        started = time.perf_counter()
         frozen = self._frozen(split)
         if self.context.reuse:
-            self.context.keep({"frozen": frozen}, *key)
+            self.context.keep({"frozen": frozen}, *key, seconds=time.perf_counter() - started, tokens=0)
         return frozen
 
     def _retained(self, stream: Stream) -> _Kept:

@@ -12,7 +12,7 @@ Deviations:
     - Embeddings, output head and norms are left alone: a token that only forget texts contain would be zeroed.
     - Importances are gathered in float32 and in host memory, each gradient as soon as it is there; what was never seen is
       never selected.
-    - The ratio of importances is kept, so that a grid over alpha and lambda costs one pass.
+    - The ratio of importances is kept, so that a grid over alpha and lambda costs one pass, which counts as each row's cost.
 Streams: forget and retain, in the order of the corpora; `steps` batches of each, each in one piece: the square of a mean is
 not the mean of squares. No optimizer.
 """
@@ -20,6 +20,7 @@ not the mean of squares. No optimizer.
 from __future__ import annotations
 
 import functools
+import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -83,14 +84,17 @@ class SSD(UnlearningMethod):
         self.automatic_optimization = False
         self.importance: dict[str, dict[str, Tensor]] = {"forget": {}, "retain": {}}
         self.ratio: dict[str, Tensor] | None = None
+        self._started, self._tokens = 0.0, 0
 
     def on_fit_start(self) -> None:
         self.model.eval()
         self.ratio = self.context.recall(*self._key())
+        self._started = time.perf_counter()
 
     def training_step(self, batch: UnlearnBatch, batch_idx: int) -> None:
         if self.ratio is not None:
             return
+        self._tokens += sum(int(batch[side]["attention_mask"].sum()) for side in ("forget", "retain"))
         for side in ("forget", "retain"):
             sums = self.importance[side]
             handles = [
@@ -113,7 +117,8 @@ class SSD(UnlearningMethod):
             for name in list(forget):  # tensor by tensor, so that three full sets never stand in memory
                 own, other = forget.pop(name), retain.pop(name)
                 self.ratio[name] = importance_ratio(own, other if self.over == "retain" else (own + other) / 2)
-            self.context.keep(self.ratio, *self._key())
+            seconds = time.perf_counter() - self._started
+            self.context.keep(self.ratio, *self._key(), seconds=seconds, tokens=self._tokens)
         dampen(self.edited, self.ratio, alpha=self.alpha, dampening=self.dampening, exponent=self.exponent)
 
     def _key(self) -> tuple[str, ...]:

@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -29,11 +28,11 @@ class Hub(BaseHTTPRequestHandler):
     do_HEAD = do_GET
     do_POST = do_GET
 
-    def log_message(self, format: str, *args: object) -> None: ...
+    def log_message(self, *_: object) -> None: ...
 
 
 @pytest.fixture(scope="module")
-def refused(tmp_path_factory) -> Iterator[str]:
+def refused(tmp_path_factory) -> str:
     """What one command says that names a gated, a missing and a private source and a gated model."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
     threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -55,7 +54,7 @@ def refused(tmp_path_factory) -> Iterator[str]:
     assert outcome.returncode == 2, outcome.stderr
     assert "Traceback" not in outcome.stderr
     assert not out.exists()
-    yield outcome.stderr
+    return outcome.stderr
 
 
 def test_gated_sources_name_the_page_with_the_terms(refused):

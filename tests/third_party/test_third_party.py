@@ -61,6 +61,7 @@ def test_shows_its_options(command, site):
         "steps": 5,
         "batch_size": 4,
         "max_length": 64,
+        "max_chars": None,
         "order": "shuffled",
         "accumulate": 1,
         "checkpointing": False,

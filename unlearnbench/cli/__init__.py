@@ -8,7 +8,7 @@ from typing import Any
 import typer
 
 from unlearnbench import __version__
-from unlearnbench.cli import compare, evaluate, export, leaderboard, plugins, sandbox, tune
+from unlearnbench.cli import compare, evaluate, export, leaderboard, plugins, sandbox, show, tune
 from unlearnbench.errors import UnlearnbenchError, UsageError
 
 INTERRUPTED = 130
@@ -24,6 +24,7 @@ app.command("evaluate")(evaluate.evaluate)
 app.command("export")(export.export)
 app.command("leaderboard")(leaderboard.leaderboard)
 app.command("plugins")(plugins.plugins)
+app.command("show")(show.show)
 app.command("tune")(tune.tune)
 app.add_typer(sandbox.app, name="sandbox")
 

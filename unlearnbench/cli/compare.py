@@ -178,7 +178,7 @@ def _execute(comparison: Comparison, how: Execution, table: TableSettings | None
     from unlearnbench.cli.progress import ProgressReporter
     from unlearnbench.compare import execute
 
-    with ProgressReporter(comparison.due) as reporter:
+    with ProgressReporter(comparison.jobs) as reporter:
         try:
             for result in execute(comparison, reporter, how, settings=table):
                 reporter.finished(result)

@@ -1,124 +1,187 @@
-"""What a user sees while a comparison runs: bars in a terminal, lines elsewhere; always on stderr."""
+"""What a user sees while a comparison runs: a live table of jobs in a terminal, lines elsewhere; always on stderr."""
 
 from __future__ import annotations
 
+import threading
 import time
+from collections.abc import Sequence
 from types import TracebackType
+from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
 
+from unlearnbench.cli.figures import duration
 from unlearnbench.records import CellResult, Job
 
-QUIET_SECONDS = 15.0  # between lines about one phase, where there are no bars
+if TYPE_CHECKING:
+    from unlearnbench.plan import JobPlan
+
+QUIET_SECONDS = 15.0  # between lines about one phase, where there is no live table
+REFRESH = 4  # times a second
+BAR_WIDTH = 20  # characters
+SPARE_LINES = 6  # of a terminal, for the table's head and what stands below it
 
 
 class ProgressReporter:
-    """A `Reporter` on the terminal."""
+    """A `Reporter` on the terminal. Several jobs may go on at a time, told from several threads."""
 
-    def __init__(self, cells: int) -> None:
-        self._console = Console(stderr=True, highlight=False)
-        self._bars = Progress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[note]}", markup=False),
-            TimeRemainingColumn(),
-            console=self._console,
-            disable=not self._console.is_terminal,
-            transient=True,
+    def __init__(self, plans: Sequence[JobPlan] = (), console: Console | None = None) -> None:
+        self._console = console or Console(stderr=True, highlight=False)
+        self._waiting: dict[tuple[str, int], int] = {}  # cells that are not durable yet
+        self._cells = 0
+        self._done = self._failed = 0
+        self._running: dict[tuple[str, int], _Phase] = {}
+        self._started = time.monotonic()
+        self._lock = threading.RLock()
+        terminal = self._console.is_terminal and not self._console.is_dumb_terminal
+        self._live = (
+            Live(get_renderable=self._table, console=self._console, refresh_per_second=REFRESH, transient=True)
+            if terminal
+            else None
         )
-        self._cells = self._bars.add_task("cells", total=cells, note="") if cells else None
-        self._current: TaskID | None = None
-        self._phase = _Phase("", 0, "")
+
+        self._count(plans)
+
+    def expect(self, plans: Sequence[JobPlan]) -> None:
+        """More jobs are to come, as the next trials of a search."""
+        self._count(plans)
+        if self._live is not None and self._cells:
+            self._live.start()
+
+    def _count(self, plans: Sequence[JobPlan]) -> None:
+        with self._lock:
+            due = {_key(plan.job): len(plan.due) for plan in plans if plan.due}
+            self._waiting |= due
+            self._cells += sum(due.values())
 
     def __enter__(self) -> ProgressReporter:
-        self._bars.start()
+        if self._live is not None and self._cells:
+            self._live.start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
-        self._bars.stop()
+        if self._live is not None:
+            self._live.stop()
 
     def warn(self, line: str) -> None:
         self.say(f"warning: {line}")
 
     def say(self, line: str) -> None:
         """One line that stays."""
-        self._console.print(line, markup=False, soft_wrap=True)
+        with self._lock:
+            self._console.print(line, markup=False, soft_wrap=True)
 
-    def loading(self, job: Job) -> None: ...
+    def loading(self, job: Job) -> None:
+        with self._lock:
+            self._running[_key(job)] = _Phase("loading", 0, "")
 
     def unlearning(self, job: Job, steps: int) -> None:
-        self._begin(f"{job.variant}, seed {job.seed}: unlearning", steps, "updates")
+        self._begin(job, "unlearning", steps, "updates")
 
     def step(self, job: Job, loss: float | None) -> None:
-        self._advance(1, "" if loss is None else f"loss {loss:.4g}")
+        self._advance(job, 1, loss)
 
     def scoring(self, job: Job, benchmark: str, items: int) -> None:
-        self._begin(f"{job.variant}, seed {job.seed}: {benchmark}", items, "questions")
+        self._begin(job, benchmark, items, "questions")
 
     def scored(self, job: Job, items: int) -> None:
-        self._advance(items, "")
+        self._advance(job, items, None)
 
     def finished(self, result: CellResult) -> None:
-        if self._current is not None:
-            self._bars.remove_task(self._current)
-            self._current = None
-        if self._cells is not None:
-            self._bars.advance(self._cells)
+        key = (result.key.variant, result.key.seed)
+        with self._lock:
+            self._done += 1
+            self._failed += result.status != "done"
+            self._waiting[key] = self._waiting.get(key, 1) - 1
+            if self._waiting[key] <= 0:
+                self._running.pop(key, None)
         if result.status != "done":
             self.say(f"{result.key}: {result.status}: {result.error}")
             return
         assert result.value is not None
         self.say(f"{result.key}: {result.value:.3f} ({', '.join(_about(result))})")
 
-    def _begin(self, title: str, total: int, unit: str) -> None:
-        if self._current is not None:
-            self._bars.remove_task(self._current)
-        self._current = self._bars.add_task(title, total=total, note="")
-        self._phase = _Phase(title, total, unit)
-        if not self._console.is_terminal:
-            self.say(f"{title} ({total})")
+    def _begin(self, job: Job, name: str, total: int, unit: str) -> None:
+        with self._lock:
+            self._running[_key(job)] = _Phase(name, total, unit)
+        if self._live is None:
+            self.say(f"{_title(job)}: {name} ({total})")
 
-    def _advance(self, count: int, note: str) -> None:
-        line = self._phase.advance(count)
-        if line and not self._console.is_terminal:
-            self.say(line)
-        if self._current is not None:
-            shown = ", ".join(text for text in (note, self._phase.speed()) if text)
-            self._bars.update(self._current, advance=count, note=shown)
+    def _advance(self, job: Job, count: int, loss: float | None) -> None:
+        with self._lock:
+            phase = self._running.get(_key(job))
+            line = phase.advance(count, loss) if phase is not None else None
+        if line and self._live is None:
+            self.say(f"{_title(job)}: {line}")
+
+    def _table(self) -> RenderableType:
+        """What goes on now, a row per job, and below it how far everything is."""
+        with self._lock:
+            table = Table(box=None, header_style="dim", pad_edge=False)
+            for name in ("job", "seed", "phase", "", "done", "loss", "speed", "left"):
+                table.add_column(name, justify="left" if name in ("job", "phase", "") else "right", no_wrap=True)
+            room = max(self._console.height - SPARE_LINES, 1)
+            for (variant, seed), phase in list(self._running.items())[:room]:
+                table.add_row(Text(variant), str(seed), Text(phase.name), *phase.cells())
+            hidden = max(len(self._running) - room, 0)
+            started = [key for key, cells in self._waiting.items() if cells > 0 and key not in self._running]
+            facts = [f"{self._done} of {self._cells} cells", f"{len(started)} jobs waiting"]
+            facts += [f"{self._failed} failed"] if self._failed else []
+            facts += [f"{hidden} more jobs"] if hidden else []
+            facts.append(duration(time.monotonic() - self._started))
+            return Group(table, Text(", ".join(facts), style="dim"))
 
 
 class _Phase:
-    """How fast one phase goes, and how long it will still take."""
+    """How far one job is in what it does now, how fast it goes, and how long that will still take."""
 
-    def __init__(self, title: str, total: int, unit: str) -> None:
-        self._title, self._total, self._unit = title, total, unit
+    def __init__(self, name: str, total: int, unit: str) -> None:
+        self.name = name
+        self._total, self._unit = total, unit
         self._done = 0
+        self._loss: float | None = None
         self._started = self._said = time.monotonic()
 
-    def advance(self, count: int) -> str | None:
+    def advance(self, count: int, loss: float | None) -> str | None:
         """Count; a line to say where the last one was long ago."""
         self._done += count
+        self._loss = loss if loss is not None else self._loss
         now = time.monotonic()
         if now - self._said < QUIET_SECONDS or self._done >= self._total:
             return None
         self._said = now
-        left = (self._total - self._done) * (now - self._started) / max(self._done, 1)
-        return f"{self._title}: {self._done} of {self._total}, {self.speed()}, {duration(left)} left"
+        told = [f"{self._done} of {self._total}", *([f"loss {self._loss:.4g}"] if self._loss is not None else [])]
+        return f"{self.name}: {', '.join([*told, self._speed(), f'{self._left()} left'])}"
 
-    def speed(self) -> str:
+    def cells(self) -> list[RenderableType]:
+        """Bar, count, loss, speed and time left, for the live table."""
+        if not self._total:
+            return ["", "", "", "", ""]
+        loss = "" if self._loss is None else f"{self._loss:.4g}"
+        bar = ProgressBar(total=self._total, completed=self._done, width=BAR_WIDTH)
+        return [bar, f"{self._done}/{self._total}", loss, self._speed(), self._left()]
+
+    def _speed(self) -> str:
         """Units per second since the phase began."""
         seconds = time.monotonic() - self._started
         return f"{self._done / seconds:.1f} {self._unit}/s" if self._done and seconds > 0 else ""
 
+    def _left(self) -> str:
+        if not self._done:
+            return ""
+        return duration((self._total - self._done) * (time.monotonic() - self._started) / self._done)
 
-def duration(seconds: float) -> str:
-    """Rounded as people say it: 42 s, 3 min, 2 h 05 min."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+def _key(job: Job) -> tuple[str, int]:
+    return job.variant, job.seed
+
+
+def _title(job: Job) -> str:
+    return f"{job.variant}, seed {job.seed}"
 
 
 def _about(result: CellResult) -> list[str]:

@@ -60,10 +60,9 @@ def search(recipe: Recipe, budget: Budget, place: Place) -> Tuning:
     from unlearnbench.trials import read_tuning
     from unlearnbench.tuning.search import tune as tune_rows
 
-    cells = (1 + len(recipe.methods) * (budget.trials or 1)) * len(recipe.benchmarks)
-    with options.quiet_stdout(), ProgressReporter(cells) as reporter:  # what plugins print goes to stderr
+    with options.quiet_stdout(), ProgressReporter() as reporter:  # what plugins print goes to stderr
         try:
-            for result in tune_rows(recipe, budget, place, reporter):
+            for result in tune_rows(recipe, budget, place, reporter, reporter.expect):
                 reporter.finished(result)
         except KeyboardInterrupt:
             reporter.say(f"Finished trials are kept in {place.folder}; the same command goes on from there.")

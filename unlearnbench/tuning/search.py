@@ -7,7 +7,7 @@ questions that chooses. An interrupted search proposes the same trials again and
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,6 +38,7 @@ from unlearnbench.tuning.sampler import Sampler, check_installed
 
 if TYPE_CHECKING:
     from unlearnbench.job import Reporter
+    from unlearnbench.plan import JobPlan
 
 ROUND = 2  # trials that a row proposes at a time, however many run at a time: results do not depend on --jobs
 MOST_TRIALS = 1000  # where only time counts: trials that fail at once take none
@@ -76,8 +77,21 @@ class Place:
         return self.out / TUNING
 
 
-def tune(recipe: Recipe, budget: Budget, place: Place, reporter: Reporter) -> Iterator[CellResult]:
+def tune(
+    recipe: Recipe,
+    budget: Budget,
+    place: Place,
+    reporter: Reporter,
+    planned: Callable[[Sequence[JobPlan]], None] = lambda plans: None,
+) -> Iterator[CellResult]:
     """Search settings for every row of a recipe, yielding each cell once it is durable; see `trials.read_tuning`.
+
+    Args:
+        recipe: whose rows are tuned.
+        budget: of every row.
+        place: where and how.
+        reporter: is told how far things are.
+        planned: is told the jobs of each round before they begin.
 
     Raises:
         UsageError: anything in the recipe cannot be done, or nothing in it can tell trials apart.
@@ -87,7 +101,9 @@ def tune(recipe: Recipe, budget: Budget, place: Place, reporter: Reporter) -> It
     state = _Search(recipe, budget, place, rows)
     state.begin()
     while numbers := state.next_round():
-        yield from state.run(numbers, reporter)
+        comparison = state.prepare_round(numbers)
+        planned(comparison.jobs)
+        yield from state.run(numbers, comparison, reporter)
     state.write()
     shutil.rmtree(place.folder / MEMORY, ignore_errors=True)
 
@@ -147,10 +163,9 @@ class _Search:
                 numbers[row.name] = [len(row.trials) + number for number in range(1, left + 1)]
         return numbers
 
-    def run(self, numbers: Mapping[str, Sequence[int]], reporter: Reporter) -> Iterator[CellResult]:
+    def run(self, numbers: Mapping[str, Sequence[int]], comparison: Comparison, reporter: Reporter) -> Iterator[CellResult]:
         """One round."""
         place = self._place
-        comparison = self._prepare_round(numbers)
         how = replace(place.how, keep_deltas="none", retry_failed=False, join=False)
         yield from execute(comparison, reporter, how, in_passing=True)
         board = read_leaderboard(place.folder, in_passing=True)
@@ -192,7 +207,7 @@ class _Search:
             trials=row.trials,
         )
 
-    def _prepare_round(self, numbers: Mapping[str, Sequence[int]]) -> Comparison:
+    def prepare_round(self, numbers: Mapping[str, Sequence[int]]) -> Comparison:
         """All trials so far and those of the round; settings that cannot go together are a failed trial."""
         try:
             return self._prepare(numbers)

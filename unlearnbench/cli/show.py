@@ -1,0 +1,143 @@
+"""`unlearnbench show`: one cell of a comparison, with everything its number came from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from unlearnbench.cli.figures import amount, duration, size
+from unlearnbench.errors import UsageError, closest
+
+if TYPE_CHECKING:
+    from unlearnbench.records import CellResult, Cost
+
+# what stands together, in this order; what is in no group comes last
+GROUPS = {
+    "weights": ("model", "base_weights", "weights", "dtype"),
+    "method": ("method", "method_distribution", "method_source", "method_options", "budget", "noise_of", "seed", "topics"),
+    "benchmark": (
+        "benchmark_distribution",
+        "benchmark_source",
+        "benchmark_options",
+        "data",
+        "data_revision",
+        "prompt_version",
+        "limit",
+        "cached",
+    ),
+    "code": ("unlearnbench", "core_source", "git"),
+    "machine": ("device", "threads", "platform", "cuda", "python"),
+}
+LISTED = 20  # names in a message; a comparison may have hundreds
+
+
+def show(
+    run: Annotated[Path, typer.Argument(help="Folder of a comparison.")],
+    cell: Annotated[str | None, typer.Argument(help="variant/benchmark/seed; without it the cells are listed.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the cell's record as JSON.")] = False,
+) -> None:
+    """Show where a number comes from: weights, method, data, prompts, code, machine, and what it cost."""
+    from unlearnbench.compare import read_cells, read_manifest
+    from unlearnbench.store import RunFolder
+
+    if not run.is_dir():
+        raise UsageError(f"There is no folder {run}; `unlearnbench compare` makes one, by default under runs/.")
+    folder = RunFolder(run)
+    manifest = read_manifest(folder)
+    planned = [name for row in manifest.rows for name in row.cells]
+    finished = read_cells(folder, manifest)
+    if cell is None:
+        for name in planned:
+            typer.echo(f"{name}: {_result(finished[name]) if name in finished else 'not computed yet'}")
+        return
+    name = _find(cell, planned, run)
+    if name not in finished:
+        raise UsageError(f"The cell {name} is not computed yet; `unlearnbench compare {run}/recipe.yaml --out {run}` does it.")
+    typer.echo(finished[name].model_dump_json(indent=1) if as_json else "\n".join(_lines(name, finished[name])))
+
+
+def _find(given: str, planned: list[str], run: Path) -> str:
+    """The cell's full name; a beginning will do where only one cell has it.
+
+    Raises:
+        UsageError: no such cell, or several.
+    """
+    if given in planned:
+        return given
+    beginning = [name for name in planned if name.startswith(f"{given.rstrip('/')}/")]
+    if len(beginning) == 1:
+        return beginning[0]
+    if beginning:
+        raise UsageError(f"'{given}' stands for {len(beginning)} cells: {_some(beginning)}.")
+    guess = closest(given, planned)
+    meant = f" Did you mean '{guess}'?" if guess else ""
+    raise UsageError(f"There is no cell '{given}' in {run}.{meant} A cell is VARIANT/BENCHMARK/SEED: {_some(planned)}.")
+
+
+def _some(names: list[str]) -> str:
+    more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
+    return ", ".join(names[:LISTED]) + more
+
+
+def _result(cell: CellResult) -> str:
+    if cell.status != "done" or cell.value is None or cell.metric is None:
+        return f"{cell.status}: {cell.error}"
+    return f"{cell.metric.name} {cell.value:.4g} over {cell.n} items"
+
+
+def _lines(name: str, cell: CellResult) -> Iterator[str]:
+    yield f"{name}: {_result(cell)}"
+    if len(cell.parts) > 1:
+        yield "  " + ", ".join(f"{part} {one.value:.4g} ({one.n})" for part, one in cell.parts.items())
+    facts = dict(cell.provenance)
+    yield from _section("cost", _cost(cell.cost))
+    for title, keys in GROUPS.items():
+        yield from _section(title, {key: facts.pop(key) for key in keys if key in facts})
+    yield from _section("libraries and the rest", facts)
+    yield from _section("record", {"identity": cell.identity})
+
+
+def _cost(cost: Cost) -> dict[str, str]:
+    """In units that people read; what was not measured is left out."""
+    told = {
+        "unlearn": None if cost.unlearn_seconds is None else _seconds(cost.unlearn_seconds),
+        "of that reused": None if cost.reused_seconds is None else f"{_seconds(cost.reused_seconds)}, spent by an earlier run",
+        "evaluate": None if cost.evaluate_seconds is None else _seconds(cost.evaluate_seconds),
+        "peak memory": None if cost.peak_bytes is None else size(cost.peak_bytes),
+        "peak GPU memory": None if cost.peak_gpu_bytes is None else size(cost.peak_gpu_bytes),
+        "trained parameters": None if cost.trained_parameters is None else amount(cost.trained_parameters),
+        "tokens": None if cost.tokens is None else amount(cost.tokens),
+    }
+    return {name: value for name, value in told.items() if value is not None}
+
+
+def _seconds(seconds: float) -> str:
+    return f"{seconds:.1f} s" if seconds < 90 else duration(seconds)
+
+
+def _section(title: str, facts: Mapping[str, Any]) -> Iterator[str]:
+    if not facts:
+        return
+    yield f"\n{title}"
+    for name, value in facts.items():
+        if isinstance(value, Mapping) and value:
+            yield f"  {name.replace('_', ' ')}"
+            yield from (f"    {key}: {_value(one)}" for key, one in value.items())
+        elif isinstance(value, list) and len(value) > 1:
+            yield f"  {name.replace('_', ' ')}"
+            yield from (f"    {_value(one)}" for one in value)
+        else:
+            yield f"  {name.replace('_', ' '):24} {_value(value)}"
+
+
+def _value(value: Any) -> str:
+    if value is None or value in ({}, []):
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {_value(one)}" for key, one in value.items())
+    return str(value)
