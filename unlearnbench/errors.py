@@ -6,7 +6,10 @@ import difflib
 import errno
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
-from typing import ParamSpec, TypeVar
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
+
+if TYPE_CHECKING:
+    from unlearnbench.trials import Look
 
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
@@ -44,7 +47,7 @@ class CellError(UnlearnbenchError):
 class PrunedError(CellError):
     """A trial of a search was given up halfway; `looks` are those at its training."""
 
-    def __init__(self, message: str, looks: Sequence[object] = ()) -> None:
+    def __init__(self, message: str, looks: Sequence[Look] = ()) -> None:
         super().__init__(message)
         self.looks = list(looks)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -103,7 +103,7 @@ class Looker:
 
 
 @contextlib.contextmanager
-def _for_scoring(model: Any) -> Iterator[None]:
+def _for_scoring(model: Any) -> Generator[None]:
     """In eval mode and without gradients; the mode of every module is put back."""
     modes = [(module, module.training) for module in model.modules()]
     model.eval()

@@ -124,7 +124,12 @@ def prepare(
     check_trainer(recipe, weighted, device, problems)
     dtype = _resolve_dtype(recipe.dtype, device)
     looks = problems.attempt(plan_looks, recipe, benchmarks) if recipe.looks_every is not None else None
-    shared = {"unlearnbench": __version__, "core": core_hash(), "dtype": dtype, "trainer": recipe.trainer.identity()}
+    shared: dict[str, Any] = {
+        "unlearnbench": __version__,
+        "core": core_hash(),
+        "dtype": dtype,
+        "trainer": recipe.trainer.identity(),
+    }
     if looks is not None:
         shared["looks"] = looks.identity()
     jobs = plan_jobs(

@@ -263,7 +263,7 @@ def test_trials_of_a_search_share_the_prefix_and_the_frozen_answers(tmp_path):
         model = tiny_llama()
         runs = [0] * len(model.model.layers)
         for number, block in enumerate(model.model.layers):
-            block.register_forward_hook(lambda *_, number=number: runs.__setitem__(number, runs[number] + 1))
+            block.mlp.register_forward_hook(lambda *_, number=number: runs.__setitem__(number, runs[number] + 1))
         method = ready(model, diagnostics=0, **options)
         method.context = replace(method.context, memory=tmp_path if reuse else None, reuse=reuse)
         train(method, 4)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -61,7 +61,7 @@ class Sampler:
         self._space, self._seed, self._keep = dict(space), seed, keep_at_least
         folder.mkdir(parents=True, exist_ok=True)
         with _quiet():
-            storage = JournalStorage(JournalFileBackend(str(_mended(folder / RECORD)), _Alone()))
+            storage = JournalStorage(JournalFileBackend(str(_mended(folder / RECORD)), _Alone()))  # pyright: ignore[reportArgumentType]
             self._study = optuna.create_study(storage=storage, study_name=name, direction="maximize", load_if_exists=True)
         if not self._study.get_trials(deepcopy=False):
             self._study.enqueue_trial({option: _stored(self._space[option], value) for option, value in start.items()})
@@ -129,7 +129,7 @@ def _shown(domain: Flat, value: Any) -> Any:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def _quiet() -> Generator[None]:
     """Without optuna's notices that what is used here is experimental there."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
