@@ -130,6 +130,7 @@ def test_a_trial_that_fails_is_a_result(cli, knowing, tmp_path):
 
 
 def test_a_killed_search_goes_on_as_if_nothing_had_happened(cli, knowing, tmp_path, cache):
+    """And in processes of their own, two at a time, trials are the same."""
     arguments = ["tune", "ssd", "--recipe", str(knowing / "knowing.yaml"), "--trials", "4", "--out"]
     whole = cli(*arguments, tmp_path / "whole")
     assert whole.code == 0, whole.err
@@ -142,7 +143,7 @@ def test_a_killed_search_goes_on_as_if_nothing_had_happened(cli, knowing, tmp_pa
             assert time.monotonic() < deadline
             time.sleep(0.02)
         process.send_signal(signal.SIGKILL)
-    again = cli(*arguments, out)
+    again = cli(*arguments, out, "--executor", "isolated", "--jobs", 2)
     assert again.code == 0, again.err
     assert settings_of(out) == settings_of(tmp_path / "whole")
     before, after = read_tuning(tmp_path / "whole"), read_tuning(out)
