@@ -146,6 +146,8 @@ class _Search:
         for trial in known.trials:
             if self._left(row) <= 0 or row.settings(trial.number) != trial.settings:
                 return
+            if trial.status == "failed" and not trial.seconds and trial.error:
+                row.refused[trial.number] = trial.error
             row.add(trial)
 
     def _left(self, row: Row) -> int:
@@ -217,6 +219,7 @@ class _Search:
                     try:
                         self._prepare({row.name: [number]}, alone=True)
                     except UsageError as error:
+                        self._prepare({row.name: [1]}, alone=True)  # where this no longer runs either, no setting is to blame
                         row.refused[number] = str(error)
             return self._prepare(numbers)
 
