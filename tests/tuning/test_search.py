@@ -100,9 +100,21 @@ def test_a_tuned_comparison(cli, knowing, tmp_path):
         row.row: [trial.settings for trial in row.trials] for row in tuning.rows
     }
     assert "chosen" in more.out
+    shown = cli("leaderboard", out, "--trials", "--format", "markdown")
+    assert shown.code == 0, shown.err
+    assert "| ssd 4" in shown.out
+    hurried = cli("tune", "ssd", "--recipe", recipe, "--tune-seconds", 0.001, "--out", out, "--json")  # one round is over that
+    assert hurried.code == 0, hurried.err
+    assert [row["label"].removesuffix(" (constraint not met)") for row in json.loads(hurried.out)["rows"]] == [
+        "tuned 2 in 0.001 s"
+    ]
+    assert "unlearning (" not in hurried.err
     fewer = cli("tune", "--recipe", recipe, "--trials", 2, "--out", out, "--json")
     assert fewer.code == 0, fewer.err
     assert [len(row["trials"]) for row in json.loads(fewer.out)["rows"]] == [2, 2]
+    none = cli("leaderboard", knowing, "--trials")
+    assert none.code == 2
+    assert "There was no search" in none.err
 
 
 def test_a_trial_that_fails_is_a_result(cli, knowing, tmp_path):

@@ -152,8 +152,8 @@ class _Search:
 
     def _left(self, row: Row) -> int:
         """How many trials a row may still have, at most a round."""
-        spent = sum(trial.seconds for trial in row.trials)
-        if not row.space or (self._budget.seconds is not None and spent >= self._budget.seconds):
+        spent = self._budget.seconds is not None and sum(trial.seconds for trial in row.trials) >= self._budget.seconds
+        if not row.space or (spent and len(row.trials) % ROUND == 0):  # a round that was begun is finished
             return 0
         return min(ROUND, (self._budget.trials or MOST_TRIALS) - len(row.trials))
 
