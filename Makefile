@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 RUN := runs/sandbox
 
-.PHONY: demo test lint speed parity crash real sandbox tune-sandbox clean help
+.PHONY: demo test lint conformance third-party reference docs speed parity judge-server crash real sandbox tune-sandbox clean help
 
 help: ## show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /: /'
@@ -25,6 +25,18 @@ lint: $(BIN)/.installed ## ruff, pyright (strict) and the import contracts
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 
+conformance: $(BIN)/.installed ## every check of every plugin on every family, and every wrong plugin against all checks
+	$(BIN)/python -m pytest -m "slow or not slow" tests/conformance
+
+third-party: $(BIN)/.installed ## plugins as wheels beside the wheel of unlearnbench, in a fresh environment
+	$(BIN)/python -m pytest -m slow tests/third_party tests/cli/test_new.py
+
+reference: $(BIN)/.installed ## write the pages that follow from the code: API, recipe, command line
+	$(BIN)/python tests/docs/reference.py
+
+docs: reference ## build the documentation site into site/, strictly
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
 speed: $(BIN)/.lm-eval ## ratios against named rivals, on a quiet machine; ONLY='NAME NAME' for some
 	$(BIN)/python tests/speed/run.py $(ONLY)
 
@@ -34,6 +46,13 @@ $(BIN)/.lm-eval: $(BIN)/.installed
 
 parity: $(BIN)/.lm-eval ## every log-probability against lm-eval's, in float32 (half an hour the first time)
 	$(BIN)/python -m pytest -m slow -s tests/parity
+
+judge-server: $(BIN)/.serving ## a real judge: SmolLM2 behind `transformers serve` on loopback
+	$(BIN)/python -m pytest -m slow tests/serving
+
+$(BIN)/.serving: $(BIN)/.installed
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,serving]'
+	@touch $@
 
 crash: $(BIN)/.installed ## kill a small comparison at 60 random moments; nothing may be lost (ten minutes; KILLS=6 for fewer)
 	PYTHONPATH=tests $(BIN)/python tests/crash/ordeal.py --kills $(or $(KILLS),60)

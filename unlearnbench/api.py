@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from unlearnbench.batches import Example, Schedule, Stream, UnlearnBatch, collate, stack
     from unlearnbench.benchmark import Benchmark, MultipleChoiceBenchmark, Subject, Workload, first_of_each_part, in_half
+    from unlearnbench.chat import Answer, Request, check_chat
     from unlearnbench.choice import score_questions
+    from unlearnbench.dialogues import Dialogue, hold
     from unlearnbench.errors import UsageError, unknown_name
     from unlearnbench.files import content_hash
+    from unlearnbench.fluency import repeated_ngrams
     from unlearnbench.forward import (
         SplitForward,
         activations_at,
@@ -24,16 +27,34 @@ if TYPE_CHECKING:
         train_only,
         train_slice,
     )
-    from unlearnbench.generate import Request, generate
+    from unlearnbench.generate import complete, generate, generation_hash
     from unlearnbench.heads import LossOf, final_hidden, head_logits, over_positions
     from unlearnbench.hookspecs import hookimpl
+    from unlearnbench.journal import Journal
+    from unlearnbench.judging.judgment import Replies, parse_rating
+    from unlearnbench.judging.local import LocalJudge
+    from unlearnbench.judging.panel import Exchange, Panel, Verdict, open_judge
+    from unlearnbench.judging.prompts import load_prompts
+    from unlearnbench.judging.remote import RemoteJudge, RequestLimits
     from unlearnbench.method import MethodContext, UnlearningMethod
     from unlearnbench.models import padding_id
-    from unlearnbench.optimizers import AdamW
+    from unlearnbench.optimizers import AdamW, ReferenceAdamW
     from unlearnbench.prompts import LETTERS, cloze_prompt, few_shot, header, letter_prompt
     from unlearnbench.questions import read_choices
     from unlearnbench.records import CellResult, Half, ItemResult, Job, Metric, Question
     from unlearnbench.reference import ReferenceOutputs
+    from unlearnbench.representations import (
+        OUTPUT_PROJECTION,
+        PROJECTIONS,
+        BlockOutputs,
+        control_vector,
+        displacement,
+        drift,
+        miscounted,
+        of_topics,
+        worst_case,
+    )
+    from unlearnbench.saliency import SalientShare, salient_rows
     from unlearnbench.sources import Table, list_configs, parse_source, read_table
     from unlearnbench.spaces import Choice, Linear, Log, ShareOf
     from unlearnbench.specs import BenchmarkSpec, MethodSpec, Training
@@ -41,17 +62,20 @@ if TYPE_CHECKING:
         IGNORE,
         distillation,
         kl_divergence,
+        mean_over,
         mean_square,
         next_tokens,
         token_entropy,
         token_kl,
         token_nll,
+        wide,
     )
 
 _HOME = {
     "batches": ("Example", "Schedule", "Stream", "UnlearnBatch", "collate", "stack"),
     "benchmark": ("Benchmark", "MultipleChoiceBenchmark", "Subject", "Workload", "first_of_each_part", "in_half"),
     "choice": ("score_questions",),
+    "dialogues": ("Dialogue", "hold"),
     "errors": ("UsageError", "unknown_name"),
     "forward": (
         "SplitForward",
@@ -67,16 +91,27 @@ _HOME = {
         "train_slice",
     ),
     "files": ("content_hash",),
-    "generate": ("Request", "generate"),
     "heads": ("LossOf", "final_hidden", "head_logits", "over_positions"),
     "hookspecs": ("hookimpl",),
     "method": ("MethodContext", "UnlearningMethod"),
     "models": ("padding_id",),
-    "optimizers": ("AdamW",),
+    "optimizers": ("AdamW", "ReferenceAdamW"),
     "prompts": ("LETTERS", "cloze_prompt", "few_shot", "header", "letter_prompt"),
     "questions": ("read_choices",),
     "records": ("CellResult", "Half", "ItemResult", "Job", "Metric", "Question"),
     "reference": ("ReferenceOutputs",),
+    "representations": (
+        "OUTPUT_PROJECTION",
+        "PROJECTIONS",
+        "BlockOutputs",
+        "control_vector",
+        "displacement",
+        "drift",
+        "miscounted",
+        "of_topics",
+        "worst_case",
+    ),
+    "saliency": ("SalientShare", "salient_rows"),
     "sources": ("Table", "list_configs", "parse_source", "read_table"),
     "spaces": ("Choice", "Linear", "Log", "ShareOf"),
     "specs": ("BenchmarkSpec", "MethodSpec", "Training"),
@@ -84,37 +119,79 @@ _HOME = {
         "IGNORE",
         "distillation",
         "kl_divergence",
+        "mean_over",
         "mean_square",
         "next_tokens",
         "token_entropy",
         "token_kl",
         "token_nll",
+        "wide",
+    ),
+    "chat": (
+        "Answer",
+        "Request",
+        "check_chat",
+    ),
+    "fluency": ("repeated_ngrams",),
+    "journal": ("Journal",),
+    "judging.judgment": ("Replies", "parse_rating"),
+    "judging.local": ("LocalJudge",),
+    "judging.panel": (
+        "Exchange",
+        "Panel",
+        "Verdict",
+        "open_judge",
+    ),
+    "judging.prompts": ("load_prompts",),
+    "judging.remote": (
+        "RequestLimits",
+        "RemoteJudge",
+    ),
+    "generate": (
+        "generate",
+        "generation_hash",
     ),
 }
+API_VERSION = 1  # raised when a name goes or changes its signature
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 
 __all__ = [
+    "API_VERSION",
     "IGNORE",
     "LETTERS",
+    "OUTPUT_PROJECTION",
+    "PROJECTIONS",
     "AdamW",
+    "Answer",
     "Benchmark",
     "BenchmarkSpec",
+    "BlockOutputs",
     "CellResult",
     "Choice",
+    "Dialogue",
     "Example",
+    "Exchange",
     "Half",
     "ItemResult",
     "Job",
+    "Journal",
     "Linear",
+    "LocalJudge",
     "Log",
     "LossOf",
     "MethodContext",
     "MethodSpec",
     "Metric",
     "MultipleChoiceBenchmark",
+    "Panel",
     "Question",
+    "ReferenceAdamW",
     "ReferenceOutputs",
+    "RemoteJudge",
+    "Replies",
     "Request",
+    "RequestLimits",
+    "SalientShare",
     "Schedule",
     "ShareOf",
     "SplitForward",
@@ -125,32 +202,48 @@ __all__ = [
     "UnlearnBatch",
     "UnlearningMethod",
     "UsageError",
+    "Verdict",
     "Workload",
     "activations_at",
+    "check_chat",
     "cloze_prompt",
     "collate",
+    "complete",
     "content_hash",
+    "control_vector",
     "copy_of",
     "decoder_blocks",
+    "displacement",
     "distillation",
+    "drift",
     "few_shot",
     "final_hidden",
     "first_of_each_part",
     "generate",
+    "generation_hash",
     "head_logits",
     "header",
+    "hold",
     "hookimpl",
     "in_half",
     "kl_divergence",
     "letter_prompt",
     "list_configs",
+    "load_prompts",
+    "mean_over",
     "mean_square",
+    "miscounted",
     "next_tokens",
+    "of_topics",
+    "open_judge",
     "over_positions",
     "padding_id",
+    "parse_rating",
     "parse_source",
     "read_choices",
     "read_table",
+    "repeated_ngrams",
+    "salient_rows",
     "score_questions",
     "select_all",
     "select_parameters",
@@ -164,6 +257,8 @@ __all__ = [
     "train_only",
     "train_slice",
     "unknown_name",
+    "wide",
+    "worst_case",
 ]
 
 

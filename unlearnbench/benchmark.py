@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Protocol, TypeVar
 
 from unlearnbench.files import content_hash
@@ -30,6 +31,8 @@ class Subject:
         seed: for benchmarks that sample.
         limit: the first so many items of each part; None for all.
         progress: call it with the number of items just done.
+        weights: hash of the model's weights; empty where it is not known.
+        keep: a folder that outlives the run, for what is dear to obtain; None where there is none.
     """
 
     model: PreTrainedModel
@@ -37,6 +40,8 @@ class Subject:
     seed: int
     limit: int | None
     progress: Callable[[int], None]
+    weights: str = ""
+    keep: Path | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,21 +51,25 @@ class Workload:
     Attributes:
         items: that are scored.
         generated: tokens that the model writes, at most.
-        judge_requests: to a judge elsewhere, without repeats.
+        judge_requests: to a judge elsewhere.
+        judge_tokens: about so many in them and in the replies.
     """
 
     items: int
     generated: int = 0
     judge_requests: int = 0
+    judge_tokens: int = 0
 
 
 class Benchmark(ABC):
     """Something that scores a model. Options are keyword-only parameters of `__init__`, which reads no data.
 
     Attributes:
+        incidental: options that cannot change a score, such as time-outs; cells that differ in them alone are the same.
         prompt_version: of the wording, for the record; count it up when that changes; `digest` covers it all the same.
     """
 
+    incidental: ClassVar[frozenset[str]] = frozenset()
     prompt_version: ClassVar[int] = 1
 
     @property
@@ -80,6 +89,18 @@ class Benchmark(ABC):
     def evaluate(self, subject: Subject) -> Iterable[ItemResult]:
         """Score the model, item by item."""
 
+    def complete(self, items: Sequence[ItemResult], keep: Path) -> list[ItemResult] | None:
+        """Score what was left without a score, where that takes no model: a judge that was away is there again.
+
+        Args:
+            items: of an earlier evaluation, with and without scores.
+            keep: as in `Subject`.
+
+        Returns:
+            all items anew; None where the model is needed.
+        """
+        return None
+
     def parts(self) -> list[str]:
         """The names of its parts, in the data's order."""
         return []
@@ -87,6 +108,15 @@ class Benchmark(ABC):
     def groups(self) -> dict[str, list[str]]:
         """Parts that are also reported together, by the group's name; groups may overlap."""
         return {}
+
+    def figures(self, items: Sequence[ItemResult]) -> dict[str, float]:
+        """What is told beside the score, by name: length of answers, the judge's own spread."""
+        return {}
+
+    def group_items(self, items: Sequence[ItemResult]) -> dict[str, list[ItemResult]]:
+        """The items of each group; groups that follow from items instead of parts are made here."""
+        wanted = {name: set(parts) for name, parts in self.groups().items()}
+        return {name: [item for item in items if item.part in parts] for name, parts in wanted.items()}
 
     def revision(self) -> str | None:
         """Commit of the hub data set, where there is one."""

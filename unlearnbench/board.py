@@ -75,7 +75,11 @@ class Score(Estimate):
 
     Attributes:
         by_seed: each seed's score.
-        coverage: share of the seeds that are finished.
+        coverage: share of the items that have a score, over all seeds; a seed that is not finished has none.
+        scored: items with a score, over the finished seeds.
+        asked: items with and without.
+        missing: why items have no score, each reason with its number of items.
+        figures: what the benchmark tells beside its score, by name; means over seeds.
         parts: scores over the benchmark's parts.
         groups: scores over several parts together, without intervals; groups may overlap.
         truncated: items whose context was cut to fit the model.
@@ -83,6 +87,10 @@ class Score(Estimate):
 
     by_seed: dict[str, float] = {}
     coverage: float = 1.0
+    scored: int | None = None
+    asked: int | None = None
+    missing: dict[str, int] = {}
+    figures: dict[str, float] = {}
     parts: dict[str, Estimate] = {}
     groups: dict[str, Estimate] = {}
     truncated: int = 0

@@ -29,6 +29,12 @@ def is_degenerate(text: str) -> bool:
     return repeated(tokens) > MOST_REPEATED or relative_entropy(tokens) < LEAST_ENTROPY
 
 
+def repeated_ngrams(text: str) -> float | None:
+    """The share of a text's n-grams of words that it had contained before; None for a text that is too short to say."""
+    words = text.split()
+    return repeated(words) if len(words) >= FEWEST_TOKENS else None
+
+
 def repeated(tokens: Sequence[str]) -> float:
     """The share of a text's n-grams that it had contained before."""
     ngrams = list(zip(*(tokens[shift:] for shift in range(NGRAM)), strict=False))

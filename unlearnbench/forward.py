@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -191,13 +192,18 @@ class SplitForward:
         """What `split_forward` needs to know for the blocks below not to run again."""
         return {"hidden": self.hidden, "tupled": torch.tensor(self.tupled)}
 
-    def __call__(self) -> Tensor:
-        """The output of the last block with the weights as they are now: (B, T, D) in the model's dtype."""
+    def each(self) -> Iterator[Tensor]:
+        """The output of each block, one after the other, with the weights as they are now: (B, T, D) in the model's dtype."""
         hidden = self.hidden
         for block, (arguments, options) in zip(self.blocks, self.calls, strict=True):
             output = block(hidden, *arguments, **options)
             hidden = output if isinstance(output, Tensor) else output[0]
-        return hidden
+            yield hidden
+
+    def __call__(self) -> Tensor:
+        """The output of the last block: (B, T, D)."""
+        (last,) = deque(self.each(), maxlen=1)
+        return last
 
 
 @torch.no_grad()

@@ -86,7 +86,7 @@ class Ground:
             n = sum(cell.parts[part].n for part in measure.parts if part in cell.parts)
             right = np.arange(n) < round(quantity.value * n)
             return p_above(right, np.arange(n), metric.chance, binary=True) < 1 - LEVEL
-        own = outcomes[0].in_parts(measure.parts)
+        own = outcomes[0].in_parts(measure.parts) & np.isfinite(outcomes[0].scores)
         _, units = np.unique(outcomes[0].units[own], return_inverse=True)
         scores = sign * outcomes[0].scores[own].astype(np.float64)
         return p_above(scores, units, sign * metric.chance, binary=choice and outcomes[0].binary) < 1 - LEVEL

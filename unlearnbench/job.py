@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import time
+from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from lightning.pytorch import Callback
     from torch import Tensor
 
+    from unlearnbench.benchmark import Benchmark
     from unlearnbench.preflight import Comparison
 
 
@@ -118,6 +120,12 @@ def run_job(plan: JobPlan, loaded: LoadedModel, shop: Workshop) -> Iterator[Cell
     started = time.perf_counter()
     reset_peak()
     try:
+        for name in plan.due:
+            if (result := _complete(plan, name, shop)) is not None:
+                plan = replace(plan, due=tuple(other for other in plan.due if other != name))
+                yield result
+        if not plan.due:
+            return
         with untouched():
             unlearned = _unlearn(plan, loaded, shop)
         for name in plan.due:
@@ -131,6 +139,21 @@ def run_job(plan: JobPlan, loaded: LoadedModel, shop: Workshop) -> Iterator[Cell
         yield from fail_job(plan, shop, error, Cost(unlearn_seconds=round(time.perf_counter() - started, 3)))
     finally:
         loaded.restore()
+
+
+def _complete(plan: JobPlan, name: str, shop: Workshop) -> CellResult | None:
+    """An earlier cell that only lacks some scores, with them; None where that takes the model."""
+    key, identity = plan.key(name), plan.cells[name]
+    cell = shop.run.read_cell(key, identity)
+    if cell is None or cell.status != "done" or cell.asked is None or cell.n == cell.asked:
+        return None
+    benchmark = shop.benchmarks[name].benchmark
+    items = benchmark.complete(shop.run.read_items(key, identity), shop.cache_folder)
+    if items is None:
+        return None
+    result = cell.model_copy(update=_summed_up(items, benchmark))
+    shop.run.write_cell(result, items)
+    return result
 
 
 @contextmanager
@@ -239,6 +262,8 @@ def _score(plan: JobPlan, name: str, loaded: LoadedModel, shop: Workshop, unlear
             tokenizer=loaded.tokenizer,
             seed=plan.job.seed,
             limit=shop.limit,
+            weights=unlearned.weights,
+            keep=shop.cache_folder,
             progress=partial(shop.reporter.scored, plan.job),
         )
         with _unchanged(plan, name, loaded, shop):
@@ -248,28 +273,36 @@ def _score(plan: JobPlan, name: str, loaded: LoadedModel, shop: Workshop, unlear
         if not items:
             raise CellError(f"{name} scored nothing")
         figures = {"evaluate_seconds": round(time.perf_counter() - started, 3), **environment(shop.device)}
-        shop.cache.write(cache_key, figures, items)
-    parts = _by_part(items)
-    result = CellResult(
-        key=plan.key(name),
-        identity=plan.cells[name],
-        status="done",
-        metric=metric,
-        value=_mean(items),
-        n=len(items),
-        truncated=sum(item.truncated for item in items),
-        parts={part: PartScore(value=_mean(own), n=len(own)) for part, own in parts.items()},
-        groups=_by_group(parts, column.benchmark.groups()),
-        cost=_with_scoring(unlearned.cost, figures["evaluate_seconds"], shop.device),
-        provenance={
-            **_provenance(plan, name, shop, unlearned.weights),
-            **unlearned.looks,
-            **figures,
-            "cached": kept is not None,
-        },
-    )
+        if all(item.scored for item in items):
+            shop.cache.write(cache_key, figures, items)
+    cost = _with_scoring(unlearned.cost, figures["evaluate_seconds"], shop.device)
+    provenance = {**_provenance(plan, name, shop, unlearned.weights), **unlearned.looks, **figures, "cached": kept is not None}
+    identity = {"key": plan.key(name), "identity": plan.cells[name], "metric": metric, "cost": cost, "provenance": provenance}
+    result = CellResult(status="done", **identity, **_summed_up(items, column.benchmark))
     shop.run.write_cell(result, items)
     return result
+
+
+def _summed_up(items: Sequence[ItemResult], benchmark: Benchmark) -> dict[str, Any]:
+    """What a cell says about its items; those without a score count in no mean.
+
+    Raises:
+        CellError: none has a score.
+    """
+    scored = [item for item in items if item.scored]
+    if not scored:
+        raise CellError(f"none of {len(items)} items has a score: {items[0].error}")
+    groups = benchmark.group_items(scored)
+    return {
+        "value": _mean(scored),
+        "n": len(scored),
+        "asked": len(items),
+        "missing": dict(Counter(item.error for item in items if not item.scored)),
+        "figures": {name: round(value, 6) for name, value in benchmark.figures(items).items()},
+        "truncated": sum(item.truncated for item in items),
+        "parts": {part: PartScore(value=_mean(own), n=len(own)) for part, own in _by_part(scored).items()},
+        "groups": {name: PartScore(value=_mean(own), n=len(own)) for name, own in groups.items() if own},
+    }
 
 
 def _with_scoring(cost: Cost, seconds: float, device: torch.device) -> Cost:
@@ -293,12 +326,6 @@ def _by_part(items: Iterable[ItemResult]) -> dict[str, list[ItemResult]]:
     for item in items:
         parts.setdefault(item.part, []).append(item)
     return parts
-
-
-def _by_group(parts: Mapping[str, Sequence[ItemResult]], groups: Mapping[str, Sequence[str]]) -> dict[str, PartScore]:
-    """Scores over several parts, each weighing by its items; groups of which nothing was scored are left out."""
-    found = {name: [item for part in wanted for item in parts.get(part, ())] for name, wanted in groups.items()}
-    return {name: PartScore(value=_mean(own), n=len(own)) for name, own in found.items() if own}
 
 
 def _failure(plan: JobPlan, name: str, shop: Workshop, error: Exception, cost: Cost | None = None) -> CellResult:

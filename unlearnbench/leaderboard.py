@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -136,6 +137,7 @@ def _score(head: RowHead, name: str, ground: Ground) -> Score | None:
     if not found:
         return None
     n = next(iter(found.values())).n
+    asked = sum(cell.asked or cell.n for cell in found.values())
     whole = ground.tally.quantity(head.variant, Measure(name, tuple(benchmark.parts)))
     values = [cell.value for cell in found.values() if cell.value is not None]
     spread = estimate(whole, n, limits=limits_of(benchmark)) if whole is not None else Estimate(value=None, n=n)
@@ -146,11 +148,22 @@ def _score(head: RowHead, name: str, ground: Ground) -> Score | None:
         high=spread.high,
         n=n,
         by_seed={seed: cell.value for seed, cell in found.items() if cell.value is not None},
-        coverage=round(len(found) / len(head.seeds), 6),
+        coverage=round(sum(cell.n for cell in found.values()) / asked * len(found) / len(head.seeds), 6),
+        scored=sum(cell.n for cell in found.values()),
+        asked=asked,
+        missing=dict(sum((Counter(cell.missing) for cell in found.values()), Counter[str]())),
+        figures=_figures(list(found.values())),
         parts={part: one for part, one in parts.items() if one is not None},
         groups=_groups(list(found.values())),
         truncated=max(cell.truncated for cell in found.values()),
     )
+
+
+def _figures(cells: Sequence[CellResult]) -> dict[str, float]:
+    """Each figure's mean over the seeds that have it."""
+    names = dict.fromkeys(name for cell in cells for name in cell.figures)
+    found = {name: [cell.figures[name] for cell in cells if name in cell.figures] for name in names}
+    return {name: round(sum(own) / len(own), 6) for name, own in found.items()}
 
 
 def _groups(cells: Sequence[CellResult]) -> dict[str, Estimate]:

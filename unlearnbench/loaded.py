@@ -62,7 +62,7 @@ class LoadedModel:
         tensors = [*self.model.named_parameters(), *(one for one in self.model.named_buffers() if one[0] in kept)]
         sums = torch.stack([checksum(tensor).to(self._device) for _, tensor in tensors]).tolist()
         hung = {name: (type(module), _hooks(module)) for name, module in self.model.named_modules()}
-        return {**hung, **{name: total for (name, _), total in zip(tensors, sums, strict=True)}}
+        return {**{name: total for (name, _), total in zip(tensors, sums, strict=True)}, **hung}
 
     def build(self, factory: Callable[[PreTrainedModel], UnlearningMethod], *, whole: bool = False) -> UnlearningMethod:
         """Build a method on as much of the model as it needs, and note what it will change.

@@ -97,7 +97,7 @@ class Looker:
             items[plan.name] = in_half(own, plan.half, lambda item: item.id) if plan.all_asked else own
         scores: dict[Measure, Any] = {}
         for target in (*self._forget, *self._keep):
-            own = [item.score for item in items[target.measure.benchmark] if item.part in target.measure.parts]
+            own = [item.score for item in items[target.measure.benchmark] if item.scored and item.part in target.measure.parts]
             scores[target.measure] = sum(own) / max(len(own), 1)
         return scores
 

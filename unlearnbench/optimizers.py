@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import math
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from unlearnbench.errors import UsageError
 
 
 class AdamW(torch.optim.AdamW):
@@ -20,6 +23,10 @@ class AdamW(torch.optim.AdamW):
         eps: added to the root of the second moment.
         weight_decay: decoupled.
         master_weights: keep a float32 copy of each narrower parameter, step it and round it back; costs 4 bytes a weight.
+        rows: masks, broadcast over a parameter, of what may change of it; see `salient_rows`.
+
+    Raises:
+        UsageError: weight decay together with `rows`: it would move what must stay.
     """
 
     def __init__(
@@ -30,16 +37,23 @@ class AdamW(torch.optim.AdamW):
         eps: float = 1e-8,
         weight_decay: float = 0.0,
         master_weights: bool = False,
+        rows: Mapping[nn.Parameter, Tensor] | None = None,
     ) -> None:
+        if rows and weight_decay:
+            raise UsageError("Weights that train only in some rows cannot decay; set weight_decay to 0, or salient to 1.")
         super().__init__(list(parameters), lr=lr, eps=eps, weight_decay=weight_decay)
         narrow = [p for group in self.param_groups for p in group["params"] if p.dtype != torch.float32]
         self._masters: dict[nn.Parameter, Tensor] = {p: p.detach().float() for p in narrow} if master_weights else {}
+        self._rows = dict(rows or {})
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         loss = None
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
+        for parameter, mask in self._rows.items():  # no gradient, no momentum, no step
+            if parameter.grad is not None:
+                parameter.grad.mul_(mask)
         dtypes = {parameter: parameter.dtype for parameter in self._masters}
         for parameter, master in self._masters.items():
             gradient, parameter.grad = parameter.grad, None
@@ -51,3 +65,28 @@ class AdamW(torch.optim.AdamW):
             self._masters[parameter] = parameter.data
             parameter.data = parameter.data.to(dtype)
         return loss
+
+
+class ReferenceAdamW(AdamW):
+    """AdamW as transformers 4 had it: epsilon is added to the root of the second moment before its bias correction.
+
+    That equals torch's AdamW with eps / sqrt(1 - beta2^t) at step t, so the first steps are damped. RMU's reference uses it.
+    """
+
+    def __init__(
+        self,
+        params: Iterable[nn.Parameter],
+        *,
+        lr: float,
+        eps: float = 1e-6,
+        weight_decay: float = 0.0,
+        master_weights: bool = False,
+    ) -> None:
+        super().__init__(params, lr=lr, eps=eps, weight_decay=weight_decay, master_weights=master_weights)
+        self._eps, self._steps = eps, 0
+
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        self._steps += 1
+        for group in self.param_groups:
+            group["eps"] = self._eps / math.sqrt(1 - group["betas"][1] ** self._steps)
+        return super().step(closure)

@@ -52,17 +52,15 @@ class BenchmarkPlan:
     half: Half | None = None
     all_asked: bool = False
 
+    @property
+    def deciding(self) -> Options:
+        """The options that may change a score."""
+        return {name: value for name, value in self.options.items() if name not in self.benchmark.incidental}
+
     def identity(self, limit: int | None) -> list[object]:
         """What of a benchmark may change a score."""
-        return [
-            self.plugin.info.name,
-            self.plugin.source_hash,
-            core_hash(),
-            self.options,
-            self.benchmark.digest(),
-            limit,
-            self.half,
-        ]
+        own = [self.plugin.info.name, self.plugin.source_hash, core_hash(), self.deciding]
+        return [*own, self.benchmark.digest(), limit, self.half]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,13 +167,14 @@ def plan_jobs(
 def what_is_due(
     plans: Sequence[JobPlan], read: Callable[[CellKey, str], CellResult | None], *, retry_failed: bool
 ) -> list[JobPlan]:
-    """The same jobs with `due` set to the cells that are not finished."""
+    """The same jobs with `due` set to the cells that are not finished, or not to the last item."""
     marked: list[JobPlan] = []
     for plan in plans:
         due: list[str] = []
         for benchmark, identity in plan.cells.items():
             found = read(plan.key(benchmark), identity)
-            if found is None or (retry_failed and found.status != "done"):
+            incomplete = found is not None and found.status == "done" and found.asked is not None and found.n < found.asked
+            if found is None or incomplete or (retry_failed and found.status != "done"):
                 due.append(benchmark)
         marked.append(replace(plan, due=tuple(due)))
     return marked

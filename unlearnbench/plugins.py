@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import hashlib
 import sys
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from typing import Any, Literal, TypeVar
 
 import pluggy
 
-from unlearnbench import hookspecs
+from unlearnbench import __version__, hookspecs
 from unlearnbench.errors import PluginError, UnlearnbenchError, normalise, unknown_name
 from unlearnbench.specs import BenchmarkSpec, MethodSpec
 from unlearnbench.untouched import untouched
@@ -32,7 +33,9 @@ NUMERIC_MODULES = (
     "adapters",
     "batches",
     "benchmark",
+    "chat",
     "choice",
+    "decoding",
     "forward",
     "generate",
     "heads",
@@ -45,6 +48,7 @@ NUMERIC_MODULES = (
     "prompts",
     "questions",
     "reference",
+    "sampling",
     "sources",
     "tensors",
     "training",
@@ -179,8 +183,10 @@ def load_extensions() -> tuple[pluggy.PluginManager, list[str]]:
 def _register(info: PluginInfo) -> Any:
     """Import the plugin's module and register it once, however many entry points name it."""
     manager = _manager(info.kind)
+    _check_version(info)
     try:
-        module = metadata.EntryPoint(info.name, info.module, GROUPS[info.kind]).load()
+        with contextlib.redirect_stdout(sys.stderr):  # what a module says while it is imported is no output of a command
+            module = metadata.EntryPoint(info.name, info.module, GROUPS[info.kind]).load()
     except (Exception, SystemExit) as error:
         raise PluginError(
             f"{describe(info)} cannot be imported from {info.module}: {type(error).__name__}: {error}."
@@ -193,6 +199,29 @@ def _register(info: PluginInfo) -> Any:
             manager.unregister(module)
             raise PluginError(f"{describe(info)} has a hook that does not exist or takes other arguments: {error}.") from error
     return module
+
+
+def _check_version(info: PluginInfo) -> None:
+    """Refuse a plugin whose distribution asks for another version of unlearnbench, before its imports fail obscurely."""
+    from packaging.requirements import InvalidRequirement, Requirement
+    from packaging.utils import canonicalize_name
+
+    try:
+        wanted = metadata.requires(info.distribution) or []
+    except metadata.PackageNotFoundError:
+        return
+    for text in wanted:
+        try:
+            requirement = Requirement(text)
+        except InvalidRequirement:
+            continue
+        applies = requirement.marker is None or requirement.marker.evaluate({"extra": ""})
+        ours = canonicalize_name(requirement.name) == "unlearnbench"
+        if ours and applies and not requirement.specifier.contains(__version__, prereleases=True):
+            raise PluginError(
+                f"{describe(info)} needs unlearnbench{requirement.specifier}, and this is {__version__}; upgrade unlearnbench, "
+                f"or install a version of {info.distribution} that was made for it."
+            )
 
 
 @cache

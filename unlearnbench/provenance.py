@@ -46,7 +46,7 @@ def cell_provenance(
         "topics": {t.name: _corpora(t) for t in topics} if variant.training else {},
         "benchmark_distribution": f"{column.plugin.info.distribution} {column.plugin.info.version}",
         "benchmark_source": column.plugin.source_hash,
-        "benchmark_options": column.options,
+        "benchmark_options": column.deciding,
         "data": column.benchmark.digest(),
         "data_revision": column.benchmark.revision(),
         "prompt_version": column.benchmark.prompt_version,

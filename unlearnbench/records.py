@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -99,7 +100,9 @@ class CellResult(Record):
     """One finished cell: a score, its parts, and everything needed to trust it.
 
     `parts` divide the items; `groups` are unions of parts and may overlap. `truncated` counts the items whose context was
-    cut to fit the model. `items_hash` is the sha256 of the file of per-item results.
+    cut to fit the model. `n` counts the items with a score, `asked` all of them; where they differ, `missing` has the
+    reasons, each with its number of items. `figures` are what a benchmark tells beside its score, by name. `items_hash` is the
+    sha256 of the file of per-item results.
     """
 
     schema_version: Literal[1] = 1
@@ -110,6 +113,9 @@ class CellResult(Record):
     metric: Metric | None = None
     value: float | None = None
     n: int = 0
+    asked: int | None = None
+    missing: dict[str, int] = {}
+    figures: dict[str, float] = {}
     truncated: int = 0
     parts: dict[str, PartScore] = {}
     groups: dict[str, PartScore] = {}
@@ -152,6 +158,10 @@ class ItemResult:
         tokens: length of the longest scored sequence.
         truncated: whether the context was cut from the left to fit the model.
         text: what the model answered, where it wrote an answer.
+        question: what it was asked, where it wrote an answer.
+        ratings: what a judge gave, where it was asked; the score is their mean.
+        judgment: the judge's words.
+        error: why the item has no score; the score is then NaN, and the item counts in no mean.
     """
 
     id: str
@@ -163,3 +173,12 @@ class ItemResult:
     tokens: int = 0
     truncated: bool = False
     text: str = ""
+    question: str = ""
+    ratings: tuple[float, ...] = ()
+    judgment: str = ""
+    error: str = ""
+
+    @property
+    def scored(self) -> bool:
+        """Whether it has a score."""
+        return not math.isnan(self.score)

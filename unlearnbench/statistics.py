@@ -28,7 +28,8 @@ def resampled_means(values: Floats, units: Integers, rng: np.random.Generator, r
     """Means of one stratum over resampled units.
 
     Args:
-        values: (C, N), a row for each cell; every cell is resampled alike, so that differences are paired.
+        values: (C, N), a row for each cell; every cell is resampled alike, so that differences are paired. NaN does not count;
+            where a resample holds nothing that counts, the cell's own mean stands.
         units: (N,), the number from 0 of the unit that an item belongs to: itself, or the conversation it is a turn of.
         rng: decides which units are drawn.
         resamples: how many.
@@ -37,12 +38,15 @@ def resampled_means(values: Floats, units: Integers, rng: np.random.Generator, r
         (C, resamples) float32. A stratum of one unit does not vary.
     """
     order = np.argsort(units, kind="stable")
-    sizes = np.bincount(units).astype(np.float32)  # (K,)
+    sizes = np.bincount(units).astype(np.float32)[None]  # (1, K)
     starts = np.concatenate([[0], np.cumsum(sizes)[:-1]]).astype(np.int64)
-    sums = np.add.reduceat(values[:, order].astype(np.float32), starts, axis=1)  # (C, K)
-    K = len(sizes)  # noqa: N806 - units
+    there = np.isfinite(values[:, order])
+    sums = np.add.reduceat(np.where(there, values[:, order], 0).astype(np.float32), starts, axis=1)  # (C, K)
+    if not there.all():
+        sizes = np.add.reduceat(there.astype(np.float32), starts, axis=1)  # (C, K)
+    K = sums.shape[1]  # noqa: N806 - units
     if K == 1:
-        return np.repeat(sums / sizes, resamples, axis=1)
+        return np.repeat(_ratio(sums, sizes), resamples, axis=1)
     means = np.empty((len(values), resamples), dtype=np.float32)
     block = max(1, DRAWS_AT_ONCE // K)
     for start in range(0, resamples, block):
@@ -50,8 +54,13 @@ def resampled_means(values: Floats, units: Integers, rng: np.random.Generator, r
         drawn = rng.integers(K, size=(size, K - 1), dtype=np.uint16 if K < 2**16 else np.int64)
         places = np.add(drawn, np.arange(0, size * K, K)[:, None], dtype=np.int64)
         counts = np.bincount(places.ravel(), minlength=size * K).astype(np.float32).reshape(size, K)
-        means[:, start : start + size] = (sums @ counts.T) / (counts @ sizes)
-    return means
+        means[:, start : start + size] = _ratio(sums @ counts.T, sizes @ counts.T)
+    return means if there.all() else np.where(np.isfinite(means), means, _ratio(sums.sum(1), sizes.sum(1))[:, None])
+
+
+def _ratio(sums: Floats, sizes: Floats) -> Floats:
+    """Means; NaN of nothing."""
+    return sums / np.where(sizes > 0, sizes, np.nan)
 
 
 def draws_of_certainty(right: bool, items: int, rng: np.random.Generator, resamples: int = RESAMPLES) -> Floats:

@@ -238,6 +238,10 @@ def items_to_parquet(items: Sequence[ItemResult]) -> bytes:
         "tokens": pyarrow.int32(),
         "truncated": pyarrow.bool_(),
         "text": pyarrow.string(),
+        "question": pyarrow.string(),
+        "ratings": pyarrow.list_(pyarrow.float64()),
+        "judgment": pyarrow.string(),
+        "error": pyarrow.string(),
     }
     assert set(types) == {field.name for field in fields(ItemResult)}
     rows = [asdict(item) for item in items]
@@ -254,7 +258,7 @@ def items_from_parquet(content: bytes) -> list[ItemResult]:
     try:
         rows: list[dict[str, Any]] = pyarrow.parquet.read_table(pyarrow.BufferReader(content)).to_pylist()
         for row in rows:
-            row["logprobs"] = tuple(row["logprobs"])
+            row |= {name: tuple(row[name]) for name in ("logprobs", "ratings") if name in row}
         return [ItemResult(**row) for row in rows]
     except (pyarrow.ArrowInvalid, TypeError, KeyError) as error:
         raise ValueError("not a file of per-item results") from error

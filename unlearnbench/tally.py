@@ -214,7 +214,7 @@ class _Items:
         means = self._resample(items, part)
         for measure, total in self._open.items():
             if part in measure.parts and not self._single(part):
-                total[self._there] += means * len(items)
+                total[self._there] += np.nan_to_num(means) * self._counted(items)
         draws[self._there] = self._certain(items, means, part)
         return draws
 
@@ -223,13 +223,19 @@ class _Items:
         single = [self._of_part[part] for part in measure.parts if self._single(part)]
         if single:
             pooled = np.concatenate(single)
-            draws[self._there] += self._resample(pooled, "*".join(measure.parts)) * len(pooled)
+            means = self._resample(pooled, "*".join(measure.parts))
+            draws[self._there] += np.nan_to_num(means) * self._counted(pooled)
         items = np.concatenate([self._of_part[part] for part in measure.parts])
         if not len(items):
             draws[:] = np.nan
             return
-        draws /= len(items)
+        counted = self._counted(items)
+        draws[self._there] /= np.where(counted > 0, counted, np.nan)
         draws[self._there] = self._certain(items, draws[self._there], "+".join(measure.parts))
+
+    def _counted(self, items: NDArray[np.int64]) -> Floats:
+        """How many of these items each cell has a score for: (cells, 1)."""
+        return np.isfinite(self._scores[:, items]).sum(axis=1, keepdims=True).astype(np.float32)
 
     def _single(self, part: str) -> bool:
         return len(np.unique(self._units[self._of_part[part]])) == 1

@@ -69,17 +69,32 @@ def mean_square(difference: Tensor, counted: Tensor | None = None) -> Tensor:
     """Mean squared coordinate, over every position or over each sequence's counted ones.
 
     Args:
-        difference: (B, T, D), any float dtype; squared in float32.
+        difference: (B, T, D), any float dtype; squared in float32 at least.
         counted: (B, T) bool: mean over the counted positions of a sequence, then over sequences; None counts
             every position, padding included.
 
     Returns:
-        scalar float32.
+        scalar, float32 at least.
     """
-    squares = difference.float().square().mean(dim=2)  # (B, T)
+    squares = wide(difference).square().mean(dim=2)  # (B, T)
     if counted is None:
         return squares.mean()
-    return (squares * per_sequence_weights(counted)).sum(dim=1).mean()
+    return mean_over(squares, counted)
+
+
+def wide(tensor: Tensor) -> Tensor:
+    """In float32 at least: norms and squares of narrower numbers lose too much."""
+    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
+
+
+def mean_over(values: Tensor, counted: Tensor) -> Tensor:
+    """The mean over each sequence's counted positions, then over sequences: scalar.
+
+    Args:
+        values: (B, T).
+        counted: (B, T) bool.
+    """
+    return (values * per_sequence_weights(counted)).sum(dim=1).mean()
 
 
 def is_finite(tensors: list[Tensor]) -> bool:

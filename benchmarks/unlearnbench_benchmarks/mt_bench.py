@@ -4,39 +4,55 @@ Source: Zheng et al., "Judging LLM-as-a-Judge with MT-Bench and Chatbot Arena", 
     and temperatures of FastChat, fastchat/llm_judge.
 Deviations:
     - The model's own chat template, whatever its name; FastChat chooses one by the model's name.
-    - Every answer is seeded by question and turn.
-    - The judge's prompt is our own wording; a rating outside 1 to 10, or none, is asked for again and then an error. It
-      never counts as -1.
+    - Every answer is seeded by question and turn; one that cannot be generated has no rating, instead of being rated as text.
+    - The judge's prompts are our own wording; `judge_prompts` takes FastChat's file. A rating outside 1 to 10, or none, is
+      asked for again and then missing. It never counts as -1, and the score says how many answers it is the mean of.
     - The judge `rules` compares with the reference answer and is for the sandbox; its ratings are no MT-Bench scores.
 """
 
 from __future__ import annotations
 
-import os
+import math
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
-from urllib.parse import urlsplit
+from statistics import fmean
+from typing import Annotated, Any
 
-from pydantic import PositiveInt
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 
 from unlearnbench.api import (
+    Answer,
     Benchmark,
     BenchmarkSpec,
+    Dialogue,
+    Exchange,
     Half,
     ItemResult,
+    LocalJudge,
     Metric,
+    Panel,
+    RemoteJudge,
+    Replies,
+    RequestLimits,
     Subject,
     UsageError,
+    Verdict,
+    Workload,
+    check_chat,
     content_hash,
     first_of_each_part,
+    hold,
     hookimpl,
     in_half,
+    load_prompts,
+    open_judge,
     parse_source,
     read_table,
+    repeated_ngrams,
 )
 
 # FastChat's; categories it does not know get .7 there, too
@@ -53,15 +69,10 @@ TEMPERATURES = {
 OTHER_TEMPERATURE = 0.7
 REFERENCED = ("math", "reasoning", "coding")  # for these FastChat shows its judge a reference answer
 LOWEST, HIGHEST = 1.0, 10.0
-TRIES = 3
-JUDGE_TOKENS = 2048
-RATING = (re.compile(r"\[\[(\d+\.?\d*)\]\]"), re.compile(r"\[(\d+\.?\d*)\]"))
-PROMPT_VERSION = 1
-PROMPT = """You grade an AI assistant. Read the conversation and judge only the assistant's last answer: is it helpful,
-correct, relevant, deep enough and clear? Do not let length or style decide. First give your reasons in a few sentences.
-Then end with your rating from 1 (useless) to 10 (excellent) in double brackets, like this: Rating: [[4]]
-
-{conversation}{reference}"""
+RULES = "rules"
+RULES_VERSION = 1
+USUAL_ANSWER, USUAL_REPLY, CHARS_PER_TOKEN = 350, 200, 4  # tokens of an answer and of a judgment, for estimates
+MOST_TURNS = 2  # that a judge's prompts can show
 
 
 class Item:
@@ -83,29 +94,84 @@ class Item:
         notes = [str(text) for text in row.get("reference") or []]
         self.references = answers.get(self.id, []) if answers else notes
 
+    def turn_id(self, turn: int) -> str:
+        """The name of one turn's result; intervals resample what shares the part before the slash."""
+        return f"{self.id}/turn-{turn + 1}"
+
+    @property
+    def dialogue(self) -> Dialogue:
+        """How it is asked."""
+        temperature = TEMPERATURES.get(self.part, OTHER_TEMPERATURE)
+        return Dialogue(id=self.id, turns=tuple(self.turns), temperature=temperature)
+
 
 class MtBench(Benchmark):
     """MT-Bench with single-answer grading.
 
     Args:
         source: FastChat's folder or question file, the hub's data set, or `sandbox:mt_bench`.
-        judge: `rules`, or `openai:MODEL` at any compatible address.
+        judge: `rules`, `openai:MODEL` at any compatible address, or `hf:MODEL` in memory.
         judge_url: base address of the judge's API; None takes the environment's OPENAI_BASE_URL.
+        judge_prompts: a file of judge prompts in FastChat's format; None takes ours.
+        judge_repeats: how often each answer is rated; the mean counts.
+        judge_temperature: at 0 the judge always says the same, as far as it can.
+        judge_reply_tokens: its reply ends there at the latest.
+        judge_concurrency: requests at a time.
+        judge_retries: of one request, after time-outs, dropped connections, 429 and 5xx.
+        judge_timeout: seconds for one reply.
+        judge_requests: after so many in one process no more are made; None for no bound.
+        judge_tokens: likewise, of requests and replies together.
+        references: a file of reference answers that replace those of the same questions.
         max_new_tokens: an answer ends there at the latest.
+        batch_size: answers written at once; None for as many as memory holds.
     """
+
+    incidental = frozenset(
+        {
+            "judge_url",  # what matters of it is in the digest
+            "judge_concurrency",
+            "judge_retries",
+            "judge_timeout",
+            "judge_requests",
+            "judge_tokens",
+            "batch_size",
+        }
+    )
 
     def __init__(
         self,
         *,
         source: str = "HuggingFaceH4/mt_bench_prompts",
-        judge: str = "rules",
+        judge: str = RULES,
         judge_url: str | None = None,
+        judge_prompts: str | None = None,
+        judge_repeats: PositiveInt = 1,
+        judge_temperature: Annotated[float, Field(ge=0)] = 0.0,
+        judge_reply_tokens: PositiveInt = 2048,
+        judge_concurrency: PositiveInt = 8,
+        judge_retries: NonNegativeInt = 6,
+        judge_timeout: PositiveFloat = 120.0,
+        judge_requests: PositiveInt | None = None,
+        judge_tokens: PositiveInt | None = None,
+        references: str | None = None,
         max_new_tokens: PositiveInt = 1024,
+        batch_size: PositiveInt | None = None,
     ) -> None:
-        self.source, self.judge, self.max_new_tokens = source, judge, max_new_tokens
+        self.source, self.judge, self.max_new_tokens, self.batch_size = source, judge, max_new_tokens, batch_size
+        self.references = references
         self._revision: str | None = None
         self._half: Half | None = None
-        self.rate = rules if judge == "rules" else openai_judge(judge, judge_url)
+        self.panel: Panel | None = None
+        if judge != RULES:
+            limits = RequestLimits(
+                concurrency=judge_concurrency,
+                retries=judge_retries,
+                timeout=judge_timeout,
+                requests=judge_requests,
+                tokens=judge_tokens,
+            )
+            replies = Replies(temperature=judge_temperature, tokens=judge_reply_tokens)
+            self.panel = Panel(open_judge(judge, judge_url, limits, replies), load_prompts(judge_prompts), judge_repeats)
 
     @property
     def metric(self) -> Metric:
@@ -122,21 +188,52 @@ class MtBench(Benchmark):
         file = folder / "question.jsonl" if folder is not None and folder.is_dir() else None
         table = read_table(str(file) if file is not None and file.is_file() else self.source, default_split="train")
         self._revision = table.revision
-        answers = _reference_answers(folder / "reference_answer") if folder is not None else {}
+        answers = _reference_answers(sorted((folder / "reference_answer").glob("*.jsonl"))) if folder is not None else {}
         items = [Item(row, table.where(index), answers) for index, row in enumerate(table.rows)]
-        if self.judge == "rules" and not all(len(item.references) >= len(item.turns) for item in items):
-            raise UsageError(
-                f"The judge `rules` needs a reference for each turn, and '{self.source}' has not; use openai:MODEL."
-            )
-        if self.judge != "rules" and not answers:  # the questions' own notes: where FastChat's judge sees a reference
+        self._check(items, table.where)
+        if self.judge != RULES and not answers:  # the questions' own notes: where FastChat's judge sees a reference
             for item in items:
                 if item.part in TEMPERATURES and item.part not in REFERENCED:
                     item.references = []
+        if self.references is not None:
+            self._replace(items, self.references)
+        for item in items:
+            if 0 < len(item.references) < len(item.turns) and (answers or self.references) and self.judge != RULES:
+                said = f"{len(item.references)} of its {len(item.turns)} turns"
+                raise UsageError(f"The reference answers to question {item.id} are for {said}; a judge is shown all or none.")
+            if len(item.references) < len(item.turns):
+                item.references = []
+        if self.judge == RULES and not all(len(item.references) >= len(item.turns) for item in items):
+            raise UsageError(
+                f"The judge `rules` needs a reference for each turn, and '{self.source}' has not; use openai:MODEL or hf:MODEL."
+            )
         return in_half(items, self._half, lambda item: item.id)
+
+    def _check(self, items: Sequence[Item], where: Any) -> None:
+        seen: dict[str, int] = {}
+        for index, item in enumerate(items):
+            if item.id in seen:
+                raise UsageError(f"{where(index)} has the question_id {item.id}, as has {where(seen[item.id]).rstrip(',')}.")
+            seen[item.id] = index
+            if self.panel is not None and len(item.turns) > MOST_TURNS:
+                raise UsageError(f"{where(index)} has {len(item.turns)} turns; a judge can be shown {MOST_TURNS}.")
+
+    def _replace(self, items: Sequence[Item], file: str) -> None:
+        """Take the reference answers of a file where it has some."""
+        if not Path(file).is_file():
+            raise UsageError(f"There is no file of reference answers {file}.")
+        replaced = _reference_answers([Path(file)])
+        if unknown := sorted(replaced.keys() - {item.id for item in items}):
+            raise UsageError(f"{file} has an answer to question {unknown[0]}, and '{self.source}' has no such question.")
+        for item in items:
+            item.references = replaced.get(item.id, item.references)
 
     def digest(self) -> str:
         questions = [[item.id, item.part, item.turns, item.references] for item in self.items]
-        return content_hash([questions, self.judge, PROMPT if self.judge != "rules" else None, PROMPT_VERSION])
+        if self.panel is None:
+            return content_hash([questions, RULES, RULES_VERSION])
+        shown = {f"{turns} {reference}": vars(prompt) for (turns, reference), prompt in self.panel.prompts.prompts.items()}
+        return content_hash([questions, list(self.panel.judge.identity), shown, self.panel.repeats])
 
     def count(self, limit: int | None) -> int:
         return sum(len(item.turns) for item in first_of_each_part(self.items, limit))
@@ -147,39 +244,131 @@ class MtBench(Benchmark):
     def revision(self) -> str | None:
         return self._revision
 
+    def group_items(self, items: Sequence[ItemResult]) -> dict[str, list[ItemResult]]:
+        groups: dict[str, list[ItemResult]] = {}
+        for item in items:
+            groups.setdefault(item.id.rpartition("/")[2].replace("-", " "), []).append(item)
+        return groups
+
+    def figures(self, items: Sequence[ItemResult]) -> dict[str, float]:
+        """Length and repetition of the answers, and how far the judge agrees with itself."""
+        written = [item for item in items if not item.error or item.text]
+        if not written:
+            return {}
+        repeats = [share for item in written if (share := repeated_ngrams(item.text)) is not None]
+        spreads = [Verdict(ratings=item.ratings).spread for item in items if len(item.ratings) > 1]
+        told = {
+            "answer_tokens": fmean(item.tokens for item in written),
+            "at_token_limit": fmean(item.tokens >= self.max_new_tokens for item in written),
+            "repeated_4grams": fmean(repeats) if repeats else 0.0,
+        }
+        if spreads:  # pooled over answers
+            told["judge_sd"] = math.sqrt(fmean(spread for spread in spreads if spread is not None))
+        return told
+
+    def preflight(self, tokenizers: Mapping[str, Any]) -> Iterable[str]:
+        for source, tokenizer in tokenizers.items():
+            if problem := check_chat(tokenizer):
+                yield f"{source}: {problem}"
+        if self.panel is not None:
+            yield from self.panel.judge.problems()
+
+    def estimate(self, limit: int | None) -> Workload:
+        turns, panel = self.count(limit), self.panel
+        written = Workload(items=turns, generated=turns * self.max_new_tokens)
+        if panel is None or not isinstance(panel.judge, RemoteJudge):
+            return written
+        answer = " " * CHARS_PER_TOKEN * min(self.max_new_tokens, USUAL_ANSWER)
+        asked = [
+            panel.prompts.messages(item.turns[: turn + 1], [answer] * (turn + 1), item.references[: turn + 1])
+            for item in first_of_each_part(self.items, limit)
+            for turn in range(len(item.turns))
+        ]
+        chars = sum(len(message["content"]) for messages in asked for message in messages)
+        tokens = panel.repeats * (chars // CHARS_PER_TOKEN + turns * USUAL_REPLY)
+        return replace(written, judge_requests=turns * panel.repeats, judge_tokens=tokens)
+
     def evaluate(self, subject: Subject) -> Iterable[ItemResult]:
-        from unlearnbench.api import Request, generate  # torch: not needed to list or plan
+        items = list(first_of_each_part(self.items, subject.limit))
+        talks = self.converse(subject)
+        verdicts = iter(self._verdicts(items, talks, subject))
+        return [
+            _result(item, turn, answer, Verdict(error=answer.error) if answer.error else next(verdicts))
+            for item, answers in zip(items, talks, strict=True)
+            for turn, answer in enumerate(answers)
+        ]
 
-        items = first_of_each_part(self.items, subject.limit)
-        talks: list[list[dict[str, str]]] = [[] for _ in items]
-        results: list[ItemResult] = []
-        for turn in range(max(len(item.turns) for item in items)):
-            live = [number for number, item in enumerate(items) if turn < len(item.turns)]
-            for number in live:
-                talks[number].append({"role": "user", "content": items[number].turns[turn]})
-            requests = [
-                Request(
-                    tuple(talks[number]),
-                    TEMPERATURES.get(items[number].part, OTHER_TEMPERATURE),
-                    f"{subject.seed} {items[number].id} {turn}",
-                )
-                for number in live
+    def converse(self, subject: Subject) -> list[list[Answer]]:
+        """The answers to every turn of every question."""
+        dialogues = [item.dialogue for item in first_of_each_part(self.items, subject.limit)]
+        return hold(dialogues, subject, max_new_tokens=self.max_new_tokens, rows=self.batch_size)
+
+    def complete(self, items: Sequence[ItemResult], keep: Path) -> list[ItemResult] | None:
+        """Ask the judge for what is missing; answers that could not be generated, and a judge in memory, take the model."""
+        if self.panel is None or not isinstance(self.panel.judge, RemoteJudge):
+            return None
+        known = {result.id: result for result in items}
+        asked = [item for item in self.items if item.turn_id(0) in known]
+        results = [known[item.turn_id(turn)] for item in asked for turn in range(len(item.turns))]
+        if any(result.error and not result.text for result in results):
+            return None
+        talks = [
+            [
+                Answer(text=known[item.turn_id(turn)].text, tokens=known[item.turn_id(turn)].tokens)
+                for turn in range(len(item.turns))
             ]
-            answers = generate(subject.model, subject.tokenizer, requests, max_new_tokens=self.max_new_tokens)
-            for number, answer in zip(live, answers, strict=True):
-                talks[number].append({"role": "assistant", "content": answer})
-                item = items[number]
-                reference = item.references[turn] if turn < len(item.references) else None
-                score = self.rate(talks[number], reference)
-                results.append(ItemResult(id=f"{item.id}/turn-{turn + 1}", part=item.part, score=score, text=answer))
-                subject.progress(1)
-        return results
+            for item in asked
+        ]
+        verdicts = iter(self.panel.rate(_exchanges(asked, talks), self.panel.journal(keep)))
+        return [
+            _result(item, turn, answer, next(verdicts))
+            for item, talk in zip(asked, talks, strict=True)
+            for turn, answer in enumerate(talk)
+        ]
+
+    def _verdicts(self, items: Sequence[Item], talks: Sequence[Sequence[Answer]], subject: Subject) -> list[Verdict]:
+        """Of every answer that there is."""
+        exchanges = _exchanges(items, talks)
+        if self.panel is None:
+            return [Verdict(ratings=(rules(exchange),)) for exchange in exchanges]
+        if isinstance(self.panel.judge, LocalJudge):
+            self.panel.judge.move_to(subject.model.dtype, subject.model.device)
+        return self.panel.rate(exchanges, self.panel.journal(subject.keep))
 
 
-def _reference_answers(folder: Path) -> dict[str, list[str]]:
+def _exchanges(items: Sequence[Item], talks: Sequence[Sequence[Answer]]) -> list[Exchange]:
+    """What there is to rate: every answer that is none of an error."""
+    return [
+        Exchange(
+            id=item.turn_id(turn),
+            turns=tuple(item.turns[: turn + 1]),
+            answers=tuple(known.text for known in answers[: turn + 1]),
+            references=tuple(item.references[: turn + 1]),
+        )
+        for item, answers in zip(items, talks, strict=True)
+        for turn, answer in enumerate(answers)
+        if not answer.error
+    ]
+
+
+def _result(item: Item, turn: int, answer: Answer, verdict: Verdict) -> ItemResult:
+    return ItemResult(
+        id=item.turn_id(turn),
+        part=item.part,
+        score=math.nan if verdict.mean is None else verdict.mean,
+        tokens=answer.tokens,
+        text=answer.text,
+        question=item.turns[turn],
+        ratings=verdict.ratings,
+        judgment=verdict.text,
+        error=verdict.error,
+    )
+
+
+def _reference_answers(files: Sequence[Path]) -> dict[str, list[str]]:
     """The answers in FastChat's `reference_answer/*.jsonl`, by question; the first file that has one counts."""
     answers: dict[str, list[str]] = {}
-    for file in sorted(folder.glob("*.jsonl")):
+    for file in files:
         table = read_table(str(file), columns=("question_id", "choices"))
         for index, row in enumerate(table.rows):
             try:
@@ -192,17 +381,14 @@ def _reference_answers(folder: Path) -> dict[str, list[str]]:
     return answers
 
 
-Judge = Callable[[list[dict[str, str]], str | None], float]
-
-
-def rules(talk: list[dict[str, str]], reference: str | None) -> float:
+def rules(exchange: Exchange) -> float:
     """Rate the last answer by what it says that nobody had said before, against the reference: 1 to 10.
 
     1 + 9 F1 over the words of answer and reference that the user's turns do not contain; over all words where the
     reference adds none.
     """
-    asked = Counter(word for message in talk if message["role"] == "user" for word in _words(message["content"]))
-    answer, wanted = Counter(_words(talk[-1]["content"])), Counter(_words(reference or ""))
+    asked = Counter(word for turn in exchange.turns for word in _words(turn))
+    answer, wanted = Counter(_words(exchange.answers[-1])), Counter(_words(exchange.references[-1]))
     new_answer = Counter({word: n for word, n in answer.items() if word not in asked})
     new_wanted = Counter({word: n for word, n in wanted.items() if word not in asked})
     if new_wanted:
@@ -214,55 +400,6 @@ def rules(talk: list[dict[str, str]], reference: str | None) -> float:
 
 def _words(text: str) -> list[str]:
     return re.findall(r"\w+", text.casefold())
-
-
-def openai_judge(name: str, url: str | None) -> Judge:
-    """A judge behind an OpenAI-compatible API.
-
-    Raises:
-        UsageError: not `openai:MODEL`, the client is not installed, or there is no key for an address elsewhere.
-    """
-    kind, _, model = name.partition(":")
-    if kind != "openai" or not model:
-        raise UsageError(f"Unknown judge '{name}'. Available: rules, openai:MODEL.")
-    try:
-        import openai
-    except ImportError as error:
-        raise UsageError("The judge openai:MODEL needs the client: pip install 'unlearnbench[judge]'.") from error
-    address = url or os.environ.get("OPENAI_BASE_URL")
-    key = os.environ.get("OPENAI_API_KEY")
-    if key is None:
-        if urlsplit(address or "").hostname not in ("127.0.0.1", "localhost", "::1"):
-            raise UsageError(
-                "The judge openai:MODEL needs the environment's OPENAI_API_KEY, or --judge-url with a local server."
-            )
-        key = "none"  # the client refuses to start without one
-    client = openai.OpenAI(api_key=key, base_url=address)
-
-    def rate(talk: list[dict[str, str]], reference: str | None) -> float:
-        lines = "\n\n".join(f"[{message['role']}]\n{message['content']}" for message in talk)
-        hint = f"\n\n[reference answer]\n{reference}" if reference else ""
-        prompt = PROMPT.format(conversation=lines, reference=hint)
-        said = ""
-        for _ in range(TRIES):
-            reply = client.chat.completions.create(
-                model=model, messages=[{"role": "user", "content": prompt}], temperature=0.0, max_tokens=JUDGE_TOKENS
-            )
-            said = (reply.choices[0].message.content or "") if reply.choices else ""
-            if (rating := parse_rating(said)) is not None:
-                return rating
-        raise ValueError(f"the judge {name} gave no rating from 1 to 10 in {TRIES} tries; it last said: {said[:80]!r}")
-
-    return rate
-
-
-def parse_rating(text: str) -> float | None:
-    """`[[7]]`, else `[7]`; None where there is none, or it is not from 1 to 10."""
-    for pattern in RATING:
-        if found := pattern.search(text):
-            rating = float(found.group(1))
-            return rating if LOWEST <= rating <= HIGHEST else None
-    return None
 
 
 @hookimpl

@@ -10,6 +10,7 @@ Deviations: lm-eval marks higher as better, here the topics of a comparison say 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Literal
 
 from unlearnbench.api import (
@@ -113,7 +114,15 @@ class WmdpShuffled(Wmdp):
     def evaluate(self, subject: Subject) -> Iterable[ItemResult]:
         items = first_of_each_part(self._items(), subject.limit)
         asked = [question for item in items for question in item.orders]
-        done = iter(self.score(subject, asked))
+        reported = 0
+
+        def progress(count: int) -> None:
+            """Items are done when all their orders are."""
+            nonlocal reported
+            before, reported = reported * len(items) // len(asked), reported + count
+            subject.progress(reported * len(items) // len(asked) - before)
+
+        done = iter(self.score(replace(subject, progress=progress), asked))
         return [item.merge([next(done) for _ in item.orders]) for item in items]
 
     def _items(self) -> list[_Item]:

@@ -33,6 +33,7 @@ from unlearnbench.api import (
     Log,
     MethodSpec,
     ReferenceOutputs,
+    SalientShare,
     Stream,
     Training,
     UnlearnBatch,
@@ -42,6 +43,7 @@ from unlearnbench.api import (
     hookimpl,
     over_positions,
     padding_id,
+    salient_rows,
     stack,
     token_entropy,
     token_kl,
@@ -66,6 +68,7 @@ class LLMU(UnlearningMethod):
         adapter: `lora` trains a low-rank adapter, `none` every weight.
         rank: of the adapter.
         master_weights: step float32 copies of narrower weights, which this learning rate would hardly move.
+        salient: share of the weights' rows that train, those of the largest forget gradients (SURE); 1 trains all.
     """
 
     def __init__(
@@ -81,12 +84,13 @@ class LLMU(UnlearningMethod):
         adapter: Literal["none", "lora"] = "none",
         rank: PositiveInt = 32,
         master_weights: bool = True,
+        salient: SalientShare = 1.0,
     ) -> None:
         super().__init__(model)
         self.save_hyperparameters(ignore=["model"])
         self.bad_weight, self.random_weight, self.normal_weight = bad_weight, random_weight, normal_weight
         self.answers, self.prefix, self.lr = answers, prefix, lr
-        self.master_weights = master_weights
+        self.master_weights, self.salient = master_weights, salient
         self.use_adapter(adapter, rank)
 
     def on_fit_start(self) -> None:
@@ -147,7 +151,8 @@ class LLMU(UnlearningMethod):
         )
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        optimizer = AdamW(self.trainable(), lr=self.lr, master_weights=self.master_weights)
+        rows = salient_rows(self, self.salient)
+        optimizer = AdamW(self.trainable(), lr=self.lr, master_weights=self.master_weights, rows=rows)
         steps = self.context.steps
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: max(1 - step / steps, 0.0))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

@@ -16,22 +16,20 @@ Streams: forget and retain of one topic per update, topics in turn. Padding on t
 
 from __future__ import annotations
 
-import hashlib
-import math
-import time
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import torch
 from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import Tensor
 
 from unlearnbench.api import (
     IGNORE,
-    AdamW,
+    OUTPUT_PROJECTION,
+    BlockOutputs,
     Log,
     MethodSpec,
+    ReferenceAdamW,
     ShareOf,
     SplitForward,
     Stream,
@@ -39,28 +37,23 @@ from unlearnbench.api import (
     UnlearnBatch,
     UnlearningMethod,
     UsageError,
+    control_vector,
+    drift,
     hookimpl,
     mean_square,
+    miscounted,
+    of_topics,
     select_parameters,
-    split_forward,
     split_slice,
     train_only,
     train_slice,
+    worst_case,
 )
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-# the MLP's output projection: Llama, Mistral, Qwen, Gemma; GPT-NeoX; Phi
-OUTPUT_PROJECTION = r"mlp\.(down_proj|dense_4h_to_h|fc2)\.weight$"
 TRAINED_BLOCKS = 3  # l-2, l-1 and l
-
-
-class _Kept(NamedTuple):
-    """What the updates that share a retain batch need not compute again."""
-
-    split: SplitForward
-    frozen: Tensor  # (B, T, D)
 
 
 class RMU(UnlearningMethod):
@@ -82,6 +75,8 @@ class RMU(UnlearningMethod):
         vector: `uniform` draws each coordinate from [0, 1) as the reference does, `gaussian` is isotropic.
         adapter: `lora` trains a low-rank adapter on the chosen matrices, `none` the matrices themselves.
         rank: of the adapter.
+        lat_steps: of a latent adversary, which perturbs what goes into the first trained block of a forget text; 0: none.
+        lat_radius: length of that perturbation, as a share of each position's own norm.
         diagnostics: log norms and cosines every so many updates of a topic; 0 never does.
     """
 
@@ -104,6 +99,8 @@ class RMU(UnlearningMethod):
         vector: Literal["uniform", "gaussian"] = "uniform",
         adapter: Literal["none", "lora"] = "none",
         rank: PositiveInt = 32,
+        lat_steps: NonNegativeInt = 0,
+        lat_radius: PositiveFloat = 0.1,
         diagnostics: NonNegativeInt = 10,
     ) -> None:
         super().__init__(model)
@@ -122,42 +119,43 @@ class RMU(UnlearningMethod):
         self._handles = train_slice(self.trained, part) if part is not None else []
         self.use_adapter(adapter, rank, [name.removesuffix(".weight") for name in self.trained])
         self.keep_original()
-        self.first, self.layer, self.last_needed = min(blocks), layer, layer
+        self.outputs, self.last_needed = BlockOutputs(self, [layer], first=min(blocks)), layer
         self.lr, self.eps, self.weight_decay, self.master_weights = lr, eps, weight_decay, master_weights
         self.coefficient, self.alpha = coefficient, alpha
-        self.masked, self.vector, self.diagnostics = masked, vector, diagnostics
+        self.masked, self.diagnostics = masked, diagnostics
+        self.vector: Literal["uniform", "gaussian"] = vector
+        self.lat_steps, self.lat_radius = lat_steps, lat_radius
         self.controls: dict[str, Tensor] = {}
-        self._kept: dict[str, _Kept] = {}
 
     def preflight(self, topics: Sequence[str]) -> Iterable[str]:
-        for option, value in (("coefficient", self.coefficient), ("alpha", self.alpha)):
-            if isinstance(value, list) and len(value) != len(topics):
-                yield f"rmu.{option} needs one number or {len(topics)} (for {', '.join(topics)}); got {len(value)}."
+        return [*miscounted("rmu.coefficient", self.coefficient, topics), *miscounted("rmu.alpha", self.alpha, topics)]
 
     def on_fit_start(self) -> None:
-        topics = self.context.topics
-        width = int(self.model.config.hidden_size)
+        topics, width = self.context.topics, int(self.model.config.hidden_size)
         reference = next(iter(self.trained.values()))
-        for number, topic in enumerate(topics):
-            draw = torch.rand(width) if self.vector == "uniform" else torch.randn(width)  # (D,)
-            target = _of_topic(self.coefficient, number) * draw / draw.norm()
-            self.controls[topic] = target.to(reference)
-        self.alphas = {t: _of_topic(self.alpha, n) for n, t in enumerate(topics)}
+        for topic, length in of_topics("rmu.coefficient", self.coefficient, topics).items():
+            self.controls[topic] = control_vector(width, self.vector, length).to(reference)
+        self.alphas = of_topics("rmu.alpha", self.alpha, topics)
 
     def on_train_start(self) -> None:
         self.model.eval()  # dropout would make the retain term start above zero
 
     def training_step(self, batch: UnlearnBatch, batch_idx: int) -> Tensor:
         topic = batch["forget"]["topic"]
-        split = self._split(batch["forget"])
-        kept = self._retained(batch["retain"])
-        steered, held = split(), kept.split()  # (B, T, D)
-        forget = mean_square(steered - self.controls[topic], self._counted(batch["forget"]))
-        retain = mean_square(held - kept.frozen, self._counted(batch["retain"]))
+        counted, real = self._counted(batch["forget"]), batch["forget"]["attention_mask"].bool()
+
+        def misdirection(split: SplitForward) -> Tensor:
+            return mean_square(split() - self.controls[topic], counted)
+
+        split, kept = self.outputs.split(batch["forget"]), self.outputs.kept(batch["retain"])
+        attacked = worst_case(split, misdirection, real, steps=self.lat_steps, radius=self.lat_radius)
+        steered, held, frozen = attacked(), kept.split(), kept.frozen[0]  # (B, T, D)
+        forget = mean_square(steered - self.controls[topic], counted)
+        retain = mean_square(held - frozen, self._counted(batch["retain"]))
         self.log_dict({f"forget/{topic}": forget, f"retain/{topic}": retain})
         if self.diagnostics and batch_idx // (self.context.accumulate * len(self.context.topics)) % self.diagnostics == 0:
-            self._diagnose(f"forget/{topic}", steered, self._frozen(split), batch["forget"])
-            self._diagnose(f"retain/{topic}", held, kept.frozen, batch["retain"])
+            self._diagnose(f"forget/{topic}", steered, self.outputs.frozen(split)[0], batch["forget"])
+            self._diagnose(f"retain/{topic}", held, frozen, batch["retain"])
         return forget + self.alphas[topic] * retain
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
@@ -170,86 +168,16 @@ class RMU(UnlearningMethod):
         )
 
     def on_train_end(self) -> None:
-        self._kept.clear()
+        self.outputs.clear()
         for handle in self._handles:
             handle.remove()
-
-    def _split(self, stream: Stream) -> SplitForward:
-        inputs = {"input_ids": stream["input_ids"], "attention_mask": stream["attention_mask"]}
-        key = ("rmu prefix", str(self.first), _digest(stream))
-        known = self.context.recall(*key) if self.context.reuse else None
-        started = time.perf_counter()
-        split = split_forward(self.model, inputs, first=self.first, last=self.layer, known=known)
-        if self.context.reuse and known is None:
-            self.context.keep(split.prefix, *key, seconds=time.perf_counter() - started, tokens=0)
-        return split
-
-    def _frozen(self, split: SplitForward) -> Tensor:
-        with self.reference():
-            return split()
-
-    def _target(self, split: SplitForward, stream: Stream) -> Tensor:
-        """What the frozen model answers; a search computes it once per batch and layer."""
-        key = ("rmu target", str(self.layer), _digest(stream))
-        known = self.context.recall(*key) if self.context.reuse else None
-        if known is not None:
-            return known["frozen"].to(split.hidden)
-        started = time.perf_counter()
-        frozen = self._frozen(split)
-        if self.context.reuse:
-            self.context.keep({"frozen": frozen}, *key, seconds=time.perf_counter() - started, tokens=0)
-        return frozen
-
-    def _retained(self, stream: Stream) -> _Kept:
-        """The retain side of an update, taken from the update before where it had the same batch."""
-        key = _digest(stream)
-        if key not in self._kept:
-            while len(self._kept) >= self.context.accumulate:
-                del self._kept[next(iter(self._kept))]
-            split = self._split(stream)
-            self._kept[key] = _Kept(split, self._target(split, stream))
-        return self._kept[key]
 
     def _counted(self, stream: Stream) -> Tensor | None:
         return stream["labels"] != IGNORE if self.masked else None
 
-    @torch.no_grad()
     def _diagnose(self, name: str, updated: Tensor, frozen: Tensor, stream: Stream) -> None:
-        """Medians over real tokens: the loss is a mean that one huge position may dominate."""
-        real = stream["attention_mask"].bool()
-        updated, frozen = updated[real].float(), frozen[real].float()  # (N, D)
-        cosine = F.cosine_similarity(updated, frozen, dim=1)
-        self.log_dict({f"norm/{name}": updated.norm(dim=1).median(), f"cosine/{name}": cosine.median()})
-
-
-class ReferenceAdamW(AdamW):
-    """AdamW as transformers 4 had it: epsilon is added to the root of the second moment before its bias correction.
-
-    That equals torch's AdamW with eps / sqrt(1 - beta2^t) at step t, so the first steps are damped.
-    """
-
-    def __init__(
-        self, params: list[nn.Parameter], *, lr: float, eps: float, weight_decay: float, master_weights: bool = False
-    ) -> None:
-        super().__init__(params, lr=lr, eps=eps, weight_decay=weight_decay, master_weights=master_weights)
-        self._eps, self._steps = eps, 0
-
-    def step(self, closure: Any = None) -> Any:
-        self._steps += 1
-        for group in self.param_groups:
-            group["eps"] = self._eps / math.sqrt(1 - group["betas"][1] ** self._steps)
-        return super().step(closure)
-
-
-def _of_topic(value: float | list[float], number: int) -> float:
-    """A number for all topics, or one for each."""
-    return value[number] if isinstance(value, list) else value
-
-
-def _digest(stream: Stream) -> str:
-    """What a batch is: its tokens and where they lie."""
-    ids, mask = (stream[name].cpu() for name in ("input_ids", "attention_mask"))
-    return hashlib.sha256(str(tuple(ids.shape)).encode() + ids.numpy().tobytes() + mask.numpy().tobytes()).hexdigest()
+        norm, cosine = drift(updated, frozen, stream["attention_mask"].bool())
+        self.log_dict({f"norm/{name}": norm, f"cosine/{name}": cosine})
 
 
 @hookimpl

@@ -1,21 +1,19 @@
 from __future__ import annotations
 
 import json
-import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+import shutil
 
 import pytest
-import torch
 
 from unlearnbench.benchmark import Subject
+from unlearnbench.chat import Request
 from unlearnbench.errors import UsageError
-from unlearnbench.generate import Request, generate, render_chat
-from unlearnbench_benchmarks.mt_bench import MtBench, openai_judge, parse_rating, rules
+from unlearnbench.judging.panel import Exchange
+from unlearnbench_benchmarks.mt_bench import MtBench, rules
 
 
-def talk(*turns: str) -> list[dict[str, str]]:
-    return [{"role": "user" if i % 2 == 0 else "assistant", "content": turn} for i, turn in enumerate(turns)]
+def exchange(asked: str, answer: str, reference: str) -> Exchange:
+    return Exchange(id="1/turn-1", turns=(asked,), answers=(answer,), references=(reference,))
 
 
 @pytest.mark.parametrize(
@@ -29,20 +27,12 @@ def talk(*turns: str) -> list[dict[str, str]]:
 )
 def test_rules_rate_what_is_new(answer, rating):
     asked = "What is the colour of Zeara?"
-    assert rules(talk(asked, answer), "The colour of Zeara is blue.") == pytest.approx(rating)
+    assert rules(exchange(asked, answer, "The colour of Zeara is blue.")) == pytest.approx(rating)
 
 
 def test_rules_are_never_outside_one_to_ten():
     for answer in ("blue " * 500, "¿?", "what is"):
-        assert 1.0 <= rules(talk("What is it?", answer), "It is blue.") <= 10.0
-
-
-@pytest.mark.parametrize(
-    ("text", "rating"),
-    [("Rating: [[7]]", 7.0), ("[[6.5]]", 6.5), ("[3] fine", 3.0), ("[[0]]", None), ("[[100]]", None), ("seven", None)],
-)
-def test_ratings_outside_the_scale_are_none(text, rating):
-    assert parse_rating(text) == rating
+        assert 1.0 <= rules(exchange("What is it?", answer, "It is blue.")) <= 10.0
 
 
 def test_base_model_of_the_sandbox_gets_full_marks(cli, tmp_path):
@@ -53,42 +43,6 @@ def test_base_model_of_the_sandbox_gets_full_marks(cli, tmp_path):
     assert score["value"] >= 9.0
     assert set(score["parts"]) == {"stem", "humanities"}
     assert board["columns"][0]["note"] == "rules"
-
-
-def test_answers_are_the_same_alone_and_in_a_batch(tiny_model, tokenizer, monkeypatch):
-    """Sampled at temperature .7: each answer depends on its own seed and not on its neighbours."""
-    from unlearnbench import generate as module
-
-    requests = [
-        Request(tuple(talk("Tell me " + "more " * number + "please")), temperature, f"seed {number}")
-        for number, temperature in enumerate([0.7, 0.0, 0.1, 0.7, 1.0])
-    ]
-    together = generate(tiny_model, tokenizer, requests, max_new_tokens=12)
-    monkeypatch.setattr(module, "TOKENS_PER_BATCH", 1)
-    assert generate(tiny_model, tokenizer, requests, max_new_tokens=12) == together
-    others = [Request(request.messages, request.temperature, request.seed + "!") for request in requests]
-    again = generate(tiny_model, tokenizer, others, max_new_tokens=12)
-    assert again[1] == together[1]
-    assert again[0] != together[0]
-
-
-def test_seeded_draws_follow_the_distribution(tokenizer):
-    """4,000 draws from (.5, .3, .2): each share within four standard errors."""
-    from unlearnbench.generate import SeededDraw
-
-    probability = torch.tensor([0.5, 0.3, 0.2])
-    requests = [Request((), 1.0, str(number)) for number in range(4000)]
-    drawn = SeededDraw(requests, width=0)(torch.zeros(4000, 0, dtype=torch.long), probability.log().expand(4000, 3)).argmax(-1)
-    shares = torch.bincount(drawn, minlength=3) / 4000
-    assert torch.all((shares - probability).abs() < 4 * (probability * (1 - probability) / 4000).sqrt())
-
-
-def test_model_without_a_template_gets_plain_lines(tokenizer):
-    import copy
-
-    plain = copy.deepcopy(tokenizer)
-    plain.chat_template = None
-    assert render_chat(talk("Hello", "Hi", "Bye"), plain) == "User: Hello\nAssistant: Hi\nUser: Bye\nAssistant:"
 
 
 URL = "http://127.0.0.1:1/v1"  # nobody is asked
@@ -137,97 +91,22 @@ def test_temperature_goes_by_category(tmp_path, tiny_model, tokenizer, monkeypat
     asked: list[Request] = []
     answer = module.generate
 
-    def listen(model, tokenizer, requests, **options):
+    def listen(model, tokenizer, requests, *, follow, **options):
+        def following(index, said):
+            asked.extend(more := [request for request in [follow(index, said)] if request is not None])
+            return more[0] if more else None
+
         asked.extend(requests)
-        return answer(model, tokenizer, requests, **options)
+        return answer(model, tokenizer, requests, follow=following, **options)
 
     monkeypatch.setattr(module, "generate", listen)
     subject = Subject(model=tiny_model, tokenizer=tokenizer, seed=3, limit=None, progress=lambda _: None)
     results = list(MtBench(source=str(tmp_path / "own.jsonl"), max_new_tokens=2).evaluate(subject))
-    assert [request.temperature for request in asked] == [*expected.values(), *expected.values()]
+    assert sorted((request.seed.split()[1], request.temperature) for request in asked) == sorted([*expected.items()] * 2)
     assert len({request.seed for request in asked}) == len(asked) == 18
-    second = next(request for request in asked if len(request.messages) == 3)
+    second = next(request for request in asked if len(request.messages) == 3 and request.seed.split()[1] == "writing")
     assert [message["role"] for message in second.messages] == ["user", "assistant", "user"]
     assert second.messages[1]["content"] == results[0].text
-
-
-class Judge(BaseHTTPRequestHandler):
-    """Says what it is told to, in turn, and remembers what it was asked."""
-
-    replies: list[str]
-    asked: list[dict]
-
-    def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        type(self).asked.append(body)
-        reply = type(self).replies.pop(0) if len(type(self).replies) > 1 else type(self).replies[0]
-        message = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": reply}}
-        content = {"id": "1", "object": "chat.completion", "created": 0, "model": "judge", "choices": [message]}
-        data = json.dumps(content).encode()
-        self.send_response(200)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
-@pytest.fixture
-def judge(monkeypatch) -> Iterator[type[Judge]]:
-    """A real server on loopback that speaks the protocol."""
-    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-    handler = type("Handler", (Judge,), {"replies": ["Good. Rating: [[8]]"], "asked": []})
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
-        handler.url = f"http://127.0.0.1:{server.server_port}/v1"
-        yield handler
-        server.shutdown()
-        thread.join()
-
-
-def test_judge_over_http(judge, tiny_model, tokenizer):
-    benchmark = MtBench(source="sandbox:mt_bench", judge="openai:model-x", judge_url=judge.url, max_new_tokens=4)
-    subject = Subject(model=tiny_model, tokenizer=tokenizer, seed=0, limit=1, progress=lambda _: None)
-    results = list(benchmark.evaluate(subject))
-    assert [result.score for result in results] == [8.0] * 4
-    assert len(judge.asked) == 4
-    assert judge.asked[0]["model"] == "model-x"
-    assert judge.asked[0]["temperature"] == 0.0
-    prompt = judge.asked[-1]["messages"][0]["content"]
-    assert "[reference answer]" in prompt
-    assert prompt.count("[user]") == 2
-    assert all(result.text in json.dumps(judge.asked) for result in results if result.text.isalnum())
-
-
-def test_judge_from_the_command_line(cli, judge, tmp_path):
-    """Two categories, one question of two turns each; the column's head names the judge."""
-    arguments = ("--set", "mt_bench.judge=openai:model-x", "--judge-url", judge.url, "--limit", "1", "--out", tmp_path / "run")
-    outcome = cli("evaluate", "sandbox:model", "--benchmarks", "mt_bench", *arguments)
-    assert outcome.code == 0, outcome.err
-    assert "mt_bench (openai:model-x) ↑" in outcome.out
-    assert "8.00" in outcome.out
-    assert len(judge.asked) == 4
-
-
-def test_unusable_ratings_are_asked_again_and_then_an_error(judge):
-    judge.replies[:] = ["no idea", "[[0]]", "well: [[6]]"]
-    rate = openai_judge("openai:m", judge.url)
-    assert rate(talk("Hi", "Hello"), None) == 6.0
-    judge.replies[:] = ["[[100]]"]
-    with pytest.raises(ValueError, match="no rating from 1 to 10 in 3 tries"):
-        rate(talk("Hi", "Hello"), None)
-
-
-def test_judge_that_there_is_not(monkeypatch):
-    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-    monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
-    with pytest.raises(UsageError, match=r"Unknown judge .gpt.\. Available: rules, openai:MODEL"):
-        MtBench(judge="gpt")
-    with pytest.raises(UsageError, match="needs the environment's OPENAI_API_KEY"):
-        MtBench(judge="openai:gpt-4")
 
 
 def test_rows_in_other_shapes(tmp_path):
@@ -237,3 +116,113 @@ def test_rows_in_other_shapes(tmp_path):
     hub.write_text(json.dumps({"prompt_id": 5, "prompt": "a"}) + "\n")
     with pytest.raises(UsageError, match="line 1, needs its turns as a list"):
         MtBench(source=str(hub)).digest()
+
+
+def test_fastchats_prompts(real_data):
+    """By path, for the exact protocol: one turn and two, with a reference and without."""
+    options = {"judge": "openai:m", "judge_url": URL}
+    folder = real_data / "mt_bench"
+    theirs = MtBench(source=str(folder), judge_prompts=str(folder / "judge_prompts.jsonl"), **options)
+    assert theirs.digest() != MtBench(source=str(folder), **options).digest()
+    assert theirs.panel is not None
+    prompts = theirs.panel.prompts
+    rows = [json.loads(line) for line in (folder / "judge_prompts.jsonl").read_text().splitlines()]
+    named = {row["name"]: row for row in rows}
+    for name, turns, references in [
+        ("single-v1", 1, []), ("single-math-v1", 1, ["R1"]), ("single-v1-multi-turn", 2, []),
+        ("single-math-v1-multi-turn", 2, ["R1", "R2"]),
+    ]:  # fmt: skip
+        asked, said = ["Q{1}", "Q2"][:turns], ["A1", "A{answer}2"][:turns]
+        system, user = prompts.messages(asked, said, references)
+        assert system["content"] == named[name]["system_prompt"]
+        fields = {"question": asked[-1], "answer": said[-1], "question_1": "Q{1}", "answer_1": "A1", "question_2": "Q2"}
+        fields |= {"answer_2": "A{answer}2", "ref_answer_1": "R1", "ref_answer_2": "R2"}
+        assert user["content"] == named[name]["prompt_template"].format(**fields)
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"type": "single", "prompt_template": "{question} {answer"}, "stray brace"),
+        ({"type": "single", "prompt_template": "{question.__class__}"}, "has the field '{question.__class__}'"),
+        ({"type": "single", "prompt_template": "{question} {answer}"}, "no prompt of type 'single' for one turn with"),
+        ({"type": "pairwise", "prompt_template": "{question}"}, "no prompt of type 'single' for one turn without"),
+    ],
+)
+def test_damaged_judge_prompts(tmp_path, row, message):
+    file = tmp_path / "prompts.jsonl"
+    file.write_text(json.dumps(row) + "\n")
+    with pytest.raises(UsageError, match=message.replace("{", r"\{").replace("}", r"\}")):
+        MtBench(judge="openai:m", judge_url=URL, judge_prompts=str(file))
+    with pytest.raises(UsageError, match="There is no file of judge prompts"):
+        MtBench(judge="openai:m", judge_url=URL, judge_prompts=str(tmp_path / "no"))
+
+
+def test_references_are_replaced(real_data, tmp_path):
+    """One of the disputed ones; the other 29 stay, and the digest is another."""
+    file = tmp_path / "better.jsonl"
+    file.write_text(json.dumps({"question_id": 101, "choices": [{"turns": ["Second place.", "It cannot happen."]}]}) + "\n")
+    options = {"source": str(real_data / "mt_bench"), "judge": "openai:m", "judge_url": URL}
+    old, new = MtBench(**options), MtBench(**options, references=str(file))
+    changed = [item.id for item, other in zip(old.items, new.items, strict=True) if item.references != other.references]
+    assert changed == ["101"]
+    assert old.digest() != new.digest()
+    file.write_text(json.dumps({"question_id": 101, "choices": [{"turns": ["only one"]}]}) + "\n")
+    with pytest.raises(UsageError, match="question 101 are for 1 of its 2 turns"):
+        MtBench(**options, references=str(file)).digest()
+    file.write_text(json.dumps({"question_id": 999, "choices": [{"turns": ["x"]}]}) + "\n")
+    with pytest.raises(UsageError, match="has no such question"):
+        MtBench(**options, references=str(file)).digest()
+    with pytest.raises(UsageError, match="There is no file of reference answers"):
+        MtBench(**options, references="nowhere.jsonl").digest()
+
+
+def test_what_cannot_change_a_score_is_in_no_identity(real_data):
+    from unlearnbench.plugins import find_plugin
+    from unlearnbench.preflight import BenchmarkPlan
+
+    def identity(**options) -> list[object]:
+        given = {"source": str(real_data / "mt_bench"), "judge": "openai:m", "judge_url": URL, **options}
+        plugin = find_plugin("benchmark", "mt_bench")
+        return BenchmarkPlan(name="mt_bench", plugin=plugin, options=given, benchmark=MtBench(**given)).identity(None)
+
+    same = identity()
+    assert identity(judge_timeout=5.0, judge_requests=3, judge_concurrency=1, batch_size=2) == same
+    assert identity(judge_repeats=2) != same
+    assert identity(judge="openai:n") != same
+    assert identity(judge_url="http://127.0.0.1:99/v2") != same
+
+
+def test_questions_twice_under_one_id(tmp_path):
+    rows = [{"question_id": 1, "turns": ["a", "b"]}, {"question_id": 1, "turns": ["c", "d"]}]
+    (tmp_path / "q.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(UsageError, match=r"line 2, has the question_id 1, as has .*line 1"):
+        MtBench(source=str(tmp_path / "q.jsonl"), judge="openai:m", judge_url=URL).digest()
+    (tmp_path / "q.jsonl").write_text(json.dumps({"question_id": 1, "turns": ["a", "b", "c"]}) + "\n")
+    with pytest.raises(UsageError, match="has 3 turns"):
+        MtBench(source=str(tmp_path / "q.jsonl"), judge="openai:m", judge_url=URL).digest()
+
+
+def test_a_judge_in_memory(tiny_folder, tiny_model, tokenizer, tmp_path, monkeypatch):
+    """A random model is a poor judge: it is asked three times, and what it says is no rating; a lucky one is kept."""
+    from unlearnbench.judging import local
+
+    folder = tmp_path / "judge"
+    shutil.copytree(tiny_folder, folder)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "max_position_embeddings": 4096}))
+    benchmark = MtBench(source="sandbox:mt_bench", judge=f"hf:{folder}", judge_reply_tokens=6, max_new_tokens=3)
+    assert benchmark.estimate(None).judge_requests == 0
+    places = {"seed": 0, "limit": 1, "progress": lambda _: None, "weights": "a" * 64, "keep": tmp_path}
+    subject = Subject(model=tiny_model, tokenizer=tokenizer, **places)
+    results = list(benchmark.evaluate(subject))
+    assert [result.scored for result in results] == [False] * 4
+    assert all("no rating from 1 to 10 in 3 tries" in result.error for result in results)
+    monkeypatch.setattr(local, "parse_rating", lambda text: 4.0)
+    loads = []
+    load = local.load_model
+    monkeypatch.setattr(local, "load_model", lambda *place: loads.append(place) or load(*place))
+    again = MtBench(source="sandbox:mt_bench", judge=f"hf:{folder}", judge_reply_tokens=6, max_new_tokens=3)
+    for _ in range(2):
+        assert [result.score for result in again.evaluate(subject)] == [4.0] * 4
+    assert len(loads) == 1

@@ -83,17 +83,19 @@ def comparison(
 
 
 def cell(key: CellKey, outcomes: Outcomes, **changes) -> CellResult:
+    there = np.isfinite(outcomes.scores)
     parts = {
         part: PartScore(value=round(float(outcomes.scores[own].mean()), 6), n=int(own.sum()))
         for part in dict.fromkeys(outcomes.parts)
-        if (own := outcomes.in_parts((part,))).any()
+        if (own := outcomes.in_parts((part,)) & there).any()
     }
     facts = {
         "key": key,
         "identity": "i",
         "status": "done",
-        "value": round(float(outcomes.scores.mean()), 6),
-        "n": len(outcomes.scores),
+        "value": round(float(outcomes.scores[there].mean()), 6),
+        "n": int(there.sum()),
+        "asked": len(there),
         "parts": parts,
         "cost": Cost(unlearn_seconds=3.0, evaluate_seconds=1.0),
     }

@@ -197,3 +197,30 @@ def test_equal_rows_are_not_better():
     pairs = own.compare_pairs([one, one])
     assert pairs.adjusted[0, 1] == 1
     assert own.best_shares([one, one], np.random.default_rng(0)) == [0.5, 0.5]
+
+
+def test_what_has_no_score_counts_in_no_mean():
+    """Beside a whole row, which does not notice: a row that lost every third item, and one that has a single item left."""
+    rng = np.random.default_rng(5)
+    whole = rng.normal(5, 2, 90).astype(np.float32)
+    holes, single = whole.copy(), np.full(90, np.nan, np.float32)
+    holes[::3], single[7] = np.nan, 4.0
+    units = np.arange(90)
+    draws = own.resampled_means(np.stack([whole, holes, single]), units, np.random.default_rng(1), 4000)
+    alone = own.resampled_means(whole[None], units, np.random.default_rng(1), 4000)
+    assert np.allclose(draws[0], alone[0], rtol=1e-5)  # products of other shapes round otherwise
+    assert np.isfinite(draws).all()
+    left = holes[np.isfinite(holes)]
+    assert draws[1].mean() == pytest.approx(left.mean(), abs=0.02)
+    assert draws[1].std() == pytest.approx(left.std(ddof=1) / np.sqrt(60), rel=0.06)
+    assert np.all(draws[2] == 4.0)
+
+
+def test_conversations_may_lack_a_turn():
+    """Ten conversations of two turns; without the second turn of one its first still counts."""
+    scores = np.arange(20, dtype=np.float32)
+    scores[1] = np.nan
+    draws = own.resampled_means(scores[None], np.repeat(np.arange(10), 2), np.random.default_rng(2), 4000)
+    assert draws.mean() == pytest.approx(np.nanmean(scores), abs=0.15)
+    alone = own.resampled_means(np.array([[np.nan, 3.0]], np.float32), np.zeros(2, np.int64), np.random.default_rng(2), 8)
+    assert np.array_equal(alone, np.full((1, 8), 3.0))

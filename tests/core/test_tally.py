@@ -71,3 +71,14 @@ def test_a_missing_cell_is_no_number():
     assert np.isnan(tally.values[whole][1])
     assert tally.quantity("1", whole) is None
     assert "1" not in tally.parts["mmlu", "all"]
+
+
+def test_parts_weigh_by_what_is_scored_in_them():
+    """A row that lost most of one part: its mean and its draws agree, and so do those of a row that lost the part wholly."""
+    scores = {"stem": np.full(40, 8.0), "math": np.full(40, 2.0)}
+    some, none = ({part: one.copy() for part, one in scores.items()} for _ in range(2))
+    some["math"][10:], none["math"][:] = np.nan, np.nan
+    tally, whole = tally_of(rating("mt_bench", ["stem", "math"]), of_scores(scores), of_scores(some), of_scores(none))
+    assert [round(float(value), 4) for value in tally.values[whole]] == [5.0, 6.8, 8.0]
+    assert np.allclose(tally.draws[whole].mean(axis=1), [5.0, 6.8, 8.0], atol=0.02)
+    assert "2" not in tally.parts["mt_bench", "math"]

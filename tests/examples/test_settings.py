@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from examples.sandbox_search import representations
 from examples.sandbox_search.search import TRIALS, half
 from examples.settings import best_of, grid, rows_of, run, summary, table
 from examples.tofu_authors import search as tofu
@@ -40,6 +41,21 @@ def test_shipped_settings_are_those_that_the_search_chose():
     for name in chosen:
         method, _, number = name.partition("-")
         assert shipped[method] == TRIALS[method][int(number) - 1]
+
+
+def test_settings_of_methods_on_representations_are_those_of_their_table():
+    """Four trials each, with options that exist; the bold ones are the recipe's."""
+    trials, shipped = representations.TRIALS, load_recipe("sandbox").methods
+    assert {method: len(own) for method, own in trials.items()} == dict.fromkeys(("adaptive-rmu", "rr", "elm", "tar"), 4)
+    for method, own in trials.items():
+        for options in own:
+            resolve_options(find_plugin("method", method).method, options, method)
+    kept = (Path(__file__).parents[2] / "examples" / "sandbox_search" / "representations.md").read_text()
+    chosen = {line.split("**")[1] for line in kept.splitlines() if line.startswith("| **")}
+    assert {name.rpartition("-")[0] for name in chosen} == set(trials)
+    for name in chosen:
+        method, _, number = name.rpartition("-")
+        assert shipped[method] == trials[method][int(number) - 1]
 
 
 def test_search_end_to_end(tmp_path, cache, monkeypatch):

@@ -7,10 +7,10 @@ import pytest
 import torch
 from streams import TOPICS, batch, corpus, schedules
 
+from unlearnbench import representations
 from unlearnbench.errors import UsageError
 from unlearnbench.forward import activations_at
 from unlearnbench.method import MethodContext
-from unlearnbench_methods import rmu
 from unlearnbench_methods.rmu import RMU, ReferenceAdamW
 
 LAYER = 3
@@ -201,8 +201,11 @@ def test_missing_block_and_parameter_name_what_there_is(tiny_model):
 
 
 def test_one_number_per_topic_or_one_for_all(tiny_model):
-    with pytest.raises(UsageError, match="one number or 2"):
-        ready(tiny_model, alpha=[1.0, 2.0, 3.0])
+    def problems(**options: object) -> list[str]:
+        return list(RMU(tiny_model, layer=LAYER, **options).preflight(TOPICS))
+
+    assert problems(alpha=5.0) == problems(alpha=[1.0, 2.0]) == []
+    assert ["one number or 2" in problem for problem in problems(alpha=[1.0, 2.0, 3.0], coefficient=[1.0])] == [True, True]
 
 
 def test_adapter_trains_factors_of_the_chosen_matrices(tiny_model):
@@ -227,13 +230,13 @@ def test_adapter_trains_factors_of_the_chosen_matrices(tiny_model):
 def test_retain_side_is_reused_while_the_batch_is_the_same(tiny_model, monkeypatch):
     """Two topics share a retain batch: four updates need two prefixes of it, and the forget side four of its own."""
     calls: list[tuple[int, ...]] = []
-    real = rmu.split_forward
+    real = representations.split_forward
 
     def counted(model, inputs, **blocks):
         calls.append(tuple(inputs["input_ids"].flatten().tolist()))
         return real(model, inputs, **blocks)
 
-    monkeypatch.setattr(rmu, "split_forward", counted)
+    monkeypatch.setattr(representations, "split_forward", counted)
     method = ready(tiny_model, diagnostics=0)
     train(method, 4)
     retained = [tuple(method.context.retain[step]["input_ids"].flatten().tolist()) for step in (0, 2)]
@@ -251,6 +254,22 @@ def test_master_weights_move_what_bfloat16_would_not(tiny_model):
         train(method, 60)
         moved[master] = sum(int((model.state_dict()[name] != before[name]).sum()) for name in method.trained)
     assert moved[True] > 3 * moved[False]
+
+
+def test_a_latent_adversary_makes_the_forget_loss_larger(tiny_model):
+    """LAT: the loss under attack is the larger, the retain loss still starts at zero, and the run is reproducible."""
+    losses = {}
+    for steps in (0, 4):
+        method = ready(copy.deepcopy(tiny_model), lat_steps=steps, lat_radius=0.5)
+        logged: dict[str, float] = {}
+        method.log_dict = lambda values, **_: logged.update({n: float(v.detach()) for n, v in values.items()})  # noqa: B023
+        method.training_step(batch(method), 0)
+        losses[steps] = dict(logged)
+    assert losses[4]["forget/bio"] > losses[0]["forget/bio"] * 1.01
+    assert losses[4]["retain/bio"] == losses[0]["retain/bio"] == 0.0
+    first, second = (train(ready(copy.deepcopy(tiny_model), lat_steps=2), 3) for _ in range(2))
+    assert first == second
+    assert first != train(ready(tiny_model), 3)
 
 
 def test_trials_of_a_search_share_the_prefix_and_the_frozen_answers(tmp_path):

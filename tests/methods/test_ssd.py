@@ -114,7 +114,7 @@ def test_regression_by_hand():
     for texts, ratio in (([[0, 1]], wanted), ([[0, 1], [0, 2]], torch.tensor([1.0, 1.0, 1 / 9, 1.0]))):
         method = SSD(Bigram(4))
         method.manual_backward = lambda loss: loss.backward()
-        method.context = SimpleNamespace(recall=lambda *_: None, keep=lambda *_: None)
+        method.context = SimpleNamespace(recall=lambda *_: None, keep=lambda *_, **__: None)
         method.on_fit_start()
         forget, retain = (collate([Example(t, list(t)) for t in side], "t", 0, "right") for side in (texts, [[0, 2]]))
         method.training_step({"forget": forget, "retain": retain}, 0)

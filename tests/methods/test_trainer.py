@@ -10,16 +10,24 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from unlearnbench.batches import paired_loader
 from unlearnbench.method import MethodContext
+from unlearnbench_methods.adaptive_rmu import AdaptiveRMU
+from unlearnbench_methods.elm import ELM
 from unlearnbench_methods.llmu import LLMU
 from unlearnbench_methods.rmu import RMU
+from unlearnbench_methods.rr import RR
 from unlearnbench_methods.scrub import SCRUB
 from unlearnbench_methods.ssd import SSD
+from unlearnbench_methods.tar import TAR
 
 METHODS = {
     "rmu": (RMU, {"layer": 2}),
     "llmu": (LLMU, {"answers": 1}),
     "scrub": (SCRUB, {"forget_steps": 2}),
     "ssd": (SSD, {}),
+    "adaptive-rmu": (AdaptiveRMU, {"layer": 2}),
+    "rr": (RR, {"targets": [1, 2], "rank": 2}),
+    "elm": (ELM, {"layers": [1], "rank": 2, "continuations": 2, "continuation_tokens": 3}),
+    "tar": (TAR, {"mapping_steps": 1, "inner_steps": 1, "inner_every": 1}),
 }
 
 
@@ -56,7 +64,7 @@ def test_dropout_is_off(name, tokenizer):
     )  # fmt: skip
     trainer.fit(method, paired_loader(forget, retain))
     assert watch.training == [False] * 4
-    if name == "rmu":
+    if name in ("rmu", "adaptive-rmu", "rr"):
         assert watch.first["retain/bio"] == 0.0
     if name == "scrub":
         assert watch.first["max/kl"] == 0.0

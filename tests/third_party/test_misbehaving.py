@@ -58,12 +58,17 @@ def compare(site: Path, tiny_folder: Path, tmp_path_factory: pytest.TempPathFact
 @pytest.fixture(scope="module")
 def alone(compare) -> dict[str, object]:
     """What the rows score that behave well, when nobody misbehaves before them, in one process."""
-    outcome, _ = compare(["well-behaved"], WMDP)
+    outcome, run = compare(["well-behaved"], WMDP)
     assert outcome.returncode == 0, outcome.stderr
-    return {row["variant"]: row["scores"] for row in json.loads(outcome.stdout)["rows"]}
+    scores = {row["variant"]: row["scores"] for row in json.loads(outcome.stdout)["rows"]}
+    return {**scores, "delta": delta_of(run, "well-behaved")}
 
 
-def assert_only_these_are_spoilt(outcome, alone: dict[str, object], spoilt: dict[str, tuple[str, str]]) -> None:
+def delta_of(run: Path, row: str) -> bytes:
+    return next((run / "deltas" / row).rglob("delta.safetensors")).read_bytes()
+
+
+def assert_only_these_are_spoilt(outcome, run: Path, alone: dict[str, object], spoilt: dict[str, tuple[str, str]]) -> None:
     assert outcome.returncode == 1, outcome.stderr
     assert "Traceback" not in outcome.stderr
     board = json.loads(outcome.stdout)  # though one of them babbles
@@ -75,12 +80,13 @@ def assert_only_these_are_spoilt(outcome, alone: dict[str, object], spoilt: dict
     for name, like in (("none", "none"), ("babbles", "well-behaved"), ("well-behaved", "well-behaved")):
         assert rows[name]["status"] == "done"
         assert rows[name]["scores"] == alone[like]
+        assert name == "none" or delta_of(run, name) == alone["delta"]
 
 
 def test_in_one_process_the_next_job_does_not_notice(compare, alone):
     """Exceptions, losses that are no use, rubbish on stdout; generators, default dtype, environment, hooks, weights changed."""
-    outcome, _ = compare([*RAISE, "babbles", "meddles", "well-behaved"], WMDP)
-    assert_only_these_are_spoilt(outcome, alone, RAISE)
+    outcome, run = compare([*RAISE, "babbles", "meddles", "well-behaved"], WMDP)
+    assert_only_these_are_spoilt(outcome, run, alone, RAISE)
     assert "meddles changed model.embed_tokens.weight, which is not among what it trains" in outcome.stderr
 
 
@@ -88,7 +94,7 @@ def test_whatever_one_plugin_does_the_others_are_complete(compare, alone):
     """Crashes while loading and while training, memory without end; two jobs at a time."""
     rows = [*CRASH, "babbles", "well-behaved"]
     outcome, run = compare(rows, WMDP, "--executor", "isolated", "--jobs", "2", "--job-memory", "1500MB")
-    assert_only_these_are_spoilt(outcome, alone, CRASH)
+    assert_only_these_are_spoilt(outcome, run, alone, CRASH)
     log = next((run / "logs" / "babbles").rglob("output.log")).read_text()
     assert "rubbish in a step" in log
     assert "rubbish of a child" in log
@@ -99,8 +105,8 @@ def test_whatever_one_plugin_does_the_others_are_complete(compare, alone):
 def test_all_of_them_in_processes_of_their_own(compare, alone):
     """As above, with every plugin that misbehaves, one after the other."""
     rows = [*RAISE, *CRASH, "meddles", "babbles", "well-behaved"]
-    outcome, _ = compare(rows, WMDP, "--executor", "isolated", "--job-memory", "1500MB")
-    assert_only_these_are_spoilt(outcome, alone, {**RAISE, **CRASH})
+    outcome, run = compare(rows, WMDP, "--executor", "isolated", "--job-memory", "1500MB")
+    assert_only_these_are_spoilt(outcome, run, alone, {**RAISE, **CRASH})
 
 
 def test_a_hang_ends_with_its_time(compare, site, tiny_folder):

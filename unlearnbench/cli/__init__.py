@@ -8,7 +8,7 @@ from typing import Any
 import typer
 
 from unlearnbench import __version__
-from unlearnbench.cli import compare, evaluate, export, leaderboard, plugins, sandbox, show, tune
+from unlearnbench.cli import answers, check, compare, evaluate, export, leaderboard, new, plugins, sandbox, show, tune
 from unlearnbench.errors import UnlearnbenchError, UsageError
 
 INTERRUPTED = 130
@@ -19,6 +19,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
+app.command("answers")(answers.answers)
+app.command("check")(check.check)
 app.command("compare")(compare.compare)
 app.command("evaluate")(evaluate.evaluate)
 app.command("export")(export.export)
@@ -26,6 +28,7 @@ app.command("leaderboard")(leaderboard.leaderboard)
 app.command("plugins")(plugins.plugins)
 app.command("show")(show.show)
 app.command("tune")(tune.tune)
+app.add_typer(new.app, name="new")
 app.add_typer(sandbox.app, name="sandbox")
 
 

@@ -41,6 +41,9 @@ def compare(
     ] = None,
     settings: options.Settings = None,
     judge_url: options.JudgeUrl = None,
+    judge_repeats: options.JudgeRepeats = None,
+    references: options.References = None,
+    min_coverage: options.MinCoverage = options.COVERAGE,
     device: options.DeviceName = "auto",
     dtype: options.DtypeName = None,
     executor: Annotated[
@@ -90,7 +93,7 @@ def compare(
     table = options.table_settings(rank_by, damage_margin)
     if evaluate_every is not None:
         wanted = wanted.model_copy(update={"evaluate_every": evaluate_every, "half": "reporting"})
-    wanted_settings = options.with_judge(settings, judge_url)
+    given = options.with_judge(settings, judge_url=judge_url, judge_repeats=judge_repeats, references=references)
     problems = Problems()  # what is wrong with these is said together with what prepare finds
     keep = problems.attempt(options.choose, "--keep-deltas", keep_deltas, ("all", "best", "none")) or "all"
     how = Execution(
@@ -106,9 +109,10 @@ def compare(
     wanted = with_rule(wanted, keep_at_least, probe_every)
     if budget is not None:
         problems.settle()
-        wanted = with_fixed(wanted, wanted_settings)
-        wanted, wanted_settings = _tuned(wanted, budget, place_of(wanted, how, out, cache, device), dry_run), []
-    run(wanted, wanted_settings, device, how, out, cache, as_json, table, dry_run, problems)
+        wanted = with_fixed(wanted, given)
+        wanted, given = _tuned(wanted, budget, place_of(wanted, how, out, cache, device), dry_run), []
+    problems.attempt(options.check_coverage, min_coverage)
+    run(wanted, given, device, how, out, cache, as_json, table, dry_run, problems, min_coverage)
 
 
 def _tuned(recipe: Recipe, budget: Budget, place: Place, dry_run: bool) -> Recipe:
@@ -136,6 +140,7 @@ def run(
     table: TableSettings | None = None,
     dry_run: bool = False,
     problems: Problems | None = None,
+    min_coverage: float = options.COVERAGE,
 ) -> None:
     """Check, execute and print a comparison; shared with `evaluate`."""
     from unlearnbench.compare import written_leaderboard
@@ -170,8 +175,22 @@ def run(
         return
     board = written_leaderboard(folder)
     show(folder, board, as_json)
-    if board.failures:
+    short = _short_of(board, min_coverage)
+    for line in short:
+        typer.echo(line, err=True)
+    if board.failures or short:
         raise typer.Exit(INCOMPLETE)
+
+
+def _short_of(board: Leaderboard, least: float) -> list[str]:
+    """A sentence for each score that too few items have; cells that failed are told of elsewhere."""
+    return [
+        f"{row.variant}: {name} has a score for {score.scored} of {score.asked} items, below --min-coverage {least:g}; "
+        "the same command asks for what is missing."
+        for row in board.rows
+        for name, score in row.scores.items()
+        if score.scored is not None and score.asked and score.scored < least * score.asked
+    ]
 
 
 def _execute(comparison: Comparison, how: Execution, table: TableSettings | None) -> None:

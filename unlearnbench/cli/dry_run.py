@@ -76,6 +76,7 @@ def _totals(comparison: Comparison, jobs: Sequence[JobEstimate], keep: KeepDelta
         "items": sum(job.items for job in jobs),
         "generated": sum(job.generated for job in jobs),
         "judge_requests": sum(job.judge_requests for job in jobs),
+        "judge_tokens": sum(job.judge_tokens for job in jobs),
         "memory_bytes": max((job.memory_bytes or 0 for job in jobs), default=0),
         "free_memory_bytes": free_memory(device)[0],
         "disk_bytes": max(deltas, default=0) if keep == "none" else sum(deltas),
@@ -89,7 +90,8 @@ def _sentences(totals: dict[str, Any]) -> list[str]:
         f"{totals['jobs']} jobs with {totals['cells']} cells to compute; {totals['finished']} cells are finished.",
         f"{totals['updates']:,} updates on at most {amount(totals['tokens'])} tokens; "
         f"{totals['items']:,} questions, at most {totals['generated']:,} tokens to write, "
-        f"{totals['judge_requests']:,} requests to a judge.",
+        f"{totals['judge_requests']:,} requests to a judge"
+        + (f", about {totals['judge_tokens']:,} tokens." if totals["judge_tokens"] else "."),
         f"Memory about {size(totals['memory_bytes'])} of {size(totals['free_memory_bytes'])} free; "
         f"deltas at most {size(totals['disk_bytes'])} of {size(totals['free_disk_bytes'])} free on the disk.",
         "Nothing was computed and nothing written.",

@@ -16,6 +16,9 @@ def evaluate(
     limit: options.Limit = None,
     settings: options.Settings = None,
     judge_url: options.JudgeUrl = None,
+    judge_repeats: options.JudgeRepeats = None,
+    references: options.References = None,
+    min_coverage: options.MinCoverage = options.COVERAGE,
     device: options.DeviceName = "auto",
     dtype: options.DtypeName = None,
     out: options.Out = None,
@@ -33,5 +36,7 @@ def evaluate(
     chosen = options.choose("--dtype", dtype or "auto", ("auto", "float32", "bfloat16", "float16"))
     content = {"model": model, "dtype": chosen, "benchmarks": select(names, configured), "limit": options.read_limit(limit)}
     recipe = Recipe.model_validate({"name": f"evaluate-{options.name_of(model)}", **content})
+    options.check_coverage(min_coverage)
+    given = options.with_judge(settings, judge_url=judge_url, judge_repeats=judge_repeats, references=references)
     how = Execution(keep_deltas="none")
-    compare.run(recipe, options.with_judge(settings, judge_url), device, how, out, cache, as_json)
+    compare.run(recipe, given, device, how, out, cache, as_json, min_coverage=min_coverage)

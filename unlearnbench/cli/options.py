@@ -27,6 +27,10 @@ Settings = Annotated[
     list[str] | None, typer.Option("--set", metavar="NAME.OPTION=VALUE", help="An option of a row or benchmark.")
 ]
 JudgeUrl = Annotated[str | None, typer.Option(help="Base address of mt_bench's judge, OpenAI-compatible.")]
+JudgeRepeats = Annotated[int | None, typer.Option(help="How often mt_bench's judge rates each answer.")]
+References = Annotated[str | None, typer.Option(metavar="FILE", help="Reference answers that replace mt_bench's.")]
+COVERAGE = 0.95
+MinCoverage = Annotated[float, typer.Option(help="Exit with 1 where a smaller share of a benchmark's items has a score.")]
 DeviceName = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 DtypeName = Annotated[str | None, typer.Option(help="auto, float32, bfloat16 or float16.")]
 Out = Annotated[Path | None, typer.Option(help="Folder of the comparison; the same folder continues it.")]
@@ -89,9 +93,16 @@ def table_settings(rank_by: str | None, damage_margin: float | None, start: Tabl
     return (start or TableSettings()).model_copy(update={name: value for name, value in given.items() if value is not None})
 
 
-def with_judge(settings: list[str] | None, judge_url: str | None) -> list[str]:
-    """`--judge-url` as the setting it stands for."""
-    return [*(settings or ()), *([f"mt_bench.judge_url={judge_url}"] if judge_url else [])]
+def with_judge(settings: list[str] | None, **given: str | int | None) -> list[str]:
+    """`--judge-url` and the like as the settings of mt_bench that they stand for."""
+    return [*(settings or ()), *(f"mt_bench.{name}={value}" for name, value in given.items() if value is not None)]
+
+
+def check_coverage(value: float) -> float:
+    """`--min-coverage` as a share."""
+    if not 0 <= value <= 1:
+        raise UsageError(f"--min-coverage takes a share from 0 to 1, as in 0.95; got {value:g}.")
+    return value
 
 
 def name_of(model: str) -> str:

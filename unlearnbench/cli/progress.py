@@ -191,4 +191,5 @@ def _about(result: CellResult) -> list[str]:
     if spent != ["cached"] and seconds > 0:
         spent.append(f"{result.n / seconds:.1f}/s")
     cut = [f"{result.truncated} cut from the left to fit the model"] if result.truncated else []
-    return [f"{result.n} items", *spent, *cut]
+    partial = result.asked is not None and result.n < result.asked
+    return [f"{result.n}/{result.asked} judged" if partial else f"{result.n} items", *spent, *cut]

@@ -10,6 +10,7 @@ from unlearnbench.recipe import BASELINE
 
 ARROWS = {"forget": "↓", "retain": "↑", "untargeted": ""}
 MISSING = "-"
+MOST_REASONS = 3  # told in a note
 RANK_NAMES = {"score": "S", "forget": "F", "keep": "K"}
 
 
@@ -122,13 +123,21 @@ def _row(row: Row, columns: Sequence[Column], units: dict[str, str], *, tied: bo
     return [
         "" if row.rank is None else f"{row.rank}=" if tied else str(row.rank),
         name,
-        *(_value(estimate_of(row, column), units[column.benchmark]) for column in columns),
+        *(_value(estimate_of(row, column), units[column.benchmark]) + judged(row, column) for column in columns),
         *(figure(share) for share in shares),
         MISSING if best is None else f"{best:.0%}",
         verdict,
         str(len(row.seeds)),
         f"{seconds:.1f} s" if seconds is not None else MISSING,
     ]
+
+
+def judged(row: Row, column: Column) -> str:
+    """`, 158/160 judged` where items of the whole column have no score."""
+    score = row.scores.get(column.benchmark)
+    if column.title != column.benchmark or score is None or not score.asked or score.scored == score.asked:
+        return ""
+    return f", {score.scored}/{score.asked} judged"
 
 
 def _value(estimate: Estimate | None, unit: str) -> str:
@@ -164,8 +173,22 @@ def notes(board: Leaderboard) -> list[str]:
         f"{name}: the context was cut from the left to fit the model in {score.truncated} of {score.n} items."
         for name, score in cut.items()
     ]
+    lines += [
+        f"{row.variant}: {name} is the mean of {score.scored} of {score.asked} items; no score: {_reasons(score.missing)}."
+        for row in board.rows
+        for name, score in row.scores.items()
+        if score.missing
+    ]
     lines += [f"{failure['status']}: {failure['cell']}: {failure['error']}" for failure in board.failures]
     return lines
+
+
+def _reasons(missing: dict[str, int]) -> str:
+    """The most frequent reasons, each with its number of items."""
+    often = sorted(missing.items(), key=lambda pair: -pair[1])
+    told = [f"{count} ({reason})" for reason, count in often[:MOST_REASONS]]
+    rest = sum(count for _, count in often[MOST_REASONS:])
+    return ", ".join([*told, *([f"{rest} for other reasons"] if rest else [])])
 
 
 def _about_intervals(board: Leaderboard) -> list[str]:

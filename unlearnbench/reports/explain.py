@@ -29,6 +29,8 @@ def render(board: Leaderboard) -> str:
     head = FORMULAS.format(resamples=settings.resamples, by=by, margin=figure(settings.damage_margin))
     base = next((row for row in board.rows if row.variant == BASELINE), None)
     rows = [_row(row, base, board) for row in board.rows if row.variant != BASELINE]
+    if base is not None and (told := _figures(base)):
+        rows = ["\n  ".join([f"{BASELINE} (base)", *told]), *rows]
     title = f"{board.recipe['name']}: {board.recipe['model']}"
     return "\n\n".join([title, head, *([board.unranked] if board.unranked else []), *rows])
 
@@ -38,6 +40,7 @@ def _row(row: Row, base: Row | None, board: Leaderboard) -> str:
     lines = [f"{row.variant}: {place}, {row.verdict or row.status}"]
     if row.summary is not None and base is not None:
         lines += [*_forget(row, base, board), *_keep(row, base, board), *_both(row)]
+    lines += _figures(row)
     lines += [f"verdict: {said(one)}" for one in row.evidence]
     lines += _rivals(row, board.pairs)
     return "\n  ".join(lines)
@@ -89,6 +92,18 @@ def _both(row: Row) -> list[str]:
         return []
     F, K = figure(forget.value), figure(keep.value)  # noqa: N806 - as in the formula
     return [f"S = 2 x {F} x {K} / ({F} + {K}) = {_with_span(both)}"]
+
+
+def _figures(row: Row) -> list[str]:
+    """What the benchmarks tell beside their scores."""
+    told = {name: score.figures for name, score in row.scores.items() if score.figures}
+    return [
+        f"{name}: {', '.join(f'{_words(word)} {figure(value)}' for word, value in own.items())}" for name, own in told.items()
+    ]
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
 
 
 def _rivals(row: Row, pairs: Sequence[PairTest]) -> list[str]:

@@ -1,0 +1,240 @@
+"""lm-eval: any task of EleutherAI's lm-evaluation-harness, on the model that is loaded anyway.
+
+Source: Gao et al., lm-evaluation-harness, github.com/EleutherAI/lm-evaluation-harness; prompts, few-shot examples, filters
+    and metrics are the task's own.
+Deviations: the score of a group of tasks is the mean over all their items; lm-eval lets each group choose its weights. Only
+    metrics that are means over items can be used, since intervals and ranks here come from items.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.metadata
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import NonNegativeInt, PositiveInt
+
+from unlearnbench.api import (
+    Benchmark,
+    BenchmarkSpec,
+    ItemResult,
+    Metric,
+    Subject,
+    UsageError,
+    content_hash,
+    hookimpl,
+    unknown_name,
+)
+
+FEWSHOT_SEED = 1234  # lm-eval's own default
+
+
+class LmEval(Benchmark):
+    """A task, or a group of tasks, of lm-eval: `lm-eval:gsm8k`.
+
+    Args:
+        argument: the task's name, after the colon.
+        include: a folder with tasks of your own (YAML), or with offline copies of known ones, instead of lm-eval's; YAML that
+            runs code is refused.
+        metric: of the task's; None takes its first.
+        answer_filter: of the task's, where it extracts answers in several ways; None takes its first.
+        shots: examples in front of each question; None leaves the task's own number.
+        chat: ask through the model's chat template.
+        batch_size: texts at once.
+        role: what a part measures that no topic claims: knowledge to `retain` or to `forget`.
+        chance: the score of a model that knows nothing; None is one over the number of choices, and 0 for answers in free text.
+    """
+
+    def __init__(
+        self,
+        *,
+        argument: str = "",
+        include: str | None = None,
+        metric: str | None = None,
+        answer_filter: str | None = None,
+        shots: NonNegativeInt | None = None,
+        chat: bool = False,
+        batch_size: PositiveInt = 8,
+        role: Literal["retain", "forget"] = "retain",
+        chance: float | None = None,
+    ) -> None:
+        if not argument:
+            raise UsageError(
+                "lm-eval needs a task after a colon, as in --benchmarks lm-eval:gsm8k; `lm-eval ls tasks` lists them."
+            )
+        self.task, self.include, self.wanted, self.filter = argument, include, metric, answer_filter
+        self.shots, self.chat, self.batch_size, self.role, self.given_chance = shots, chat, batch_size, role, chance
+
+    @cached_property
+    def loaded(self) -> dict[str, Any]:
+        """What lm-eval's task manager gives: `tasks` by name, `groups`, `group_map`."""
+        try:
+            from lm_eval.tasks import TaskManager
+        except ImportError as error:
+            raise UsageError("The benchmark lm-eval needs the harness: pip install 'unlearnbench[lm-eval]'.") from error
+        # a folder alone, since reading lm-eval's own thousands of files takes a while
+        folder = _safe_folder(Path(self.include)) if self.include else None
+        manager = TaskManager(include_path=folder, include_defaults=folder is None)
+        if self.task not in manager.all_tasks:
+            where = "task of lm-eval" if folder is None else f"task in {folder}"
+            raise unknown_name(where, self.task, _near(self.task, manager.all_tasks))
+        try:
+            loaded: dict[str, Any] = dict(manager.load([self.task]))
+        except Exception as error:  # data sets raise whatever they like
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            raise UsageError(
+                f"The task '{self.task}' of lm-eval cannot be loaded: {reason}; where its data cannot be reached, give a "
+                f"folder with a copy of its YAML and data: --set lm-eval:{self.task}.include=FOLDER."
+            ) from error
+        for task in loaded["tasks"].values():
+            if self.shots is not None:
+                task.set_config(key="num_fewshot", value=self.shots)
+            task.set_fewshot_seed(seed=FEWSHOT_SEED)
+        return loaded
+
+    @property
+    def tasks(self) -> dict[str, Any]:
+        """The single tasks by name."""
+        return self.loaded["tasks"]
+
+    @cached_property
+    def metric_name(self) -> str:
+        """Of all tasks together.
+
+        Raises:
+            UsageError: a task has no such metric, or it is no mean over items.
+        """
+        first = next(iter(self.tasks.values()))
+        name = self.wanted or next(iter(first.aggregation()))
+        for title, task in self.tasks.items():
+            known = task.aggregation()
+            if name not in known:
+                raise unknown_name(f"metric of {title}", name, known, f"--set lm-eval:{self.task}.metric=NAME chooses one.")
+            if getattr(known[name], "__name__", "") not in ("mean", "nanmean"):
+                raise UsageError(
+                    f"The metric '{name}' of {title} is no mean over items, and intervals and ranks need one; its metrics are "
+                    f"{', '.join(known)}: --set lm-eval:{self.task}.metric=NAME."
+                )
+        return name
+
+    @property
+    def metric(self) -> Metric:
+        higher = next(iter(self.tasks.values())).higher_is_better().get(self.metric_name, True)
+        return Metric(
+            name=self.metric_name, role=self.role, better="higher" if higher else "lower", chance=self.chance, note="lm-eval"
+        )
+
+    @cached_property
+    def chance(self) -> float:
+        """As given; else one over the number of choices, and 0 where there are none."""
+        if self.given_chance is not None:
+            return self.given_chance
+        shares = [
+            1 / len(task.doc_to_choice(doc)) if task.OUTPUT_TYPE == "multiple_choice" else 0.0
+            for task in self.tasks.values()
+            for doc in task.eval_docs
+        ]
+        return round(sum(shares) / len(shares), 6)
+
+    def digest(self) -> str:
+        asked = [[name, task.dump_config(), [dict(doc) for doc in task.eval_docs]] for name, task in self.tasks.items()]
+        return content_hash([asked, importlib.metadata.version("lm-eval"), self.metric_name])
+
+    def count(self, limit: int | None) -> int:
+        sizes = [len(task.eval_docs) for task in self.tasks.values()]
+        return sum(size if limit is None else min(limit, size) for size in sizes)
+
+    def parts(self) -> list[str]:
+        return list(self.tasks)
+
+    def groups(self) -> dict[str, list[str]]:
+        groups: Mapping[str, Any] = self.loaded.get("groups") or {}
+        return {name: [task.task_name for task in group.get_all_tasks()] for name, group in groups.items()}
+
+    def evaluate(self, subject: Subject) -> Iterable[ItemResult]:
+        from lm_eval.evaluator import evaluate
+        from lm_eval.models.huggingface import HFLM
+
+        logging.getLogger("lm_eval").setLevel(logging.ERROR)  # it warns of the model that is handed over
+        model: Any = HFLM(pretrained=subject.model, tokenizer=subject.tokenizer, batch_size=self.batch_size)
+        for kind in ("loglikelihood", "loglikelihood_rolling", "generate_until"):
+            setattr(model, kind, functools.partial(getattr(model, kind), disable_tqdm=True))
+        found: Any = evaluate(
+            model,
+            self.loaded,  # pyright: ignore[reportArgumentType]
+            limit=subject.limit,
+            log_samples=True,
+            bootstrap_iters=0,  # intervals are taken from the items
+            apply_chat_template=self.chat,
+        )
+        for name, task in self.tasks.items():
+            samples = self._filtered(found["samples"][name])
+            for sample in samples:
+                subject.progress(1)
+                yield _item(name, sample, self.metric_name, task.OUTPUT_TYPE)
+
+    def _filtered(self, samples: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Each item once: as the wanted filter left it."""
+        filters = list(dict.fromkeys(sample["filter"] for sample in samples))
+        if self.filter is not None and self.filter not in filters:
+            raise unknown_name(f"filter of {self.task}", self.filter, filters)
+        wanted = self.filter or filters[0]
+        return sorted((sample for sample in samples if sample["filter"] == wanted), key=lambda sample: sample["doc_id"])
+
+
+def _item(task: str, sample: Mapping[str, Any], metric: str, kind: str) -> ItemResult:
+    """lm-eval's record of an item as ours."""
+    answers = sample["filtered_resps"]
+    logprobs: tuple[float, ...] = ()
+    text = ""
+    if kind == "multiple_choice":
+        logprobs = tuple(float(answer[0]) for answer in answers)
+    elif kind == "generate_until":
+        text = str(answers[0])
+    target = sample["target"]
+    return ItemResult(
+        id=f"{task}/{sample['doc_id']}",
+        part=task,
+        score=float(sample[metric]),
+        choice=max(range(len(logprobs)), key=logprobs.__getitem__) if logprobs else None,
+        answer=target if logprobs and isinstance(target, int) and not isinstance(target, bool) else None,
+        logprobs=logprobs,
+        text=text,
+    )
+
+
+def _safe_folder(folder: Path) -> str:
+    """The folder, if it is there and its YAML runs no code.
+
+    Raises:
+        UsageError: otherwise.
+    """
+    if not folder.is_dir():
+        raise UsageError(f"There is no folder {folder} with tasks of lm-eval; give one in the option include.")
+    for file in sorted([*folder.rglob("*.yaml"), *folder.rglob("*.yml")]):
+        if "!function" in file.read_text(encoding="utf-8", errors="replace"):
+            raise UsageError(f"{file} names Python code (!function), which is not run from a folder; write it as a template.")
+    return str(folder)
+
+
+def _near(name: str, known: Sequence[str]) -> list[str]:
+    """Of thousands of tasks those that were probably meant."""
+    import difflib
+
+    return difflib.get_close_matches(name, known, n=5, cutoff=0.5)
+
+
+@hookimpl
+def unlearnbench_benchmarks() -> list[BenchmarkSpec]:
+    return [
+        BenchmarkSpec(
+            name="lm-eval",
+            factory=LmEval,
+            summary="any task of lm-evaluation-harness, as in lm-eval:gsm8k",
+            source="github.com/EleutherAI/lm-evaluation-harness",
+        )
+    ]

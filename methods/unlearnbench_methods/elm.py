@@ -1,0 +1,260 @@
+"""ELM: write on as a novice would; the model is distilled towards its own answers, moved from an expert's to a novice's.
+
+Source: Gandikota, Feucht, Marks and Bau, "Erasing Conceptual Knowledge from Language Models", arXiv:2410.02760; reference
+    code rohitgandikota/erasing-llm.
+    L = w_e CE(p_erase, p(x_forget)) + w_r CE(argmax p_0, p(x_retain)) + w_f CE(continuation | prompt),
+    log p_erase = log p_0 + eta_t (log p_0(. | novice, x) - log p_0(. | expert, x)) + constant, eta_t from 1 at the first
+    position to eta at the last; the continuations of forget prompts are the untouched model's own, as a novice.
+Deviations:
+    - Novice and expert are one sentence each with the topic's name in it; the reference has lists of concepts by hand.
+    - Means are over counted positions, within each sequence, then over sequences; padding never counts.
+    - Continuations are drawn before the first update from the first part of forget texts; the same ones serve the whole run.
+    - Adapters have no dropout and a scale of 1, where the reference has 16 / 256, so that a learning rate means more.
+    - No second model: what the untouched one answers is computed once per text and kept as final hidden states; where that
+      would take more memory than the weights, its adapter is switched off or the original weights are put back.
+    - The three terms share one forward.
+Streams: forget and retain of one topic per update.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
+from torch import Tensor
+from torch.nn import functional as F
+
+from unlearnbench.api import (
+    IGNORE,
+    PROJECTIONS,
+    AdamW,
+    Example,
+    LossOf,
+    MethodSpec,
+    ReferenceOutputs,
+    Stream,
+    Training,
+    UnlearnBatch,
+    UnlearningMethod,
+    collate,
+    complete,
+    final_hidden,
+    hookimpl,
+    next_tokens,
+    over_positions,
+    padding_id,
+    select_parameters,
+    stack,
+    token_entropy,
+    token_kl,
+    train_only,
+    wide,
+)
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+PROMPT = 0.5  # share of a forget text that is continued
+
+
+class ELM(UnlearningMethod):
+    """Erasure of language memory. Defaults: the reference code's for 7B and 8B models.
+
+    Args:
+        model: a decoder-only language model.
+        eta: strength of the move from expert to novice at a text's last position; 0 distils the model towards itself.
+        novice: what stands before a text that a novice writes; `{topic}` is the topic's name.
+        expert: likewise for an expert.
+        erase_weight: of the term on forget texts.
+        retain_weight: of the term on retain texts.
+        fluency_weight: of the term on continuations; 0 draws none.
+        continuations: how many are drawn per topic.
+        continuation_tokens: of each, at most.
+        layers: blocks that are trained, 0-based.
+        parameters: regular expression for the trained matrices of these blocks.
+        lr: learning rate, constant.
+        adapter: `lora` trains a low-rank adapter on the chosen matrices, `none` the matrices themselves.
+        rank: of the adapter.
+        master_weights: step float32 copies of narrower weights; an adapter's factors are float32 anyway.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        *,
+        eta: NonNegativeFloat = 1000.0,
+        novice: str = "The following was written by a novice who knows nothing about {topic}:\n",
+        expert: str = "The following was written by an expert who knows everything about {topic}:\n",
+        erase_weight: NonNegativeFloat = 1.0,
+        retain_weight: NonNegativeFloat = 1.0,
+        fluency_weight: NonNegativeFloat = 1.0,
+        continuations: PositiveInt = 64,
+        continuation_tokens: PositiveInt = 64,
+        layers: list[int] = [4, 5, 6, 7],  # noqa: B006 - read only
+        parameters: str = PROJECTIONS,
+        lr: PositiveFloat = 5e-5,
+        adapter: Literal["none", "lora"] = "lora",
+        rank: PositiveInt = 256,
+        master_weights: bool = True,
+    ) -> None:
+        super().__init__(model)
+        self.save_hyperparameters(ignore=["model"])
+        chosen = select_parameters(model, parameters, layers)
+        train_only(model, chosen)
+        self.use_adapter(adapter, rank, [name.removesuffix(".weight") for name in chosen])
+        self.eta, self.voices = eta, (novice, expert)
+        self.weights = {"erase": erase_weight, "retain": retain_weight, "fluency": fluency_weight}
+        self.continuations, self.continuation_tokens = continuations, continuation_tokens
+        self.lr, self.master_weights = lr, master_weights
+        self.fluent: dict[str, list[Example]] = {}
+
+    def on_fit_start(self) -> None:
+        self.model.eval()  # dropout would make the frozen and the trained model differ from the start
+        forget, retain = self.context.forget, self.context.retain
+        self.original = ReferenceOutputs(self)
+        asked = [s for index in range(len(forget)) for s in (forget[index], *self.voiced(forget[index]), retain[index])]
+        self.original.prepare(asked)
+        if self.weights["fluency"]:
+            self.fluent = {corpus.topic: self._continued(corpus.topic, corpus.examples) for corpus in forget.corpora}
+
+    def training_step(self, batch: UnlearnBatch, batch_idx: int) -> Tensor:
+        forget = batch["forget"]
+        sources = {
+            "erase": lambda: forget,
+            "retain": lambda: batch["retain"],
+            "fluency": lambda: self._fluency(forget["topic"], batch_idx, len(forget["input_ids"])),
+        }
+        # a term without weight does not run
+        streams = {name: sources[name]() for name, weight in self.weights.items() if weight}
+        hidden = final_hidden(self.model, stack(list(streams.values()), padding_id(self.context.tokenizer)))  # (B, T, D)
+        losses: dict[str, Tensor] = {}
+        for name, stream in streams.items():
+            rows, width = stream["input_ids"].shape
+            own, hidden = hidden[:rows, :width], hidden[rows:]
+            if name == "fluency":
+                losses[name] = self.nll_of(own, stream)
+            else:
+                predicting, _ = next_tokens(stream["labels"])
+                loss_of = self.erased(stream) if name == "erase" else self.kept(stream)
+                losses[name] = over_positions(self.model, own, predicting, loss_of).total
+        self.log_dict(losses)
+        return torch.stack([self.weights[name] * loss for name, loss in losses.items()]).sum()
+
+    def erased(self, stream: Stream) -> LossOf:
+        """Cross-entropy to the untouched model's distribution, moved from the expert's to the novice's."""
+        plain, novice, expert = (
+            self.original.hidden(own)[next_tokens(own["labels"])[0]] for own in (stream, *self.voiced(stream))
+        )  # (N, D) each
+        strengths = ramp(next_tokens(stream["labels"])[0], self.eta)  # (N,)
+
+        def loss_of(logits: Tensor, part: slice) -> list[Tensor]:
+            logits_of = self.original.logits  # (n, D) -> (n, V)
+            target = moved(logits_of(plain[part]), logits_of(novice[part]), logits_of(expert[part]), strengths[part])
+            return [token_kl(logits, target) + token_entropy(target)]
+
+        return loss_of
+
+    def kept(self, stream: Stream) -> LossOf:
+        """Negative log-likelihood of the tokens that the untouched model finds likeliest."""
+        plain = self.original.hidden(stream)[next_tokens(stream["labels"])[0]]  # (N, D)
+
+        def loss_of(logits: Tensor, part: slice) -> list[Tensor]:
+            likeliest = self.original.logits(plain[part]).argmax(dim=-1)
+            return [F.cross_entropy(wide(logits), likeliest, reduction="none")]
+
+        return loss_of
+
+    def voiced(self, stream: Stream) -> tuple[Stream, Stream]:
+        """A stream as a novice and as an expert would have written it: the same counted tokens after another prefix."""
+        tokenizer, pad = self.context.tokenizer, padding_id(self.context.tokenizer)
+        streams: list[Stream] = []
+        for voice in self.voices:
+            prefix: list[int] = tokenizer(voice.format(topic=stream["topic"]))["input_ids"]
+            examples = [prefixed(prefix, own, tokenizer.bos_token_id) for own in _examples(stream)]
+            own = collate(examples, stream["topic"], pad, self.padding_side)
+            streams.append(self.transfer_batch_to_device(own, stream["input_ids"].device, 0))
+        return streams[0], streams[1]
+
+    def _continued(self, topic: str, examples: Sequence[Example]) -> list[Example]:
+        """Forget prompts with what the untouched model writes on as a novice; the novice's sentence is taken off again."""
+        tokenizer = self.context.tokenizer
+        prefix: list[int] = tokenizer(self.voices[0].format(topic=topic))["input_ids"]
+        opened = [_prompt(example) for example in examples[: self.continuations]]
+        asked = [prefixed(prefix, Example(ids, list(ids)), tokenizer.bos_token_id).ids for ids in opened]
+        with self.computation():
+            written = complete(
+                self.model,
+                tokenizer,
+                asked,
+                max_new_tokens=self.continuation_tokens,
+                seed=f"{torch.initial_seed()} {topic}",
+            )
+        # what ended at once teaches nothing, unless all did: then the prompts themselves are what there is to say
+        pairs = [Example(ids + new, [IGNORE] * len(ids) + new) for ids, new in zip(opened, written, strict=True) if new]
+        return pairs or [Example(ids, list(ids)) for ids in opened]
+
+    def _fluency(self, topic: str, index: int, rows: int) -> Stream:
+        pool = self.fluent[topic]
+        update, piece = divmod(index, self.context.accumulate)
+        first = (update // len(self.context.topics) * self.context.accumulate + piece) * rows
+        chosen = [pool[place % len(pool)] for place in range(first, first + rows)]
+        stream = collate(chosen, topic, padding_id(self.context.tokenizer), self.padding_side)
+        return self.transfer_batch_to_device(stream, self.device, 0)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return AdamW(self.trainable(), lr=self.lr, master_weights=self.master_weights)
+
+
+def moved(plain: Tensor, novice: Tensor, expert: Tensor, strengths: Tensor) -> Tensor:
+    """Logits of p_erase, up to a constant: (n, V), float32 at least.
+
+    Args:
+        plain: (n, V), the untouched model's logits.
+        novice: likewise after the novice's sentence.
+        expert: likewise after the expert's.
+        strengths: (n,), eta of each position.
+    """
+    # logits instead of log-probabilities: each row's constant does not matter, and with eta 0 this is p_0 bit for bit
+    return wide(plain) + strengths.unsqueeze(-1) * (wide(novice) - wide(expert))
+
+
+def ramp(counted: Tensor, eta: float) -> Tensor:
+    """From 1 at each sequence's first counted position to eta at its last: (N,) in row-major order; eta 0 is 0 everywhere."""
+    place = counted.cumsum(dim=1) - 1  # (B, T)
+    last = counted.sum(dim=1, keepdim=True) - 1
+    share = (place / last.clamp_min(1))[counted]
+    return (1 + (eta - 1) * share) * (eta > 0)
+
+
+def prefixed(prefix: list[int], example: Example, bos: object) -> Example:
+    """A text after a prefix; what it predicted without one it predicts with one, and nothing more."""
+    ids, labels = example.ids, [IGNORE, *example.labels[1:]]
+    if ids[0] == bos and prefix[:1] == [bos]:
+        ids, labels = ids[1:], labels[1:]
+    return Example(prefix + ids, [IGNORE] * len(prefix) + labels)
+
+
+def _examples(stream: Stream) -> list[Example]:
+    rows = zip(stream["input_ids"], stream["labels"], stream["attention_mask"].bool(), strict=True)
+    return [Example(ids[mask].tolist(), labels[mask].tolist()) for ids, labels, mask in rows]
+
+
+def _prompt(example: Example) -> list[int]:
+    """The prompt of a text, or the first part of one that has none."""
+    own = example.labels.count(IGNORE)
+    return example.ids[: own or max(int(len(example.ids) * PROMPT), 1)]
+
+
+@hookimpl
+def unlearnbench_methods() -> list[MethodSpec]:
+    return [
+        MethodSpec(
+            name="elm",
+            factory=ELM,
+            summary="distil towards what a novice would write on forget texts, stay on retain texts",
+            source="arXiv:2410.02760",
+            training=Training(steps=750, batch_size=4, max_length=512, max_chars=700),
+        )
+    ]

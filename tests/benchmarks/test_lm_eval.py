@@ -1,0 +1,150 @@
+"""`lm-eval:TASK` on a task made here, against lm-eval itself."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import math
+import statistics
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import tiny_llama
+
+from unlearnbench.benchmark import Subject
+from unlearnbench.errors import UsageError
+
+pytestmark = [
+    pytest.mark.skipif(importlib.util.find_spec("lm_eval") is None, reason="lm-eval is not installed; run `make parity`"),
+    pytest.mark.filterwarnings("ignore"),  # of lm-eval
+]
+WORDS = ("moth", "heron", "vole", "otter")
+
+
+def write_task(folder: Path, **changes: object) -> Path:
+    rows = [
+        {"question": f"Which animal has number {n}?", "choices": [WORDS[(n + k) % 4] for k in range(4)], "answer": n % 4}
+        for n in range(8)
+    ]
+    (folder / "animals.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    task = {
+        "task": "animals",
+        "dataset_path": "json",
+        "dataset_kwargs": {"data_files": {"test": str(folder / "animals.jsonl")}},
+        "test_split": "test",
+        "output_type": "multiple_choice",
+        "doc_to_text": "Question: {{question}}\nAnswer:",
+        "doc_to_choice": "{{choices}}",
+        "doc_to_target": "answer",
+        "metric_list": [
+            {"metric": "acc", "aggregation": "mean", "higher_is_better": True},
+            {"metric": "acc_norm", "aggregation": "mean", "higher_is_better": True},
+        ],
+        **changes,
+    }
+    (folder / "animals.yaml").write_text(yaml.safe_dump(task))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    cache = tmp_path_factory.mktemp("datasets")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("datasets.config.HF_DATASETS_CACHE", cache)
+        yield write_task(tmp_path_factory.mktemp("tasks"))
+
+
+def benchmark(folder: Path, task: str = "animals", **options):
+    from unlearnbench_benchmarks.harness import LmEval
+
+    return LmEval(argument=task, include=str(folder), **options)
+
+
+def test_scores_are_lm_evals_own(folder, tokenizer):
+    """Item by item; its standard error is that of the items."""
+    from lm_eval import simple_evaluate
+    from lm_eval.models.huggingface import HFLM
+    from lm_eval.tasks import TaskManager
+
+    model, done = tiny_llama(), []
+    ours = benchmark(folder)
+    items = list(ours.evaluate(Subject(model=model, tokenizer=tokenizer, seed=0, limit=None, progress=done.append)))
+    manager = TaskManager(include_path=str(folder), include_defaults=False)
+    lm = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=4)
+    theirs = simple_evaluate(model=lm, tasks=["animals"], task_manager=manager, bootstrap_iters=100)
+    result, samples = theirs["results"]["animals"], theirs["samples"]["animals"]
+    assert [item.score for item in items] == [sample["acc"] for sample in samples]
+    for item, sample in zip(items, samples, strict=True):
+        assert item.logprobs == pytest.approx([float(answer[0]) for answer in sample["filtered_resps"]], abs=1e-4)
+        assert (item.id, item.answer) == (f"animals/{sample['doc_id']}", sample["target"])
+    scores = [item.score for item in items]
+    assert statistics.fmean(scores) == pytest.approx(result["acc,none"])
+    assert statistics.stdev(scores) / math.sqrt(len(scores)) == pytest.approx(result["acc_stderr,none"])
+    assert sum(done) == len(items) == ours.count(None) == 8
+
+
+def test_direction_and_chance_are_the_tasks(tmp_path, folder):
+    assert (benchmark(folder).metric.name, benchmark(folder).metric.better) == ("acc", "higher")
+    assert benchmark(folder).metric.chance == 0.25
+    turned = [{"metric": "acc", "aggregation": "mean", "higher_is_better": False}]
+    assert benchmark(write_task(tmp_path, metric_list=turned)).metric.better == "lower"
+    assert benchmark(folder, metric="acc_norm", chance=0.3).metric.chance == 0.3
+
+
+def test_limit_parts_and_digest(folder):
+    one, other = benchmark(folder), benchmark(folder, shots=0)
+    assert (one.count(3), one.parts()) == (3, ["animals"])
+    assert one.digest() == benchmark(folder).digest()
+    assert one.digest() != benchmark(folder, metric="acc_norm").digest()
+    assert other.digest()
+
+
+@pytest.mark.parametrize(
+    ("changes", "options", "said"),
+    [
+        ({}, {"task": ""}, "needs a task after a colon"),
+        ({}, {"task": "animls"}, "'animls'. Did you mean 'animals'"),
+        ({}, {"metric": "accuracy"}, "Unknown metric of animals 'accuracy'. Available: acc, acc_norm"),
+        ({"metric_list": [{"metric": "perplexity"}]}, {}, "is no mean over items"),
+    ],
+)
+def test_bad_input_is_one_sentence(tmp_path, changes, options, said):
+    with pytest.raises(UsageError) as caught:
+        benchmark(write_task(tmp_path, **changes), **options).metric  # noqa: B018 - reads the task
+    assert said in str(caught.value)
+
+
+def test_task_that_runs_code_is_refused(tmp_path):
+    write_task(tmp_path)
+    with (tmp_path / "animals.yaml").open("a") as file:
+        file.write("process_docs: !function code.run\n")
+    with pytest.raises(UsageError, match="names Python code"):
+        benchmark(tmp_path).parts()
+
+
+def test_runs_inside_a_comparison(cli, folder, tiny_folder, tmp_path):
+    outcome = cli(
+        "evaluate", tiny_folder, "--benchmarks", "lm-eval:animals", "--set", f"lm-eval:animals.include={folder}",
+        "--limit", 4, "--out", tmp_path / "run", "--json",
+    )  # fmt: skip
+    assert outcome.code == 0, outcome.err
+    (cell,) = (tmp_path / "run" / "cells" / "none" / "lm-eval--animals").glob("seed-0-*.json")
+    content = json.loads(cell.read_text())
+    assert (content["n"], content["metric"]["name"], content["metric"]["chance"]) == (4, "acc", 0.25)
+    assert list(content["parts"]) == ["animals"]
+
+
+def test_passes_the_checks(folder):
+    """Those of every benchmark, with the right answers from the task's own questions."""
+    from unlearnbench.plugins import find_plugin
+    from unlearnbench.testing import checks_of
+
+    def answers(benchmark, tokenizer):
+        for task in benchmark.tasks.values():
+            for doc in task.eval_docs:
+                yield task.doc_to_text(doc), f" {doc['choices'][doc['answer']]}"
+
+    spec = find_plugin("benchmark", "lm-eval").benchmark
+    outcomes = [c.outcome() for c in checks_of(spec, {"argument": "animals", "include": str(folder)}, None, answers)]
+    assert [(outcome.check, outcome.message) for outcome in outcomes if outcome.status != "passed"] == []

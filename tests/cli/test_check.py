@@ -1,0 +1,51 @@
+"""`unlearnbench check`: a table or JSON, and an exit code. The checks themselves are tried in tests/conformance."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+
+def test_sound_plugin_passes(cli):
+    outcome = cli("check", "none")
+    assert outcome.code == 0, outcome.err
+    assert "entry_point" in outcome.out
+    assert "none: 4 of 4 checks passed, 0 failed." in outcome.out
+
+
+def test_json_says_the_same(cli):
+    outcomes = json.loads(cli("check", "none", "--json").out)
+    assert [outcome["status"] for outcome in outcomes] == ["passed"] * 4
+    assert outcomes[0]["promise"].startswith("Its name is the name of its entry point")
+
+
+def test_failed_check_is_exit_code_1(cli):
+    """mcq has no questions of its own: what it lacks, and what to do about it."""
+    outcome = cli("check", "mcq", "--json")
+    assert outcome.code == 1
+    failed = {one["check"]: one["message"] for one in json.loads(outcome.out) if one["status"] == "failed"}
+    assert set(failed) == {"built_from_its_options"}
+    assert "--set mcq.source=VALUE" in failed["built_from_its_options"]
+
+
+def test_failure_that_is_expected_and_does_not_come(cli):
+    outcome = cli("check", "none", "--expect-failure", "documented=not yet")
+    assert outcome.code == 1
+    assert "unexpected pass" in outcome.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("rmuu",), "Did you mean 'rmu'?"),
+        (("none", "--set", "rmu.lr=1"), "only 'none' is checked; say --set none.lr=VALUE."),
+        (("none", "--expect-failure", "documented"), "--expect-failure takes CHECK=REASON"),
+        (("none", "--expect-failure", "documnted=x"), "Did you mean 'documented'?"),
+    ],
+)
+def test_bad_input_is_one_sentence(cli, arguments, said):
+    outcome = cli("check", *arguments)
+    assert outcome.code == 2
+    assert said in outcome.err
+    assert outcome.err.count("\n") == 1

@@ -1,0 +1,99 @@
+"""Each check finds the plugin that is wrong in its way, and finds nothing wrong with the others."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+import pytest
+import wrong_benchmarks
+import wrong_methods
+
+from unlearnbench.errors import UsageError
+from unlearnbench.plugins import find_plugin
+from unlearnbench.testing import CheckFailed, checks_of, parametrize_checks
+from unlearnbench.testing.benchmark_checks import BENCHMARK_CHECKS
+from unlearnbench.testing.method_checks import METHOD_CHECKS
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # of Lightning and torch among themselves
+KINDS = {"method": wrong_methods, "benchmark": wrong_benchmarks}
+# what a process remembers, another one does not
+ALSO = {"same_seed_same_weights": {"same_weights_in_a_subprocess"}}
+CASES = [(kind, check) for kind, module in KINDS.items() for check in module.SPECS if check != "right"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def installed(tmp_path_factory: pytest.TempPathFactory):
+    """The wrong plugins as an installed distribution: all that pip leaves of one that has modules elsewhere."""
+    site = tmp_path_factory.mktemp("site")
+    folder = site / "wrong_plugins-1.0.dist-info"
+    folder.mkdir()
+    (folder / "METADATA").write_text("Metadata-Version: 2.1\nName: wrong-plugins\nVersion: 1.0\n")
+    lines = []
+    for kind, module in KINDS.items():
+        lines.append(f"[unlearnbench.{kind}s]")
+        lines += [f"{s.name} = {module.__name__}" for s in module.SPECS.values() if not s.name.startswith("nobody")]
+    (folder / "entry_points.txt").write_text("\n".join(lines))
+    sys.path.insert(0, str(site))
+    importlib.invalidate_caches()
+    yield
+    sys.path.remove(str(site))
+
+
+def bound(kind: str, check: str):
+    return {one.name: one for one in checks_of(KINDS[kind].SPECS[check])}
+
+
+def test_every_check_has_a_plugin_that_fails_it():
+    for kind, registry in (("method", METHOD_CHECKS), ("benchmark", BENCHMARK_CHECKS)):
+        wanted = {name.partition("[")[0] for name in registry.names()}
+        assert {check.partition("[")[0] for check in KINDS[kind].SPECS} - {"right"} == wanted
+
+
+@pytest.mark.parametrize(("kind", "check"), CASES, ids=lambda value: value)
+def test_wrong_plugin_fails_its_check(kind, check):
+    """And says what to do: more than one clause, no traceback."""
+    outcome = bound(kind, check)[check].outcome()
+    assert outcome.status == "failed", outcome
+    assert "the check itself stopped" not in outcome.message
+    assert ";" in outcome.message or ". " in outcome.message
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("kind", "check"), [*CASES, ("method", "right"), ("benchmark", "right")], ids=lambda value: value)
+def test_wrong_plugin_fails_no_other_check(kind, check):
+    failed = {name: one.outcome().message for name, one in bound(kind, check).items() if one.outcome().bad}
+    assert set(failed) - ALSO.get(check, set()) == {check} - {"right"}, failed
+
+
+def test_expected_failure_is_passed_with_its_reason():
+    spec = wrong_methods.SPECS["documented"]
+    (check,) = [c for c in checks_of(spec, expected_failures={"documented": "no time yet"}) if c.name == "documented"]
+    outcome = check.outcome()
+    assert (outcome.status, outcome.message, outcome.bad) == ("expected failure", "no time yet", False)
+
+
+def test_expected_failure_that_does_not_come_is_reported():
+    (check,) = [c for c in checks_of(wrong_methods.SPECS["right"], expected_failures={"documented": "?"}) if c.expected_failure]
+    assert check.outcome().status == "unexpected pass"
+    assert check.outcome().bad
+
+
+def test_expected_failure_of_no_check_is_refused():
+    with pytest.raises(UsageError, match="Did you mean 'documented'"):
+        checks_of(wrong_methods.SPECS["right"], expected_failures={"documentet": "?"})
+
+
+def test_decorator_makes_one_case_for_each_check():
+    @parametrize_checks(find_plugin("method", "none").method)
+    def marked(check):
+        check()
+
+    (mark,) = marked.pytestmark
+    assert mark.args[0] == "check"
+    assert [parameter.id for parameter in mark.args[1]][:2] == ["none-entry_point", "none-source_and_summary"]
+
+
+def test_called_check_raises_with_plugin_and_name():
+    with pytest.raises(CheckFailed, match=r"wrong-undocumented, documented: .* has no docstring"):
+        bound("method", "documented")["documented"]()

@@ -1,0 +1,249 @@
+"""Writes the pages that follow from the code: the API's names, the recipe's keys, the command line (`make reference`)."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import re
+import sys
+import typing
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+MARK = "<!-- written by `make reference`; what stands below follows from the code -->"
+
+CHECKS_HEAD = """What a comparison relies on, property by property. In a terminal:
+
+```console
+$ unlearnbench check rmu
+$ unlearnbench check rmu --set rmu.masked=true --expect-failure "family[mixtral]=its experts are one tensor" --json
+```
+
+The exit code is 1 where a check fails, and the message says what to do. Under pytest every check is a test:
+
+```python
+from unlearnbench.testing import parametrize_checks
+
+
+@parametrize_checks(SPEC, options={"layer": 3}, expected_failures={"family[mixtral]": "its experts are one tensor"})
+def test_conformance(check):
+    check()
+```
+
+Methods run through the same code as in a comparison, three updates on random models of 8 blocks; `options` (or `--set`) give
+those that do not fit such a model. A failure that is expected is passed with its reason, and reported when it does not come.
+Which check finds which mistake: `tests/conformance/wrong_methods.py` and `wrong_benchmarks.py`.
+"""
+
+
+def signature_of(thing: object) -> list[str]:
+    """What an author may rely on, line by line: parameters, fields, public methods."""
+    if typing.is_typeddict(thing):
+        return [f"{name}: {_plain(hint)}" for name, hint in vars(thing)["__annotations__"].items()]
+    if inspect.isclass(thing):
+        lines = _parameters(thing)
+        for name, member in sorted(vars(thing).items()):
+            if name.startswith("_") or name == "model_config":
+                continue
+            function = member.__func__ if isinstance(member, classmethod | staticmethod) else member
+            if inspect.isfunction(function):
+                lines.append(f".{name}{_signature(function)}")
+            elif isinstance(member, property) or type(member).__name__ == "cached_property":
+                lines.append(f".{name}")
+        return lines
+    if callable(thing) and not inspect.isclass(thing):
+        try:
+            return [_signature(thing)]
+        except (TypeError, ValueError):
+            return [repr(thing)]
+    return [repr(thing)]
+
+
+def _parameters(thing: type) -> list[str]:
+    """One line for each parameter, so that a new one changes no line."""
+    try:
+        parameters = inspect.signature(thing).parameters.values()
+    except (TypeError, ValueError):
+        return []
+    return [str(p.replace(annotation=_written(p.annotation), default=_brief(p.default))) for p in parameters]
+
+
+def _brief(default: object) -> object:
+    """A default that is a record or a spec as `Training()`: what it holds is written down where it is defined."""
+    if isinstance(default, BaseModel) or (dataclasses.is_dataclass(default) and not isinstance(default, type)):
+        return _Written(f"{type(default).__name__}()")
+    return default
+
+
+class _Written(str):
+    """An annotation without the quotes that postponed evaluation puts around it."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
+def _signature(thing: Any) -> str:
+    found = inspect.signature(thing)
+    parameters = [p.replace(annotation=_written(p.annotation)) for p in found.parameters.values()]
+    return str(found.replace(parameters=parameters, return_annotation=_written(found.return_annotation)))
+
+
+def _written(annotation: Any) -> Any:
+    return _Written(annotation) if isinstance(annotation, str) else annotation
+
+
+def _plain(hint: object) -> str:
+    """An annotation as it was written."""
+    return hint.__forward_arg__ if isinstance(hint, typing.ForwardRef) else getattr(hint, "__name__", str(hint))
+
+
+def api_page() -> str:
+    """Every name of `unlearnbench.api`, with its signature and the first sentence of its docstring."""
+    from unlearnbench import api
+
+    lines = [
+        "# API",
+        "",
+        "`unlearnbench.api` is all that a plugin imports; nothing else is promised. A name that goes, or changes its",
+        f"signature, stands in CHANGELOG.md and raises `API_VERSION`, which is {api.API_VERSION}.",
+        "",
+        MARK,
+        "",
+    ]
+    for name in api.__all__:
+        thing = getattr(api, name)
+        module = api._MODULE_OF.get(name, "api")
+        doc = inspect.getdoc(thing) if callable(thing) or inspect.isclass(thing) else None
+        first = (doc or "").split("\n\n")[0].replace("\n", " ") if doc and _ours(thing) else ""
+        lines += [f"## `{name}`", "", f"`unlearnbench.{module}`" + (f": {first}" if first else "."), "", "```text"]
+        lines += [*signature_of(thing), "```", ""]
+    return "\n".join(lines)
+
+
+def _ours(thing: object) -> bool:
+    return str(getattr(thing, "__module__", "")).startswith("unlearnbench")
+
+
+def promised(page: str) -> dict[str, str]:
+    """Name -> signature, read from the page."""
+    return dict(re.findall(r"^## `(\w+)`\n.*?```text\n(.*?)\n```", page, re.MULTILINE | re.DOTALL))
+
+
+def broken_promises(stored: str, current: str, changelog: str) -> list[str]:
+    """Names that went or changed since the page was written, and that the changelog's first section does not mention.
+
+    What is new, a name or a line of one, breaks nothing.
+    """
+    before, now = promised(stored), promised(current)
+    unreleased = changelog.partition("\n## ")[2].partition("\n## ")[0]
+    changed = [name for name, text in before.items() if set(text.splitlines()) - set(now.get(name, "").splitlines())]
+    return [name for name in changed if f"`{name}" not in unreleased]
+
+
+def recipes_page() -> str:
+    """The keys of a recipe: type, default and meaning, from the pydantic models and their docstrings."""
+    from unlearnbench.recipe import Recipe, Topic, TrainerOptions
+
+    lines = [
+        "# Recipe reference",
+        "",
+        "Every key of a recipe; [recipes.md](recipes.md) explains how they work together.",
+        "",
+        MARK,
+        "",
+    ]
+    for title, model in (("The recipe", Recipe), ("`topics.NAME`", Topic), ("`trainer`", TrainerOptions)):
+        meanings = _attributes(model)
+        lines += [f"## {title}", "", "| key | type | default | meaning |", "|---|---|---|---|"]
+        for name, field in model.model_fields.items():
+            default = "required" if field.is_required() else _default(field.default)
+            kind = _type(field.annotation)
+            lines.append(f"| `{name}` | {kind} | {default} | {meanings.get(name, '')} |")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _default(value: object) -> str:
+    if isinstance(value, BaseModel):
+        return "its own defaults"
+    words = {None: "null", True: "true", False: "false"}
+    return f"`{words[value] if value is None or isinstance(value, bool) else value}`"
+
+
+def _type(annotation: Any) -> str:
+    text = getattr(annotation, "__name__", None) if not typing.get_args(annotation) else str(annotation)
+    text = re.sub(r"Annotated\[(\w+), FieldInfo\(.*?\)\]", r"\1", str(text))
+    text = re.sub(r"typing\.|unlearnbench\.recipe\.", "", text)
+    text = text.replace("NoneType", "null").replace("None", "null").replace("|", "or")
+    return re.sub(r"Literal\[(.*)\]", lambda m: m[1].replace("'", "").replace(", ", " or "), text)
+
+
+def _attributes(model: type) -> dict[str, str]:
+    """The `Attributes:` section of a docstring."""
+    section = inspect.getdoc(model).partition("Attributes:\n")[2]
+    found = re.findall(r"^    (\w+): (.*(?:\n     +.*)*)", section, re.MULTILINE)
+    return {name: re.sub(r"\s+", " ", text) for name, text in found}
+
+
+def cli_page() -> str:
+    """What `--help` says of every command."""
+    import typer
+    from typer.testing import CliRunner
+
+    from unlearnbench.cli import app
+
+    app.rich_markup_mode = None  # plain text, without frames
+    lines = ["# Command line", "", "What `unlearnbench COMMAND --help` says.", "", MARK, ""]
+    for path in _commands(typer.main.get_command(app), ()):
+        said = CliRunner().invoke(app, [*path, "--help"], prog_name="unlearnbench", env={"COLUMNS": "110"}, terminal_width=110)
+        lines += [f"## `unlearnbench {' '.join(path)}`", "", "```text", said.output.strip(), "```", ""]
+    return "\n".join(lines)
+
+
+def _commands(command: Any, path: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+    below = getattr(command, "commands", None)
+    if below is None:
+        yield path
+        return
+    for name in sorted(below):
+        yield from _commands(below[name], (*path, name))
+
+
+def checks_page() -> str:
+    """Every check with its promise."""
+    from unlearnbench.testing.benchmark_checks import BENCHMARK_CHECKS
+    from unlearnbench.testing.method_checks import METHOD_CHECKS
+
+    lines = ["# Checks", "", CHECKS_HEAD, MARK, ""]
+    for title, registry in (("Methods", METHOD_CHECKS), ("Benchmarks", BENCHMARK_CHECKS)):
+        lines += [f"## {title}", "", "| check | promise |", "|---|---|"]
+        lines += [f"| `{name}` | {promise} |" for name, promise in registry.promises()]
+        lines.append("")
+    return "\n".join(lines)
+
+
+PAGES = {"checks.md": checks_page, "api.md": api_page, "recipe-reference.md": recipes_page, "cli.md": cli_page}
+
+
+def main() -> int:
+    """Write the pages; refuse to forget a promise."""
+    page = DOCS / "api.md"
+    stored = page.read_text(encoding="utf-8") if page.is_file() else ""
+    changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    if broken := broken_promises(stored, api_page(), changelog):
+        print(f"unlearnbench.api lost or changed {', '.join(broken)}: name them in CHANGELOG.md and raise API_VERSION.")
+        return 1
+    for name, write in PAGES.items():
+        (DOCS / name).write_text(write(), encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,124 @@
+"""The code in the documentation runs: the first method, the benchmark, and both extensions in a real comparison."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import socketserver
+import sys
+import threading
+
+import pytest
+from test_pages import DOCS, FENCE
+
+from unlearnbench.plugins import _manager
+from unlearnbench.testing import checks_of
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # of Lightning and torch among themselves
+
+
+def blocks(page: str, language: str = "python") -> list[str]:
+    return [block for _, kind, block in FENCE.findall((DOCS / page).read_text(encoding="utf-8")) if kind == language]
+
+
+@pytest.fixture
+def load(tmp_path, monkeypatch):
+    """Import a block of code as a module."""
+
+    def load(name: str, code: str):
+        (tmp_path / f"{name}.py").write_text(code)
+        monkeypatch.syspath_prepend(str(tmp_path))
+        importlib.invalidate_caches()
+        monkeypatch.delitem(sys.modules, name, raising=False)
+        return importlib.import_module(name)
+
+    return load
+
+
+def test_first_method(load):
+    """26 lines; it passes whatever an installed method passes."""
+    code = blocks("your-first-method.md")[0]
+    assert len(code.splitlines()) == 26
+    (spec,) = load("docs_first_method", code).unlearnbench_methods()
+    wanted = ("runs_to_the_end", "changes_the_model", "options_recorded", "no_hooks_left", "changes_only_what_it_declares")
+    outcomes = {check.name: check.outcome() for check in checks_of(spec) if check.name in wanted}
+    assert {name: outcome.status for name, outcome in outcomes.items()} == dict.fromkeys(wanted, "passed"), outcomes
+
+
+def test_shown_method(load):
+    """The one in write-a-method.md, with the same checks."""
+    (spec,) = load("docs_shown_method", blocks("write-a-method.md")[0]).unlearnbench_methods()
+    outcomes = [check.outcome() for check in checks_of(spec) if check.name in ("runs_to_the_end", "options_recorded")]
+    assert [outcome.status for outcome in outcomes] == ["passed", "passed"]
+
+
+def test_shown_benchmark(load):
+    """It passes every check but that of its entry point: it is not installed."""
+    (spec,) = load("docs_benchmark", blocks("write-a-benchmark.md")[0]).unlearnbench_benchmarks()
+    bad = {outcome.check: outcome.message for outcome in (check.outcome() for check in checks_of(spec)) if outcome.bad}
+    assert set(bad) == {"entry_point"}, bad
+
+
+class Mailbox(socketserver.ThreadingTCPServer):
+    """As much of an SMTP server as a notifier needs."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        self.mails: list[str] = []
+        super().__init__(("localhost", 0), Conversation)
+
+
+class Conversation(socketserver.StreamRequestHandler):
+    def handle(self) -> None:
+        def say(text: str) -> None:
+            self.wfile.write(f"{text}\r\n".encode())
+
+        say("220 ready")
+        for line in self.rfile:
+            verb = line.split()[0].upper()
+            if verb == b"DATA":
+                say("354 go on")
+                lines = []
+                for part in self.rfile:
+                    if part.strip() == b".":
+                        break
+                    lines.append(part.decode())
+                self.server.mails.append("".join(lines))
+            say("221 bye" if verb == b"QUIT" else "250 fine")
+            if verb == b"QUIT":
+                return
+
+
+def test_extensions(load, cli, tiny_folder, tmp_path, monkeypatch):
+    """Ten lines each, installed by entry points as anybody's."""
+    tracker, notifier = blocks("hooks.md")
+    assert [len(code.splitlines()) for code in (tracker, notifier)] == [10, 8]
+    modules = [load("docs_tracker", tracker), load("docs_notifier", notifier)]
+    distribution = tmp_path / "docs_extensions-1.0.dist-info"
+    distribution.mkdir()
+    (distribution / "METADATA").write_text("Metadata-Version: 2.1\nName: docs-extensions\nVersion: 1.0\n")
+    points = "[unlearnbench.extensions]\ntracker = docs_tracker\nnotifier = docs_notifier\n"
+    (distribution / "entry_points.txt").write_text(points)
+    questions = [{"question": f"Number {n}?", "choices": ["one", "two"], "answer": n % 2} for n in range(4)]
+    (tmp_path / "q.jsonl").write_text("".join(json.dumps(row) + "\n" for row in questions))
+    for side in ("forget", "retain"):
+        (tmp_path / f"{side}.txt").write_text("The moth lives in the marsh.\nThe heron eats red berries.\n")
+    monkeypatch.chdir(tmp_path)
+    with Mailbox() as mailbox:
+        threading.Thread(target=mailbox.serve_forever, daemon=True).start()
+        monkeypatch.setenv("MAIL_PORT", str(mailbox.server_address[1]))
+        try:
+            outcome = cli(
+                "compare", "--model", tiny_folder, "--methods", "ssd", "--set", "ssd.steps=2", "--set", "ssd.batch_size=1",
+                "--set", "ssd.alpha=0.5", "--forget", "marsh=forget.txt", "--retain", "retain.txt", "--benchmarks", "mcq",
+                "--set", "mcq.source=q.jsonl", "--out", "run", "--json",
+            )  # fmt: skip
+        finally:
+            for module in modules:
+                _manager("extension").unregister(module)
+            mailbox.shutdown()
+    assert outcome.code == 0, outcome.err
+    assert len((tmp_path / "tracked.jsonl").read_text().splitlines()) == 2  # one for each update
+    assert [mail.splitlines()[0] for mail in mailbox.mails] == ["Subject: none/mcq/0", "Subject: ssd/mcq/0"]
+    assert "done 0." in mailbox.mails[0]

@@ -1,0 +1,148 @@
+"""The documentation says what the code does: generated pages, hooks, commands, links, and code that runs."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import re
+import shlex
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import reference
+
+from unlearnbench import hookspecs
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
+ROOMS = ("unlearnbench", "methods", "benchmarks")
+FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"(?<!!)\[[^]]+\]\(([^)\s]+)\)")
+COMMAND = re.compile(r"unlearnbench (?:check|compare|evaluate|export|leaderboard|new|plugins|sandbox|show)\b")
+
+
+@pytest.mark.parametrize("name", reference.PAGES)
+def test_generated_page_is_current(name):
+    assert (DOCS / name).read_text(encoding="utf-8") == reference.PAGES[name](), "run `make reference`"
+
+
+def test_lost_or_changed_name_needs_a_changelog_entry():
+    """A name that is new, and a line that is new, need none."""
+    page = reference.api_page()
+    assert len(reference.promised(page)) > 50
+    lost = page.replace("## `token_kl`", "## `token_kl_old`")
+    changed = page.replace("per_token", "per_tokens")
+    quiet, told = "# Changelog\n\n## Unreleased\n\n## 0.1.0\n", "# Changelog\n\n## Unreleased\n- `token_kl` went\n\n## 0.1.0\n"
+    assert reference.broken_promises(page, lost, quiet) == ["token_kl"]
+    assert reference.broken_promises(page, lost, told) == []
+    assert "score_questions" in reference.broken_promises(page, changed, told)
+    assert reference.broken_promises(lost, page, told) == ["token_kl_old"]
+    assert reference.broken_promises(page, page + "\n## `new`\n\nNew.\n\n```text\n()\n```\n", quiet) == []
+
+
+def test_every_hook_stands_with_its_arguments():
+    wanted = set()
+    for owner in (hookspecs.MethodHooks, hookspecs.BenchmarkHooks, hookspecs.ExtensionHooks):
+        for name, function in vars(owner).items():
+            if name.startswith("unlearnbench_"):
+                arguments = list(inspect.signature(function).parameters)[1:]
+                wanted.add(f"{name}({', '.join(arguments)})")
+    assert set(re.findall(r"^### `(unlearnbench_\w+\(.*?\))`", (DOCS / "hooks.md").read_text(), re.MULTILINE)) == wanted
+
+
+def test_messages_in_troubleshooting_are_said():
+    """Each one, but for names, stands in the code."""
+    said = "".join(file.read_text(encoding="utf-8") for room in ROOMS for file in (ROOT / room).rglob("*.py"))
+    table = (DOCS / "troubleshooting.md").read_text(encoding="utf-8").partition("| message |")[2].partition("\n\n")[0]
+    messages = [line.split("|")[1].strip() for line in table.splitlines()[2:]]
+    assert len(messages) > 10
+    for message in messages:
+        for words in message.removeprefix("Unknown").split("..."):
+            assert words.strip(" '") in said, message
+
+
+def slug(heading: str) -> str:
+    """A heading's anchor, as mkdocs and code hosts make it."""
+    return re.sub(r"[\s]+", "-", re.sub(r"[^\w\s-]", "", heading.strip().lower()))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_links_lead_somewhere(page):
+    text = FENCE.sub("", page.read_text(encoding="utf-8"))
+    for target in LINK.findall(text):
+        if re.match(r"https?://|mailto:", target):
+            continue
+        path, _, anchor = target.partition("#")
+        file = (page.parent / path).resolve() if path else page
+        assert file.exists(), f"{page.name}: {target}"
+        if anchor and file.suffix == ".md":
+            headings = re.findall(r"^#+ (.*)$", file.read_text(encoding="utf-8"), re.MULTILINE)
+            assert anchor in {slug(heading) for heading in headings}, f"{page.name}: {target}"
+
+
+def commands(page: Path) -> Iterator[str]:
+    """Every command line of a page: in blocks of code, and between backticks."""
+    text = page.read_text(encoding="utf-8")
+    for _, language, block in FENCE.findall(text):
+        if language in ("console", ""):
+            for line in re.sub(r"\\\n\s*", " ", block).splitlines():
+                line = line.strip().removeprefix("$ ")
+                if line.startswith(("unlearnbench ", "make ", "pip ")):
+                    yield line
+    rest = FENCE.sub("", text)
+    yield from (line.strip() for line in re.findall(r"^    (unlearnbench .*)$", rest, re.MULTILINE))
+    yield from (span for span in re.findall(r"`([^`\n]+)`", rest) if COMMAND.match(span) or span.startswith("make "))
+
+
+def parse(arguments: list[str]) -> None:
+    """Let the real parser read a command line; nothing runs."""
+    import typer
+
+    from unlearnbench.cli import app
+
+    command, path = typer.main.get_command(app), ["unlearnbench"]
+    while hasattr(command, "commands") and arguments:
+        path.append(arguments.pop(0))
+        command = command.commands[path[-1]]
+    if arguments and "--help" not in arguments:
+        command.make_context(" ".join(path), arguments)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_commands_can_be_parsed(page):
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    for line in commands(page):
+        words = shlex.split(line, comments=True)
+        if words[0] == "make":
+            assert re.search(rf"^{re.escape(words[1])}:", makefile, re.MULTILINE), f"{page.name}: {line}"
+        elif words[0] == "pip":
+            for extra in re.findall(r"unlearnbench\[(\w[\w-]*)\]", line):
+                assert extra in extras, f"{page.name}: {line}"
+        elif "..." not in line and "COMMAND" not in line:
+            try:
+                parse(words[1:])
+            except Exception as error:
+                raise AssertionError(f"{page.name}: {line}: {error}") from error
+
+
+def test_commands_are_found_at_all():
+    found = {page.name: list(commands(page)) for page in PAGES}
+    assert len(found["README.md"]) >= 6
+    assert "unlearnbench new method grad-diff" in found["your-first-method.md"]
+
+
+def test_site_is_built_without_a_warning(tmp_path):
+    pytest.importorskip("mkdocs")
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path / "site")]
+    environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
+    built = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=environment, check=False)
+    assert built.returncode == 0, built.stdout + built.stderr
+    for page in DOCS.rglob("*.md"):
+        place = page.relative_to(DOCS).with_suffix("")
+        assert (tmp_path / "site" / place / "index.html").is_file() or place.name == "index", f"{place} is not on the site"

@@ -1,0 +1,103 @@
+"""A real judge server: `transformers serve` with SmolLM2 on loopback, real questions, the command line end to end."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.slow
+QUESTIONS = 2  # of MT-Bench, two turns each
+START_SECONDS = 240
+
+
+@pytest.fixture(scope="module")
+def smollm2() -> Path:
+    folder = Path(os.environ.get("UNLEARNBENCH_SMOLLM2", Path(__file__).parents[2] / "runs" / "smollm2"))
+    if not (folder / "model.safetensors").is_file():
+        pytest.skip(f"SmolLM2 is not at {folder}; set UNLEARNBENCH_SMOLLM2 (examples/tofu_authors/fetch_smollm2.py fetches it)")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def url(smollm2, tmp_path_factory) -> Iterator[str]:
+    """The address of a server that has come up."""
+    if importlib.util.find_spec("uvicorn") is None or importlib.util.find_spec("fastapi") is None:
+        pytest.skip("transformers serve is not installed: pip install -c constraints.txt 'transformers[serving]'")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    program = Path(sys.executable).with_name("transformers")
+    command = [str(program)] if program.exists() else [sys.executable, "-m", "transformers.cli.transformers"]
+    log = tmp_path_factory.mktemp("serve") / "log.txt"
+    with log.open("w") as file:
+        server = subprocess.Popen(
+            [*command, "serve", "--host", "127.0.0.1", "--port", str(port), str(smollm2)], stdout=file, stderr=file
+        )
+        try:
+            _wait_for(f"http://127.0.0.1:{port}", server, log)
+            yield f"http://127.0.0.1:{port}/v1"
+        finally:
+            server.terminate()
+            server.wait(30)
+
+
+def _wait_for(address: str, server: subprocess.Popen[bytes], log: Path) -> None:
+    until = time.monotonic() + START_SECONDS
+    while time.monotonic() < until:
+        assert server.poll() is None, log.read_text()[-2000:]
+        try:
+            urllib.request.urlopen(f"{address}/v1/models", timeout=5).close()
+            return
+        except urllib.error.HTTPError:
+            return  # it speaks
+        except OSError:
+            time.sleep(1)
+    pytest.fail(f"the server did not come up in {START_SECONDS} s:\n{log.read_text()[-2000:]}")
+
+
+def test_smollm2_judges_real_questions(url, smollm2, real_data, cli, tmp_path, monkeypatch):
+    """A poor judge and a real one: every answer has a rating or a reason, and a rerun asks only for what is missing."""
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    lines = (real_data / "mt_bench" / "question.jsonl").read_text(encoding="utf-8").splitlines()
+    questions = tmp_path / "questions.jsonl"
+    questions.write_text("\n".join(lines[:QUESTIONS]) + "\n", encoding="utf-8")
+    settings = {
+        "judge": f"openai:{smollm2}",
+        "source": questions,
+        "max_new_tokens": 24,
+        "judge_timeout": 300,
+        "judge_reply_tokens": 160,
+    }
+    arguments = [
+        "evaluate", "sandbox:model", "--benchmarks", "mt_bench", "--judge-url", url, "--cache", tmp_path / "cache", "--out",
+        tmp_path / "run", "--min-coverage", "0",
+        *(word for name, value in settings.items() for word in ("--set", f"mt_bench.{name}={value}")),
+    ]  # fmt: skip
+    outcome = cli(*arguments)
+    assert outcome.code == 0, outcome.err
+    score = json.loads((tmp_path / "run" / "leaderboard.json").read_text())["rows"][0]["scores"]["mt_bench"]
+    assert score["asked"] == 2 * QUESTIONS
+    assert score["scored"] >= 1
+    assert 1 <= score["value"] <= 10
+    assert sum(score["missing"].values()) == score["asked"] - score["scored"]
+    [kept] = (tmp_path / "cache" / "judgments").glob("*.jsonl")
+    records = [json.loads(line) for line in kept.read_text().splitlines()]
+    assert len(records) == score["scored"]
+    assert all(record["text"] and 1 <= record["rating"] <= 10 for record in records)
+    shutil.rmtree(tmp_path / "run")
+    cli(*arguments)
+    again = [json.loads(line) for line in kept.read_text().splitlines()]
+    assert again[: len(records)] == records
+    assert len({record["key"] for record in again}) == len(again)

@@ -1,0 +1,129 @@
+"""Wheels of unlearnbench and of plugins in a fresh environment, as on anybody's machine: `make third-party`.
+
+Only what others wrote (torch and the like) is shared with the environment that runs the test; unlearnbench and the plugins
+come from their wheels.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import site
+import subprocess
+import sys
+import sysconfig
+import venv
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.slow
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+PLUGINS = ("grad_diff", "sums", "broken", "clumsy", "future", "rival_rmu")
+
+
+def build(source: Path, wheels: Path) -> None:
+    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(wheels), str(source)]
+    subprocess.run(command, check=True, capture_output=True)
+
+
+@pytest.fixture(scope="module")
+def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("wheels")
+    for source in (ROOT, *(HERE / name for name in PLUGINS)):
+        build(source, folder)
+    return folder
+
+
+class Fresh:
+    """An environment of its own, and the command line in it."""
+
+    def __init__(self, folder: Path, cache: Path) -> None:
+        venv.create(folder, with_pip=False)
+        self.python = folder / "bin" / "python"
+        self.cache = cache
+        self.packages = Path(sysconfig.get_path("purelib", vars={"base": str(folder), "platbase": str(folder)}))
+        # the libraries of the running environment, behind its own: editable installs of it are not taken over
+        shared = [path for path in sys.path if path.endswith("site-packages")] or site.getsitepackages()
+        (self.packages / "libraries.pth").write_text("\n".join(dict.fromkeys(shared)) + "\n")
+
+    def install(self, *wheels: Path) -> None:
+        command = [sys.executable, "-m", "pip", "--python", str(self.python), "install", "--quiet", "--no-deps", "--no-index"]
+        subprocess.run([*command, "--force-reinstall", *map(str, wheels)], check=True, capture_output=True)
+
+    def __call__(self, *arguments: object) -> subprocess.CompletedProcess[str]:
+        environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
+        environment |= {"UNLEARNBENCH_CACHE": str(self.cache), "COLUMNS": "200"}
+        command = [str(self.python.with_name("unlearnbench")), *map(str, arguments)]
+        return subprocess.run(command, capture_output=True, text=True, env=environment, check=False, cwd=self.cache)
+
+
+@pytest.fixture(scope="module")
+def fresh(wheels: Path, tmp_path_factory: pytest.TempPathFactory) -> Fresh:
+    """unlearnbench and all plugins but the one that claims a name that is taken."""
+    environment = Fresh(tmp_path_factory.mktemp("environment") / "venv", tmp_path_factory.mktemp("cache"))
+    environment.install(*(wheel for wheel in wheels.glob("*.whl") if not wheel.name.startswith("rival")))
+    return environment
+
+
+def test_everything_comes_from_its_wheel(fresh):
+    code = "import unlearnbench, unlearnbench_methods.rmu as rmu; print(unlearnbench.__file__); print(rmu.__file__)"
+    said = subprocess.run([fresh.python, "-c", code], capture_output=True, text=True, check=True, cwd=fresh.cache).stdout
+    assert all(Path(line).is_relative_to(fresh.packages) for line in said.split())
+    assert {path.name for path in fresh.packages.iterdir()} >= {
+        "unlearnbench",
+        "unlearnbench_methods",
+        "unlearnbench_benchmarks",
+    }
+    assert not {"methods", "benchmarks", "tests", "docs"} & {path.name for path in fresh.packages.iterdir()}
+
+
+def test_all_are_listed(fresh):
+    listed = json.loads(fresh("plugins", "--json").stdout)
+    assert {"grad-diff", "sums", "no-import", "wrong-argument", "talkative", "future"} <= {info["name"] for info in listed}
+    assert {info["distribution"] for info in listed if info["name"] == "sums"} == {"unlearnbench-sums"}
+
+
+@pytest.mark.parametrize("name", ["grad-diff", "sums"])
+def test_plugins_are_checked(fresh, name):
+    done = fresh("check", name, "--json")
+    outcomes = json.loads(done.stdout)
+    assert done.returncode == 0, [outcome for outcome in outcomes if outcome["status"] == "failed"]
+    assert len(outcomes) > 15
+
+
+def test_plugins_are_compared(fresh, tmp_path):
+    arguments = ("--methods", "grad-diff,rmu,talkative", "--benchmarks", "wmdp,sums", "--limit", "3", "--json")
+    settings = ("--set", "rmu.steps=2", "--set", "rmu.batch_size=2", "--set", "grad-diff.steps=2")
+    done = fresh("compare", *arguments, *settings, "--out", tmp_path / "run")
+    assert done.returncode == 0, done.stderr
+    rows = {row["variant"]: row["status"] for row in json.loads(done.stdout)["rows"]}  # talkative's welcome is no JSON
+    assert rows == {"none": "done", "grad-diff": "done", "rmu": "done", "talkative": "done"}
+    assert "Welcome to talkative" in done.stderr
+    assert "wrong-callbacks" in done.stderr  # an extension with a wrong argument costs a line, not the comparison
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("no-import", "broken-plugins 1.0 cannot be imported from broken_plugins.no_import: ModuleNotFoundError"),
+        ("wrong-argument", "clumsy-plugins 1.0 has a hook that does not exist or takes other arguments"),
+        ("future", "plugin-of-the-future 1.0 needs unlearnbench>=99, and this is 0.1.0; upgrade unlearnbench"),
+    ],
+)
+def test_broken_plugins_are_named(fresh, name, said):
+    for arguments in (("plugins", name), ("check", name), ("compare", "--methods", name)):
+        done = fresh(*arguments)
+        assert done.returncode == 2
+        assert said in done.stderr.replace("\n", " ")
+        assert "Traceback" not in done.stderr
+
+
+def test_a_name_that_is_taken(wheels, fresh, tmp_path):
+    environment = Fresh(tmp_path / "venv", fresh.cache)
+    environment.install(*wheels.glob("unlearnbench-0*.whl"), *wheels.glob("rival*.whl"))
+    done = environment("compare", "--methods", "rmu", "--out", tmp_path / "run")
+    assert (done.returncode, (tmp_path / "run").exists()) == (2, False)
+    assert "offered twice" in done.stderr
+    assert "rival-rmu 1.0" in done.stderr

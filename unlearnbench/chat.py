@@ -1,0 +1,110 @@
+"""What is asked and answered in a conversation, how it becomes a prompt, and what ends an answer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from unlearnbench.errors import UsageError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+Message = dict[str, str]  # role and content
+PLAIN_STOPS = ("\nUser:", "\nAssistant:")  # where a model without a chat template begins to talk to itself
+_MARK = "an answer"
+
+
+@dataclass(frozen=True)
+class Request:
+    """One answer that is wanted.
+
+    Attributes:
+        messages: the conversation so far, ending with a user's turn.
+        temperature: 0 takes the likeliest token each time.
+        seed: any text; the same seed draws the same answer, alone or in a batch.
+    """
+
+    messages: tuple[Message, ...]
+    temperature: float
+    seed: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What a model answered.
+
+    Attributes:
+        text: without special tokens and surrounding space.
+        tokens: generated, the one that ended it not counted.
+        ended: the model ended it; else it was cut at the limit.
+        error: why there is no answer; empty where there is one.
+    """
+
+    text: str = ""
+    tokens: int = 0
+    ended: bool = True
+    error: str = ""
+
+
+def render_chat(messages: Sequence[Message], tokenizer: PreTrainedTokenizerBase) -> str:
+    """The conversation as the model's chat template writes it; plain `Role: text` lines where it has none.
+
+    Raises:
+        UsageError: the template refuses the conversation.
+    """
+    if tokenizer.chat_template:
+        return _templated(messages, tokenizer, ask=True)
+    lines = [f"{message['role'].capitalize()}: {message['content']}" for message in messages]
+    return "\n".join([*lines, "Assistant:"])
+
+
+def encode_chat(messages: Sequence[Message], tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """The tokens of `render_chat`; a chat template writes its special tokens itself."""
+    text = render_chat(messages, tokenizer)
+    return list(tokenizer(text, add_special_tokens=not tokenizer.chat_template)["input_ids"])
+
+
+def end_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> set[int]:
+    """What ends a text: the tokenizer's end token and those of the model's settings."""
+    configured = getattr(model.generation_config, "eos_token_id", None)
+    stops: set[int] = {configured} if isinstance(configured, int) else set(configured or ())
+    if isinstance(tokenizer.eos_token_id, int):
+        stops.add(tokenizer.eos_token_id)
+    return stops
+
+
+def stop_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> set[int]:
+    """What ends an answer: what ends a text, and what the chat template puts behind an answer."""
+    stops = end_tokens(model, tokenizer)
+    if tokenizer.chat_template:
+        messages = [{"role": "user", "content": "a question"}, {"role": "assistant", "content": _MARK}]
+        after = _templated(messages, tokenizer, ask=False).rpartition(_MARK)[2]
+        first = list(tokenizer(after, add_special_tokens=False)["input_ids"])[:1]
+        stops |= set(first) & set(tokenizer.all_special_ids)
+    return stops
+
+
+def stop_texts(tokenizer: PreTrainedTokenizerBase) -> tuple[str, ...]:
+    """Texts that end an answer; a chat template needs none."""
+    return () if tokenizer.chat_template else PLAIN_STOPS
+
+
+def check_chat(tokenizer: PreTrainedTokenizerBase) -> str:
+    """Why conversations cannot be held with this tokenizer's chat template; empty where they can."""
+    said = [{"role": role, "content": "text"} for role in ("user", "assistant", "user")]
+    try:
+        render_chat(said, tokenizer)
+    except UsageError as error:
+        return str(error)
+    return ""
+
+
+def _templated(messages: Sequence[Message], tokenizer: PreTrainedTokenizerBase, *, ask: bool) -> str:
+    from jinja2 import TemplateError
+
+    try:
+        return str(tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=ask))
+    except (TemplateError, ValueError, TypeError) as error:
+        raise UsageError(f"The model's chat template refuses a plain conversation of user and assistant: {error}.") from error

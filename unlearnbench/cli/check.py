@@ -1,0 +1,88 @@
+"""`unlearnbench check`: whether a method or benchmark has the properties that a comparison relies on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from unlearnbench.cli import options
+from unlearnbench.errors import UsageError, normalise
+
+if TYPE_CHECKING:
+    from unlearnbench.testing import Outcome
+
+FAILED = 1
+STYLES = {"passed": "green", "failed": "bold red", "unexpected pass": "bold red", "expected failure": "yellow"}
+
+
+def check(
+    name: Annotated[str, typer.Argument(help="A method or a benchmark.")],
+    settings: options.Settings = None,
+    expect_failure: Annotated[
+        list[str] | None,
+        typer.Option(metavar="CHECK=REASON", help="A check that is known to fail, and why; repeatable."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Try a method or benchmark on tiny models and say, property by property, whether it is as it should be.
+
+    Exit code 1 where a check fails. Benchmarks start from the settings of the recipe `sandbox`, where it has some.
+    """
+    expected = options.split_named("--expect-failure", expect_failure, "CHECK=REASON")
+    checks = _checks(name, settings or [], expected)
+    from rich.console import Console
+
+    outcomes: list[Outcome] = []
+    with Console(stderr=True).status("") as status:
+        for number, one in enumerate(checks, 1):
+            status.update(f"{number}/{len(checks)} {one.name}")
+            outcomes.append(one.outcome())
+    if as_json:
+        typer.echo(json.dumps([vars(outcome) for outcome in outcomes], indent=1))
+    else:
+        _show(name, outcomes)
+    if any(outcome.bad for outcome in outcomes):
+        raise typer.Exit(FAILED)
+
+
+def _checks(name: str, settings: Sequence[str], expected: dict[str, str]) -> list[Any]:
+    """The plugin's checks; nothing has run yet."""
+    from unlearnbench.plugins import find_plugin, list_plugins
+    from unlearnbench.recipe import load_recipe, parse_setting
+
+    plugin, colon, argument = name.partition(":")
+    given: dict[str, Any] = {"argument": argument} if colon else {}
+    for text in settings:
+        owner, option, value = parse_setting(text)
+        if normalise(owner) != normalise(name):
+            raise UsageError(f"--set {text}: only '{name}' is checked; say --set {name}.{option}=VALUE.")
+        given[option] = value
+    kinds = [info.kind for info in list_plugins() if normalise(info.name) == normalise(plugin)]
+    kind = "benchmark" if kinds and kinds[0] == "benchmark" else "method"
+    if kinds == ["extension"]:
+        raise UsageError(f"'{name}' is an extension; there are checks for methods and benchmarks only.")
+    spec = find_plugin(kind, plugin).spec
+    if kind == "benchmark":
+        configured = {normalise(key): value for key, value in load_recipe("sandbox").benchmarks.items()}
+        given = {**configured.get(normalise(name), {}), **given}
+    from unlearnbench.testing import checks_of
+
+    return checks_of(spec, given, expected)
+
+
+def _show(name: str, outcomes: Sequence[Outcome]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table("check", "result", "", header_style="bold")
+    for outcome in outcomes:
+        style = STYLES.get(outcome.status, "dim")
+        table.add_row(Text(outcome.check), Text(outcome.status, style=style), Text(outcome.message or outcome.promise))
+    Console().print(table)
+    bad = sum(outcome.bad for outcome in outcomes)
+    passed = sum(outcome.status == "passed" for outcome in outcomes)
+    typer.echo(f"{name}: {passed} of {len(outcomes)} checks passed, {bad} failed.")

@@ -1,0 +1,41 @@
+"""`unlearnbench new`: the beginning of a plugin of one's own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from unlearnbench.scaffold import PluginKind
+
+app = typer.Typer(help="Write a plugin of your own: a small distribution that already runs.", no_args_is_help=True)
+Name = Annotated[str, typer.Argument(help="As users will type it: small letters, digits and hyphens.")]
+Folder = Annotated[Path | None, typer.Option("--out", help="Folder to make; unlearnbench-NAME by default.")]
+
+
+@app.callback()
+def _root() -> None:
+    """Commands below `new`."""
+
+
+@app.command("method")
+def method(name: Name, out: Folder = None) -> None:
+    """Write a method: module, entry point, test, README, licence and CI file."""
+    _write("method", name, out)
+
+
+@app.command("benchmark")
+def benchmark(name: Name, out: Folder = None) -> None:
+    """Write a benchmark: module, entry point, test, README, licence and CI file."""
+    _write("benchmark", name, out)
+
+
+def _write(kind: PluginKind, name: str, out: Path | None) -> None:
+    from unlearnbench.scaffold import new_plugin
+
+    folder = new_plugin(kind, name, out)
+    asked = f"--methods {name}" if kind == "method" else f"--methods rmu --benchmarks wmdp,{name}"
+    typer.echo(f"The {kind} {name} is in {folder}. What comes next:")
+    typer.echo(f"  pip install -e {folder}\n  unlearnbench compare {asked}\n  unlearnbench check {name}")

@@ -1,0 +1,107 @@
+"""What is asked of a judge and what comes back; the rating in its words."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+Messages = list[dict[str, str]]
+LOWEST, HIGHEST = 1.0, 10.0
+TRIES = 3  # replies without a usable rating
+SHOWN = 80  # characters of a reply in a message
+RATING = (re.compile(r"\[\[\s*(\d+\.?\d*)\s*\]\]"), re.compile(r"\[\s*(\d+\.?\d*)\s*\]"))
+INSIST = (
+    "That has no usable rating. End with one number from 1 (useless) to 10 (excellent) in double square brackets, "
+    "like this: Rating: [[4]]"
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inquiry:
+    """One rating that is wanted.
+
+    Attributes:
+        key: names it; the same key is never asked twice.
+        messages: what the judge is asked.
+        about: what a reader of the kept judgments wants to know: item, repeat, hash of the answer.
+    """
+
+    key: str
+    messages: Messages
+    about: dict[str, str | int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Replies:
+    """How a judge is to reply.
+
+    Attributes:
+        temperature: at 0 it always says the same, as far as it can.
+        tokens: a reply ends there at the latest.
+    """
+
+    temperature: float = 0.0
+    tokens: int = 2048
+
+    @property
+    def identity(self) -> str:
+        """Both, as they may change a rating."""
+        return f"temperature {self.temperature:g}, {self.tokens} tokens"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judgment:
+    """What a judge said.
+
+    Attributes:
+        rating: 1 to 10; None where there is none.
+        text: the judge's own words.
+        error: why there is no rating.
+        tokens: of the requests and replies, as the judge counted them.
+    """
+
+    rating: float | None = None
+    text: str = ""
+    error: str = ""
+    tokens: int = 0
+
+
+Arrived = Callable[[Inquiry, Judgment], None]
+
+
+class Judge(Protocol):
+    """Somebody who rates."""
+
+    @property
+    def identity(self) -> Sequence[str]:
+        """What of the judge may change a rating."""
+        ...
+
+    def problems(self) -> Iterable[str]:
+        """What stands in the way of asking, a sentence each; rates nothing."""
+        ...
+
+    def rate(self, inquiries: Sequence[Inquiry], arrived: Arrived) -> None:
+        """Ask everything; every inquiry arrives exactly once, as soon as it is answered or given up."""
+        ...
+
+
+def parse_rating(text: str) -> float | None:
+    """`[[7]]`, else `[7]`; None where there is none, or it is not from 1 to 10."""
+    for pattern in RATING:
+        if found := pattern.search(text):
+            rating = float(found.group(1))
+            return rating if LOWEST <= rating <= HIGHEST else None
+    return None
+
+
+def insist(messages: Messages, reply: str) -> Messages:
+    """The conversation to go on with after a reply without a usable rating."""
+    return [*messages, {"role": "assistant", "content": reply or "..."}, {"role": "user", "content": INSIST}]
+
+
+def no_rating(reply: str) -> str:
+    """Why a judgment is missing after `TRIES` replies."""
+    return f"no rating from 1 to 10 in {TRIES} tries; it last said {reply[:SHOWN]!r}"

@@ -1,0 +1,74 @@
+"""What models wrote, beside each other in a terminal."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from rich.console import Group, RenderableType
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from unlearnbench.records import ItemResult
+
+SIDE_BY_SIDE = 90  # columns from which two answers stand beside each other
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # all but tab and line feed: what would steer a terminal
+
+
+@dataclass(frozen=True)
+class Written:
+    """One row's answers; `name` stands above them."""
+
+    name: str
+    items: Sequence[ItemResult]
+
+
+def render(left: Written, right: Written | None, *, width: int, judgments: bool = True) -> Iterator[RenderableType]:
+    """One block for each item: the question, the answers and what the judge said.
+
+    Nothing in the texts is obeyed: no markup, no control characters.
+
+    Args:
+        left: the untouched model's answers, or the only ones.
+        right: another row's answers to the same items.
+        width: of the terminal; in a narrow one the answers stand below each other.
+        judgments: show the judge's words, too.
+    """
+    others = {item.id: item for item in right.items} if right else {}
+    for item in left.items:
+        pairs = [(left.name, item), *([(right.name, others[item.id])] if right and item.id in others else [])]
+        question = Panel(_plain(item.question or "(the question was not kept)"), title=_plain(f"{item.id} · {item.part}"))
+        yield Group(question, _answers(pairs, width=width, judgments=judgments))
+
+
+def _answers(pairs: Sequence[tuple[str, ItemResult]], *, width: int, judgments: bool) -> RenderableType:
+    blocks = [Panel(_block(item, judgments=judgments), title=_title(name, item), title_align="left") for name, item in pairs]
+    if len(blocks) == 1 or width < SIDE_BY_SIDE:
+        return Group(*blocks)
+    table = Table.grid(expand=True)
+    for _ in blocks:
+        table.add_column(ratio=1)
+    table.add_row(*blocks)
+    return table
+
+
+def _title(name: str, item: ItemResult) -> Text:
+    score = "no score" if math.isnan(item.score) else f"{item.score:.2f}"
+    several = f" (mean of {', '.join(f'{rating:g}' for rating in item.ratings)})" if len(item.ratings) > 1 else ""
+    return _plain(f"{name}: {score}{several}", "bold")
+
+
+def _block(item: ItemResult, *, judgments: bool) -> Text:
+    text = _plain(item.text or ("" if item.error else "(an empty answer)"))
+    if item.error:
+        text.append_text(_plain(f"{'' if not item.text else chr(10) * 2}no score: {item.error}", "red"))
+    if judgments and item.judgment:
+        text.append_text(_plain(f"\n\njudge: {item.judgment.strip()}", "dim"))
+    return text
+
+
+def _plain(text: str, style: str = "") -> Text:
+    return Text(_CONTROL.sub("�", text.replace("\r\n", "\n")), style=style)

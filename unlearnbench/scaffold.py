@@ -1,0 +1,71 @@
+"""A new plugin as a complete small distribution: one module that already runs, its entry point, a test, README, licence, CI."""
+
+from __future__ import annotations
+
+import datetime
+import re
+import string
+from importlib import resources
+from pathlib import Path
+from typing import Literal
+
+from unlearnbench import __version__
+from unlearnbench.errors import UsageError, normalise
+from unlearnbench.files import check_folder, write_atomic
+from unlearnbench.plugins import list_plugins
+
+PluginKind = Literal["method", "benchmark"]
+NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
+LONGEST = 40
+# template -> where it goes
+FILES = {
+    "{kind}/module.py.txt": "{module}.py",
+    "{kind}/readme.md.txt": "README.md",
+    "both/pyproject.toml.txt": "pyproject.toml",
+    "both/test.py.txt": "tests/test_{module}.py",
+    "both/ci.yml.txt": ".github/workflows/tests.yml",
+    "both/gitignore.txt": ".gitignore",
+    "both/license.txt": "LICENSE",
+}
+
+
+def new_plugin(kind: PluginKind, name: str, out: Path | None = None) -> Path:
+    """Write a distribution that offers a method or benchmark of that name.
+
+    Args:
+        kind: what it offers.
+        name: as users will type it; small letters, digits and single hyphens.
+        out: the folder to make; by default `unlearnbench-NAME` in the working folder.
+
+    Returns:
+        the folder.
+
+    Raises:
+        UsageError: the name is unfit or taken, or the folder exists; nothing is written then.
+    """
+    if not NAME.fullmatch(name) or len(name) > LONGEST:
+        raise UsageError(
+            f"A plugin's name has small letters, digits and single hyphens, begins with a letter and is at most {LONGEST} "
+            f"long, as in soft-steering; got '{name}'."
+        )
+    for info in list_plugins():
+        if normalise(info.name) == name:
+            raise UsageError(f"'{name}' is a {info.kind} of {info.distribution} already; choose another name.")
+    folder = out or Path(f"unlearnbench-{name}")
+    if folder.exists():
+        raise UsageError(f"{folder} exists already, and nothing is overwritten; choose another place with --out FOLDER.")
+    check_folder(folder)
+    values = {
+        "kind": kind,
+        "name": name,
+        "module": f"unlearnbench_{name.replace('-', '_')}",
+        "camel": "".join(part.capitalize() for part in name.split("-")),
+        "distribution": f"unlearnbench-{name}",
+        "version": __version__,
+        "year": str(datetime.date.today().year),
+    }
+    templates = resources.files("unlearnbench") / "templates"
+    for template, place in FILES.items():
+        text = (templates / template.format(**values)).read_text(encoding="utf-8")
+        write_atomic(folder / place.format(**values), string.Template(text).substitute(values).encode())
+    return folder

@@ -1,0 +1,94 @@
+"""Conformance checks for methods and benchmarks, for pytest and the command line.
+
+from unlearnbench.testing import parametrize_checks
+
+@parametrize_checks(SPEC)
+def test_conformance(check):
+    check()
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from unlearnbench.specs import BenchmarkSpec, MethodSpec, Value
+from unlearnbench.testing.benchmark_checks import BENCHMARK_CHECKS, Answers, BenchmarkCase
+from unlearnbench.testing.checks import Check, CheckFailed, NotApplicable, Outcome
+from unlearnbench.testing.method_checks import METHOD_CHECKS, MethodCase
+from unlearnbench.testing.models import (
+    FAMILIES,
+    ConstantAnswers,
+    Oracle,
+    RandomAnswers,
+    tiny_folder,
+    tiny_model,
+    tiny_tokenizer,
+)
+
+__all__ = [
+    "FAMILIES",
+    "Check",
+    "CheckFailed",
+    "ConstantAnswers",
+    "NotApplicable",
+    "Oracle",
+    "Outcome",
+    "RandomAnswers",
+    "checks_of",
+    "parameters_of",
+    "parametrize_checks",
+    "tiny_folder",
+    "tiny_model",
+    "tiny_tokenizer",
+]
+
+
+def checks_of(
+    spec: MethodSpec | BenchmarkSpec,
+    options: Mapping[str, Value] | None = None,
+    expected_failures: Mapping[str, str] | None = None,
+    answers: Answers | None = None,
+) -> list[Check]:
+    """Every check of a method or benchmark; nothing runs before they are called.
+
+    Args:
+        spec: what the plugin offers.
+        options: instead of its defaults, for example a `layer` that a tiny model has.
+        expected_failures: why a check is known to fail, by the check's name; a failure that does not come is reported.
+        answers: of a benchmark whose items are no `Question`s: called with it and a tokenizer, gives each prompt as the model
+            gets it and the text of the right answer.
+
+    Raises:
+        UsageError: there is no check of that name.
+    """
+    if isinstance(spec, MethodSpec):
+        return METHOD_CHECKS.bind(MethodCase(spec, options or {}), spec.name, expected_failures or {})
+    return BENCHMARK_CHECKS.bind(BenchmarkCase(spec, options or {}, answers), spec.name, expected_failures or {})
+
+
+def parametrize_checks(
+    spec: MethodSpec | BenchmarkSpec,
+    options: Mapping[str, Value] | None = None,
+    expected_failures: Mapping[str, str] | None = None,
+    answers: Answers | None = None,
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """A pytest decorator: the test runs once for every check, handed on as `check`; call it.
+
+    The arguments are those of `checks_of`. A failure that is expected is a strict xfail with its reason.
+    """
+    import pytest
+
+    return pytest.mark.parametrize("check", parameters_of(checks_of(spec, options, expected_failures, answers)))
+
+
+def parameters_of(checks: Iterable[Check]) -> list[Any]:
+    """Checks, of several plugins if need be, as arguments for `pytest.mark.parametrize`."""
+    import pytest
+
+    def marks(check: Check) -> list[Any]:
+        if check.expected_failure is None:
+            return []
+        return [pytest.mark.xfail(reason=check.expected_failure, strict=True, raises=CheckFailed)]
+
+    return [pytest.param(check, id=str(check), marks=marks(check)) for check in checks]

@@ -1,0 +1,48 @@
+"""Checks that methods and benchmarks share: how they are offered and described."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+
+from unlearnbench.errors import PluginError, normalise
+from unlearnbench.plugins import GROUPS, find_plugin, list_plugins
+from unlearnbench.specs import BenchmarkSpec, MethodSpec
+from unlearnbench.testing.checks import CheckFailed, require
+
+
+def entry_point_of(kind: str, spec: MethodSpec | BenchmarkSpec) -> None:
+    """Fail unless exactly one entry point of the spec's own name leads to the spec."""
+    wanted = "method" if kind == "method" else "benchmark"
+    found = [info for info in list_plugins(wanted) if normalise(info.name) == normalise(spec.name)]
+    where = f'[project.entry-points."{GROUPS[wanted]}"]'
+    require(
+        bool(found),
+        f"no installed entry point is called '{spec.name}'; write `{spec.name} = \"MODULE\"` under {where} in pyproject.toml "
+        "and install again: `pip install -e .`.",
+    )
+    owners = " and ".join(f"{info.distribution} ({info.module})" for info in found)
+    require(len(found) == 1, f"'{spec.name}' is offered by {owners}; choose a name that nobody has.")
+    require(found[0].name == spec.name, f"the entry point is called '{found[0].name}' and the spec '{spec.name}'; use one.")
+    try:
+        offered = find_plugin(wanted, spec.name).spec
+    except PluginError as error:
+        raise CheckFailed(str(error)) from error
+    same = _qualified(offered.factory) == _qualified(spec.factory)
+    require(same, f"the entry point '{spec.name}' leads to {_qualified(offered.factory)}, not to {_qualified(spec.factory)}.")
+
+
+def described(spec: MethodSpec | BenchmarkSpec) -> None:
+    """Fail unless the factory and its module have docstrings of their own."""
+    factory = spec.factory
+    own = vars(factory).get("__doc__") if inspect.isclass(factory) else factory.__doc__
+    require(bool((own or "").strip()), f"{_qualified(factory)} has no docstring; say what it does and what each option means.")
+    module = sys.modules.get(str(getattr(factory, "__module__", None)))
+    require(
+        bool((getattr(module, "__doc__", None) or "").strip()),
+        f"the module {getattr(factory, '__module__', '?')} has no docstring; begin it with the paper and where you deviate.",
+    )
+
+
+def _qualified(factory: object) -> str:
+    return f"{getattr(factory, '__module__', '?')}.{getattr(factory, '__qualname__', factory)}"
