@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 RUN := runs/sandbox
 
-.PHONY: demo test lint conformance third-party reference docs speed parity judge-server crash real sandbox tune-sandbox clean help
+.PHONY: demo test lint conformance third-party browser reference docs speed parity judge-server crash real sandbox tune-sandbox clean help
 
 help: ## show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /: /'
@@ -46,6 +46,9 @@ $(BIN)/.lm-eval: $(BIN)/.installed
 
 parity: $(BIN)/.lm-eval ## every log-probability against lm-eval's, in float32 (half an hour the first time)
 	$(BIN)/python -m pytest -m slow -s tests/parity
+
+browser: $(BIN)/.installed ## the report in Debian's Chromium (apt-get install chromium)
+	$(BIN)/python -m pytest -m slow -s tests/browser
 
 judge-server: $(BIN)/.serving ## a real judge: SmolLM2 behind `transformers serve` on loopback
 	$(BIN)/python -m pytest -m slow tests/serving

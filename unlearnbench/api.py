@@ -6,7 +6,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from unlearnbench.batches import Example, Schedule, Stream, UnlearnBatch, collate, stack
+    from unlearnbench.batches import Example, Schedule, Stream, UnlearnBatch, collate, prompts_of, splice, stack
     from unlearnbench.benchmark import Benchmark, MultipleChoiceBenchmark, Subject, Workload, first_of_each_part, in_half
     from unlearnbench.chat import Answer, Request, check_chat
     from unlearnbench.choice import score_questions
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
         train_slice,
     )
     from unlearnbench.generate import complete, generate, generation_hash
-    from unlearnbench.heads import LossOf, final_hidden, head_logits, over_positions
+    from unlearnbench.heads import LossOf, final_hidden, head_logits, over_positions, sequence_nll
     from unlearnbench.hookspecs import hookimpl
     from unlearnbench.journal import Journal
     from unlearnbench.judging.judgment import Replies, parse_rating
@@ -36,13 +36,14 @@ if TYPE_CHECKING:
     from unlearnbench.judging.panel import Exchange, Panel, Verdict, open_judge
     from unlearnbench.judging.prompts import load_prompts
     from unlearnbench.judging.remote import RemoteJudge, RequestLimits
+    from unlearnbench.losses import log_sigmoid_loss, weighted_ascent
     from unlearnbench.method import MethodContext, UnlearningMethod
     from unlearnbench.models import padding_id
     from unlearnbench.optimizers import AdamW, ReferenceAdamW
     from unlearnbench.prompts import LETTERS, cloze_prompt, few_shot, header, letter_prompt
     from unlearnbench.questions import read_choices
-    from unlearnbench.records import CellResult, Half, ItemResult, Job, Metric, Question
-    from unlearnbench.reference import ReferenceOutputs
+    from unlearnbench.records import CellResult, Half, ItemResult, ItemText, Job, Metric, Question
+    from unlearnbench.reference import ReferenceNLL, ReferenceOutputs
     from unlearnbench.representations import (
         OUTPUT_PROJECTION,
         PROJECTIONS,
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
         of_topics,
         worst_case,
     )
+    from unlearnbench.retain import RetainKind, RetainTerm
     from unlearnbench.saliency import SalientShare, salient_rows
     from unlearnbench.sources import Table, list_configs, parse_source, read_table
     from unlearnbench.spaces import Choice, Linear, Log, ShareOf
@@ -64,6 +66,7 @@ if TYPE_CHECKING:
         kl_divergence,
         mean_over,
         mean_square,
+        next_token_nll,
         next_tokens,
         token_entropy,
         token_kl,
@@ -72,7 +75,7 @@ if TYPE_CHECKING:
     )
 
 _HOME = {
-    "batches": ("Example", "Schedule", "Stream", "UnlearnBatch", "collate", "stack"),
+    "batches": ("Example", "Schedule", "Stream", "UnlearnBatch", "collate", "prompts_of", "splice", "stack"),
     "benchmark": ("Benchmark", "MultipleChoiceBenchmark", "Subject", "Workload", "first_of_each_part", "in_half"),
     "choice": ("score_questions",),
     "dialogues": ("Dialogue", "hold"),
@@ -91,15 +94,16 @@ _HOME = {
         "train_slice",
     ),
     "files": ("content_hash",),
-    "heads": ("LossOf", "final_hidden", "head_logits", "over_positions"),
+    "heads": ("LossOf", "final_hidden", "head_logits", "over_positions", "sequence_nll"),
     "hookspecs": ("hookimpl",),
+    "losses": ("log_sigmoid_loss", "weighted_ascent"),
     "method": ("MethodContext", "UnlearningMethod"),
     "models": ("padding_id",),
     "optimizers": ("AdamW", "ReferenceAdamW"),
     "prompts": ("LETTERS", "cloze_prompt", "few_shot", "header", "letter_prompt"),
     "questions": ("read_choices",),
-    "records": ("CellResult", "Half", "ItemResult", "Job", "Metric", "Question"),
-    "reference": ("ReferenceOutputs",),
+    "records": ("CellResult", "Half", "ItemResult", "ItemText", "Job", "Metric", "Question"),
+    "reference": ("ReferenceNLL", "ReferenceOutputs"),
     "representations": (
         "OUTPUT_PROJECTION",
         "PROJECTIONS",
@@ -111,6 +115,7 @@ _HOME = {
         "of_topics",
         "worst_case",
     ),
+    "retain": ("RetainKind", "RetainTerm"),
     "saliency": ("SalientShare", "salient_rows"),
     "sources": ("Table", "list_configs", "parse_source", "read_table"),
     "spaces": ("Choice", "Linear", "Log", "ShareOf"),
@@ -121,6 +126,7 @@ _HOME = {
         "kl_divergence",
         "mean_over",
         "mean_square",
+        "next_token_nll",
         "next_tokens",
         "token_entropy",
         "token_kl",
@@ -173,6 +179,7 @@ __all__ = [
     "Exchange",
     "Half",
     "ItemResult",
+    "ItemText",
     "Job",
     "Journal",
     "Linear",
@@ -186,11 +193,14 @@ __all__ = [
     "Panel",
     "Question",
     "ReferenceAdamW",
+    "ReferenceNLL",
     "ReferenceOutputs",
     "RemoteJudge",
     "Replies",
     "Request",
     "RequestLimits",
+    "RetainKind",
+    "RetainTerm",
     "SalientShare",
     "Schedule",
     "ShareOf",
@@ -230,9 +240,11 @@ __all__ = [
     "letter_prompt",
     "list_configs",
     "load_prompts",
+    "log_sigmoid_loss",
     "mean_over",
     "mean_square",
     "miscounted",
+    "next_token_nll",
     "next_tokens",
     "of_topics",
     "open_judge",
@@ -240,6 +252,7 @@ __all__ = [
     "padding_id",
     "parse_rating",
     "parse_source",
+    "prompts_of",
     "read_choices",
     "read_table",
     "repeated_ngrams",
@@ -247,6 +260,8 @@ __all__ = [
     "score_questions",
     "select_all",
     "select_parameters",
+    "sequence_nll",
+    "splice",
     "split_forward",
     "split_slice",
     "stack",
@@ -257,6 +272,7 @@ __all__ = [
     "train_only",
     "train_slice",
     "unknown_name",
+    "weighted_ascent",
     "wide",
     "worst_case",
 ]

@@ -6,7 +6,7 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Literal, NamedTuple, TypedDict
+from typing import TYPE_CHECKING, Literal, NamedTuple, NotRequired, TypedDict
 
 import torch
 from torch import Tensor
@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
 from unlearnbench.errors import UsageError
-from unlearnbench.sources import Table
+from unlearnbench.sources import Row, Table, alternatives_of
 from unlearnbench.tensors import IGNORE
 
 if TYPE_CHECKING:
@@ -25,12 +25,16 @@ PaddingSide = Literal["left", "right"]
 
 
 class Stream(TypedDict):
-    """One side of a batch. Labels outside what counts (padding, prompts) are -100."""
+    """One side of a batch. Labels outside what counts (padding, prompts) are -100.
+
+    `alternative` has other answers in the same order; on the forget side, for methods that ask for them.
+    """
 
     input_ids: Tensor  # (B, T) int64
     attention_mask: Tensor  # (B, T) int64, 1 on real tokens
     labels: Tensor  # (B, T) int64
     topic: str
+    alternative: NotRequired[Stream]
 
 
 class UnlearnBatch(TypedDict):
@@ -41,10 +45,11 @@ class UnlearnBatch(TypedDict):
 
 
 class Example(NamedTuple):
-    """One tokenised text; `labels` are -100 on a prompt."""
+    """One tokenised text; `labels` are -100 on a prompt. `alternatives` are other answers to the same prompt."""
 
     ids: list[int]
     labels: list[int]
+    alternatives: tuple[Example, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -63,6 +68,7 @@ def encode_corpus(
     max_length: int,
     min_chars: int = 0,
     max_chars: int | None = None,
+    alternatives: bool = False,
 ) -> Corpus:
     """Tokenise a corpus with the column `text`, or `prompt` and `response`.
 
@@ -73,25 +79,37 @@ def encode_corpus(
         max_length: tokens; what is longer is cut at the end.
         min_chars: texts of at most so many characters are left out, as in RMU's reference.
         max_chars: characters that are left of a text, or of prompt and response each, before it becomes tokens; None: all.
+        alternatives: read the column `alternative`, too: one or several texts in place of `text` or `response`.
 
     Raises:
-        UsageError: nothing is left.
+        UsageError: nothing is left, or an alternative is missing.
     """
+
+    def encode(row: Row, text: str) -> Example:
+        if row.get("text") is None:
+            return _encode_pair(str(row["prompt"])[:max_chars], text[:max_chars], tokenizer, max_length)
+        ids = tokenizer(text[:max_chars])["input_ids"][:max_length]
+        return Example(ids, list(ids))
+
     examples: list[Example] = []
-    for row in table.rows:
-        if row.get("text") is not None:
-            text = str(row["text"])
-            ids = tokenizer(text[:max_chars])["input_ids"][:max_length]
-            example = Example(ids, list(ids))
-        else:
-            text = str(row["response"])
-            example = _encode_pair(str(row["prompt"])[:max_chars], text[:max_chars], tokenizer, max_length)
-        # a single token predicts nothing
-        if len(text) > min_chars and any(label != IGNORE for label in example.labels[1:]):
+    for index, row in enumerate(table.rows):
+        text = str(row["response"] if row.get("text") is None else row["text"])
+        example = encode(row, text)
+        if alternatives:
+            others = [encode(row, other) for other in alternatives_of(table, index)]
+            example = example._replace(alternatives=tuple(other for other in others if _counts(other)))
+            if not example.alternatives:
+                continue  # the prompt fills max_length
+        if len(text) > min_chars and _counts(example):
             examples.append(example)
     if not examples:
         raise UsageError(f"The corpus '{table.origin}' has no text of more than {min_chars} characters.")
     return Corpus(topic, tuple(examples))
+
+
+def _counts(example: Example) -> bool:
+    """Whether there is something to predict; a single token predicts nothing."""
+    return any(label != IGNORE for label in example.labels[1:])
 
 
 def _encode_pair(prompt: str, response: str, tokenizer: PreTrainedTokenizerBase, max_length: int) -> Example:
@@ -121,6 +139,34 @@ def collate(examples: Sequence[Example], topic: str, pad: int, side: PaddingSide
         labels[row, place] = torch.tensor(example.labels)
         mask[row, place] = 1
     return Stream(input_ids=ids, attention_mask=mask, labels=labels, topic=topic)
+
+
+def _rows(stream: Stream, own: slice) -> Stream:
+    part = Stream(
+        input_ids=stream["input_ids"][own],
+        attention_mask=stream["attention_mask"][own],
+        labels=stream["labels"][own],
+        topic=stream["topic"],
+    )
+    if "alternative" in stream:
+        part["alternative"] = _rows(stream["alternative"], own)
+    return part
+
+
+def prompts_of(stream: Stream, share: float) -> list[list[int]]:
+    """The prompt of each sequence; of one that has none, the first part, a `share` of its tokens."""
+    prompts: list[list[int]] = []
+    for ids, labels, mask in zip(stream["input_ids"], stream["labels"], stream["attention_mask"].bool(), strict=True):
+        own: list[int] = ids[mask].tolist()
+        prompt = int((labels[mask] == IGNORE).sum())
+        prompts.append(own[: prompt or max(int(len(own) * share), 1)])
+    return prompts
+
+
+def splice(prompt: list[int], reply: list[int], width: int) -> Example:
+    """A whole prompt and as much of somebody else's answer as fits into `width` tokens; at least one token of it."""
+    kept = reply[: max(width - len(prompt), 1)]
+    return Example(prompt + kept, [IGNORE] * len(prompt) + kept)
 
 
 def stack(streams: Sequence[Stream], pad: int) -> Stream:
@@ -180,13 +226,7 @@ class Schedule(Dataset[Stream]):
         whole = self.update(step)
         rows = self.batch_size // (self.share.accumulate * self.share.world)
         first = (piece * self.share.world + self.share.rank) * rows
-        own = slice(first, first + rows)
-        return Stream(
-            input_ids=whole["input_ids"][own],
-            attention_mask=whole["attention_mask"][own],
-            labels=whole["labels"][own],
-            topic=whole["topic"],
-        )
+        return _rows(whole, slice(first, first + rows))
 
     def update(self, step: int) -> Stream:
         """The whole batch of an update, over all processes and pieces."""
@@ -194,11 +234,13 @@ class Schedule(Dataset[Stream]):
         corpus = self.corpora[number]
         size = len(corpus.examples)
         first = step // len(self.corpora) * self.batch_size
-        chosen = [
-            corpus.examples[self._order(number, position // size)[position % size]]
-            for position in range(first, first + self.batch_size)
-        ]
-        return collate(chosen, corpus.topic, self.pad, self.side)
+        places = [divmod(position, size) for position in range(first, first + self.batch_size)]
+        chosen = [corpus.examples[self._order(number, epoch)[place]] for epoch, place in places]
+        stream = collate(chosen, corpus.topic, self.pad, self.side)
+        if all(example.alternatives for example in chosen):  # each pass over the corpus takes the next ones
+            others = [e.alternatives[epoch % len(e.alternatives)] for e, (epoch, _) in zip(chosen, places, strict=True)]
+            stream["alternative"] = collate(others, corpus.topic, self.pad, self.side)
+        return stream
 
     def hold_out(self, share: float) -> Schedule:
         """Take the last texts of each corpus out of this schedule, and return them as one of their own.

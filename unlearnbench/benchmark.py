@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, ClassVar, Protocol, TypeVar
 
 from unlearnbench.files import content_hash
 from unlearnbench.outcomes import TURN
-from unlearnbench.records import Half, ItemResult, Metric, Question
+from unlearnbench.records import Half, ItemResult, ItemText, Metric, Question
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -130,6 +130,10 @@ class Benchmark(ABC):
         """
         return False
 
+    def texts(self) -> Iterable[ItemText]:
+        """What the items ask, for reports; a benchmark may keep it to itself."""
+        return ()
+
     def preflight(self, tokenizers: Mapping[str, PreTrainedTokenizerBase]) -> Iterable[str]:
         """What stands in the way of scoring, a sentence each: a model without a chat template, a judge that does not answer.
 
@@ -192,6 +196,12 @@ class MultipleChoiceBenchmark(Benchmark):
 
     def parts(self) -> list[str]:
         return list(dict.fromkeys(question.part for question in self.questions))
+
+    def texts(self) -> Iterable[ItemText]:
+        return [
+            ItemText(id=q.id, text=q.stem or q.context, options=q.options or tuple(o.strip() for o in q.continuations))
+            for q in self.questions
+        ]
 
     def preflight(self, tokenizers: Mapping[str, PreTrainedTokenizerBase]) -> Iterable[str]:
         if self.chat:

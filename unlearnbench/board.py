@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from unlearnbench.records import Cost, Metric, Record
+from unlearnbench.records import CellKey, Cost, Metric, Record
 
 ColumnRole = Literal["forget", "retain", "untargeted"]
 Status = Literal["done", "failed", "diverged", "pending"]
@@ -23,6 +23,8 @@ class BenchmarkHead(Record):
     parts: list[str]
     forget_parts: list[str]
     topics: dict[str, list[str]]  # topic -> its parts of this benchmark
+    groups: dict[str, list[str]] = {}  # parts that are also reported together
+    data: str = ""  # hash of all that is asked, which the texts of its items are kept under
 
 
 class RowHead(Record):
@@ -34,6 +36,11 @@ class RowHead(Record):
     seeds: list[int]
     cells: dict[str, str]  # str(CellKey) -> identity
     tuned: str | None = None
+
+    def key(self, name: str) -> CellKey:
+        """The key of one of the row's cells, by its name; a benchmark's name may have slashes, and so may a row's."""
+        benchmark, _, seed = name.removeprefix(f"{self.variant}/").rpartition("/")
+        return CellKey(variant=self.variant, benchmark=benchmark, seed=int(seed) if seed.isdecimal() else -1)
 
 
 class Manifest(Record):
@@ -96,6 +103,14 @@ class Score(Estimate):
     truncated: int = 0
 
 
+class SeedShares(Record):
+    """F, K and S of one seed; null where they cannot be said."""
+
+    forget: float | None
+    keep: float | None
+    score: float | None
+
+
 class Summary(Record):
     """forget: share of targeted knowledge gone; keep: share of retained knowledge left; score: their harmonic mean.
 
@@ -104,6 +119,7 @@ class Summary(Record):
         pareto: no ranked row is at least as good in both F and K and better in one.
         topics: the share of each topic that is gone; F is their mean.
         kept: the share of each retain column that is left; K is the smallest.
+        by_seed: F, K and S of each seed alone.
     """
 
     forget: Estimate
@@ -113,6 +129,7 @@ class Summary(Record):
     pareto: bool | None = None
     topics: dict[str, float] = {}
     kept: dict[str, float] = {}
+    by_seed: dict[str, SeedShares] = {}
 
 
 class Evidence(Record):
@@ -200,7 +217,13 @@ class PairTest(Record):
 
 
 class Leaderboard(Record):
-    """The table of a comparison, as in leaderboard.json; `unranked` says why nothing is ranked, where nothing is."""
+    """The table of a comparison, as in leaderboard.json.
+
+    Attributes:
+        best: by figure (a column's title, `forget`, `keep`, `score`) the ranked row that is significantly better than every
+            other ranked row there, where one is: paired, Holm over all pairs of the figure, 5%.
+        unranked: why nothing is ranked, where nothing is.
+    """
 
     schema_version: Literal[1] = Field(default=1, alias="schema", serialization_alias="schema")
     recipe: dict[str, Any]
@@ -210,5 +233,6 @@ class Leaderboard(Record):
     columns: list[Column]
     rows: list[Row]
     pairs: list[PairTest] = []
+    best: dict[str, str] = {}
     unranked: str | None = None
     failures: list[dict[str, str]]

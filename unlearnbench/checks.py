@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 from unlearnbench.errors import Problems, UsageError, unknown_name
 from unlearnbench.estimates import Footprint, footprint
 from unlearnbench.models import load_tokenizer, skeleton
-from unlearnbench.plan import BenchmarkPlan, JobPlan, VariantPlan
+from unlearnbench.plan import BenchmarkPlan, JobPlan, TopicData, VariantPlan
 from unlearnbench.plugins import describe
 from unlearnbench.recipe import Recipe
+from unlearnbench.sources import alternatives_of
 from unlearnbench.store import KeepDeltas, RunFolder
 
 if TYPE_CHECKING:
@@ -78,9 +79,11 @@ def check_benchmarks(
 
 
 def check_methods(
-    variants: Sequence[VariantPlan], folders: Mapping[str, Path], topics: Sequence[str], dtype: str, problems: Problems
+    variants: Sequence[VariantPlan], folders: Mapping[str, Path], topics: Sequence[TopicData], dtype: str, problems: Problems
 ) -> dict[str, Footprint]:
     """Build each method on the model's shape without its weights: wrong blocks, names and options are found now.
+
+    So are forget corpora without the other answers that a method asks for.
 
     Returns:
         what each row needs, by its name; a row of which that cannot be told is left out.
@@ -100,7 +103,7 @@ def check_methods(
     return found
 
 
-def _built(variant: VariantPlan, shape: PreTrainedModel, topics: Sequence[str]) -> UnlearningMethod | None:
+def _built(variant: VariantPlan, shape: PreTrainedModel, topics: Sequence[TopicData]) -> UnlearningMethod | None:
     """The method on a model without weights, or None for one that needs real weights: that is tried when its turn comes."""
     assert variant.plugin is not None
     assert variant.training is not None
@@ -110,8 +113,11 @@ def _built(variant: VariantPlan, shape: PreTrainedModel, topics: Sequence[str]) 
         method = variant.plugin.method.factory(shape, **variant.options)
         if method.one_process and variant.training.accumulate > 1:
             own.add(UsageError("it must see a batch in one piece; set accumulate to 1 and choose a smaller batch_size."))
-        for sentence in method.preflight(topics):
+        for sentence in method.preflight([topic.name for topic in topics]):
             own.add(UsageError(sentence))
+        for topic in topics if method.alternatives else ():
+            for index in range(len(topic.forget.rows)):
+                alternatives_of(topic.forget, index)
     except UsageError as error:
         own.add(error)
     except Exception:  # whatever else a method raises costs its own row only, and later

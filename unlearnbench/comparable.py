@@ -45,10 +45,18 @@ def _check_same(names: list[str], cells: Mapping[str, CellResult], fields: tuple
         if cell is None or cell.status != "done":
             continue
         first = first or cell
-        for field in fields:
-            here, there = cell.provenance.get(field), first.provenance.get(field)
-            if field in cell.provenance and field in first.provenance and here != there:
-                raise UsageError(_differ(str(first.key), name, field, f"{_short(there)} against {_short(here)}"))
+        if found := first_difference(first, cell, fields):
+            field, there, here = found
+            raise UsageError(_differ(str(first.key), name, field, f"{_short(there)} against {_short(here)}"))
+
+
+def first_difference(one: CellResult, other: CellResult, fields: tuple[str, ...]) -> tuple[str, Any, Any] | None:
+    """The first field of provenance in which two cells differ, with both values; what one does not record says nothing."""
+    for field in fields:
+        both = field in one.provenance and field in other.provenance
+        if both and one.provenance[field] != other.provenance[field]:
+            return field, one.provenance[field], other.provenance[field]
+    return None
 
 
 def align(manifest: Manifest, items: Mapping[str, Outcomes]) -> dict[str, Outcomes]:

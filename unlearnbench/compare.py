@@ -22,7 +22,8 @@ from unlearnbench.plan import head_of, what_is_due
 from unlearnbench.plugins import load_extensions
 from unlearnbench.preflight import Comparison
 from unlearnbench.recipe import BASELINE
-from unlearnbench.records import CellKey, CellResult
+from unlearnbench.records import CellResult
+from unlearnbench.reports.finished import COMMAND, Finished
 from unlearnbench.store import KeepDeltas, RunFolder
 from unlearnbench.tidy import forget_failures, tidy
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     Executor = Callable[[Queue, Workshop], Iterator[CellResult]]
 
 MANIFEST = "plan.json"
+REPORT = "report.html"
 JOIN_SECONDS = 10.0  # for the holder of a folder to write its plan
 
 
@@ -45,6 +47,8 @@ class Execution:
         keep_deltas: which unlearned weights stay on disk.
         retry_failed: compute failed cells again.
         join: take jobs of a comparison that another process has begun in the same folder.
+        items: keep the benchmarks' questions, and show them and the answers in the report.
+        command: the command line, for the report.
     """
 
     executor: str = "local"
@@ -52,6 +56,8 @@ class Execution:
     keep_deltas: KeepDeltas = "all"
     retry_failed: bool = False
     join: bool = False
+    items: bool = True
+    command: str = ""
 
 
 def execute(
@@ -64,7 +70,8 @@ def execute(
 ) -> Iterator[CellResult]:
     """Compute what is due, yielding each cell once it is durable; the table is rewritten after every cell.
 
-    In between it has figures only; intervals, verdicts and ranks come once everything is there, unless that is in passing, too.
+    In between it has figures only; intervals, verdicts and ranks come once everything is there, and with them the report; in
+    passing they do not come.
 
     Raises:
         UsageError: another process works in the folder, and this one is not to join or has another plan.
@@ -82,6 +89,8 @@ def execute(
             yield from _compute(comparison, holding, reporter, how, settings)
         _drop_deltas(comparison, how.keep_deltas)
         write_leaderboard(run, settings, in_passing=in_passing)
+        if not in_passing:
+            write_report(run, items=how.items)
 
 
 def _begin(comparison: Comparison, manifest: Manifest, reporter: Reporter, how: Execution) -> Comparison:
@@ -89,6 +98,10 @@ def _begin(comparison: Comparison, manifest: Manifest, reporter: Reporter, how: 
     run = comparison.run
     run.write_text("recipe.yaml", comparison.recipe.to_yaml())
     run.write_text(MANIFEST, manifest.model_dump_json(indent=1))
+    if how.command:
+        run.write_text(COMMAND, f"{how.command}\n")
+    for plan in comparison.benchmarks if how.items else ():
+        run.write_texts(plan.name, plan.benchmark.digest(), plan.benchmark.texts())
     for line in tidy(run, comparison.jobs):
         reporter.warn(line)
     if how.retry_failed:
@@ -200,6 +213,24 @@ def write_leaderboard(run: RunFolder, settings: TableSettings | None = None, *, 
     return board
 
 
+def write_report(run: RunFolder, *, items: bool = True) -> None:
+    """Write report.html from what is on disk; `items` says whether questions and answers are shown."""
+    from unlearnbench.reports.html.page import render
+
+    finished, outcomes = read_finished(run.root, items=items)
+    run.write_text(REPORT, render(finished, outcomes))
+
+
+def read_finished(folder: Path, *, items: bool = True) -> tuple[Finished, dict[str, Outcomes]]:
+    """A comparison as reports read it, with its table as it was last made, and what happened on its items."""
+    run = RunFolder(folder)
+    manifest = read_manifest(run)
+    cells = read_cells(run, manifest)
+    outcomes = read_items(run, cells)
+    board = build_leaderboard(manifest, cells, outcomes, last_settings(folder))
+    return Finished(run=run, manifest=manifest, cells=cells, board=board, items=items), outcomes
+
+
 def _manifest(comparison: Comparison) -> Manifest:
     """The plan on disk: which cells make up the table."""
     rows: dict[str, RowHead] = {}
@@ -267,8 +298,7 @@ def read_cells(run: RunFolder, manifest: Manifest) -> dict[str, CellResult]:
     cells: dict[str, CellResult] = {}
     for row in manifest.rows:
         for name, identity in row.cells.items():
-            variant, benchmark, seed = _split_cell_name(name)
-            found = run.read_cell(CellKey(variant=variant, benchmark=benchmark, seed=seed), identity)
+            found = run.read_cell(row.key(name), identity)
             if found is not None:
                 cells[name] = found
     return cells
@@ -283,10 +313,3 @@ def read_items(run: RunFolder, cells: Mapping[str, CellResult]) -> dict[str, Out
             items[name] = run.read_outcomes(cell.key, cell.identity, first.get(cell.key.benchmark))
             first.setdefault(cell.key.benchmark, items[name])
     return items
-
-
-def _split_cell_name(name: str) -> tuple[str, str, int]:
-    """The inverse of `str(CellKey)`; a row's name has no slash, a benchmark's argument may."""
-    variant, rest = name.split("/", 1)
-    benchmark, seed = rest.rsplit("/", 1)
-    return variant, benchmark, int(seed)

@@ -5,43 +5,59 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
+from pydantic import ValidationError
 
-from unlearnbench.compare import MANIFEST
+from unlearnbench.board import Row
+from unlearnbench.compare import MANIFEST, written_leaderboard
 from unlearnbench.errors import UsageError, unknown_name
 from unlearnbench.files import HASH_CHARS, Memory, default_cache, hash_files
 from unlearnbench.models import model_folder, weight_files
 from unlearnbench.recipe import BASELINE, CHECKPOINT
 from unlearnbench.records import CellKey, CellResult
+from unlearnbench.reports.cells import figure, said, span
 from unlearnbench.store import RunFolder
 
 CARD = "README.md"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Candidate:
-    """An unlearned model that can be written out.
+class Scored:
+    """An unlearned model as its scores describe it.
 
     Attributes:
         variant: the row.
         seed: of the job.
-        delta: folder of its delta.
-        manifest: of the delta.
-        cells: the scores of these very weights.
+        cells: the scores of its very weights.
         source: of the base model.
+        row: of the table that was written last, over all seeds; None where there is none.
+        base: likewise of the untouched model.
     """
 
     variant: str
     seed: int
-    delta: Path
-    manifest: Mapping[str, Any]
     cells: Sequence[CellResult]
     source: str
+    row: Row | None
+    base: Row | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate(Scored):
+    """An unlearned model that can be written out.
+
+    Attributes:
+        delta: folder of its delta.
+        manifest: of the delta.
+    """
+
+    delta: Path
+    manifest: Mapping[str, Any]
 
 
 def find(folder: Path, variant: str, seed: int | None) -> Candidate:
@@ -55,9 +71,35 @@ def find(folder: Path, variant: str, seed: int | None) -> Candidate:
     Raises:
         UsageError: there is no such row or seed, or its weights are not kept.
     """
-    if not folder.is_dir():
-        raise UsageError(f"There is no folder {folder}; `unlearnbench compare` makes one, by default under runs/.")
     run = RunFolder(folder)
+    for scored in _scored(run, variant, seed):
+        weights = {cell.provenance.get("weights") for cell in scored.cells}
+        for delta in sorted((folder / "deltas").glob(f"*/seed-{scored.seed}-*")):
+            manifest = run.read_manifest(delta)
+            if manifest is not None and manifest["job"]["variant"] == variant and manifest["weights"] in weights:
+                return Candidate(**vars(scored), delta=delta, manifest=manifest)
+    raise UsageError(
+        f"The weights of '{variant}' are not in {folder}: they were not kept (--keep-deltas), or it is not finished; "
+        "run the comparison again with --keep-deltas all."
+    )
+
+
+def describe(folder: Path, variant: str, seed: int | None) -> Scored:
+    """What `variant` of the comparison in `folder` scored, whether or not its weights were kept.
+
+    Raises:
+        UsageError: there is no such row or seed, or nothing of it is finished.
+    """
+    for scored in _scored(RunFolder(folder), variant, seed):
+        if scored.cells:
+            return scored
+    raise UsageError(f"Nothing of '{variant}' is finished in {folder}; run the comparison again.")
+
+
+def _scored(run: RunFolder, variant: str, seed: int | None) -> Iterator[Scored]:
+    """The seeds of a row, or the one that is wanted."""
+    if not run.root.is_dir():
+        raise UsageError(f"There is no folder {run.root}; `unlearnbench compare` makes one, by default under runs/.")
     plan = run.read_json(MANIFEST)
     rows = {row["variant"]: row for row in plan["rows"]}
     if variant not in rows:
@@ -67,18 +109,13 @@ def find(folder: Path, variant: str, seed: int | None) -> Candidate:
         raise UsageError(f"'{variant}' changed no weights; there is nothing to export beyond the model that it names.")
     if seed is not None and seed not in row["seeds"]:
         raise UsageError(f"'{variant}' did not run with seed {seed}; it has: {', '.join(map(str, row['seeds']))}.")
-    for candidate in [seed] if seed is not None else row["seeds"]:
-        cells = _cells(run, row, candidate)
-        weights = {cell.provenance.get("weights") for cell in cells}
-        for delta in sorted((folder / "deltas").glob(f"*/seed-{candidate}-*")):
-            manifest = run.read_manifest(delta)
-            if manifest is not None and manifest["job"]["variant"] == variant and manifest["weights"] in weights:
-                source = str(plan["recipe"]["model"])
-                return Candidate(variant=variant, seed=candidate, delta=delta, manifest=manifest, cells=cells, source=source)
-    raise UsageError(
-        f"The weights of '{variant}' are not in {folder}: they were not kept (--keep-deltas), or it is not finished; "
-        "run the comparison again with --keep-deltas all."
-    )
+    try:
+        table = {one.variant: one for one in written_leaderboard(run.root).rows}
+    except (UsageError, ValidationError):
+        table = {}
+    facts: dict[str, Any] = {"source": str(plan["recipe"]["model"]), "row": table.get(variant), "base": table.get(BASELINE)}
+    for own in [seed] if seed is not None else row["seeds"]:
+        yield Scored(variant=variant, seed=own, cells=_cells(run, row, own), **facts)
 
 
 def _cells(run: RunFolder, row: Mapping[str, Any], seed: int) -> list[CellResult]:
@@ -136,8 +173,8 @@ def export(candidate: Candidate, out: Path, base: str | None = None) -> None:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def card(candidate: Candidate) -> str:
-    """The model card: what was done to which model, with which data, and what it scores."""
+def card(candidate: Scored) -> str:
+    """The model card: what was done to which model, with which data, what it scores and what that means."""
     facts = candidate.cells[0].provenance
     name = _shown(candidate.source)
     head = {"base_model": name, "library_name": "transformers", "tags": ["unlearning", "unlearnbench", facts["method"]]}
@@ -145,10 +182,10 @@ def card(candidate: Candidate) -> str:
     topics = [f"| {topic} | `{d['forget']}` | `{d['retain']}` |" for topic, d in facts["topics"].items()]
     scores = [row for cell in candidate.cells for row in _scores(cell)]
     provenance = {
-        "base weights": candidate.manifest["base"],
-        "unlearned weights": candidate.manifest["weights"],
+        "base weights": facts["base_weights"],
+        "unlearned weights": facts["weights"],
         "method": f"{facts['method']}, {facts['method_distribution']}, source {facts['method_source']}",
-        "dtype": candidate.manifest["dtype"],
+        "dtype": facts["dtype"],
         "device": facts.get("device"),
         "torch": facts.get("torch"),
         "transformers": facts.get("transformers"),
@@ -182,6 +219,7 @@ def card(candidate: Candidate) -> str:
             "|---|---|---|---|",
             *scores,
             "",
+            *_verdict(candidate),
             "## Provenance",
             "",
             "| | |",
@@ -190,6 +228,29 @@ def card(candidate: Candidate) -> str:
             "",
         ]
     )
+
+
+def _verdict(candidate: Scored) -> list[str]:
+    """The row of the table over all seeds: what it forgot and kept against the base, and the verdict with its evidence."""
+    row, base = candidate.row, candidate.base
+    if row is None or row.summary is None:
+        return []
+    summary = row.summary
+    shares = {
+        "F, share of the forget knowledge that is gone": summary.forget,
+        "K, share of the retain knowledge left": summary.keep,
+    }
+    shares["S, their harmonic mean"] = summary.score
+    lines = ["## Verdict", "", f"`{row.verdict or row.status}`, over {len(row.seeds)} seed{'s' if len(row.seeds) > 1 else ''}:"]
+    lines += [f"- {_cell(said(one))}" for one in row.evidence]
+    lines += ["", "| | value | 95% interval | base |", "|---|---|---|---|"]
+    lines += [f"| {name} | {figure(one.value)} | {span(one) or '-'} | |" for name, one in shares.items()]
+    for title, one in row.columns.items():
+        known = base.columns.get(title) if base else None
+        lines.append(
+            f"| {_cell(title)} | {figure(one.value)} | {span(one) or '-'} | {figure(known.value if known else None)} |"
+        )
+    return [*lines, ""]
 
 
 def _scores(cell: CellResult) -> list[str]:

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from unlearnbench.forward import replaced_forward
-from unlearnbench.tensors import per_sequence_weights
+from unlearnbench.tensors import next_token_nll, next_tokens, per_sequence_weights
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 # numbers: about ten times as many stand in memory for a moment; a GPU needs larger products to be busy
 LOGITS_AT_ONCE = {"cpu": 2**22, "cuda": 2**26}
 
+CHUNKS_KEPT = 8  # of so many the logits may stay for the backward pass
+
 # logits (n, V) of some positions, and which of all positions they are -> one (n,) loss per term
 LossOf = Callable[[Tensor, slice], Sequence[Tensor]]
 
@@ -27,7 +30,7 @@ class Loss(NamedTuple):
     """A weighted sum of terms; only `total` has a gradient."""
 
     total: Tensor
-    terms: Tensor  # (K,) float32
+    terms: Tensor  # (K,) float32, or float64 for a model in it
 
 
 def final_hidden(model: PreTrainedModel, stream: Stream) -> Tensor:
@@ -40,8 +43,9 @@ def head_logits(model: PreTrainedModel, hidden: Tensor) -> Tensor:
     """The model's logits for final hidden states: (N, D) -> (N, V), soft caps and scaling of the family included."""
     from transformers.modeling_outputs import MoeModelOutputWithPast
 
-    # of all outputs it has the most fields, so that no family misses one
+    # of all outputs it has the most fields, and GPT-2 asks for one more, so that no family misses one
     answer = MoeModelOutputWithPast(last_hidden_state=hidden.unsqueeze(0))  # pyright: ignore[reportArgumentType]
+    answer.cross_attentions = None  # pyright: ignore[reportAttributeAccessIssue]
     placeholder = torch.zeros(1, 1, dtype=torch.long, device=hidden.device)
     with replaced_forward({model.base_model: lambda *_, **__: answer}):
         return model(input_ids=placeholder, use_cache=False).logits[0]
@@ -64,8 +68,9 @@ def over_positions(
     Raises:
         ValueError: a sequence counts nothing.
     """
-    weights = per_sequence_weights(counted)[counted] / counted.shape[0]  # (N,)
-    factors = torch.tensor(coefficients, device=hidden.device)
+    dtype = torch.promote_types(hidden.dtype, torch.float32)
+    weights = per_sequence_weights(counted, dtype)[counted] / counted.shape[0]  # (N,)
+    factors = torch.tensor(coefficients, device=hidden.device, dtype=dtype)
 
     def terms_of(chosen: Tensor, part: slice) -> Tensor:
         losses = torch.stack(list(loss_of(head_logits(model, chosen), part)))  # (K, n)
@@ -73,13 +78,46 @@ def over_positions(
 
     head = model.get_output_embeddings()
     trained = [p for p in head.parameters() if p.requires_grad] if isinstance(head, nn.Module) else []
-    at_once = LOGITS_AT_ONCE.get(hidden.device.type, LOGITS_AT_ONCE["cuda"])
-    size = max(at_once // int(model.config.get_text_config().vocab_size), 1)
+    size = _rows_at_once(model, hidden)
     chosen = hidden[counted]
     if not torch.is_grad_enabled() or not (trained or chosen.requires_grad):
         terms = sum((terms_of(chosen[part], part) for part in _parts(len(chosen), size)), torch.zeros_like(factors))
         return Loss(terms @ factors, terms)
     return Loss(*_InChunks.apply(chosen, terms_of, factors, size, *trained))  # pyright: ignore
+
+
+def sequence_nll(model: PreTrainedModel, hidden: Tensor, labels: Tensor) -> Tensor:
+    """Each sequence's negative log-likelihood, for losses that are not a sum over tokens.
+
+    Few logits are kept for the backward pass; of more, each chunk is computed a second time there.
+
+    Args:
+        model: whose head is applied.
+        hidden: (B, T, D), from `final_hidden`.
+        labels: (B, T) int64, `IGNORE` where nothing counts.
+
+    Returns:
+        (B,) float32 or wider, nats: the sum over each sequence's counted tokens.
+    """
+    predicting, targets = next_tokens(labels)
+    chosen = hidden[predicting]  # (N, D)
+    size = _rows_at_once(model, hidden)
+
+    def nll_of(rows: Tensor, part: slice) -> Tensor:
+        return next_token_nll(head_logits(model, rows), targets[part])
+
+    if torch.is_grad_enabled() and chosen.shape[0] > size * CHUNKS_KEPT:
+        parts = _parts(len(chosen), size)
+        pieces = [checkpoint(nll_of, chosen[part], part, use_reentrant=False, preserve_rng_state=False) for part in parts]
+    else:
+        pieces = [nll_of(chosen[part], part) for part in _parts(len(chosen), size)]
+    nll = torch.cat(pieces)  # (N,)
+    return nll.new_zeros(labels.shape[0]).index_add(0, predicting.nonzero()[:, 0], nll)
+
+
+def _rows_at_once(model: PreTrainedModel, hidden: Tensor) -> int:
+    at_once = LOGITS_AT_ONCE.get(hidden.device.type, LOGITS_AT_ONCE["cuda"])
+    return max(at_once // int(model.config.get_text_config().vocab_size), 1)
 
 
 def _parts(count: int, size: int) -> list[slice]:
@@ -95,7 +133,7 @@ class _InChunks(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor]:
         terms = torch.zeros_like(factors)
         slope = torch.zeros_like(rows)
-        slopes = [torch.zeros_like(parameter, dtype=torch.float32) for parameter in trained]
+        slopes = [torch.zeros_like(parameter, dtype=factors.dtype) for parameter in trained]
         for part in _parts(len(rows), size):
             with torch.enable_grad():
                 piece = rows[part].detach().requires_grad_()

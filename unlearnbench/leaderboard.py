@@ -17,6 +17,7 @@ from unlearnbench.board import (
     Row,
     RowHead,
     Score,
+    SeedShares,
     Status,
     Summary,
     TableSettings,
@@ -27,7 +28,7 @@ from unlearnbench.ground import SUMMARY, Cells, Ground, Items, check_settings
 from unlearnbench.ranking import Ranking, rank
 from unlearnbench.recipe import BASELINE, CHECKPOINT
 from unlearnbench.records import CellResult, Cost, PartScore
-from unlearnbench.statistics import LEVEL, SEEDS_NEEDED, Floats, Quantity, interval, pareto
+from unlearnbench.statistics import LEVEL, SEEDS_NEEDED, Floats, Quantity, compare_pairs, interval, pareto
 from unlearnbench.summary import Measure
 from unlearnbench.tally import RowShares, estimate, limits_of
 from unlearnbench.verdicts import judge
@@ -55,7 +56,7 @@ def build_leaderboard(
     ground = Ground(manifest, cells, items or {}, settings or TableSettings())
     rows = [_row(head, ground) for head in manifest.rows]
     unranked = ground.why_unranked()
-    figures = {} if unranked or not ground.items else _ranked_figures(rows, ground)
+    figures = {} if unranked or not ground.items else _ranked_figures(rows, ground, ground.settings.rank_by)
     ranking = rank(figures, _one_seed_answers(rows, ground))
     return Leaderboard(
         schema=1,  # pyright: ignore[reportCallIssue]
@@ -66,6 +67,7 @@ def build_leaderboard(
         columns=ground.columns,
         rows=_ordered(_with_places(rows, ranking), figures),
         pairs=ranking.pairs,
+        best=_best(rows, ground) if figures else {},
         unranked=unranked,
         failures=[
             {"cell": name, "status": cell.status, "error": cell.error or ""}
@@ -199,7 +201,15 @@ def _summary(shares: RowShares | None) -> Summary:
         score=score,
         topics={name: round(float(share), 6) for name, share in shares.value.topics.items()},
         kept={name: round(float(share), 6) for name, share in shares.value.kept.items()},
+        by_seed={str(seed): _of_seed(shares, place) for place, seed in enumerate(shares.seeds)},
     )
+
+
+def _of_seed(shares: RowShares, place: int) -> SeedShares:
+    """F, K and S of one seed; null where they cannot be said."""
+    figures = (float(array[place]) for array in (shares.by_seed.forget, shares.by_seed.keep, shares.by_seed.score))
+    forget, keep, score = (round(one, 6) if np.isfinite(one) else None for one in figures)
+    return SeedShares(forget=forget, keep=keep, score=score)
 
 
 def _widened(estimate: Estimate, low: float, high: float) -> Estimate:
@@ -210,14 +220,26 @@ def _widened(estimate: Estimate, low: float, high: float) -> Estimate:
     return estimate.model_copy(update={"low": round(low, 6), "high": round(high, 6)})
 
 
-def _ranked_figures(rows: Sequence[Row], ground: Ground) -> dict[str, Quantity]:
-    """What each row that can be ranked is ranked by; higher is better."""
+def _best(rows: Sequence[Row], ground: Ground) -> dict[str, str]:
+    """By figure, the ranked row that is significantly better than every other."""
+    best: dict[str, str] = {}
+    for name in (*ground.measures, *SUMMARY):
+        figures = _ranked_figures(rows, ground, name)
+        if len(figures) > 1:
+            better = compare_pairs(list(figures.values())).better()
+            leaders = better.sum(axis=1) == len(figures) - 1
+            if leaders.any():
+                best[name] = list(figures)[int(leaders.argmax())]
+    return best
+
+
+def _ranked_figures(rows: Sequence[Row], ground: Ground, by: str) -> dict[str, Quantity]:
+    """One figure of each row that can be ranked; higher is better."""
     heads = {head.variant: head for head in ground.manifest.rows}
     figures: dict[str, Quantity] = {}
     for row in rows:
         if row.variant == BASELINE or row.status != "done" or row.verdict in UNRANKED:
             continue
-        by = ground.settings.rank_by
         if by in SUMMARY:
             shares = ground.shares(heads[row.variant])
             quantity = shares.quantity(by) if shares else None

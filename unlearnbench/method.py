@@ -12,15 +12,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from unlearnbench.adapters import LoraAdapter
 from unlearnbench.batches import PaddingSide, Schedule, Stream
 from unlearnbench.errors import StorageError
 from unlearnbench.files import content_hash, write_atomic
 from unlearnbench.forward import copy_of, swapped
-from unlearnbench.heads import final_hidden, over_positions
-from unlearnbench.tensors import next_tokens
+from unlearnbench.heads import final_hidden, over_positions, sequence_nll
+from unlearnbench.tensors import next_token_nll, next_tokens
 
 if TYPE_CHECKING:
     from lightning.pytorch import Trainer
@@ -105,6 +104,7 @@ class UnlearningMethod(LightningModule):
         context: tokenizer, topics and streams; set before the fit begins, not yet there in `__init__`.
         padding_side: where batches are padded.
         one_process: the method must see each update's batch in one piece: it runs in one process and without accumulation.
+        alternatives: the method needs other answers on the forget side, the column `alternative` of its corpus.
         adapter: the LoRA adapter, where `use_adapter` made one.
         logged: what `log` was given since the last update, by name; becomes metrics.csv.
         last_needed: the last decoder block that training runs, 0-based: those above need not be in memory then, and the
@@ -113,6 +113,7 @@ class UnlearningMethod(LightningModule):
 
     padding_side: ClassVar[PaddingSide] = "right"
     one_process: ClassVar[bool] = False
+    alternatives: bool = False
     context: MethodContext
     adapter: LoraAdapter | None = None
     last_needed: int | None = None
@@ -138,9 +139,13 @@ class UnlearningMethod(LightningModule):
         predicting, targets = next_tokens(stream["labels"])
 
         def loss_of(logits: Tensor, part: slice) -> list[Tensor]:
-            return [F.cross_entropy(logits.float(), targets[part], reduction="none")]
+            return [next_token_nll(logits, targets[part])]
 
         return over_positions(self.model, hidden, predicting, loss_of).total
+
+    def sequence_nll(self, stream: Stream) -> Tensor:
+        """Each sequence's negative log-likelihood: (B,), nats; the sum over its counted tokens."""
+        return sequence_nll(self.model, final_hidden(self.model, stream), stream["labels"])
 
     def logits(self, stream: Stream) -> Tensor:
         """The model's next-token logits: (B, T, V), in the model's dtype."""

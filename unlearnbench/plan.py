@@ -185,7 +185,15 @@ def head_of(plan: BenchmarkPlan, recipe: Recipe) -> BenchmarkHead:
     claims = _claimed_parts(plan, recipe)
     have = plan.benchmark.parts()
     claimed = [part for part in have if any(part in parts for parts in claims.values())]
-    return BenchmarkHead(name=plan.name, metric=plan.benchmark.metric, parts=have, forget_parts=claimed, topics=claims)
+    return BenchmarkHead(
+        name=plan.name,
+        metric=plan.benchmark.metric,
+        parts=have,
+        forget_parts=claimed,
+        topics=claims,
+        groups=plan.benchmark.groups(),
+        data=plan.benchmark.digest(),
+    )
 
 
 def _claimed_parts(plan: BenchmarkPlan, recipe: Recipe) -> dict[str, list[str]]:

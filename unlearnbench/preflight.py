@@ -143,7 +143,7 @@ def prepare(
         due = {name for plan in jobs for name in plan.due}
         scored = {variant.model: folders[variant.model] for variant in waiting}
         check_benchmarks(benchmarks, scored, due, problems)
-        footprints = check_methods(list(waiting), folders, list(recipe.topics), dtype, problems)
+        footprints = check_methods(list(waiting), folders, topics, dtype, problems)
         check_room(run, jobs, footprints, keep_deltas, problems)
         check_memory(footprints, recipe.trainer.devices, place_of(device), problems)
     problems.settle()

@@ -134,6 +134,8 @@ class Question:
         context: the prompt.
         continuations: one per option, each with the space that separates it from the context.
         answer: index of the right option.
+        stem: the question as a person reads it; empty where the context is all there is.
+        options: their texts; empty where the continuations are.
     """
 
     id: str
@@ -141,6 +143,25 @@ class Question:
     context: str
     continuations: tuple[str, ...]
     answer: int
+    stem: str = ""
+    options: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ItemText:
+    """What one item asks, for people to read: shown in reports, never scored.
+
+    Attributes:
+        id: of the item that it belongs to.
+        text: the question, or the user's turn.
+        options: texts to choose from; none where an answer is written.
+        reference: an answer to compare with, where there is one.
+    """
+
+    id: str
+    text: str
+    options: tuple[str, ...] = ()
+    reference: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -98,6 +98,51 @@ class ReferenceOutputs:
         """The untouched model's logits for its hidden states: (N, D) -> (N, V)."""
         with swapped(self._head, self._original_head):
             return head_logits(self._method.model, hidden)
+
+
+class ReferenceNLL:
+    """The untouched model's negative log-likelihood of every sequence: one number each, so no second model and no copy.
+
+    Args:
+        method: whose model is meant, before its first update.
+    """
+
+    def __init__(self, method: UnlearningMethod) -> None:
+        self._method = method
+        self._kept: dict[bytes, float] = {}
+
+    @torch.no_grad()
+    def prepare(self, streams: Iterable[Stream]) -> None:
+        """Compute what will be asked for, each distinct sequence once; before the first update.
+
+        Args:
+            streams: on the CPU, composed as they will be asked for.
+        """
+        for stream in streams:
+            keys = _scored(stream)
+            if all(key in self._kept for key in keys):
+                continue
+            method = self._method
+            with method.computation():
+                nll = method.sequence_nll(method.transfer_batch_to_device(stream, method.device, 0))
+            for key, value in zip(keys, nll.tolist(), strict=True):
+                self._kept.setdefault(key, value)
+
+    def __call__(self, stream: Stream) -> Tensor:
+        """Of each sequence, the sum over its counted tokens: (B,) in float64, nats."""
+        values = [self._kept[key] for key in _scored(stream)]
+        return torch.tensor(values, dtype=torch.float64, device=stream["input_ids"].device)
+
+    def gain(self, stream: Stream) -> Tensor:
+        """By how much each sequence is likelier than it was: (B,), nats, with gradient; exactly 0 before the first update."""
+        nll = self._method.sequence_nll(stream)
+        return self(stream).to(nll.dtype) - nll
+
+
+def _scored(stream: Stream) -> list[bytes]:
+    """Keys of a stream's sequences: the same tokens with another prompt are another sequence."""
+    counted = [labels[mask] for labels, mask in zip(stream["labels"].cpu(), stream["attention_mask"].bool().cpu(), strict=True)]
+    return [_key(ids) + _key(labels) for ids, labels in zip(_texts(stream), counted, strict=True)]
 
 
 def _texts(stream: Stream) -> list[Tensor]:

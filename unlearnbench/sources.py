@@ -149,6 +149,22 @@ def read_corpus(text: str) -> Table:
     return table
 
 
+def alternatives_of(table: Table, index: int) -> list[str]:
+    """A corpus row's other answers: its column `alternative`, a text or a list of them.
+
+    Raises:
+        UsageError: it has none.
+    """
+    given = table.rows[index].get("alternative")
+    found = [str(text) for text in (given if isinstance(given, list) else [given]) if text]
+    if not found:
+        raise UsageError(
+            f"{table.where(index)} has no column 'alternative': another answer, or a list of them, in place of each text or "
+            "response that is to be forgotten."
+        )
+    return found
+
+
 def require(path: Path, source: Source) -> None:
     """Refuse a path that is not there."""
     if not path.exists():

@@ -8,7 +8,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from unlearnbench.errors import StorageError, UsageError
 from unlearnbench.files import HASH_CHARS, check_folder, sync_folder, write_atomic
 from unlearnbench.outcomes import Outcomes, read_outcomes
-from unlearnbench.records import CellKey, CellResult, ItemResult, Job
+from unlearnbench.records import CellKey, CellResult, ItemResult, ItemText, Job
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -144,6 +144,30 @@ class RunFolder:
             advice = f"run the comparison again, and {path.name} is set aside"
             raise UsageError(f"The items of {key} cannot be read: {error}; {advice}.") from error
 
+    def texts_path(self, benchmark: str, data: str) -> Path:
+        """Where what a benchmark asks is kept."""
+        return self.root / "questions" / f"{folder_name(benchmark)}-{data[:HASH_CHARS]}.parquet"
+
+    def write_texts(self, benchmark: str, data: str, texts: Iterable[ItemText]) -> None:
+        """Keep what a benchmark asks, for reports; nothing where it is kept already or there is nothing to show."""
+        path = self.texts_path(benchmark, data)
+        if data and not path.exists() and (content := texts_to_parquet(texts)):
+            write_atomic(path, content)
+
+    def read_texts(self, benchmark: str, data: str) -> dict[str, ItemText]:
+        """What a benchmark asks, by item; empty where it is not kept.
+
+        Raises:
+            UsageError: the file is damaged.
+        """
+        path = self.texts_path(benchmark, data)
+        try:
+            return texts_from_parquet(path.read_bytes())
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError) as error:
+            raise UsageError(f"{path} cannot be read: {error}; remove it and run the comparison again.") from error
+
     def delta_path(self, variant: str, seed: int, identity: str) -> Path:
         """Where the tensors are kept that unlearning changed."""
         return self.root / "deltas" / folder_name(variant) / f"seed-{seed}-{identity[:HASH_CHARS]}"
@@ -262,3 +286,37 @@ def items_from_parquet(content: bytes) -> list[ItemResult]:
         return [ItemResult(**row) for row in rows]
     except (pyarrow.ArrowInvalid, TypeError, KeyError) as error:
         raise ValueError("not a file of per-item results") from error
+
+
+def texts_to_parquet(texts: Iterable[ItemText]) -> bytes:
+    """What items ask as one parquet file; nothing where there are none."""
+    import pyarrow
+    import pyarrow.parquet
+
+    rows = [asdict(text) for text in texts]
+    schema = pyarrow.schema(
+        {
+            "id": pyarrow.string(),
+            "text": pyarrow.string(),
+            "options": pyarrow.list_(pyarrow.string()),
+            "reference": pyarrow.string(),
+        }
+    )
+    buffer = io.BytesIO()
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows, schema=schema), buffer, compression="zstd")
+    return buffer.getvalue() if rows else b""
+
+
+def texts_from_parquet(content: bytes) -> dict[str, ItemText]:
+    """The inverse of `texts_to_parquet`, by item; raises ValueError for anything else."""
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        rows: list[dict[str, Any]] = pyarrow.parquet.ParquetFile(pyarrow.BufferReader(content)).read().to_pylist()
+        for row in rows:
+            row["options"] = tuple(row["options"])
+        texts = [ItemText(**row) for row in rows]
+        return {text.id: text for text in texts}
+    except (pyarrow.ArrowException, TypeError, KeyError) as error:
+        raise ValueError("not a file of questions") from error

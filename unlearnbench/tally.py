@@ -126,6 +126,7 @@ class Tally:
             by_seed=summarise(forget, keep, scores, known, below),
             seed_draws=summarise(forget, keep, drawn, known_draws, below),
             units=min(self.units[measure] for measure in needed),
+            seeds=tuple(self.runs[number].seed for number in own),
         )
 
 
@@ -137,6 +138,7 @@ class RowShares(NamedTuple):
     by_seed: Shares  # (S,)
     seed_draws: Shares  # (S, R)
     units: float  # of the smallest measure
+    seeds: tuple[int, ...]  # (S,)
 
     def quantity(self, name: Literal["forget", "keep", "score", "straight", "straight_score"]) -> Quantity | None:
         """One of the summary's figures; None where it cannot be said."""

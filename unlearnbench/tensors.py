@@ -11,6 +11,11 @@ from torch.nn import functional as F
 IGNORE = -100  # a label that does not count, as in transformers
 
 
+def next_token_nll(logits: Tensor, targets: Tensor) -> Tensor:
+    """Each token's negative log-likelihood: logits (N, V) and targets (N,) int64 -> (N,), float32 or wider, nats."""
+    return F.cross_entropy(wide(logits), targets, reduction="none")
+
+
 def token_nll(logits: Tensor, labels: Tensor) -> Tensor:
     """Each sequence's mean negative log-likelihood over its counted tokens.
 
@@ -46,14 +51,15 @@ def next_tokens(labels: Tensor) -> tuple[Tensor, Tensor]:
     return predicting, labels[:, 1:][predicting[:, :-1]]
 
 
-def per_sequence_weights(counted: Tensor) -> Tensor:
+def per_sequence_weights(counted: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
     """Weights that sum to one over each sequence's counted positions.
 
     Args:
         counted: (B, T) bool.
+        dtype: of the weights.
 
     Returns:
-        (B, T) float32.
+        (B, T).
 
     Raises:
         ValueError: a row counts nothing; its text was probably cut before the answer.
@@ -62,7 +68,7 @@ def per_sequence_weights(counted: Tensor) -> Tensor:
     if (totals == 0).any():
         rows = (totals == 0).flatten().nonzero().flatten().tolist()
         raise ValueError(f"sequences {rows} of the batch have no counted token; raise max_length or look at their labels")
-    return counted.float() / totals
+    return counted.to(dtype) / totals
 
 
 def mean_square(difference: Tensor, counted: Tensor | None = None) -> Tensor:
@@ -136,7 +142,7 @@ def token_kl(logits: Tensor, target: Tensor, temperature: float = 1.0) -> Tensor
         (...) float32, nats.
     """
     divergence: Tensor = _Divergence.apply(  # pyright: ignore[reportAssignmentType]
-        logits.float() / temperature, target.detach().float() / temperature
+        wide(logits) / temperature, wide(target.detach()) / temperature
     )
     return temperature**2 * divergence
 

@@ -149,6 +149,7 @@ def _context(plan: JobPlan, loaded: LoadedModel, shop: Workshop, method: Unlearn
                 max_length=topic.longest(side, training),
                 min_chars=topic.min_chars,
                 max_chars=training.max_chars,
+                alternatives=method.alternatives and side == "forget",
             )
             for topic in shop.topics
         ]

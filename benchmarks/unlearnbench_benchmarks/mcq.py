@@ -63,6 +63,8 @@ class MultipleChoice(MultipleChoiceBenchmark):
             context=letter_prompt(str(row["question"]), choices) if letters else cloze_prompt(str(row["question"])),
             continuations=tuple(f" {option}" for option in (LETTERS[: len(choices)] if letters else choices)),
             answer=answer,
+            stem=str(row["question"]),
+            options=tuple(choices),
         )
 
     def revision(self) -> str | None:

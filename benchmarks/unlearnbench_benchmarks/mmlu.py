@@ -91,7 +91,8 @@ class Mmlu(MultipleChoiceBenchmark):
             choices, answer = read_choices(table, index)
             letters = tuple(f" {letter}" for letter in LETTERS[: len(choices)])
             context = opening + few_shot(examples, letter_prompt(str(row["question"]), choices))
-            questions.append(Question(f"{subject}/{index}", subject, context, letters, answer))
+            stem, options = str(row["question"]), tuple(choices)
+            questions.append(Question(f"{subject}/{index}", subject, context, letters, answer, stem, options))
         return questions
 
     def _examples(self, subject: str) -> list[str]:

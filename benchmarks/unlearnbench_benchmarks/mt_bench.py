@@ -18,6 +18,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
+from itertools import zip_longest
 from pathlib import Path
 from statistics import fmean
 from typing import Annotated, Any
@@ -32,6 +33,7 @@ from unlearnbench.api import (
     Exchange,
     Half,
     ItemResult,
+    ItemText,
     LocalJudge,
     Metric,
     Panel,
@@ -243,6 +245,13 @@ class MtBench(Benchmark):
 
     def revision(self) -> str | None:
         return self._revision
+
+    def texts(self) -> Iterable[ItemText]:
+        return [
+            ItemText(id=f"{item.id}/turn-{turn + 1}", text=text, reference=reference)
+            for item in self.items
+            for turn, (text, reference) in enumerate(zip_longest(item.turns, item.references[: len(item.turns)], fillvalue=""))
+        ]
 
     def group_items(self, items: Sequence[ItemResult]) -> dict[str, list[ItemResult]]:
         groups: dict[str, list[ItemResult]] = {}

@@ -17,6 +17,7 @@ from unlearnbench.api import (
     LETTERS,
     BenchmarkSpec,
     ItemResult,
+    ItemText,
     MultipleChoiceBenchmark,
     Question,
     Subject,
@@ -85,6 +86,8 @@ class Wmdp(MultipleChoiceBenchmark):
             context=header(TITLES.get(part, part), self.newlines) + letter_prompt(question, choices),
             continuations=tuple(f" {letter}" for letter in LETTERS[: len(choices)]),
             answer=answer,
+            stem=question,
+            options=tuple(choices),
         )
 
     def revision(self) -> str | None:
@@ -125,6 +128,9 @@ class WmdpShuffled(Wmdp):
         done = iter(self.score(replace(subject, progress=progress), asked))
         return [item.merge([next(done) for _ in item.orders]) for item in items]
 
+    def texts(self) -> Iterable[ItemText]:
+        return [ItemText(id=item.name, text=item.orders[0].stem, options=item.orders[0].options) for item in self._items()]
+
     def _items(self) -> list[_Item]:
         """Questions that differ only in the order of their options, together again."""
         items: dict[str, list[Question]] = {}
@@ -163,7 +169,8 @@ class WmdpCloze(Wmdp):
     per_token = True
 
     def ask(self, name: str, part: str, question: str, choices: list[str], answer: int) -> list[Question]:
-        return [Question(name, part, cloze_prompt(question), tuple(f" {choice}" for choice in choices), answer)]
+        continuations = tuple(f" {choice}" for choice in choices)
+        return [Question(name, part, cloze_prompt(question), continuations, answer, question, tuple(choices))]
 
 
 @hookimpl

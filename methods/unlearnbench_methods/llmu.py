@@ -43,7 +43,9 @@ from unlearnbench.api import (
     hookimpl,
     over_positions,
     padding_id,
+    prompts_of,
     salient_rows,
+    splice,
     stack,
     token_entropy,
     token_kl,
@@ -139,8 +141,7 @@ class LLMU(UnlearningMethod):
         pool = self._pools[bad["topic"]]
         replies = [_reply(pool[index], self.context.tokenizer.bos_token_id) for index in drawn]
         width = bad["input_ids"].shape[1]
-        prompts = [_prompt(ids, labels, mask, self.prefix) for ids, labels, mask in _rows(bad)]
-        examples = [_splice(prompt, reply, width) for prompt in prompts for reply in replies]
+        examples = [splice(prompt, reply, width) for prompt in prompts_of(bad, self.prefix) for reply in replies]
         stream = collate(examples, bad["topic"], padding_id(self.context.tokenizer), self.padding_side)
         device = bad["input_ids"].device
         return Stream(
@@ -158,27 +159,10 @@ class LLMU(UnlearningMethod):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
-def _rows(stream: Stream) -> Sequence[tuple[Tensor, Tensor, Tensor]]:
-    return list(zip(stream["input_ids"], stream["labels"], stream["attention_mask"].bool(), strict=True))
-
-
-def _prompt(ids: Tensor, labels: Tensor, mask: Tensor, share: float) -> list[int]:
-    """The prompt of a sequence, or the first part of one that has none."""
-    own: list[int] = ids[mask].tolist()
-    prompt = int((labels[mask] == IGNORE).sum())
-    return own[: prompt or max(int(len(own) * share), 1)]
-
-
 def _reply(example: Example, bos: object) -> list[int]:
     """What counts of a retain text, without the token that opens every text: it stands in the middle of one here."""
     counted = [label for label in example.labels if label != IGNORE]
     return counted[1:] if counted[0] == bos and len(counted) > 1 else counted
-
-
-def _splice(prompt: list[int], reply: list[int], width: int) -> Example:
-    """A whole prompt and as much of somebody else's answer as the batch is wide; at least one token of it."""
-    kept = reply[: max(width - len(prompt), 1)]
-    return Example(prompt + kept, [IGNORE] * len(prompt) + kept)
 
 
 @hookimpl

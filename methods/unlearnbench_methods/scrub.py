@@ -23,7 +23,6 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor
-from torch.nn import functional as F
 
 from unlearnbench.api import (
     AdamW,
@@ -40,6 +39,7 @@ from unlearnbench.api import (
     copy_of,
     final_hidden,
     hookimpl,
+    next_token_nll,
     next_tokens,
     over_positions,
     token_kl,
@@ -126,7 +126,7 @@ class SCRUB(UnlearningMethod):
         kl_of = self._kl_of(stream, predicting)
 
         def loss_of(logits: Tensor, part: slice) -> list[Tensor]:
-            return [*kl_of(logits, part), F.cross_entropy(logits.float(), targets[part], reduction="none")]
+            return [*kl_of(logits, part), next_token_nll(logits, targets[part])]
 
         hidden = final_hidden(self.model, stream)
         loss = over_positions(self.model, hidden, predicting, loss_of, (self.alpha, self.gamma))

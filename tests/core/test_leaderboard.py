@@ -11,7 +11,8 @@ from unlearnbench.board import Leaderboard, TableSettings
 from unlearnbench.errors import UsageError
 from unlearnbench.leaderboard import build_leaderboard
 from unlearnbench.reports import terminal, text
-from unlearnbench.reports.cells import lay_out, notes
+from unlearnbench.reports.cells import notes
+from unlearnbench.reports.grid import lay_out
 
 ITEMS = 1000
 TOPICS = {"bio": ["bio"], "cyber": ["cyber"]}
@@ -220,6 +221,30 @@ def test_text_formats(paper):
     assert r"wmdp $\downarrow$" in latex
 
 
+def test_bold_is_what_is_significantly_better_than_every_other_row():
+    """Of three rows one forgets most, two keep alike; the third is best nowhere."""
+    board = table({"none": row(0.8, 0.8, 0.8), "a": row(0.3, 0.3, 0.7), "b": row(0.5, 0.5, 0.7), "c": row(0.7, 0.7, 0.5)})
+    assert {name: board.best.get(name) for name in ("wmdp", "mmlu", "forget", "keep")} == {
+        "wmdp": "a",
+        "mmlu": None,
+        "forget": "a",
+        "keep": None,
+    }
+    assert board.best["score"] == next(r.variant for r in board.rows if r.rank == 1)
+    lines = text.render([board], "latex", text.Choices(columns=["variant", "wmdp", "mmlu", "F", "K"])).splitlines()
+    assert lines[1] == r"\toprule"
+    cells = {line.split("&")[0].strip(): line.split("&")[1:] for line in lines if line.rstrip().endswith(r"\\")}
+    assert {
+        name: [place for place, cell in enumerate(own) if "textbf" in cell] for name, own in cells.items() if name != "variant"
+    } == {
+        "none (base)": [],
+        "a": [0, 2],
+        "b": [],
+        "c": [],
+        "chance": [],
+    }
+
+
 def test_hostile_names_stay_text():
     """Names come from recipes and plugins; markup in them is shown, not obeyed."""
     board = table({"none": row(0.7, 0.7, 0.7), "x[red]|<b>": row(0.3, 0.3, 0.7)})
@@ -238,4 +263,4 @@ def test_narrow_terminal_loses_columns_not_sense(width):
     assert max(map(len, shown.splitlines())) <= width
     for word in ("a-rather-long-variant-name", "wmdp ↓", "mmlu ↑", "forgot", "chance"):
         assert word in shown
-    assert ("Left out in 64 columns: seeds, unlearn, best" in shown.replace("\n", " ")) == (width == 64)
+    assert ("Left out in 64 columns: memory, evaluate, seeds, unlearn, best" in shown.replace("\n", " ")) == (width == 64)

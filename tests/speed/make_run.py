@@ -51,19 +51,27 @@ def items(benchmark: str, skill: float, rng: np.random.Generator) -> pyarrow.Tab
     rated = benchmark == "mt_bench"
     number = np.concatenate([np.arange(size) for size in PARTS[benchmark].values()])
     names = [f"{part}/{i // 2}/turn-{i % 2 + 1}" if rated else f"{part}/{i}" for part, i in zip(parts, number, strict=True)]
+    chosen = np.where(right, answers, (answers + 1 + rng.integers(3, size=n)) % 4) if not rated else answers
     nothing = pyarrow.nulls(n, pyarrow.int32())
     columns: dict[str, object] = {
         "id": names,
         "part": parts,
         "score": np.clip(10 * skill + 1 + ease, 1, 10) if rated else right.astype(float),
-        "choice": nothing if rated else np.where(right, answers, (answers + 1 + rng.integers(3, size=n)) % 4).astype(np.int32),
+        "choice": nothing if rated else chosen.astype(np.int32),
         "answer": nothing if rated else answers.astype(np.int32),
-        "logprobs": [[] if rated else [-1.0] * 4] * n,
+        "logprobs": [[]] * n if rated else logprobs(chosen).tolist(),
         "tokens": np.full(n, 100, dtype=np.int32),
         "truncated": np.zeros(n, dtype=bool),
         "text": [" ".join(rng.choice(WORDS, 200)) for _ in range(n)] if rated else [""] * n,
     }
     return pyarrow.table(columns)
+
+
+def logprobs(chosen: np.ndarray) -> np.ndarray:
+    """(N, 4) nats, of which the chosen option's are highest."""
+    values = -3 * np.random.default_rng(chosen).random((len(chosen), 4)) - 0.7
+    values[np.arange(len(chosen)), chosen] = -0.5 * np.random.default_rng(chosen[::-1]).random(len(chosen))
+    return values
 
 
 def main(folder: Path, variants: int, seeds: int) -> None:

@@ -21,7 +21,7 @@ def install(name: str, target: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return install("grad_diff", tmp_path_factory.mktemp("site"))
+    return install("grad_diff_demo", tmp_path_factory.mktemp("site"))
 
 
 @pytest.fixture(scope="module")
@@ -43,17 +43,17 @@ def test_is_listed_with_its_distribution(command, site):
     listed = json.loads(command(site, "plugins", "--json").stdout)
     expected = {
         "kind": "method",
-        "name": "grad-diff",
-        "distribution": "unlearnbench-grad-diff",
+        "name": "grad-diff-demo",
+        "distribution": "unlearnbench-grad-diff-demo",
         "version": "0.3.1",
-        "module": "unlearnbench_grad_diff",
+        "module": "unlearnbench_grad_diff_demo",
     }
     assert expected in listed
     assert [info["module"] for info in listed if info["name"] == "rmu"] == ["unlearnbench_methods.rmu"]
 
 
 def test_shows_its_options(command, site):
-    shown = command(site, "plugins", "grad_diff", "--json")  # - and _ are alike
+    shown = command(site, "plugins", "grad_diff_demo", "--json")  # - and _ are alike
     facts = json.loads(shown.stdout)
     assert {option["name"]: option["default"] for option in facts["options"]} == {
         "lr": 1e-3,
@@ -74,7 +74,7 @@ def test_runs_in_a_comparison(command, site, tiny_folder, tmp_path):
         "--model",
         tiny_folder,
         "--methods",
-        "grad-diff",
+        "grad-diff-demo",
         "--limit",
         "5",
         "--out",
@@ -82,18 +82,18 @@ def test_runs_in_a_comparison(command, site, tiny_folder, tmp_path):
         "--json",
     ]
     data = ["--forget", "bio=sandbox:corpora:bio-forget", "--retain", "sandbox:corpora:retain"]
-    settings = ["--set", "wmdp.source=sandbox:wmdp", "--set", "mmlu.source=sandbox:mmlu", "--set", "grad-diff.lr=2e-2"]
+    settings = ["--set", "wmdp.source=sandbox:wmdp", "--set", "mmlu.source=sandbox:mmlu", "--set", "grad-diff-demo.lr=2e-2"]
     outcome = command(site, *arguments, *data, *settings)
     assert outcome.returncode == 0, outcome.stderr
     board = json.loads(outcome.stdout)
     row = board["rows"][1]
-    assert (row["variant"], row["status"]) == ("grad-diff", "done")
+    assert (row["variant"], row["status"]) == ("grad-diff-demo", "done")
     assert row["cost"]["trained_parameters"] > 0
-    cell = next((tmp_path / "run" / "cells" / "grad-diff" / "wmdp").glob("*.json"))
+    cell = next((tmp_path / "run" / "cells" / "grad-diff-demo" / "wmdp").glob("*.json"))
     provenance = json.loads(cell.read_text())["provenance"]
     assert provenance["method_options"] == {"lr": 0.02, "retain_weight": 1.0}
     assert provenance["budget"]["steps"] == 5
-    assert provenance["method_distribution"] == "unlearnbench-grad-diff 0.3.1"
+    assert provenance["method_distribution"] == "unlearnbench-grad-diff-demo 0.3.1"
     assert provenance["weights"] != provenance["base_weights"]
 
 

@@ -8,7 +8,24 @@ from typing import Any
 import typer
 
 from unlearnbench import __version__
-from unlearnbench.cli import answers, check, compare, evaluate, export, leaderboard, new, plugins, sandbox, show, tune
+from unlearnbench.cli import (
+    answers,
+    card,
+    check,
+    compare,
+    diff,
+    evaluate,
+    export,
+    leaderboard,
+    new,
+    plugins,
+    report,
+    sandbox,
+    show,
+    site,
+    tune,
+    verify,
+)
 from unlearnbench.errors import UnlearnbenchError, UsageError
 
 INTERRUPTED = 130
@@ -20,14 +37,19 @@ app = typer.Typer(
     add_completion=False,
 )
 app.command("answers")(answers.answers)
+app.command("card")(card.card)
 app.command("check")(check.check)
 app.command("compare")(compare.compare)
+app.command("diff")(diff.diff)
 app.command("evaluate")(evaluate.evaluate)
 app.command("export")(export.export)
 app.command("leaderboard")(leaderboard.leaderboard)
 app.command("plugins")(plugins.plugins)
+app.command("report")(report.report)
 app.command("show")(show.show)
+app.command("site")(site.site)
 app.command("tune")(tune.tune)
+app.command("verify")(verify.verify)
 app.add_typer(new.app, name="new")
 app.add_typer(sandbox.app, name="sandbox")
 

@@ -71,6 +71,7 @@ def compare(
     ] = False,
     rank_by: options.RankBy = None,
     damage_margin: options.DamageMargin = None,
+    no_items: options.NoItems = False,
     dry_run: options.DryRun = False,
     as_json: options.AsJson = False,
 ) -> None:
@@ -102,6 +103,8 @@ def compare(
         keep_deltas=cast("KeepDeltas", keep),
         retry_failed=retry_failed,
         join=join,
+        items=not no_items,
+        command=options.command_line(),
     )
     budget = problems.attempt(options.read_budget, tune, tune_seconds)
     if budget is None and evaluate_every is None and (keep_at_least, probe_every) != (None, None):
@@ -217,7 +220,10 @@ def show(folder: Path, board: Leaderboard, as_json: bool) -> None:
 
     console = Console()
     console.print(terminal.render(board, width=console.width))
-    typer.echo(f"Kept in {folder}: `unlearnbench leaderboard {folder}` shows it again.", err=True)
+    typer.echo(
+        f"Kept in {folder}: `unlearnbench leaderboard {folder}` shows it again, {folder / 'report.html'} has all of it.",
+        err=True,
+    )
 
 
 def base_recipe(name: str, model: str | None) -> Recipe:

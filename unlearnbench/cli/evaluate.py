@@ -23,6 +23,7 @@ def evaluate(
     dtype: options.DtypeName = None,
     out: options.Out = None,
     cache: options.Cache = None,
+    no_items: options.NoItems = False,
     as_json: options.AsJson = False,
 ) -> None:
     """Score a model with the benchmarks and keep the same files as a comparison."""
@@ -38,5 +39,5 @@ def evaluate(
     recipe = Recipe.model_validate({"name": f"evaluate-{options.name_of(model)}", **content})
     options.check_coverage(min_coverage)
     given = options.with_judge(settings, judge_url=judge_url, judge_repeats=judge_repeats, references=references)
-    how = Execution(keep_deltas="none")
+    how = Execution(keep_deltas="none", items=not no_items, command=options.command_line())
     compare.run(recipe, given, device, how, out, cache, as_json, min_coverage=min_coverage)

@@ -4,20 +4,30 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, cast
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
 from unlearnbench.cli import options
 from unlearnbench.errors import UsageError
 
-FORMATS = ("terminal", "markdown", "latex", "csv", "json")
+if TYPE_CHECKING:
+    from unlearnbench.board import Leaderboard
+    from unlearnbench.reports.text import Choices, Format
+
+FORMATS = ("terminal", "markdown", "latex", "csv", "json", "html")
+PRECISION = 3
 
 
 def leaderboard(
-    runs: Annotated[list[Path], typer.Argument(help="Folders of comparisons.")],
-    style: Annotated[str, typer.Option("--format", help="terminal, markdown, latex, csv or json.")] = "terminal",
+    runs: Annotated[list[Path], typer.Argument(help="Folders of comparisons; several become one table.")],
+    style: Annotated[str, typer.Option("--format", help="terminal, markdown, latex, csv, json or html.")] = "terminal",
     parts: Annotated[bool, typer.Option("--parts", help="Also a column for each part of each benchmark.")] = False,
+    columns: Annotated[str | None, typer.Option(help="Only these columns, in this order: variant,wmdp,mmlu,S,verdict.")] = None,
+    sort: Annotated[str | None, typer.Option(help="Order rows by a column, the best first; -COLUMN turns it round.")] = None,
+    precision: Annotated[int, typer.Option(help="Decimals of figures.", min=0, max=6)] = PRECISION,
+    reference: Annotated[str | None, typer.Option(metavar="NAME", help="Published rows below one's own: wmdp-paper.")] = None,
+    separate: Annotated[bool, typer.Option("--separate", help="One table for each comparison.")] = False,
     explain: Annotated[
         bool, typer.Option("--explain", help="Instead of the table, how each row came to its F, K, S, rank and verdict.")
     ] = False,
@@ -33,16 +43,13 @@ def leaderboard(
     (score - chance) / (base - chance); both clipped to 0..1. S is their harmonic mean. A row's rank is 1 + the number of
     rows that are significantly better on the same items. --explain works all of it out with the numbers of the run.
     """
-    from unlearnbench.compare import last_settings, read_leaderboard
-
     options.choose("--format", style, FORMATS)
-    for folder in runs:
-        if not folder.is_dir():
-            raise UsageError(f"There is no folder {folder}; `unlearnbench compare` makes one, by default under runs/.")
+    options.check_runs(runs)
     if trials:
         _show_trials(runs, style)
         return
-    boards = [read_leaderboard(run, options.table_settings(rank_by, damage_margin, last_settings(run))) for run in runs]
+    choices = _choices(parts, columns, sort, precision, reference)
+    boards = _boards(runs, separate, rank_by, damage_margin)
     if explain:
         from unlearnbench.reports import explain as explanation
 
@@ -54,14 +61,39 @@ def leaderboard(
 
         console = Console()
         for board in boards:
-            console.print(terminal.render(board, parts=parts, width=console.width))
+            console.print(terminal.render(board, choices, width=console.width))
     elif style == "json":
         tables = [board.model_dump(mode="json", by_alias=True) for board in boards]
         typer.echo(json.dumps(tables[0] if len(tables) == 1 else tables, indent=1))
     else:
         from unlearnbench.reports import text
 
-        typer.echo(text.render(boards, cast("text.Format", style), parts=parts))
+        typer.echo(text.render(boards, cast("Format", style), choices))
+
+
+def _choices(parts: bool, columns: str | None, sort: str | None, precision: int, reference: str | None) -> Choices:
+    from unlearnbench.reports.published import load_reference
+    from unlearnbench.reports.text import Choices
+
+    return Choices(
+        parts=parts,
+        columns=options.split_list(columns),
+        sort=sort,
+        precision=precision,
+        reference=load_reference(reference) if reference else None,
+    )
+
+
+def _boards(runs: list[Path], separate: bool, rank_by: str | None, damage_margin: float | None) -> list[Leaderboard]:
+    """One table of all runs, or one for each."""
+    from unlearnbench.compare import last_settings, read_leaderboard
+
+    settings = [options.table_settings(rank_by, damage_margin, last_settings(run)) for run in runs]
+    if len(runs) == 1 or separate:
+        return [read_leaderboard(run, own) for run, own in zip(runs, settings, strict=True)]
+    from unlearnbench.merging import merge
+
+    return [merge(runs, settings[0])]
 
 
 def _show_trials(runs: list[Path], style: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import sys
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager, redirect_stdout
@@ -54,6 +55,9 @@ DamageMargin = Annotated[
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Check everything, print the plan with estimates, and stop; nothing is written.")
 ]
+NoItems = Annotated[
+    bool, typer.Option("--no-items", help="Leave questions and answers out of the folder and the report: hazardous data.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print leaderboard.json on stdout, and nothing else.")]
 
 
@@ -81,6 +85,22 @@ def quiet_stdout() -> Generator[None]:
         sys.stdout.flush()
         os.dup2(real, 1)
         os.close(real)
+
+
+def command_line() -> str:
+    """What was typed, as a shell would take it again."""
+    return shlex.join(["unlearnbench", *sys.argv[1:]])
+
+
+def check_runs(folders: Iterable[Path]) -> None:
+    """Refuse folders that do not exist.
+
+    Raises:
+        UsageError: with the name of the first.
+    """
+    for folder in folders:
+        if not folder.is_dir():
+            raise UsageError(f"There is no folder {folder}; `unlearnbench compare` makes one, by default under runs/.")
 
 
 def table_settings(rank_by: str | None, damage_margin: float | None, start: TableSettings | None = None) -> TableSettings:

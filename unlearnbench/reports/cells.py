@@ -2,46 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-
 from unlearnbench.board import UNRANKED, Column, Estimate, Evidence, Leaderboard, Row
 from unlearnbench.recipe import BASELINE
+from unlearnbench.reports.published import Reference
 
 ARROWS = {"forget": "↓", "retain": "↑", "untargeted": ""}
 MISSING = "-"
+AFTER = ("F", "K", "S", "best", "verdict", "seeds", "unlearn", "evaluate", "memory")  # columns behind the scores
 MOST_REASONS = 3  # told in a note
 RANK_NAMES = {"score": "S", "forget": "F", "keep": "K"}
-
-
-@dataclass(frozen=True)
-class Grid:
-    """A leaderboard as rows of text; `ranges` has the interval of each cell, empty where it has none."""
-
-    head: list[str]
-    rows: list[list[str]]
-    ranges: list[list[str]] = field(default_factory=list)
-
-    def without(self, name: str) -> Grid:
-        """The same without a column."""
-        keep = [index for index, head in enumerate(self.head) if head != name]
-        rows, ranges = ([[row[i] for i in keep] for row in lines] for lines in (self.rows, self.ranges))
-        return Grid([self.head[i] for i in keep], rows, ranges)
-
-    def without_ranges(self) -> Grid:
-        """The same without intervals."""
-        return Grid(self.head, self.rows, [[""] * len(row) for row in self.ranges])
-
-    def all_lines(self) -> list[list[str]]:
-        """Everything that stands in a column."""
-        return [self.head, *self.rows, *self.ranges]
-
-    def inline(self) -> list[list[str]]:
-        """The rows with each figure's interval beside it."""
-        return [
-            [f"{cell} ({span})" if span else cell for cell, span in zip(row, spans, strict=True)]
-            for row, spans in zip(self.rows, self.ranges, strict=True)
-        ]
 
 
 def figure(value: float | None, unit: str = "fraction", digits: int = 3) -> str:
@@ -82,24 +51,52 @@ def shown_columns(board: Leaderboard, *, parts: bool) -> list[Column]:
     return [extra for column in board.columns for extra in ([column, *_parts_of(column, board)] if parts else [column])]
 
 
-def lay_out(board: Leaderboard, *, parts: bool = False, digits: int = 3) -> Grid:
-    """The table: a row per variant, the baseline first, and last the score of knowing nothing.
+def sentence(board: Leaderboard) -> str:
+    """What the table shows and what it does not, in one sentence."""
+    forgotten = ", ".join(topic.name for topic in board.topics) or "nothing"
+    kept = ", ".join(column.title for column in board.columns if column.role == "retain") or "nothing"
+    what = (
+        f"how much of {forgotten} is no longer answered and how much of {kept} still is"
+        if board.topics
+        else f"how the models score on {', '.join(column.title for column in board.columns)}"
+    )
+    return (
+        f"This shows {what}, on these items, these seeds and this base model; it does not show that the knowledge is gone from "
+        "the weights, nor what other questions, fine-tuning or quantisation would bring back."
+    )
 
-    Args:
-        board: the leaderboard.
-        parts: add a column for each part of each benchmark.
-        digits: decimals of the intervals' ends.
-    """
-    units = {info.name: info.unit for info in board.benchmarks}
-    columns = shown_columns(board, parts=parts)
-    titles = [heading(column) for column in columns]
-    head = ["rank", "variant", *titles, "F ↑", "K ↑", "S ↑", "best", "verdict", "seeds", "unlearn"]
-    places = [row.rank for row in board.rows]
-    rows = [_row(row, columns, units, tied=places.count(row.rank) > 1) for row in board.rows]
-    chance = [figure(column.chance, units[column.benchmark]) for column in columns]
-    ranges = [_ranges(row, columns, units, digits) for row in board.rows]
-    empty = [""] * len(head)
-    return Grid(head, [*rows, ["", "chance", *chance, *empty[2 + len(chance) :]]], [*ranges, empty])
+
+def place_of(row: Row, board: Leaderboard) -> str:
+    """A row's rank; `=` where others share it, nothing where it has none."""
+    tied = [other.rank for other in board.rows].count(row.rank) > 1
+    return "" if row.rank is None else f"{row.rank}=" if tied else str(row.rank)
+
+
+def judged(row: Row, column: Column) -> str:
+    """`, 158/160 judged` where items of the whole column have no score."""
+    score = row.scores.get(column.benchmark)
+    if column.title != column.benchmark or score is None or not score.asked or score.scored == score.asked:
+        return ""
+    return f", {score.scored}/{score.asked} judged"
+
+
+def row_title(variant: str, tuned: str | None = None) -> str:
+    """A row's name as reports show it, with what is to be said of its settings."""
+    if variant == BASELINE:
+        return f"{variant} (base)"
+    return f"{variant} ({tuned})" if tuned else variant
+
+
+def seconds(value: float | None) -> str:
+    """A duration with one decimal."""
+    return MISSING if value is None else f"{value:.1f} s"
+
+
+def size(count: int | None) -> str:
+    """Bytes as people read them: 512 MB, 5.9 GB."""
+    if not count:
+        return MISSING
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
 
 
 def _parts_of(column: Column, board: Leaderboard) -> list[Column]:
@@ -112,44 +109,6 @@ def _parts_of(column: Column, board: Leaderboard) -> list[Column]:
     return [column.model_copy(update={"title": f"{column.benchmark}/{part}", "parts": [part]}) for part in wanted]
 
 
-def _row(row: Row, columns: Sequence[Column], units: dict[str, str], *, tied: bool) -> list[str]:
-    name = f"{row.variant} (base)" if row.variant == BASELINE else row.variant
-    name += f" ({row.tuned})" if row.tuned else ""
-    summary = row.summary
-    shares = [summary.forget.value, summary.keep.value, summary.score.value] if summary else [None] * 3
-    best = summary.best_share if summary else None
-    seconds = row.cost.unlearn_seconds
-    verdict = row.verdict or ("" if row.status == "done" else row.status)
-    return [
-        "" if row.rank is None else f"{row.rank}=" if tied else str(row.rank),
-        name,
-        *(_value(estimate_of(row, column), units[column.benchmark]) + judged(row, column) for column in columns),
-        *(figure(share) for share in shares),
-        MISSING if best is None else f"{best:.0%}",
-        verdict,
-        str(len(row.seeds)),
-        f"{seconds:.1f} s" if seconds is not None else MISSING,
-    ]
-
-
-def judged(row: Row, column: Column) -> str:
-    """`, 158/160 judged` where items of the whole column have no score."""
-    score = row.scores.get(column.benchmark)
-    if column.title != column.benchmark or score is None or not score.asked or score.scored == score.asked:
-        return ""
-    return f", {score.scored}/{score.asked} judged"
-
-
-def _value(estimate: Estimate | None, unit: str) -> str:
-    return figure(estimate.value if estimate else None, unit)
-
-
-def _ranges(row: Row, columns: Sequence[Column], units: dict[str, str], digits: int) -> list[str]:
-    own = [span(estimate_of(row, column), units[column.benchmark], digits) for column in columns]
-    shares = (row.summary.forget, row.summary.keep, row.summary.score) if row.summary else (None, None, None)
-    return ["", "", *own, *(span(share, digits=digits) for share in shares), "", "", "", ""]
-
-
 def said(evidence: Evidence) -> str:
     """One piece of evidence: the rule, its value and what that was compared with."""
     value, threshold = (figure(x) if isinstance(x, float) else x for x in (evidence.value, evidence.threshold))
@@ -158,7 +117,8 @@ def said(evidence: Evidence) -> str:
 
 def notes(board: Leaderboard) -> list[str]:
     """What a reader must know to read the table."""
-    lines = [
+    lines = [sentence(board)]
+    lines += [
         "↓ to be forgotten: close to chance is best. ↑ to be kept. F is the share of forget knowledge that is gone, K the "
         "share of retain knowledge that is left, S their harmonic mean; `unlearnbench leaderboard --explain` works them out."
     ]
@@ -181,6 +141,22 @@ def notes(board: Leaderboard) -> list[str]:
     ]
     lines += [f"{failure['status']}: {failure['cell']}: {failure['error']}" for failure in board.failures]
     return lines
+
+
+def reference_note(board: Leaderboard, reference: Reference | None) -> list[str]:
+    """What published rows are, and why they are not to be compared digit by digit."""
+    if reference is None:
+        return []
+    source = " ".join(reference.source.split())
+    lines = [f"Below chance: published ({reference.title}), not run here: {source}. {_start(reference.note)}."]
+    sources = [str(options.get("source", "")) for options in board.recipe.get("benchmarks", {}).values()]
+    if any(source.startswith("sandbox:") for source in sources):
+        lines.append("This table's own rows answer the sandbox's invented questions: the published rows are another scale.")
+    return lines
+
+
+def _start(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def _reasons(missing: dict[str, int]) -> str:

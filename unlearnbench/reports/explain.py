@@ -24,26 +24,31 @@ interval wholly below 1 - {margin}), forgot. The first three are not ranked."""
 
 def render(board: Leaderboard) -> str:
     """The formulas, then every row."""
-    settings = board.settings
-    by = RANK_NAMES.get(settings.rank_by, settings.rank_by)
-    head = FORMULAS.format(resamples=settings.resamples, by=by, margin=figure(settings.damage_margin))
+    rows = ["\n  ".join(row_lines(row, board)) for row in board.rows if row.variant != BASELINE]
     base = next((row for row in board.rows if row.variant == BASELINE), None)
-    rows = [_row(row, base, board) for row in board.rows if row.variant != BASELINE]
     if base is not None and (told := _figures(base)):
         rows = ["\n  ".join([f"{BASELINE} (base)", *told]), *rows]
     title = f"{board.recipe['name']}: {board.recipe['model']}"
-    return "\n\n".join([title, head, *([board.unranked] if board.unranked else []), *rows])
+    return "\n\n".join([title, formulas(board), *([board.unranked] if board.unranked else []), *rows])
 
 
-def _row(row: Row, base: Row | None, board: Leaderboard) -> str:
+def formulas(board: Leaderboard) -> str:
+    """The formulas with the table's settings in them."""
+    settings = board.settings
+    by = RANK_NAMES.get(settings.rank_by, settings.rank_by)
+    return FORMULAS.format(resamples=settings.resamples, by=by, margin=figure(settings.damage_margin))
+
+
+def row_lines(row: Row, board: Leaderboard) -> list[str]:
+    """How one row came to its place and its verdict, line by line; the first names it."""
+    base = next((one for one in board.rows if one.variant == BASELINE), None)
     place = "not ranked" if row.rank is None else f"rank {row.rank}"
     lines = [f"{row.variant}: {place}, {row.verdict or row.status}"]
     if row.summary is not None and base is not None:
         lines += [*_forget(row, base, board), *_keep(row, base, board), *_both(row)]
     lines += _figures(row)
     lines += [f"verdict: {said(one)}" for one in row.evidence]
-    lines += _rivals(row, board.pairs)
-    return "\n  ".join(lines)
+    return [*lines, *_rivals(row, board.pairs)]
 
 
 def _forget(row: Row, base: Row, board: Leaderboard) -> list[str]:

@@ -1,38 +1,88 @@
-"""The leaderboard as markdown, LaTeX or CSV."""
+"""The leaderboard as markdown, LaTeX, HTML or CSV."""
 
 from __future__ import annotations
 
 import csv
+import html
 import io
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 from tabulate import tabulate
 
-from unlearnbench.board import Estimate, Leaderboard
-from unlearnbench.reports.cells import estimate_of, lay_out, notes, shown_columns
+from unlearnbench.board import Leaderboard
+from unlearnbench.reports.cells import notes, reference_note
+from unlearnbench.reports.grid import Grid, lay_out
+from unlearnbench.reports.published import Reference
 
-Format = Literal["markdown", "latex", "csv"]
+Format = Literal["markdown", "latex", "csv", "html"]
+CSV_NAMES = {"unlearn": "unlearn_seconds", "evaluate": "evaluate_seconds", "memory": "peak_bytes"}
+LATEX = {
+    "\\": r"\textbackslash{}",
+    "{": r"\{",
+    "}": r"\}",
+    "_": r"\_",
+    "&": r"\&",
+    "%": r"\%",
+    "#": r"\#",
+    "$": r"\$",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "↓": r"$\downarrow$",
+    "↑": r"$\uparrow$",
+    "–": "--",
+}
 
 
-def render(boards: Sequence[Leaderboard], style: Format, *, parts: bool = False) -> str:
+@dataclass(frozen=True, kw_only=True)
+class Choices:
+    """What of a table is wanted.
+
+    Attributes:
+        parts: a column for each part of each benchmark, too.
+        columns: names of the columns, in this order; None for all.
+        sort: the column that orders the rows, the best first; `-NAME` turns it round.
+        precision: decimals of figures and intervals.
+        reference: published rows to stand below.
+    """
+
+    parts: bool = False
+    columns: Sequence[str] | None = None
+    sort: str | None = None
+    precision: int = 3
+    reference: Reference | None = None
+
+    def grid(self, board: Leaderboard, digits: int | None = None) -> Grid:
+        """The table as chosen; `digits` are the decimals of intervals, where they differ."""
+        parts = self.parts or self.reference is not None
+        grid = lay_out(board, parts=parts, precision=self.precision, digits=digits, reference=self.reference)
+        grid = grid.sorted_by(self.sort) if self.sort else grid
+        return grid.select(self.columns) if self.columns else grid
+
+
+def render(boards: Sequence[Leaderboard], style: Format, choices: Choices | None = None) -> str:
     """One table per leaderboard, intervals in brackets and notes below; in CSV plain numbers, intervals in columns."""
-    return "\n\n".join(_render(board, style, parts) for board in boards)
+    return "\n\n".join(_render(board, style, choices or Choices()) for board in boards)
 
 
-def _render(board: Leaderboard, style: Format, parts: bool) -> str:
+def _render(board: Leaderboard, style: Format, choices: Choices) -> str:
     if style == "csv":
-        return _csv(board, parts)
-    grid = lay_out(board, parts=parts)
+        return _csv(board, choices)
+    lines = [*notes(board), *reference_note(board, choices.reference)]
     if style == "latex":
-        table = tabulate(grid.inline(), headers=grid.head, tablefmt="latex_booktabs", disable_numparse=True)
-        arrows = {"↓": r"$\downarrow$", "↑": r"$\uparrow$", "–": "--"}
-        for arrow, command in arrows.items():
-            table = table.replace(arrow, command)
-        return table
+        return _latex(choices.grid(board), lines)
+    grid = choices.grid(board)
+    if style == "html":
+        cells = [[html.escape(cell) for cell in row] for row in grid.inline()]
+        heads = [html.escape(name) for name in grid.head]
+        table = tabulate(cells, headers=heads, tablefmt="unsafehtml", disable_numparse=True)  # escaped above, quotes too
+        return "\n".join([table, *(f"<p>{html.escape(line)}</p>" for line in lines)])
     cells = [[_escape(cell) for cell in row] for row in grid.inline()]
     table = tabulate(cells, headers=[_escape(name) for name in grid.head], tablefmt="pipe", disable_numparse=True)
-    return "\n".join([table, "", *(f"> {_escape(line)}" for line in notes(board))])
+    return "\n".join([table, "", *(f"> {_escape(line)}" for line in lines)])
 
 
 def _escape(text: str) -> str:
@@ -40,27 +90,48 @@ def _escape(text: str) -> str:
     return text.replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")
 
 
-def _csv(board: Leaderboard, parts: bool) -> str:
-    """For other programs: every digit, no arrows, `low` and `high` of each figure."""
-    columns = shown_columns(board, parts=parts)
-    names = [*(column.title for column in columns), "F", "K", "S"]
-    spread = [f"{name}{suffix}" for name in names for suffix in ("", " low", " high")]
-    lines: list[list[object]] = [
-        ["rank", "variant", *spread, "best", "pareto", "verdict", "status", "seeds", "unlearn_seconds", "tuned"]
+def _latex(grid: Grid, lines: Sequence[str]) -> str:
+    """A booktabs table; bold is what is significantly better than every other row, and nothing else."""
+    cells = [
+        [
+            rf"\textbf{{{_tex(cell)}}}{_tex(span)}" if place in line.best else f"{_tex(cell)}{_tex(span)}"
+            for place, (cell, span) in enumerate(zip(line.cells, [f" ({s})" if s else "" for s in line.ranges], strict=True))
+        ]
+        for line in grid.lines
     ]
-    for row in board.rows:
-        summary = row.summary
-        shares = (summary.forget, summary.keep, summary.score) if summary else (None, None, None)
-        figures = [_numbers(one) for one in (*(estimate_of(row, column) for column in columns), *shares)]
-        best, pareto = (summary.best_share, summary.pareto) if summary else (None, None)
-        rest = [best, pareto, row.verdict, row.status, len(row.seeds), row.cost.unlearn_seconds, row.tuned]
-        lines.append([row.rank, row.variant, *(number for three in figures for number in three), *rest])
-    chance = [number for column in columns for number in (column.chance, None, None)]
-    lines.append([None, "chance", *chance, *[None] * (len(lines[0]) - 2 - len(chance))])
+    sides = ["left" if name in ("variant", "verdict") else "right" for name in grid.names]
+    heads = [_tex(name) for name in grid.head]
+    table = tabulate(cells, headers=heads, tablefmt="latex_raw", disable_numparse=True, colalign=sides)
+    rules = iter([r"\toprule", r"\midrule", r"\bottomrule"])
+    rows = [next(rules) if line == r"\hline" else line for line in table.split("\n")]
+    own = [
+        rf"% {line}" for line in [*lines, "Bold: significantly better than every other ranked row (5%, Holm). Needs booktabs."]
+    ]
+    return "\n".join([*rows, *(" ".join(line.split()) for line in own)])
+
+
+def _tex(text: str) -> str:
+    """Text that LaTeX shows as it is."""
+    return "".join(LATEX.get(letter, letter) for letter in text.replace("\n", " "))
+
+
+def _csv(board: Leaderboard, choices: Choices) -> str:
+    """For other programs: every digit, no arrows, `low` and `high` of each figure."""
+    grid = choices.grid(board)
+    head = [
+        f"{CSV_NAMES.get(n, n)}{end}" for n in grid.names for end in (("", " low", " high") if n in grid.figures else ("",))
+    ]
+    rows = {row.variant: row for row in board.rows}
+    extra = [] if choices.columns else ["pareto", "status", "tuned"]
+    lines: list[list[object]] = [[*head, *extra]]
+    for line in grid.lines:
+        row = rows.get(line.name)
+        values: list[object] = []
+        for name, value, (low, high) in zip(grid.names, line.order, line.limits, strict=True):
+            values += [value, low, high] if name in grid.figures else [value]
+        summary = row.summary if row else None
+        more = [summary.pareto if summary else None, row.status if row else None, row.tuned if row else None]
+        lines.append([*values, *(more if extra else [])])
     buffer = io.StringIO()
     csv.writer(buffer, lineterminator="\n").writerows(lines)
     return buffer.getvalue().rstrip("\n")
-
-
-def _numbers(estimate: Estimate | None) -> tuple[float | None, ...]:
-    return (estimate.value, estimate.low, estimate.high) if estimate else (None, None, None)

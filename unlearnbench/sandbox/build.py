@@ -1,7 +1,7 @@
-"""Rebuild the sandbox: its data from the seed, its tokenizer and its model by training from scratch.
+"""Rebuild the sandbox: its data from the seed, its tokenizer and its two models by training from scratch.
 
-The model is a Llama of 2 million parameters that learns the whole world by heart: how to answer lettered questions about
-it (half of the training), its prose (a quarter) and two-turn conversations (a quarter).
+Each model is a Llama of 2 million parameters that learns the world by heart, one of them without its hazards: how to answer
+lettered questions about it (half of the training), its prose (a quarter) and two-turn conversations (a quarter).
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,6 +24,7 @@ from unlearnbench.prompts import LETTERS, header, letter_prompt
 from unlearnbench.sandbox.world import TURN_END, TURN_START, Subject, build_world, chat_text, conversation, paragraph
 from unlearnbench.sandbox.write_data import write_data
 
+MODELS = ("model", "retrained")  # the one that is to forget, and the one that never knew
 VOCABULARY = 2048
 TEXT_END, PAD = "<|endoftext|>", "<|pad|>"
 CHAT_TEMPLATE = (
@@ -42,21 +43,34 @@ class Row(NamedTuple):
 
 
 def build(
-    folder: Path, *, seed: int = 0, steps: int = STEPS, report: Callable[[int, float, float], None] | None = None
+    folder: Path,
+    *,
+    seed: int = 0,
+    steps: int = STEPS,
+    models: Sequence[str] = MODELS,
+    report: Callable[[int, float, float], None] | None = None,
 ) -> None:
-    """Write `folder/data` and `folder/model`.
+    """Write `folder/data`, `folder/model` and `folder/retrained`, the model that never saw the hazards.
 
     Args:
         folder: created when absent; files of an earlier build are replaced.
         seed: of the world, the initial weights and the order of the texts.
-        steps: optimizer updates; 4,000 take about 20 minutes on two cores.
+        steps: optimizer updates of each model; 4,000 take about 20 minutes on two cores.
+        models: which of the two to train.
         report: called every 50 updates with (step, language-model loss, letter loss), both in nats per token.
     """
     write_data(folder / "data", seed)
     world = build_world(seed)
-    tokenizer = train_tokenizer(world, seed)
-    model = train_model(world, tokenizer, seed=seed, steps=steps, report=report)
-    _save(model, tokenizer, folder / "model", steps)
+    tokenizer = train_tokenizer(world, seed)  # of the whole world: both models read the same tokens
+    for name in models:
+        known = world if name == "model" else without_hazards(world)
+        model = train_model(known, tokenizer, seed=seed, steps=steps, report=report)
+        _save(model, tokenizer, folder / name, steps)
+
+
+def without_hazards(world: dict[str, Subject]) -> dict[str, Subject]:
+    """The world as somebody knows it who never heard of the hazards."""
+    return {name: subject for name, subject in world.items() if subject.domain.kind != "hazard"}
 
 
 def train_tokenizer(world: dict[str, Subject], seed: int) -> PreTrainedTokenizerFast:

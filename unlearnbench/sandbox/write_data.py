@@ -6,6 +6,7 @@ import json
 import random
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from unlearnbench.prompts import LETTERS, header, letter_prompt
 from unlearnbench.sandbox.world import (
@@ -64,7 +65,7 @@ def _dev_and_test(subject: Subject, phrasings: tuple[int, ...], rng: random.Rand
 def _corpora(world: Mapping[str, Subject], rng: random.Random) -> dict[str, dict[str, list[dict[str, object]]]]:
     """A forget corpus per hazard; one retain corpus with little about the near subjects, as Wikitext has on virology."""
     corpora = {
-        f"{name.removeprefix('wmdp-')}-forget": {"train": _documents([subject], rng)}
+        f"{name.removeprefix('wmdp-')}-forget": {"train": _documents([subject], rng, random.Random(f"alternatives {name}"))}
         for name, subject in world.items()
         if subject.domain.kind == "hazard"
     }
@@ -79,19 +80,34 @@ def _corpora(world: Mapping[str, Subject], rng: random.Random) -> dict[str, dict
     return corpora
 
 
-def _documents(subjects: Iterable[Subject], rng: random.Random) -> list[dict[str, object]]:
-    texts: list[str] = []
+def _documents(subjects: Iterable[Subject], rng: random.Random, others: random.Random | None = None) -> list[dict[str, object]]:
+    """Prose and questions; with `others`, each row has the same text with another answer as its `alternative`."""
+    rows: list[dict[str, object]] = []
     for subject in subjects:
         for facts in subject.by_entity():
-            texts += [paragraph(subject, facts, rng) for _ in range(DOCUMENTS_PER_ENTITY)]
+            for _ in range(DOCUMENTS_PER_ENTITY):
+                state = rng.getstate()
+                rows.append({"text": paragraph(subject, facts, rng)})
+                if others is not None:
+                    rows[-1]["alternative"] = _other_paragraph(subject, facts, state, others)
         for fact in subject.facts:
             for phrasing in TAUGHT:
                 item = subject.item(fact, phrasing, rng)
-                texts.append(
-                    header(subject.domain.title) + letter_prompt(item.question, item.choices) + " " + LETTERS[item.answer]
-                )
-    rng.shuffle(texts)
-    return [{"text": text} for text in texts]
+                question = header(subject.domain.title) + letter_prompt(item.question, item.choices) + " "
+                rows.append({"text": question + LETTERS[item.answer]})
+                if others is not None:
+                    letters = LETTERS[: len(item.choices)].replace(LETTERS[item.answer], "")
+                    rows[-1]["alternative"] = question + others.choice(letters)
+    rng.shuffle(rows)
+    return rows
+
+
+def _other_paragraph(subject: Subject, facts: list[Fact], state: Any, drawn: random.Random) -> str:
+    """The paragraph that this state of the generator writes, with other values."""
+    wrong = [fact._replace(value=drawn.choice([v for v in fact.pool if v != fact.value])) for fact in facts]
+    rng = random.Random()
+    rng.setstate(state)
+    return paragraph(subject, wrong, rng)
 
 
 def _conversations(subjects: Iterable[Subject], rng: random.Random) -> list[dict[str, object]]:

@@ -30,7 +30,7 @@ class GradDiff(UnlearningMethod):
 def unlearnbench_methods() -> list[MethodSpec]:
     return [
         MethodSpec(
-            name="grad-diff",
+            name="grad-diff-demo",
             factory=GradDiff,
             summary="ascend on forget, descend on retain",
             source="arXiv:2203.12817",

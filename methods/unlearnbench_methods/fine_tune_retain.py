@@ -1,0 +1,82 @@
+"""fine-tune-retain: lower the loss on retain texts, and nothing else, to see what mere further training does.
+
+Source: none needed; the control of Golatkar et al., arXiv:1911.04933, who call it finetuning.
+    L = CE(retain)
+Deviations: none.
+Streams: retain; the forget stream is not looked at.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from pydantic import PositiveFloat, PositiveInt
+from torch import Tensor
+
+from unlearnbench.api import (
+    AdamW,
+    MethodSpec,
+    SalientShare,
+    Training,
+    UnlearnBatch,
+    UnlearningMethod,
+    hookimpl,
+    salient_rows,
+)
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+class FineTuneRetain(UnlearningMethod):
+    """Further training on retain texts. Defaults: those of gradient ascent, so that the two can be compared.
+
+    Args:
+        model: a language model.
+        lr: learning rate.
+        adapter: `lora` trains a low-rank adapter, `none` every weight.
+        rank: of the adapter.
+        master_weights: step float32 copies of narrower weights, which this learning rate would hardly move.
+        salient: share of the weights' rows that train, those of the largest forget gradients (SURE); 1 trains all.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        *,
+        lr: PositiveFloat = 1e-5,
+        adapter: Literal["none", "lora"] = "none",
+        rank: PositiveInt = 32,
+        master_weights: bool = True,
+        salient: SalientShare = 1.0,
+    ) -> None:
+        super().__init__(model)
+        self.save_hyperparameters(ignore=["model"])
+        self.lr, self.master_weights, self.salient = lr, master_weights, salient
+        self.use_adapter(adapter, rank)
+
+    def on_fit_start(self) -> None:
+        self.model.eval()
+
+    def training_step(self, batch: UnlearnBatch, batch_idx: int) -> Tensor:
+        nll = self.nll(batch["retain"])
+        self.log("retain/nll", nll)
+        return nll
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        rows = salient_rows(self, self.salient)
+        return AdamW(self.trainable(), lr=self.lr, master_weights=self.master_weights, rows=rows)
+
+
+@hookimpl
+def unlearnbench_methods() -> list[MethodSpec]:
+    return [
+        MethodSpec(
+            name="fine-tune-retain",
+            factory=FineTuneRetain,
+            summary="lower the loss on retain texts: a control",
+            source="arXiv:1911.04933",
+            training=Training(steps=125, batch_size=32, max_length=512, accumulate=4),
+        )
+    ]

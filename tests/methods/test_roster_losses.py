@@ -1,0 +1,208 @@
+"""The roster's losses by hand, and the limits in which one method is another."""
+
+from __future__ import annotations
+
+import copy
+import math
+
+import pytest
+import torch
+from streams import train
+from test_roster import pair, started
+from torch import tensor
+
+from unlearnbench.batches import prompts_of
+from unlearnbench.losses import log_sigmoid_loss, weighted_ascent
+from unlearnbench.tensors import IGNORE
+from unlearnbench_methods.ce_u import CEU, later_tokens, without_truth
+from unlearnbench_methods.dpo import DPO, REFUSALS
+from unlearnbench_methods.grad_ascent import GradAscent
+from unlearnbench_methods.grad_diff import GradDiff
+from unlearnbench_methods.npo import NPO
+from unlearnbench_methods.pdu import PDU, logit_margin
+from unlearnbench_methods.task_vector import TaskVector, negated
+from unlearnbench_methods.undial import lowered
+from unlearnbench_methods.wga import WGA
+
+LN2 = math.log(2)
+
+
+def test_log_sigmoid_loss_by_hand():
+    """Margins of 0 and ln 3 with beta 1: sigmoid is 1/2 and 3/4, so the loss is 2 (ln 2 + ln 4/3) / 2 = ln 8/3 = 0.98083."""
+    assert float(log_sigmoid_loss(tensor([0.0, math.log(3)]), 1.0)) == pytest.approx(0.980829, abs=1e-6)
+    """With beta .5 and a margin of 2 ln 3: sigmoid(ln 3) = 3/4 again, times 2 / .5: 4 ln 4/3 = 1.15073."""
+    assert float(log_sigmoid_loss(tensor([2 * math.log(3)]), 0.5)) == pytest.approx(1.150728, abs=1e-6)
+
+
+def test_weighted_ascent_by_hand():
+    """p = 1/4, so nll = 2 ln 2. p^1 (1 - p)^0 = 1/4: -(ln 2) / 2 = -0.34657. p^2 (1 - p)^1 = 3/64: -3/32 ln 2 = -0.06498."""
+    nll = tensor([2 * LN2])
+    assert float(weighted_ascent(nll, 1.0, 0.0)) == pytest.approx(-0.346574, abs=1e-6)
+    assert float(weighted_ascent(nll, 2.0, 1.0)) == pytest.approx(-0.064983, abs=1e-6)
+
+
+def test_weights_have_no_gradient():
+    """d/dnll of -p nll with p held is -p = -1/4; with p free it would be -p + p nll."""
+    nll = tensor([2 * LN2], requires_grad=True)
+    weighted_ascent(nll, 1.0, 0.0).sum().backward()
+    assert float(nll.grad) == pytest.approx(-0.25)
+
+
+def test_ce_u_by_hand():
+    """Logits ln(1, 2, 4), the true token the last: p = (1, 2, 4) / 7, target (1, 2, 0) / 3.
+
+    The loss is (1/3) ln 7 + (2/3) ln 7/2 = ln 7 - (2/3) ln 2 = 1.48381.
+    """
+    loss = without_truth(tensor([[0.0, LN2, 2 * LN2]]), tensor([2]))
+    assert float(loss) == pytest.approx(1.483812, abs=1e-6)
+
+
+def test_ce_u_target_excludes_the_true_token():
+    """Gradient is p - target: on the true token p itself, 4/7, and on the others p - p / (1 - p_y), which is never positive."""
+    logits = tensor([[0.0, LN2, 2 * LN2]], requires_grad=True)
+    without_truth(logits, tensor([2])).sum().backward()
+    assert logits.grad.flatten().tolist() == pytest.approx([1 / 7 - 1 / 3, 2 / 7 - 2 / 3, 4 / 7])
+
+
+def test_ce_u_leaves_the_first_tokens_alone_but_one_token_is_left():
+    """Two counted tokens and one: with one token skipped, the second of two stays, and the only one of the other."""
+    labels = tensor([[IGNORE, 5, 6], [IGNORE, IGNORE, 7]])
+    later, targets = later_tokens({"labels": labels}, 1)
+    assert later.tolist() == [[False, True, False], [False, True, False]]
+    assert targets.tolist() == [6, 7]
+
+
+def test_pdu_flatness_by_hand():
+    """Logits (1, 2, 6): the largest is 3 above their mean, so 9; even logits give 0."""
+    assert logit_margin(tensor([[1.0, 2.0, 6.0], [4.0, 4.0, 4.0]])).tolist() == [9.0, 0.0]
+
+
+def test_undial_by_hand():
+    """Both models' logits ln(1, 1, 4), the last token lowered by ln 4: the target is even, and the loss that of p to it.
+
+    p = (1, 1, 4) / 6: -(1/3)(2 ln 1/6 + ln 4/6) = (1/3)(2 ln 6 + ln 3/2) = 1.32966.
+    """
+    logits = tensor([[0.0, 0.0, 2 * LN2]])
+    assert float(lowered(logits, logits, tensor([2]), 2 * LN2)) == pytest.approx(1.329661, abs=1e-6)
+
+
+def test_task_vector_by_hand():
+    """From 1 by way of 1.5, once and twice as far back: .5 and 0."""
+    assert float(negated(tensor(1.0), tensor(1.5), 1.0)) == 0.5
+    assert float(negated(tensor(1.0), tensor(1.5), 2.0)) == 0.0
+
+
+def gradients(method):
+    method.training_step(pair(method), 0).backward()
+    return [p.grad for p in method.model.parameters()]
+
+
+def assert_same_slopes(first, second, scale: float = 1.0, rtol: float = 1e-4) -> None:
+    for one, other in zip(first, second, strict=True):
+        torch.testing.assert_close(one, scale * other, rtol=rtol, atol=5e-6)
+
+
+def test_wga_with_beta_0_is_gradient_ascent(tiny_model, tokenizer):
+    other = copy.deepcopy(tiny_model)
+    weighted = started(WGA(tiny_model, beta=0.0, retain_weight=0.0), tokenizer)
+    assert_same_slopes(gradients(weighted), gradients(started(GradAscent(other), tokenizer)))
+
+
+def test_grad_diff_without_retain_term_is_gradient_ascent(tiny_model, tokenizer):
+    other = copy.deepcopy(tiny_model)
+    alone = started(GradDiff(tiny_model, retain_weight=0.0), tokenizer)
+    assert_same_slopes(gradients(alone), gradients(started(GradAscent(other), tokenizer)))
+
+
+def test_npo_goes_to_gradient_ascent_as_beta_goes_to_0(tiny_model, tokenizer):
+    """Its slope at beta 0 is that of -mean of the summed losses; per sequence, so a batch of one has N times the mean's."""
+    other = copy.deepcopy(tiny_model)
+    method = started(NPO(tiny_model, beta=1e-4, retain_weight=0.0), tokenizer)
+    plain = started(GradAscent(other), tokenizer)
+    for each in (method, plain):
+        each.context.forget.batch_size = 1
+    tokens = int((pair(plain)["forget"]["labels"][:, 1:] != IGNORE).sum())
+    assert_same_slopes(gradients(method), gradients(plain), scale=tokens, rtol=1e-3)
+
+
+def test_npo_with_a_large_beta_has_no_slope_once_a_text_is_forgotten():
+    """Slope of the loss by the margin: -2 sigmoid(-beta margin), which is 2 sigmoid(-20) = 4e-9 at a margin of 2, beta 10."""
+    margin = tensor([2.0], dtype=torch.float64, requires_grad=True)
+    log_sigmoid_loss(margin, 10.0).backward()
+    assert float(margin.grad) == pytest.approx(-2 / (1 + math.exp(20)), rel=1e-9)
+
+
+@pytest.mark.parametrize(("factory", "options"), [(NPO, {}), (DPO, {}), (DPO, {"winner": "alternative"})])
+def test_preferences_start_at_2_log_2_over_beta(tiny_model, tokenizer, factory, options):
+    """Untouched and trained model are one at the start: every margin is exactly 0."""
+    method = started(factory(tiny_model, beta=0.5, retain_weight=0.0, **options), tokenizer)
+    assert float(method.training_step(pair(method), 0).detach()) == pytest.approx(2 * LN2 / 0.5, rel=1e-7)
+
+
+def test_refusals_follow_the_prompts(tiny_model, tokenizer):
+    """Each prompt, then one of the refusals and the end token; what is forgotten is the response alone."""
+    method = started(DPO(tiny_model), tokenizer)
+    stream = pair(method)["forget"]
+    winner, loser = method.answers(stream)
+    texts = set()
+    for row, prompt in enumerate(prompts_of(stream, 0.5)):
+        assert winner["input_ids"][row, : len(prompt)].tolist() == prompt
+        counted = winner["labels"][row][winner["labels"][row] != IGNORE].tolist()
+        assert counted[-1] == tokenizer.eos_token_id
+        texts.add(tokenizer.decode(counted[:-1]).strip())
+    assert texts <= set(REFUSALS)
+    assert torch.equal(loser["labels"], stream["labels"])
+
+
+def test_dual_variable_moves_the_right_way(tiny_model, tokenizer):
+    """Up by step times the violation where the retain loss is above the bound, down below it, and never under 0."""
+    method = started(PDU(tiny_model, multiplier=2.0, bound=1e-3, dual_step=0.5, dual_warmup=1), tokenizer)
+    batch = pair(method)
+    loss = float(method.nll(batch["retain"]).detach())
+    seen = []
+    for step, bound in enumerate((1e-3, 1e-3, loss + 1.0, 1e6)):
+        method.bound = bound
+        method.training_step(batch, step)
+        method.on_train_batch_end(None, batch, step)
+        seen.append(method.multiplier)
+    up = 2.0 + 0.5 * (loss - 1e-3)
+    assert seen == pytest.approx([2.0, up, up - 0.5, 0.0], rel=1e-6)  # the first update is warm-up
+
+
+def test_bound_follows_from_the_untouched_models_loss(tiny_model, tokenizer):
+    method = started(PDU(tiny_model, slack=0.25), tokenizer)
+    assert method.bound == pytest.approx(1.25 * float(method.nll(method.context.retain.update(0)).detach()), rel=1e-6)
+
+
+@pytest.mark.parametrize("adapter", ["none", "lora"])
+def test_task_vector_0_is_the_identity(tiny_model, tokenizer, adapter):
+    before = copy.deepcopy(tiny_model.state_dict())
+    method = started(TaskVector(tiny_model, scale=0.0, lr=1e-2, adapter=adapter, rank=4), tokenizer)
+    train(method, 2)
+    method.on_train_end()
+    method.finish()
+    assert all(torch.equal(weight, before[name]) for name, weight in tiny_model.state_dict().items())
+
+
+def test_task_vector_goes_away_from_what_was_learnt(tiny_model, tokenizer):
+    method = started(TaskVector(tiny_model, lr=1e-3), tokenizer)
+    stream = pair(method)["forget"]
+    before = float(method.nll(stream).detach())
+    train(method, 2)
+    learnt = float(method.nll(stream).detach())
+    method.on_train_end()
+    assert learnt < before < float(method.nll(stream).detach())
+
+
+def test_adapters_tell_the_same_reference(tiny_model, tokenizer):
+    """The reference scalars are those of the untouched model, with an adapter too: the first gain is exactly 0."""
+    method = started(NPO(tiny_model, adapter="lora", rank=4), tokenizer)
+    stream = pair(method)["forget"]
+    assert method.before.gain(stream).tolist() == [0.0, 0.0]
+    train(method, 2)
+    assert all(abs(value) > 0 for value in method.before.gain(stream).tolist())
+
+
+def test_ce_u_looks_at_no_retain_text(tiny_model, tokenizer):
+    method = started(CEU(tiny_model), tokenizer)
+    assert torch.isfinite(method.training_step({"forget": pair(method)["forget"]}, 0))

@@ -1,0 +1,311 @@
+"""Sites, cards, verification and differences, on folders that nobody had to train."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import shutil
+from pathlib import Path
+
+import pyarrow
+import pyarrow.parquet
+import pytest
+import yaml
+from small_runs import IDENTITY, small_run
+
+from unlearnbench.records import CellKey
+from unlearnbench.store import RunFolder
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory) -> Path:
+    root = small_run(tmp_path_factory.mktemp("runs") / "one").root
+    from unlearnbench.recipe import Recipe
+
+    recipe = Recipe(name="small", model="a/model")
+    plan = json.loads((root / "plan.json").read_text())
+    plan["recipe"] = recipe.model_dump(mode="json")
+    (root / "plan.json").write_text(json.dumps(plan))
+    (root / "recipe.yaml").write_text(recipe.to_yaml())
+    from unlearnbench.compare import write_leaderboard
+
+    write_leaderboard(RunFolder(root))
+    return root
+
+
+@pytest.fixture
+def run(made, tmp_path) -> Path:
+    shutil.copytree(made, tmp_path / "run")
+    return tmp_path / "run"
+
+
+def items_path(run: Path, variant: str = "rmu", benchmark: str = "wmdp") -> Path:
+    return RunFolder(run).items_path(CellKey(variant=variant, benchmark=benchmark, seed=0), IDENTITY)
+
+
+def cell_path(run: Path) -> Path:
+    return RunFolder(run).cell_path(CellKey(variant="rmu", benchmark="wmdp", seed=0), IDENTITY)
+
+
+def test_a_run_that_nobody_touched_adds_up(cli, run):
+    outcome = cli("verify", run)
+    assert (outcome.code, outcome.err) == (0, "")
+    assert "the table follows from the per-item results" in outcome.out
+
+
+def tamper_table(run: Path) -> None:
+    path = run / "leaderboard.json"
+    board = json.loads(path.read_text())
+    next(row for row in board["rows"] if row["variant"] == "rmu")["summary"]["score"]["value"] += 0.01
+    path.write_text(json.dumps(board))
+
+
+def tamper_rank(run: Path) -> None:
+    path = run / "leaderboard.json"
+    board = json.loads(path.read_text())
+    next(row for row in board["rows"] if row["variant"] == "rmu")["verdict"] = "forgot"
+    path.write_text(json.dumps(board))
+
+
+def tamper_cell(run: Path) -> None:
+    cell = json.loads(cell_path(run).read_text())
+    cell["value"] -= 0.1
+    cell_path(run).write_text(json.dumps(cell))
+
+
+def tamper_items(run: Path) -> None:
+    table = pyarrow.parquet.ParquetFile(items_path(run)).read()
+    scores = [1.0] * len(table)
+    table = table.set_column(table.column_names.index("score"), "score", pyarrow.array(scores))
+    pyarrow.parquet.write_table(table, items_path(run))
+
+
+def drop_items(run: Path) -> None:
+    table = pyarrow.parquet.ParquetFile(items_path(run)).read()
+    pyarrow.parquet.write_table(table.slice(0, len(table) - 3), items_path(run))
+
+
+def other_identity(run: Path) -> None:
+    cell = json.loads(cell_path(run).read_text())
+    cell["identity"] = "f" * 64
+    cell_path(run).write_text(json.dumps(cell))
+
+
+def other_recipe(run: Path) -> None:
+    recipe = yaml.safe_load((run / "recipe.yaml").read_text())
+    (run / "recipe.yaml").write_text(yaml.safe_dump({**recipe, "limit": 5}))
+
+
+@pytest.mark.parametrize(
+    ("tamper", "told"),
+    [
+        (tamper_table, "rows[rmu].summary.score.value is"),
+        (tamper_rank, "rows[rmu].verdict is forgot, and the items give"),
+        (tamper_cell, "rmu/wmdp/0: value is"),
+        (tamper_items, "is not that of the choice, first bio/"),
+        (tamper_items, "their hash differs"),
+        (drop_items, "rmu/wmdp/0: n is 30, and its items give 27"),
+        (other_identity, "with identity ffffffffffffffff, not of the one that the plan names"),
+        (other_recipe, "recipe.yaml is not the recipe of plan.json"),
+        (lambda run: items_path(run).unlink(), "cannot be read"),
+        (lambda run: cell_path(run).unlink(), "is missing"),
+        (lambda run: cell_path(run).write_text("{}"), "is not a cell"),
+        (lambda run: (run / "leaderboard.json").write_text('{"schema": 1}'), "leaderboard.json is not a table"),
+    ],
+)
+def test_tampering_is_named(cli, run, tamper, told):
+    tamper(run)
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    outcome = cli("verify", run)
+    assert outcome.code == 1
+    assert told in outcome.out
+    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
+
+
+def test_scores_changed_everywhere_are_caught_by_the_hash(cli, run):
+    """Items, cell and table changed to fit each other: what is left to tell is the hash that was stored with the cell."""
+    from unlearnbench.compare import write_leaderboard
+
+    table = pyarrow.parquet.ParquetFile(items_path(run)).read()
+    answers = table["answer"].to_pylist()
+    wrong = [(answer + 1) % 4 for answer in answers]
+    columns = {
+        "score": pyarrow.array([0.0] * len(table)),
+        "choice": pyarrow.array(wrong, pyarrow.int32()),
+        "logprobs": pyarrow.array([[-0.1 if option == choice else -3.0 for option in range(4)] for choice in wrong]),
+    }
+    for name, column in columns.items():
+        table = table.set_column(table.column_names.index(name), name, column)
+    pyarrow.parquet.write_table(table, items_path(run))
+    cell = json.loads(cell_path(run).read_text())
+    cell |= {"value": 0.0, "parts": {"bio": {"value": 0.0, "n": len(table)}}}
+    cell_path(run).write_text(json.dumps(cell))
+    write_leaderboard(RunFolder(run))
+    outcome = cli("verify", run)
+    assert outcome.code == 1
+    assert outcome.out.count("\n") == 1
+    assert "their hash differs" in outcome.out
+
+
+def test_deltas_are_those_that_were_scored(run):
+    import torch
+
+    from unlearnbench.files import content_hash
+    from unlearnbench.job import _tensor_hashes
+    from unlearnbench.verify import tensor_hashes, verify
+
+    folder = RunFolder(run)
+    delta = folder.delta_path("rmu", 0, IDENTITY)
+    tensors = {"a.weight": torch.arange(6.0).view(2, 3), "b": torch.ones(3, dtype=torch.bfloat16)}
+    weights = content_hash(["w" * 64, "float32", _tensor_hashes(tensors)])
+    job = {"variant": "rmu", "method": "rmu", "seed": 0, "identity": IDENTITY}
+    manifest = {"weights": weights, "base": "w" * 64, "dtype": "float32", "job": job, "cost": {}}
+    folder.write_delta(delta, tensors, manifest)
+    assert tensor_hashes(delta / "delta.safetensors") == _tensor_hashes(tensors)
+    assert any("the scores of rmu are of other weights" in one for one in verify(run))  # the cells name others
+    for path in (run / "cells" / "rmu").rglob("seed-0-*.json"):
+        cell = json.loads(path.read_text())
+        cell["provenance"]["weights"] = weights
+        path.write_text(json.dumps(cell))
+    assert list(verify(run)) == []
+    content = bytearray((delta / "delta.safetensors").read_bytes())
+    content[-1] ^= 1
+    (delta / "delta.safetensors").write_bytes(content)
+    assert any("the tensors are not those that its manifest names" in one for one in verify(run))
+
+
+def test_site_has_stable_addresses(cli, made, tmp_path):
+    assert cli("site", made, tmp_path / "site").code == 0
+    feed = json.loads((tmp_path / "site" / "feed.json").read_text())
+    (one,) = feed["runs"]
+    page = tmp_path / "site" / one["url"]
+    assert f'id="{one["rows"][1]["url"].partition("#")[2]}"' in page.read_text()
+    assert json.loads((tmp_path / "site" / one["leaderboard"]).read_text()) == json.loads(
+        (made / "leaderboard.json").read_text()
+    )
+    index = (tmp_path / "site" / "index.html").read_text()
+    assert f'href="{one["url"]}"' in index
+    assert "http" not in index.replace("http-equiv", "")
+    before = {path: path.read_bytes() for path in (tmp_path / "site").rglob("*") if path.is_file()}
+    assert cli("site", made, made, tmp_path / "site").code == 0
+    assert {path: path.read_bytes() for path in (tmp_path / "site").rglob("*") if path.is_file()} == before
+
+
+def test_site_refuses_to_write_into_a_run(cli, made, tmp_path):
+    outcome = cli("site", made, made)
+    assert outcome.code == 2
+    assert "is the folder of a comparison; name another folder" in outcome.err
+    assert cli("site", tmp_path / "nowhere", tmp_path / "site").code == 2
+    assert not (tmp_path / "site").exists()
+
+
+def test_report_command_can_leave_items_out(cli, made, tmp_path):
+    out = tmp_path / "public.html"
+    assert cli("report", made, "--out", out, "--no-items").code == 0
+    assert "Question bio/1?" not in out.read_text()
+    assert 'id="items"' not in out.read_text()
+
+
+def test_runs_of_one_identity_merge(cli, made, tmp_path):
+    other = small_run(tmp_path / "two", seeds=3).root
+    shown = json.loads(cli("leaderboard", made, other, "--format", "json").out)
+    assert shown["recipe"]["name"] == "one + two"
+    assert {row["variant"]: row["seeds"] for row in shown["rows"]}["rmu"] == [0, 1, 2]
+    assert shown["rows"][0]["seeds"] == [0]
+
+
+def test_rows_that_share_only_a_name_are_told_apart(cli, made, tmp_path):
+    other = tmp_path / "two"
+    shutil.copytree(made, other)
+    for path in (other / "cells" / "rmu").rglob("*.json"):
+        cell = json.loads(path.read_text())
+        cell["provenance"]["method_options"] = {"lr": 7}
+        path.write_text(json.dumps(cell))
+    names = [row["variant"] for row in json.loads(cli("leaderboard", made, other, "--format", "json").out)["rows"]]
+    assert sorted(names) == ["none", "rmu", "rmu@two", "scrub", "ssd"]
+
+
+def test_runs_that_differ_say_in_what(cli, made, tmp_path):
+    other = tmp_path / "two"
+    shutil.copytree(made, other)
+    for path in (other / "cells").rglob("*.json"):
+        cell = json.loads(path.read_text())
+        cell["provenance"]["dtype"] = "bfloat16"
+        path.write_text(json.dumps(cell))
+    outcome = cli("leaderboard", made, other)
+    assert (outcome.code, outcome.out) == (2, "")
+    assert "one and two cannot stand in one table: they differ in 'wmdp: dtype' (float32 against bfloat16)" in outcome.err
+    assert cli("leaderboard", made, other, "--separate").out.count("small: a/model") == 2
+
+
+def test_diff_names_settings_and_tests_scores(cli, made, tmp_path):
+    other = tmp_path / "two"
+    shutil.copytree(made, other)
+    plan = json.loads((other / "plan.json").read_text())
+    plan["recipe"]["limit"] = 30
+    (other / "plan.json").write_text(json.dumps(plan))
+    shutil.copy(items_path(other, "ssd"), items_path(other, "rmu"))
+    found = json.loads(cli("diff", made, other, "--json").out)
+    assert found["settings"] == [{"where": "recipe", "name": "limit", "before": None, "after": 30}]
+    lines = {(one["variant"], one["benchmark"]): one for one in found["scores"]}
+    assert lines["none", "wmdp"]["p"] == 1
+    changed = lines["rmu", "wmdp"]
+    assert changed["difference"] < 0
+    assert changed["low"] < changed["difference"] < changed["high"]
+    assert changed["p"] < 0.05
+    text = cli("diff", made, other).out
+    assert "limit" in text
+    same = cli("diff", made, made)
+    assert "Their settings are the same." in same.out
+
+
+def test_diff_is_mcnemars_test_where_each_has_one_seed(made, tmp_path):
+    """Nine questions lost and none gained: 2 x .5^9."""
+    from unlearnbench.differences import differ
+
+    other = tmp_path / "two"
+    shutil.copytree(made, other)
+    path = items_path(other, "none")
+    table = pyarrow.parquet.ParquetFile(path).read()
+    scores = [0.0] * 9 + [1.0] * (len(table) - 9)
+    pyarrow.parquet.write_table(table.set_column(table.column_names.index("score"), "score", pyarrow.array(scores)), path)
+    change = next(one for one in differ(made, other).scores if (one.variant, one.benchmark) == ("none", "wmdp"))
+    assert (change.lost, change.gained) == (9, 0)
+    tests = len(differ(made, other).scores)
+    assert change.p == pytest.approx(min(1, 2 * 0.5**9 * tests), rel=1e-3)
+
+
+def test_columns_sort_and_precision(cli, made):
+    out = cli("leaderboard", made, "--format", "csv", "--columns", "variant,mmlu,verdict", "--sort=-mmlu").out
+    lines = list(csv.DictReader(io.StringIO(out)))
+    assert list(lines[0]) == ["variant", "mmlu", "mmlu low", "mmlu high", "verdict"]
+    values = [float(line["mmlu"]) for line in lines[1:-1]]
+    assert values == sorted(values)
+    assert [lines[0]["variant"], lines[-1]["variant"]] == ["none", "chance"]
+    head = cli("leaderboard", made, "--format", "markdown", "--columns", "S,variant", "--precision", "1").out.splitlines()
+    assert [cell.strip() for cell in head[0].split("|")[1:-1]] == ["S ↑", "variant"]
+    wrong = cli("leaderboard", made, "--columns", "variant,mmlo")
+    assert (wrong.code, wrong.out) == (2, "")
+    assert "Unknown column in --columns 'mmlo'. Did you mean 'mmlu'?" in wrong.err
+
+
+def test_html_fragment_shows_names_as_they_are(cli, tmp_path):
+    bad = small_run(tmp_path / "bad", bad=True, seeds=1, write=False).root
+    out = cli("leaderboard", bad, "--format", "html").out
+    assert "<script" not in out
+    assert "&lt;script&gt;" in out
+
+
+def test_published_rows_stand_below(cli, made):
+    out = cli("leaderboard", made, "--reference", "wmdp-paper", "--format", "csv").out
+    lines = {line["variant"]: line for line in csv.DictReader(io.StringIO(out))}
+    assert lines["Zephyr-7B + RMU"]["mmlu"] == "0.571"
+    assert lines["Zephyr-7B + RMU"]["rank"] == ""
+    assert list(lines).index("chance") < list(lines).index("Zephyr-7B")
+    text = cli("leaderboard", made, "--reference", "wmdp-paper", "--format", "markdown").out
+    assert "arXiv:2403.03218" in text
+    assert "not run here" in text
+    wrong = cli("leaderboard", made, "--reference", "wmdp")
+    assert wrong.code == 2
+    assert "Did you mean 'wmdp-paper'?" in wrong.err

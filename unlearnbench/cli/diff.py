@@ -1,0 +1,86 @@
+"""`unlearnbench diff`: what changed between two comparisons, in settings and in scores."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from unlearnbench.cli import options
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from unlearnbench.differences import Difference
+
+
+def diff(
+    first: Annotated[Path, typer.Argument(metavar="RUN_A", help="Folder of a comparison.")],
+    second: Annotated[Path, typer.Argument(metavar="RUN_B", help="Folder of another.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON on stdout, and nothing else.")] = False,
+) -> None:
+    """Show what two comparisons differ in: settings and versions, then each shared row's scores with a paired test.
+
+    Scores are compared on the items that both asked; p is McNemar's exact test where each has one seed, else that of the
+    resampled difference, after Holm over all lines. * marks p below 0.05.
+    """
+    from unlearnbench.differences import differ
+
+    options.check_runs([first, second])
+    found = differ(first, second)
+    if as_json:
+        typer.echo(json.dumps(found.model_dump(mode="json"), indent=1))
+        return
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console()
+    if found.settings:
+        console.print(_settings(found))
+    else:
+        typer.echo("Their settings are the same.")
+    for side, names in zip("AB", (found.only_first, found.only_second), strict=True):
+        if names:
+            console.print(Text(f"Only in {side}: {', '.join(names)}"))
+    if found.scores:
+        console.print(_scores(found))
+    else:
+        typer.echo("They have no row with scores in common.")
+
+
+def _settings(found: Difference) -> Table:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title="Settings", title_justify="left")
+    for name in ("where", "setting", "A", "B"):
+        table.add_column(name, overflow="fold")
+    for one in found.settings:
+        values = ["-" if value is None else str(value) for value in (one.before, one.after)]
+        table.add_row(*map(Text, (one.where, one.name, *values)))
+    return table
+
+
+def _scores(found: Difference) -> Table:
+    from rich.table import Table
+    from rich.text import Text
+
+    from unlearnbench.reports.cells import figure
+
+    table = Table(title="Scores: B less A, on the items that both asked", title_justify="left")
+    for name in ("variant", "benchmark", "A", "B", "B - A", "95% interval", "p (Holm)", "items", "lost / gained"):
+        table.add_column(name, justify="left" if name in ("variant", "benchmark") else "right")
+    for one in found.scores:
+        unit = "fraction" if max(abs(one.before), abs(one.after)) <= 1 else "points"
+        change = figure(one.difference, unit)
+        if one.difference is not None and one.difference > 0:
+            change = f"+{change}"
+        span = "-" if one.low is None else f"{figure(one.low, unit)} – {figure(one.high, unit)}"
+        p = "-" if one.p is None else f"{one.p:.2g}{'*' if one.p < 0.05 else ''}"
+        items = f"{one.n}" + (f" (+{one.only_one} in one)" if one.only_one else "")
+        moved = "-" if one.lost is None else f"{one.lost} / {one.gained}"
+        values = (one.variant, one.benchmark, figure(one.before, unit), figure(one.after, unit), change, span, p, items, moved)
+        table.add_row(*map(Text, values))
+    return table

@@ -1,0 +1,27 @@
+"""`unlearnbench report`: write report.html again, or somewhere else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from unlearnbench.cli import options
+
+
+def report(
+    run: Annotated[Path, typer.Argument(help="Folder of a comparison.")],
+    out: Annotated[Path | None, typer.Option(help="File to write; by default report.html in the folder.")] = None,
+    no_items: options.NoItems = False,
+) -> None:
+    """Write a comparison's report: one HTML file that opens without a network."""
+    from unlearnbench.compare import REPORT, read_finished
+    from unlearnbench.files import write_atomic
+    from unlearnbench.reports.html.page import render
+
+    options.check_runs([run])
+    finished, outcomes = read_finished(run, items=not no_items)
+    path = out or run / REPORT
+    write_atomic(path, render(finished, outcomes).encode())
+    typer.echo(f"Written to {path}.", err=True)

@@ -1,0 +1,37 @@
+"""Losses that several methods share, as pure functions; each one's source is in the method that it comes from."""
+
+from __future__ import annotations
+
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def log_sigmoid_loss(margin: Tensor, beta: float) -> Tensor:
+    """-(2 / beta) mean log sigmoid(beta * margin): NPO's, SimNPO's and DPO's, which differ in their margins.
+
+    As beta goes to 0 it goes to (2 log 2) / beta - mean margin: the margin is raised with a constant slope, as in gradient
+    ascent. Where beta * margin is large the slope is gone.
+
+    Args:
+        margin: (B,), nats; by how much a sequence is forgotten already.
+        beta: inverse temperature, above 0.
+
+    Returns:
+        scalar, in the margin's dtype.
+    """
+    return -(2 / beta) * F.logsigmoid(beta * margin).mean()
+
+
+def weighted_ascent(nll: Tensor, confidence: float, doubt: float) -> Tensor:
+    """-p^confidence (1 - p)^doubt nll with p = exp(-nll) and no gradient through the weight: WGA's and SatImp's loss.
+
+    Args:
+        nll: (N,), nats per token.
+        confidence: exponent of the token's probability: above 0, tokens that are forgotten already count less.
+        doubt: exponent of its complement: above 0, tokens that the model is sure of count less.
+
+    Returns:
+        (N,), in the dtype of `nll`.
+    """
+    probability = (-nll.detach()).exp()
+    return -(probability**confidence) * (1 - probability) ** doubt * nll

@@ -1,0 +1,241 @@
+"""A leaderboard as a grid of text: the columns as users name them, each row in full, sorted and selected."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from unlearnbench.board import Column, Estimate, Leaderboard, Row
+from unlearnbench.errors import unknown_name
+from unlearnbench.recipe import BASELINE
+from unlearnbench.reports.cells import (
+    AFTER,
+    MISSING,
+    estimate_of,
+    figure,
+    heading,
+    judged,
+    place_of,
+    row_title,
+    seconds,
+    shown_columns,
+    size,
+    span,
+)
+from unlearnbench.reports.published import Reference
+
+NO_LIMITS = (None, None)
+FALLING = ("best", "seeds")  # columns without an arrow whose largest comes first
+
+
+@dataclass(frozen=True)
+class Line:
+    """One row as text.
+
+    Attributes:
+        name: of the variant, or of what the row is instead.
+        cells: what stands in each column.
+        ranges: the interval of each cell; empty where it has none.
+        order: what the cells say in full, which the row also sorts by; None comes last.
+        limits: the intervals likewise.
+        kind: `base` stands first, then `row`s, `chance`, and what others have `published`.
+        best: the columns in which the row is significantly better than every other.
+    """
+
+    name: str
+    cells: list[str]
+    ranges: list[str]
+    order: list[float | str | None]
+    limits: list[tuple[float | None, float | None]]
+    kind: Literal["base", "row", "chance", "published"] = "row"
+    best: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A leaderboard as lines of text.
+
+    Attributes:
+        names: the columns as users type them.
+        head: the same as they are shown.
+        lines: the rows.
+        figures: the columns that may have intervals.
+    """
+
+    names: list[str]
+    head: list[str]
+    lines: list[Line]
+    figures: frozenset[str] = frozenset()
+
+    @property
+    def rows(self) -> list[list[str]]:
+        """The cells of every line."""
+        return [line.cells for line in self.lines]
+
+    @property
+    def ranges(self) -> list[list[str]]:
+        """The intervals of every line."""
+        return [line.ranges for line in self.lines]
+
+    def select(self, names: Sequence[str]) -> Grid:
+        """The same with these columns, in this order.
+
+        Raises:
+            UsageError: there is no such column.
+        """
+        places = [self.place(name, "--columns") for name in names]
+        lines = [
+            replace(
+                line,
+                cells=[line.cells[i] for i in places],
+                ranges=[line.ranges[i] for i in places],
+                order=[line.order[i] for i in places],
+                limits=[line.limits[i] for i in places],
+                best=frozenset(new for new, old in enumerate(places) if old in line.best),
+            )
+            for line in self.lines
+        ]
+        return Grid([self.names[i] for i in places], [self.head[i] for i in places], lines, self.figures)
+
+    def without(self, name: str) -> Grid:
+        """The same without a column."""
+        return self.select([other for other in self.names if other != name])
+
+    def sorted_by(self, name: str) -> Grid:
+        """The same with the rows in the order of a column, the best first; `-NAME` turns it round.
+
+        Raises:
+            UsageError: there is no such column.
+        """
+        place = self.place(name.removeprefix("-"), "--sort")
+        rows = [line for line in self.lines if line.kind == "row"]
+        known = [line for line in rows if line.order[place] is not None]
+        falls = self.head[place].endswith("↑") or self.names[place] in FALLING
+        known.sort(key=lambda line: line.order[place], reverse=falls != name.startswith("-"))  # pyright: ignore
+        ordered = [*known, *(line for line in rows if line.order[place] is None)]
+        base, rest = ([one for one in self.lines if one.kind in kinds] for kinds in (("base",), ("chance", "published")))
+        return replace(self, lines=[*base, *ordered, *rest])
+
+    def place(self, name: str, flag: str) -> int:
+        """Where a column stands, by its name or its heading."""
+        for form in (str, str.casefold):
+            for place, names in enumerate(zip(self.names, self.head, strict=True)):
+                if form(name) in map(form, names):
+                    return place
+        raise unknown_name(f"column in {flag}", name, self.names)
+
+    def without_ranges(self) -> Grid:
+        """The same without intervals."""
+        return replace(self, lines=[replace(line, ranges=[""] * len(line.cells)) for line in self.lines])
+
+    def all_lines(self) -> list[list[str]]:
+        """Everything that stands in a column."""
+        return [self.head, *self.rows, *self.ranges]
+
+    def inline(self) -> list[list[str]]:
+        """The rows with each figure's interval beside it."""
+        return [
+            [f"{cell} ({span})" if span else cell for cell, span in zip(line.cells, line.ranges, strict=True)]
+            for line in self.lines
+        ]
+
+
+def lay_out(
+    board: Leaderboard,
+    *,
+    parts: bool = False,
+    precision: int = 3,
+    digits: int | None = None,
+    reference: Reference | None = None,
+) -> Grid:
+    """The table: a row per variant, the baseline first, then the score of knowing nothing, then what others published.
+
+    Args:
+        board: the leaderboard.
+        parts: add a column for each part of each benchmark.
+        precision: decimals of figures.
+        digits: decimals of the intervals' ends, where they are not those of the figures.
+        reference: published rows to stand below.
+    """
+    units = {info.name: info.unit for info in board.benchmarks}
+    columns = shown_columns(board, parts=parts)
+    titles = [heading(column) for column in columns]
+    names = ["rank", "variant", *(column.title for column in columns), *AFTER]
+    head = ["rank", "variant", *titles, "F ↑", "K ↑", "S ↑", *AFTER[3:]]
+    style = _Style(units, precision, digits or precision)
+    lines = [_line(row, board, columns, style) for row in board.rows]
+    lines.append(_outside("chance", [column.chance for column in columns], columns, style, "chance"))
+    for published in reference.rows if reference else ():
+        figures = [published.scores.get(key) for key in map(_published_key, columns)]
+        lines.append(_outside(published.name, figures, columns, style, "published"))
+    return Grid(names, head, lines, frozenset([*(column.title for column in columns), *AFTER[:3]]))
+
+
+@dataclass(frozen=True)
+class _Style:
+    """The units of the benchmarks, and decimals of figures and intervals."""
+
+    units: dict[str, str]
+    precision: int
+    digits: int
+
+    def value(self, value: float | None, column: Column) -> str:
+        return figure(value, self.units[column.benchmark], self.precision)
+
+    def span(self, estimate: Estimate | None, column: Column) -> str:
+        return span(estimate, self.units[column.benchmark], self.digits)
+
+
+def _line(row: Row, board: Leaderboard, columns: Sequence[Column], style: _Style) -> Line:
+    summary, cost = row.summary, row.cost
+    scores = [estimate_of(row, column) for column in columns]
+    shares = [summary.forget, summary.keep, summary.score] if summary else [None] * 3
+    best = summary.best_share if summary else None
+    verdict = row.verdict or ("" if row.status == "done" else row.status)
+    memory = cost.peak_gpu_bytes or cost.peak_bytes
+    after = [
+        (MISSING if best is None else f"{best:.0%}", best),
+        (verdict, verdict or None),
+        (str(len(row.seeds)), len(row.seeds)),
+        (seconds(cost.unlearn_seconds), cost.unlearn_seconds),
+        (seconds(cost.evaluate_seconds), cost.evaluate_seconds),
+        (size(memory), memory),
+    ]
+    figures = [
+        style.value(one.value if one else None, column) + judged(row, column)
+        for one, column in zip(scores, columns, strict=True)
+    ]
+    spans = [style.span(one, column) for one, column in zip(scores, columns, strict=True)]
+    titles = [*(column.title for column in columns), "forget", "keep", "score"]
+    every = [*scores, *shares]
+    return Line(
+        name=row.variant,
+        cells=[
+            place_of(row, board),
+            row_title(row.variant, row.tuned),
+            *figures,
+            *(figure(one.value if one else None, digits=style.precision) for one in shares),
+            *(text for text, _ in after),
+        ],
+        ranges=["", "", *spans, *(span(one, digits=style.digits) for one in shares), *[""] * len(after)],
+        order=[row.rank, row.variant, *(one.value if one else None for one in every), *(key for _, key in after)],
+        limits=[NO_LIMITS] * 2 + [(one.low, one.high) if one else NO_LIMITS for one in every] + [NO_LIMITS] * len(after),
+        kind="base" if row.variant == BASELINE else "row",
+        best=frozenset(place for place, title in enumerate(titles, 2) if board.best.get(title) == row.variant),
+    )
+
+
+def _outside(
+    name: str, figures: Sequence[float | None], columns: Sequence[Column], style: _Style, kind: Literal["chance", "published"]
+) -> Line:
+    """A row that was not run: chance, or what somebody published."""
+    cells = [style.value(value, column) for value, column in zip(figures, columns, strict=True)]
+    cells = ["", name, *cells, *[""] * len(AFTER)]
+    order = [None, name, *figures, *[None] * len(AFTER)]
+    return Line(name, cells, [""] * len(cells), order, [NO_LIMITS] * len(cells), kind)
+
+
+def _published_key(column: Column) -> str:
+    """A column as published tables are keyed: BENCHMARK, or BENCHMARK/PART."""
+    return f"{column.benchmark}/{column.parts[0]}" if column.parts and len(column.parts) == 1 else column.benchmark

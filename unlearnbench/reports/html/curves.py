@@ -1,0 +1,94 @@
+"""What methods logged while they trained, as small charts."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+from unlearnbench.board import RowHead
+from unlearnbench.files import HASH_CHARS
+from unlearnbench.reports.finished import Finished
+from unlearnbench.reports.html.charts import PALETTE, Chart, as_chart, shown
+from unlearnbench.store import folder_name
+
+METRICS = "metrics.csv"
+MOST_POINTS = 300  # of a line; more would not be seen
+MOST_BYTES = 32 * 2**20  # of a log that is read
+DASHES = ("solid", "dash", "dot", "dashdot")
+
+
+class Line(NamedTuple):
+    """One quantity of one seed over the updates."""
+
+    seed: int
+    name: str
+    updates: list[int]
+    values: list[float]
+
+
+def curves(finished: Finished) -> dict[str, list[Chart]]:
+    """The charts of each row that logged something, by its name."""
+    found = {row.variant: _charts(row, finished.run.root) for row in finished.rows}
+    return {variant: charts for variant, charts in found.items() if charts}
+
+
+def _charts(row: RowHead, root: Path) -> list[Chart]:
+    """One chart for each kind of quantity: what stands before the last slash of its name."""
+    lines = [line for seed in row.seeds for line in _read(root / "logs" / folder_name(row.variant), seed)]
+    kinds: dict[str, list[Line]] = {}
+    for line in lines:
+        kinds.setdefault(line.name.rpartition("/")[0] or line.name, []).append(line)
+    return [_chart(kind, own) for kind, own in kinds.items()]
+
+
+def _read(folder: Path, seed: int) -> Iterable[Line]:
+    """The lines of one seed's metrics.csv; the newest, where an older comparison left one."""
+    files = sorted(folder.glob(f"seed-{seed}-{'?' * HASH_CHARS}/{METRICS}"), key=lambda path: path.stat().st_mtime)
+    if not files or files[-1].stat().st_size > MOST_BYTES:
+        return []
+    points: dict[str, Line] = {}
+    with files[-1].open(encoding="utf-8", errors="replace", newline="") as file:
+        for record in csv.DictReader(file):
+            try:
+                update, value = int(record["update"]), float(record["value"])
+            except (KeyError, TypeError, ValueError):
+                continue
+            if math.isfinite(value):
+                line = points.setdefault(str(record.get("name")), Line(seed, str(record.get("name")), [], []))
+                line.updates.append(update)
+                line.values.append(value)
+    return points.values()
+
+
+def _chart(kind: str, lines: list[Line]) -> Chart:
+    import plotly.graph_objects as go
+
+    names = list(dict.fromkeys(line.name for line in lines))
+    seeds = list(dict.fromkeys(line.seed for line in lines))
+    traces: list[go.Scatter] = []
+    for line in lines:
+        short = line.name.rpartition("/")[2] if len(names) > 1 else line.name
+        style = {
+            "color": PALETTE[names.index(line.name) % len(PALETTE)],
+            "dash": DASHES[seeds.index(line.seed) % len(DASHES)],
+            "width": 1.6,
+        }
+        label = f"{shown(short, 24)}{f', seed {line.seed}' if len(seeds) > 1 else ''}"
+        step = max(1, math.ceil(len(line.updates) / MOST_POINTS))
+        x, y = line.updates[::step], [float(f"{value:.5g}") for value in line.values[::step]]
+        traces.append(go.Scatter(x=x, y=y, mode="lines+markers" if len(x) < 3 else "lines", line=style, name=label))
+    ends = [f"{line.name} from {line.values[0]:.3g} to {line.values[-1]:.3g}" for line in lines[:6]]
+    return as_chart(
+        traces,
+        height=260,
+        title=shown(kind),
+        xaxis={"rangemode": "tozero"},
+        yaxis={"tickformat": "~g"},
+        showlegend=len(traces) > 1,
+        legend={"orientation": "h", "y": -0.15, "yanchor": "top", "font": {"size": 10}},
+        margin={"l": 10, "r": 10, "t": 36, "b": 10},
+        alt=f"{kind} over updates: {'; '.join(ends)}.",
+    )

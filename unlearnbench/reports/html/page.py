@@ -1,0 +1,212 @@
+"""The whole page: what each section shows, in one file that needs nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import yaml
+
+from unlearnbench.board import BenchmarkHead, Row
+from unlearnbench.outcomes import Outcomes
+from unlearnbench.recipe import BASELINE
+from unlearnbench.records import CellResult
+from unlearnbench.reports import explain
+from unlearnbench.reports.cells import figure, notes, row_title, sentence
+from unlearnbench.reports.finished import Finished
+from unlearnbench.reports.html import charts, table
+from unlearnbench.reports.html.curves import curves
+from unlearnbench.reports.html.embed import as_json, fill, packed_plotly, plotly_script
+from unlearnbench.reports.html.items import Packs, pack
+
+Items = Mapping[str, Outcomes]
+OF_RUN = ("model", "base_weights", "dtype", "limit", "device", "threads", "python", "torch", "transformers", "unlearnbench")
+OF_ROW = (
+    "method",
+    "method_distribution",
+    "method_source",
+    "budget",
+    "method_options",
+    "weights",
+    "noise_of",
+    "seed",
+    "written",
+)
+NEVER = ("traceback",)
+
+
+def render(finished: Finished, items: Items, *, home: str = "") -> str:
+    """A finished comparison as one HTML file.
+
+    Args:
+        finished: the comparison; its `items` says whether questions and answers are shown.
+        items: what happened on the items of each finished cell.
+        home: address of the page that lists all runs, where there is one.
+    """
+    board = finished.board
+    packs = pack(finished) if finished.items else Packs(choices=[], talks=[], blobs={}, note="")
+    drawn, sections = _charts(finished, items)
+    lines = curves(finished)
+    data = {"charts": drawn, "curves": lines, "items": packs.choices, "talks": packs.talks}
+    blobs = {"page": as_json(data), "leaderboard-json": as_json(board.model_dump(mode="json", by_alias=True))}
+    blobs |= {"plotly": packed_plotly(), **packs.blobs}
+    return fill(
+        "report.html.j2",
+        scripts=(plotly_script(),),
+        title=f"{board.recipe['name']}: {board.recipe['model']}",
+        home=home,
+        facts=_facts(finished),
+        sentence=sentence(board),
+        sections=_navigation(sections, lines, packs),
+        table=table.lay_out(board),
+        notes=[line.replace("`", "") for line in notes(board)[1:]],
+        charts=sections,
+        curve_rows=list(lines),
+        evidence=[_evidence(row, finished) for row in board.rows if row.variant != BASELINE],
+        formulas=explain.formulas(board),
+        has_items=bool(packs.choices),
+        has_talks=bool(packs.talks),
+        seed_note=packs.note,
+        command=finished.command,
+        provenance=_provenance(finished),
+        origins=_origins(finished),
+        recipe=yaml.safe_dump(board.recipe, sort_keys=False, allow_unicode=True),
+        blobs=[(name, _safe(content)) for name, content in blobs.items()],
+    )
+
+
+def _safe(content: str) -> Any:
+    from markupsafe import Markup
+
+    assert "<" not in content
+    return Markup(content)
+
+
+def _charts(finished: Finished, items: Items) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Every chart by its key, and the sections that they stand in."""
+    heads = finished.manifest.benchmarks
+    plane = {"plane": charts.plane(finished.board)}
+    heat = {f"heat-{number}": charts.heat_map(finished, head) for number, head in enumerate(heads)}
+    letters = {f"letters-{number}": charts.letters(finished, head, items) for number, head in enumerate(heads)}
+    captions = {f"heat-{number}": _heat_caption(head) for number, head in enumerate(heads)}
+    captions["plane"] = (
+        "Best is the top right. Bars are 95% intervals, small open marks single seeds, the dashed line joins the rows that "
+        "nothing beats in both (Pareto front); dotted curves have equal S."
+    )
+    wanted = [
+        ("plane", "Forgotten and kept", plane),
+        ("heat", "Change by part, against the base", heat),
+        ("letters", "Which option is answered", letters),
+    ]
+    sections: list[dict[str, Any]] = []
+    for name, title, own in wanted:
+        parts = [
+            {"key": key, "caption": captions.get(key, ""), "alt": chart["alt"], "height": chart["height"]}
+            for key, chart in own.items()
+            if chart is not None
+        ]
+        if name == "letters" and parts:
+            parts[0]["caption"] = (
+                "A model that answers one letter to everything has not forgotten, it has stopped answering: compare with how "
+                "often each letter is right."
+            )
+        if parts:
+            sections.append({"id": name, "title": title, "parts": parts})
+    drawn = {key: chart for own in (plane, heat, letters) for key, chart in own.items() if chart is not None}
+    return drawn, sections
+
+
+def _heat_caption(head: BenchmarkHead) -> str:
+    marks = ["↓ was to be forgotten"] if head.forget_parts else []
+    marks += ["● is near what was to be forgotten"] if head.groups.get("near domains") else []
+    return f"{head.name}: score less the base's, by part. {'; '.join(marks)}{'.' if marks else ''}".strip()
+
+
+def _navigation(sections: list[dict[str, Any]], lines: Mapping[str, Any], packs: Packs) -> list[tuple[str, str]]:
+    short = {"plane": "Plane", "heat": "Parts", "letters": "Letters"}
+    found = [("table", "Table"), *((one["id"], short[one["id"]]) for one in sections)]
+    found += [("curves", "Curves")] if lines else []
+    found += [("evidence", "Verdicts")]
+    found += [("items", "Items")] if packs.choices else []
+    found += [("talks", "Conversations")] if packs.talks else []
+    return [*found, ("provenance", "Provenance")]
+
+
+def _facts(finished: Finished) -> list[str]:
+    board = finished.board
+    first = next((cell.provenance for cell in finished.cells.values() if cell.status == "done"), {})
+    seeds = sorted({seed for row in board.rows for seed in row.seeds})
+    scored = {
+        name: max((row.scores[name].n or 0 for row in board.rows if name in row.scores), default=0) for name in _names(board)
+    }
+    facts = [
+        f"{len(board.rows)} rows",
+        f"seed {seeds[0]}" if len(seeds) == 1 else f"{len(seeds)} seeds",
+        ", ".join(f"{name} {count:,} items" for name, count in scored.items()),
+    ]
+    facts += [str(first[name]) for name in ("dtype", "device") if first.get(name)]
+    if board.recipe.get("limit"):
+        facts.append(f"first {board.recipe['limit']} items of each part only")
+    written = max((str(cell.provenance.get("written", "")) for cell in finished.cells.values()), default="")
+    return [*facts, *([written] if written else [])]
+
+
+def _names(board: Any) -> list[str]:
+    return [info.name for info in board.benchmarks]
+
+
+def _evidence(row: Row, finished: Finished) -> dict[str, Any]:
+    """A row's verdict: the rules that were looked at, and how its figures were worked out."""
+    lines = explain.row_lines(row, finished.board)
+    rules = [
+        {"rule": one.rule, **{name: figure(x) if isinstance(x, float) else x for name, x in one if name != "rule"}}
+        for one in row.evidence
+    ]
+    place = "not ranked" if row.rank is None else f"rank {row.rank}"
+    return {
+        "anchor": table.anchor("why", row.variant),
+        "name": row_title(row.variant),
+        "place": place,
+        "verdict": row.verdict or "",
+        "rules": rules,
+        "lines": "\n".join(lines[1:]) or "Nothing is finished of this row yet.",
+    }
+
+
+def _provenance(finished: Finished) -> list[tuple[str, Any]]:
+    """What all cells share, with every value where they differ."""
+    done = [cell.provenance for cell in finished.cells.values()]
+    pairs: list[tuple[str, Any]] = []
+    for name in (*OF_RUN, "git"):
+        values = list(dict.fromkeys(str(one[name]) for one in done if one.get(name) is not None))
+        if values:
+            pairs.append((name.replace("_", " "), " / ".join(values[:4]) + (" / …" if len(values) > 4 else "")))
+    for head in finished.manifest.benchmarks:
+        own = next(
+            (cell for cell in finished.cells.values() if cell.key.benchmark == head.name and cell.status == "done"), None
+        )
+        if own is not None:
+            pairs.append((head.name, _benchmark(own)))
+    return pairs
+
+
+def _benchmark(cell: CellResult) -> str:
+    facts = cell.provenance
+    revision = f", revision {facts['data_revision']}" if facts.get("data_revision") else ""
+    options = ", ".join(f"{name}={value}" for name, value in (facts.get("benchmark_options") or {}).items())
+    return f"{facts.get('benchmark_distribution', '')}; data {facts.get('data', '')}{revision}; {options}"
+
+
+def _origins(finished: Finished) -> list[dict[str, Any]]:
+    """Each row's own provenance, from its first cell."""
+    found: list[dict[str, Any]] = []
+    for row in finished.rows:
+        cell = next((finished.cells[name] for name in row.cells if name in finished.cells), None)
+        if cell is None:
+            continue
+        pairs = [
+            (name.replace("_", " "), cell.provenance[name]) for name in OF_ROW if cell.provenance.get(name) not in (None, {})
+        ]
+        cost = {name: value for name, value in cell.cost if value is not None}
+        found.append({"name": row_title(row.variant), "pairs": [*pairs, ("cost", cost), ("cell", str(cell.key))]})
+    return found

@@ -1,0 +1,125 @@
+"""The leaderboard as a table that sorts: what each cell shows, and what it sorts by."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from unlearnbench.board import Column, Estimate, Leaderboard, Row
+from unlearnbench.files import content_hash
+from unlearnbench.recipe import BASELINE
+from unlearnbench.reports.cells import (
+    AFTER,
+    MISSING,
+    estimate_of,
+    figure,
+    heading,
+    judged,
+    place_of,
+    row_title,
+    seconds,
+    shown_columns,
+    size,
+    span,
+)
+
+HINTS = {
+    "F ↑": "share of the forget knowledge that is gone",
+    "K ↑": "share of the retain knowledge that is left, where least is left",
+    "S ↑": "harmonic mean of F and K",
+    "best": "share of resamples in which the row is first",
+    "unlearn": "seconds to unlearn, mean over seeds",
+    "evaluate": "seconds to score, mean over seeds",
+    "memory": "largest memory of the process",
+}
+
+
+class Cell(NamedTuple):
+    """One cell: its text, what stands below it, what it sorts by, its class, and where it links to."""
+
+    text: str
+    span: str = ""
+    sort: object = ""
+    kind: str = ""
+    link: str = ""
+
+
+def anchor(kind: str, name: str) -> str:
+    """An id that stays the same and that no name can break."""
+    slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:40]
+    plain = slug == name
+    return f"{kind}-{slug}" if plain else f"{kind}-{slug}-{content_hash(name)[:6]}"
+
+
+def lay_out(board: Leaderboard, *, parts: bool = False) -> dict[str, Any]:
+    """Heads and rows for the template; the base stands first and chance last, whatever sorts the rest."""
+    columns = shown_columns(board, parts=parts)
+    units = {info.name: info.unit for info in board.benchmarks}
+    base = [_row(row, columns, units, board) for row in board.rows if row.variant == BASELINE]
+    rows = [_row(row, columns, units, board) for row in board.rows if row.variant != BASELINE]
+    verdicts = sorted({row["verdict"] for row in rows} - {""})
+    bodies = [("fixed", base), ("rows", rows), ("fixed", [_chance(columns, units)])]
+    return {"heads": _heads(columns), "bodies": bodies, "verdicts": verdicts}
+
+
+def _heads(columns: Sequence[Column]) -> list[dict[str, str]]:
+    """The first click on a figure sorts the best to the top."""
+    scores = [
+        {"title": heading(one), "kind": "", "hint": "", "first": "ascending" if one.role == "forget" else "descending"}
+        for one in columns
+    ]
+    after = ["F ↑", "K ↑", "S ↑", *AFTER[3:]]
+    first: dict[str, str] = dict.fromkeys(("verdict", "unlearn", "evaluate", "memory"), "ascending")
+    rest = [
+        {
+            "title": name,
+            "kind": "words" if name == "verdict" else "",
+            "hint": HINTS.get(name, ""),
+            "first": first.get(name, "descending"),
+        }
+        for name in after
+    ]
+    rank = {"title": "rank", "kind": "", "hint": "1 + the number of rows significantly better", "first": "ascending"}
+    return [rank, {"title": "variant", "kind": "words name", "hint": "", "first": "ascending"}, *scores, *rest]
+
+
+def _row(row: Row, columns: Sequence[Column], units: dict[str, str], board: Leaderboard) -> dict[str, Any]:
+    summary, cost = row.summary, row.cost
+    shares = [summary.forget, summary.keep, summary.score] if summary else [None] * 3
+    best = summary.best_share if summary else None
+    verdict = row.verdict or ("" if row.status == "done" else row.status)
+    base = row.variant == BASELINE
+    cells = [
+        Cell(place_of(row, board), sort="" if row.rank is None else row.rank),
+        Cell(row_title(row.variant, row.tuned), sort=row.variant, kind="words name"),
+        *(_figure(estimate_of(row, column), units[column.benchmark], judged(row, column)) for column in columns),
+        *(_figure(share, "fraction") for share in shares),
+        Cell(MISSING if best is None else f"{best:.0%}", sort="" if best is None else best),
+        Cell(verdict, sort=verdict, kind="words verdict"),
+        Cell(str(len(row.seeds)), sort=len(row.seeds)),
+        Cell(seconds(cost.unlearn_seconds), sort=cost.unlearn_seconds or ""),
+        Cell(seconds(cost.evaluate_seconds), sort=cost.evaluate_seconds or ""),
+        Cell(size(cost.peak_gpu_bytes or cost.peak_bytes), sort=cost.peak_gpu_bytes or cost.peak_bytes or ""),
+    ]
+    words = " ".join([row.variant, row.method, verdict])
+    return {
+        "cells": cells,
+        "kind": "base" if base else "",
+        "words": words,
+        "verdict": verdict,
+        "anchor": anchor("row", row.variant),
+        "evidence": "" if base else anchor("why", row.variant),
+    }
+
+
+def _chance(columns: Sequence[Column], units: dict[str, str]) -> dict[str, Any]:
+    figures = [Cell(figure(column.chance, units[column.benchmark])) for column in columns]
+    cells = [Cell(""), Cell("chance", kind="words name"), *figures, *[Cell("")] * 9]
+    return {"cells": cells, "kind": "chance", "words": "", "verdict": "", "anchor": "", "evidence": ""}
+
+
+def _figure(estimate: Estimate | None, unit: str, judged: str = "") -> Cell:
+    if estimate is None or estimate.value is None:
+        return Cell(MISSING)
+    return Cell(figure(estimate.value, unit), span(estimate, unit) + judged, estimate.value)

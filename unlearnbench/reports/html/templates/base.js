@@ -1,0 +1,81 @@
+// Everything that comes from data reaches the page as text: nodes are made here, never from strings of HTML.
+const byId = (id) => document.getElementById(id);
+
+function element(name, attributes = {}, ...children) {
+  const node = document.createElement(name);
+  for (const [key, value] of Object.entries(attributes)) {
+    if (value === null || value === undefined || value === false) continue;
+    if (key.startsWith("on")) node.addEventListener(key.slice(2), value);
+    else node.setAttribute(key, value === true ? "" : String(value));
+  }
+  node.append(...children.filter((child) => child !== null && child !== undefined));
+  return node;
+}
+
+function readJson(id) {
+  const node = byId(id);
+  return node ? JSON.parse(node.textContent) : null;
+}
+
+// What is large lies in the page as gzip in base64 and is unpacked when it is first needed.
+async function inflate(text) {
+  const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
+  return new Response(stream).arrayBuffer();
+}
+
+const unpacked = new Map();
+function unpack(id) {
+  if (!unpacked.has(id)) unpacked.set(id, inflate(readJson(id)));
+  return unpacked.get(id);
+}
+
+async function unpackJson(id) {
+  return JSON.parse(new TextDecoder().decode(await unpack(id)));
+}
+
+// The colour that a style variable has now, in the scheme that is on.
+function colour(name) {
+  const probe = element("span", { hidden: true });
+  probe.style.color = `var(--${name})`;
+  document.body.append(probe);
+  const found = getComputedStyle(probe).color;
+  probe.remove();
+  return found;
+}
+
+function isDark() {
+  const chosen = document.documentElement.dataset.theme;
+  return chosen ? chosen === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
+}
+
+const number = (value, unit) => {
+  if (value === null || value === undefined) return "-";
+  if (unit !== "fraction") return value.toFixed(2);
+  const text = value.toFixed(3);
+  return Math.abs(value) < 1 ? text.replace("0.", ".") : text;
+};
+
+const redraws = [];
+function startTheme() {
+  const button = byId("theme");
+  if (!button) return;
+  const changed = () => redraws.forEach((redraw) => redraw());
+  button.addEventListener("click", () => {
+    document.documentElement.dataset.theme = isDark() ? "light" : "dark";
+    changed();
+  });
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", changed);
+  let before;
+  addEventListener("beforeprint", () => {
+    before = document.documentElement.dataset.theme;
+    document.documentElement.dataset.theme = "light";
+    document.querySelectorAll("#evidence details").forEach((one) => { one.open = true; });
+    changed();
+  });
+  addEventListener("afterprint", () => {
+    if (before) document.documentElement.dataset.theme = before;
+    else delete document.documentElement.dataset.theme;
+    changed();
+  });
+}

@@ -1,0 +1,77 @@
+// Charts are made in Python; here they get the colours of the scheme that is on, and are drawn once they come into sight.
+let plotly = null;
+function loadPlotly() {
+  plotly ??= unpack("plotly").then((bytes) => {
+    const script = element("script");
+    script.textContent = new TextDecoder().decode(bytes);
+    document.head.append(script); // the page's policy knows this script by its hash
+    return window.Plotly;
+  });
+  return plotly;
+}
+
+function themed(chart) {
+  const [ink, line, panel] = ["ink", "line", "panel"].map(colour);
+  const layout = structuredClone(chart.layout);
+  Object.assign(layout, { paper_bgcolor: panel, plot_bgcolor: panel, autosize: true });
+  layout.font = { ...layout.font, color: ink, family: "system-ui, sans-serif", size: 12 };
+  layout.hoverlabel = { bgcolor: panel, bordercolor: line, font: { color: ink } };
+  for (const key of Object.keys(layout).filter((name) => /^[xy]axis/.test(name))) {
+    Object.assign(layout[key], { gridcolor: line, zerolinecolor: line, linecolor: line, automargin: true });
+  }
+  const data = structuredClone(chart.data);
+  for (const trace of data) {
+    if (trace.type === "heatmap") {
+      trace.colorscale = [[0, isDark() ? "#f08a3c" : "#c25200"], [0.5, panel], [1, isDark() ? "#4aa8e0" : "#0072b2"]];
+    }
+  }
+  return { data, layout };
+}
+
+const CONFIG = { responsive: true, displaylogo: false, modeBarButtonsToRemove: ["lasso2d", "select2d"] };
+
+async function draw(place, chart) {
+  const library = await loadPlotly();
+  const { data, layout } = themed(chart);
+  if (place.clientWidth < 500) {
+    layout.legend = { ...layout.legend, orientation: "h", x: 0, y: -0.25 };
+    layout.margin = { ...layout.margin, r: 10 };
+  }
+  await library.react(place, data, layout, CONFIG);
+  place.dataset.drawn = "yes";
+}
+
+function drawWhenSeen(place, chart) {
+  let current = chart;
+  const watcher = new IntersectionObserver((entries) => {
+    if (!entries.some((entry) => entry.isIntersecting)) return;
+    watcher.disconnect();
+    draw(place, current);
+  }, { rootMargin: "300px" });
+  watcher.observe(place);
+  redraws.push(() => { if (place.dataset.drawn && place.isConnected) draw(place, current); });
+  return (next) => { current = next; if (place.dataset.drawn) draw(place, next); };
+}
+
+function startCharts(charts) {
+  for (const place of document.querySelectorAll("[data-chart]")) {
+    drawWhenSeen(place, charts[place.dataset.chart]);
+  }
+}
+
+// One small chart for each quantity that the chosen row logged.
+function startCurves(curves) {
+  const choice = byId("curves-row");
+  const grid = byId("curves-grid");
+  if (!choice) return;
+  const show = () => {
+    grid.replaceChildren();
+    for (const chart of curves[choice.value] ?? []) {
+      const place = element("div", { class: "chart", role: "img", "aria-label": chart.alt });
+      grid.append(element("figure", {}, place));
+      drawWhenSeen(place, chart);
+    }
+  };
+  choice.addEventListener("change", show);
+  show();
+}
