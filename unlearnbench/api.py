@@ -154,6 +154,7 @@ _HOME = {
         "RemoteJudge",
     ),
     "generate": (
+        "complete",
         "generate",
         "generation_hash",
     ),
