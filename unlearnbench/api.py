@@ -151,10 +151,7 @@ _HOME = {
         "RequestLimits",
         "RemoteJudge",
     ),
-    "generate": (
-        "generate",
-        "generation_hash",
-    ),
+    "generate": ("complete", "generate", "generation_hash"),
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 
