@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from unlearnbench.batches import Example, Schedule, Stream, UnlearnBatch, collate, prompts_of, splice, stack
-    from unlearnbench.benchmark import Benchmark, MultipleChoiceBenchmark, Subject, Workload, first_of_each_part
+    from unlearnbench.benchmark import Benchmark, MultipleChoiceBenchmark, Subject, Workload, first_of_each_part, in_half
     from unlearnbench.chat import Answer, Request, check_chat
     from unlearnbench.choice import score_questions
     from unlearnbench.dialogues import Dialogue, hold
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from unlearnbench.optimizers import AdamW, ReferenceAdamW
     from unlearnbench.prompts import LETTERS, cloze_prompt, few_shot, header, letter_prompt
     from unlearnbench.questions import read_choices
-    from unlearnbench.records import CellResult, ItemResult, ItemText, Job, Metric, Question
+    from unlearnbench.records import CellResult, Half, ItemResult, ItemText, Job, Metric, Question
     from unlearnbench.reference import ReferenceNLL, ReferenceOutputs
     from unlearnbench.representations import (
         OUTPUT_PROJECTION,
@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     from unlearnbench.retain import RetainKind, RetainTerm
     from unlearnbench.saliency import SalientShare, salient_rows
     from unlearnbench.sources import Table, list_configs, parse_source, read_table
+    from unlearnbench.spaces import Choice, Linear, Log, ShareOf
     from unlearnbench.specs import BenchmarkSpec, MethodSpec, Training
     from unlearnbench.tensors import (
         IGNORE,
@@ -75,7 +76,7 @@ if TYPE_CHECKING:
 
 _HOME = {
     "batches": ("Example", "Schedule", "Stream", "UnlearnBatch", "collate", "prompts_of", "splice", "stack"),
-    "benchmark": ("Benchmark", "MultipleChoiceBenchmark", "Subject", "Workload", "first_of_each_part"),
+    "benchmark": ("Benchmark", "MultipleChoiceBenchmark", "Subject", "Workload", "first_of_each_part", "in_half"),
     "choice": ("score_questions",),
     "dialogues": ("Dialogue", "hold"),
     "errors": ("UsageError", "unknown_name"),
@@ -101,7 +102,7 @@ _HOME = {
     "optimizers": ("AdamW", "ReferenceAdamW"),
     "prompts": ("LETTERS", "cloze_prompt", "few_shot", "header", "letter_prompt"),
     "questions": ("read_choices",),
-    "records": ("CellResult", "ItemResult", "ItemText", "Job", "Metric", "Question"),
+    "records": ("CellResult", "Half", "ItemResult", "ItemText", "Job", "Metric", "Question"),
     "reference": ("ReferenceNLL", "ReferenceOutputs"),
     "representations": (
         "OUTPUT_PROJECTION",
@@ -117,6 +118,7 @@ _HOME = {
     "retain": ("RetainKind", "RetainTerm"),
     "saliency": ("SalientShare", "salient_rows"),
     "sources": ("Table", "list_configs", "parse_source", "read_table"),
+    "spaces": ("Choice", "Linear", "Log", "ShareOf"),
     "specs": ("BenchmarkSpec", "MethodSpec", "Training"),
     "tensors": (
         "IGNORE",
@@ -168,14 +170,18 @@ __all__ = [
     "BenchmarkSpec",
     "BlockOutputs",
     "CellResult",
+    "Choice",
     "Dialogue",
     "Example",
     "Exchange",
+    "Half",
     "ItemResult",
     "ItemText",
     "Job",
     "Journal",
+    "Linear",
     "LocalJudge",
+    "Log",
     "LossOf",
     "MethodContext",
     "MethodSpec",
@@ -194,6 +200,7 @@ __all__ = [
     "RetainTerm",
     "SalientShare",
     "Schedule",
+    "ShareOf",
     "SplitForward",
     "Stream",
     "Subject",
@@ -225,6 +232,7 @@ __all__ = [
     "header",
     "hold",
     "hookimpl",
+    "in_half",
     "kl_divergence",
     "letter_prompt",
     "list_configs",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -11,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Protocol, TypeVar
 
 from unlearnbench.files import content_hash
-from unlearnbench.records import ItemResult, ItemText, Metric, Question
+from unlearnbench.outcomes import TURN
+from unlearnbench.records import Half, ItemResult, ItemText, Metric, Question
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -120,6 +122,14 @@ class Benchmark(ABC):
         """Commit of the hub data set, where there is one."""
         return None
 
+    def keep_half(self, half: Half) -> bool:
+        """Have this half of the items only, from now on; see `in_half`. Called before anything is read.
+
+        Returns:
+            whether it does. Otherwise everything is asked, and what does not belong to the half is left out afterwards.
+        """
+        return False
+
     def texts(self) -> Iterable[ItemText]:
         """What the items ask, for reports; a benchmark may keep it to itself."""
         return ()
@@ -150,6 +160,7 @@ class MultipleChoiceBenchmark(Benchmark):
     per_token: ClassVar[bool] | bool = False
     chat: bool = False
     role: str = "retain"
+    _half: Half | None = None
     _texts: tuple[object, int | None, list[Text]] | None = None
 
     @abstractmethod
@@ -158,8 +169,16 @@ class MultipleChoiceBenchmark(Benchmark):
 
     @cached_property
     def questions(self) -> Sequence[Question]:
-        """The rendered questions."""
-        return self.load_questions()
+        """The rendered questions, or a half of them."""
+        return in_half(self.load_questions(), self._half, self.item_of)
+
+    def item_of(self, question: Question) -> str:
+        """The id of the item that a question belongs to, where an item is asked as several questions."""
+        return question.id
+
+    def keep_half(self, half: Half) -> bool:
+        self._half = half
+        return True
 
     @property
     def metric(self) -> Metric:
@@ -229,3 +248,24 @@ def first_of_each_part(items: Sequence[AnyItem], limit: int | None) -> Sequence[
         if seen[item.part] <= limit:
             kept.append(item)
     return kept
+
+
+def in_half(items: Sequence[AnyItem], half: Half | None, item_of: Callable[[AnyItem], str]) -> Sequence[AnyItem]:
+    """A half of each part's items, in order; all of them where the half is None.
+
+    Every part is ordered by a hash of the ids, and dealt out in turn: which half an item is in follows from ids and parts,
+    and both halves have as many of each part, give or take one. Turns of one conversation, `ID/turn-1`, stay together.
+    """
+    if half is None:
+        return items
+    part_of: dict[str, str] = {}
+    for item in items:
+        part_of.setdefault(_conversation(item_of(item)), item.part)
+    ordered = sorted(part_of, key=lambda name: (part_of[name], hashlib.sha256(name.encode()).digest()))
+    # dealt on from part to part, so that parts of a single item do not all fall to one side
+    wanted = set(ordered[0 if half == "selection" else 1 :: 2])
+    return [item for item in items if _conversation(item_of(item)) in wanted]
+
+
+def _conversation(name: str) -> str:
+    return name.rpartition(TURN)[0] or name

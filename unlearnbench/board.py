@@ -28,13 +28,14 @@ class BenchmarkHead(Record):
 
 
 class RowHead(Record):
-    """A row of the comparison and the identities of its cells."""
+    """A row of the comparison and the identities of its cells; `tuned` says how its settings were found, if by a search."""
 
     variant: str
     method: str
     hash: str
     seeds: list[int]
     cells: dict[str, str]  # str(CellKey) -> identity
+    tuned: str | None = None
 
     def key(self, name: str) -> CellKey:
         """The key of one of the row's cells, by its name; a benchmark's name may have slashes, and so may a row's."""
@@ -145,11 +146,13 @@ class Row(Record):
     Attributes:
         intervals: what they speak of: `items`, `items; these seeds` or `items and seeds`; None where there are none yet.
         columns: the figure of each column, by its title.
+        tuned: how its settings were found, if by a search: `tuned 8`.
     """
 
     variant: str
     method: str
     hash: str
+    tuned: str | None = None
     rank: int | None
     verdict: Verdict | None = None
     evidence: list[Evidence] = []

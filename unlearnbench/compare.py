@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
-from unlearnbench.board import BenchmarkHead, Leaderboard, Manifest, RowHead, TableSettings
+from unlearnbench.board import Leaderboard, Manifest, RowHead, TableSettings
 from unlearnbench.errors import StorageError, UsageError
 from unlearnbench.executors import Limits
 from unlearnbench.leaderboard import build_leaderboard, check_settings
 from unlearnbench.locks import WAIT_SECONDS, Holding, Queue
 from unlearnbench.outcomes import Outcomes
-from unlearnbench.plan import BenchmarkPlan, what_is_due
+from unlearnbench.plan import head_of, what_is_due
 from unlearnbench.plugins import load_extensions
 from unlearnbench.preflight import Comparison
-from unlearnbench.recipe import BASELINE, Recipe
+from unlearnbench.recipe import BASELINE
 from unlearnbench.records import CellResult
 from unlearnbench.reports.finished import COMMAND, Finished
 from unlearnbench.store import KeepDeltas, RunFolder
@@ -61,11 +61,17 @@ class Execution:
 
 
 def execute(
-    comparison: Comparison, reporter: Reporter, how: Execution | None = None, *, settings: TableSettings | None = None
+    comparison: Comparison,
+    reporter: Reporter,
+    how: Execution | None = None,
+    *,
+    settings: TableSettings | None = None,
+    in_passing: bool = False,
 ) -> Iterator[CellResult]:
     """Compute what is due, yielding each cell once it is durable; the table is rewritten after every cell.
 
-    In between it has figures only; intervals, verdicts and ranks come once everything is there, and with them the report.
+    In between it has figures only; intervals, verdicts and ranks come once everything is there, and with them the report; in
+    passing they do not come.
 
     Raises:
         UsageError: another process works in the folder, and this one is not to join or has another plan.
@@ -82,8 +88,9 @@ def execute(
         if comparison.due:
             yield from _compute(comparison, holding, reporter, how, settings)
         _drop_deltas(comparison, how.keep_deltas)
-        write_leaderboard(run, settings)
-        write_report(run, items=how.items)
+        write_leaderboard(run, settings, in_passing=in_passing)
+        if not in_passing:
+            write_report(run, items=how.items)
 
 
 def _begin(comparison: Comparison, manifest: Manifest, reporter: Reporter, how: Execution) -> Comparison:
@@ -224,37 +231,8 @@ def read_finished(folder: Path, *, items: bool = True) -> tuple[Finished, dict[s
     return Finished(run=run, manifest=manifest, cells=cells, board=board, items=items), outcomes
 
 
-def _claimed_parts(recipe: Recipe, plan: BenchmarkPlan) -> dict[str, list[str]]:
-    """Topic -> the benchmark's parts that measure it: those it names, else the part of its own name."""
-    claims: dict[str, list[str]] = {}
-    have = plan.benchmark.parts()
-    for name, topic in recipe.topics.items():
-        wanted = topic.parts if topic.parts is not None else [f"{plan.name}/{name}"]
-        own = [part for part in have if f"{plan.name}/{part}" in wanted]
-        if own:
-            claims[name] = own
-    if not claims and plan.benchmark.metric.role == "forget" and not any(t.parts for t in recipe.topics.values()):
-        claims = {name: list(have) for name in list(recipe.topics)[:1]}
-    return claims
-
-
 def _manifest(comparison: Comparison) -> Manifest:
     """The plan on disk: which cells make up the table."""
-    heads: list[BenchmarkHead] = []
-    for plan in comparison.benchmarks:
-        claims = _claimed_parts(comparison.recipe, plan)
-        claimed = [part for part in plan.benchmark.parts() if any(part in parts for parts in claims.values())]
-        heads.append(
-            BenchmarkHead(
-                name=plan.name,
-                metric=plan.benchmark.metric,
-                parts=plan.benchmark.parts(),
-                forget_parts=claimed,
-                topics=claims,
-                groups=plan.benchmark.groups(),
-                data=plan.benchmark.digest(),
-            )
-        )
     rows: dict[str, RowHead] = {}
     for plan in comparison.jobs:
         cells = {str(plan.key(benchmark)): identity for benchmark, identity in plan.cells.items()}
@@ -265,8 +243,13 @@ def _manifest(comparison: Comparison) -> Manifest:
             hash=known.hash if known else plan.job.identity,
             seeds=[*(known.seeds if known else []), plan.job.seed],
             cells={**(known.cells if known else {}), **cells},
+            tuned=comparison.recipe.tuned.get(plan.job.variant),
         )
-    return Manifest(recipe=comparison.recipe.model_dump(mode="json"), benchmarks=heads, rows=list(rows.values()))
+    return Manifest(
+        recipe=comparison.recipe.model_dump(mode="json"),
+        benchmarks=[head_of(plan, comparison.recipe) for plan in comparison.benchmarks],
+        rows=list(rows.values()),
+    )
 
 
 def _drop_finished(comparison: Comparison, result: CellResult) -> None:

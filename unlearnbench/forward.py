@@ -179,11 +179,18 @@ class SplitForward:
         blocks: from the first trained block to the last one that is needed.
         hidden: (B, T, D), what goes into the first of them; without a graph.
         calls: for each block the other arguments that the model calls it with: masks, positions.
+        tupled: whether this family's blocks return a tuple.
     """
 
     blocks: Sequence[nn.Module]
     hidden: Tensor
     calls: Sequence[tuple[tuple[Any, ...], dict[str, Any]]]
+    tupled: bool = False
+
+    @property
+    def prefix(self) -> dict[str, Tensor]:
+        """What `split_forward` needs to know for the blocks below not to run again."""
+        return {"hidden": self.hidden, "tupled": torch.tensor(self.tupled)}
 
     def each(self) -> Iterator[Tensor]:
         """The output of each block, one after the other, with the weights as they are now: (B, T, D) in the model's dtype."""
@@ -200,7 +207,9 @@ class SplitForward:
 
 
 @torch.no_grad()
-def split_forward(model: nn.Module, inputs: Mapping[str, Tensor], *, first: int, last: int) -> SplitForward:
+def split_forward(
+    model: nn.Module, inputs: Mapping[str, Tensor], *, first: int, last: int, known: Mapping[str, Tensor] | None = None
+) -> SplitForward:
     """Run the embeddings and the blocks below the first trained one, without gradients.
 
     Args:
@@ -208,6 +217,7 @@ def split_forward(model: nn.Module, inputs: Mapping[str, Tensor], *, first: int,
         inputs: `input_ids` and `attention_mask`, both (B, T).
         first: 0-based, the first block whose weights may change.
         last: the last block whose output is wanted; what is above never runs.
+        known: the `prefix` of an earlier call with the same inputs; the blocks below `first` do not run then.
     """
     blocks = decoder_blocks(model)[1]
     suffix = list(blocks[first : last + 1])
@@ -215,7 +225,7 @@ def split_forward(model: nn.Module, inputs: Mapping[str, Tensor], *, first: int,
     hidden: list[Tensor] = []
     calls: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
     # some families' blocks return a tuple, and the model unpacks it
-    tupled = False
+    tupled = known is not None and bool(known["tupled"])
 
     def note(_module: Any, _arguments: Any, output: Any) -> None:
         nonlocal tupled
@@ -226,16 +236,23 @@ def split_forward(model: nn.Module, inputs: Mapping[str, Tensor], *, first: int,
         calls.append((arguments, options))
         if len(calls) == len(suffix):
             raise _Reached
-        if first == 0 and len(calls) == 1:  # there is no block below to look at
+        if known is None and first == 0 and len(calls) == 1:  # there is no block below to look at
             note(None, None, own_forward(hidden_states, *arguments, **options))
         return (hidden_states,) if tupled else hidden_states
 
-    handle = blocks[first - 1].register_forward_hook(note) if first else None
+    def passed(hidden_states: Tensor, *_arguments: Any, **_options: Any) -> Any:
+        return (hidden_states,) if tupled else hidden_states
+
+    replaced: dict[nn.Module, Callable[..., Any]] = dict.fromkeys(suffix, record)
+    if known is not None:
+        replaced |= dict.fromkeys(blocks[:first], passed)
+    handle = blocks[first - 1].register_forward_hook(note) if first and known is None else None
     try:
-        with replaced_forward(dict.fromkeys(suffix, record)):
+        with replaced_forward(replaced):
             model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], use_cache=False)
     except _Reached:
-        return SplitForward(blocks=suffix, hidden=hidden[0], calls=calls)
+        below = hidden[0] if known is None else known["hidden"].to(hidden[0])
+        return SplitForward(blocks=suffix, hidden=below, calls=calls, tupled=tupled)
     finally:
         if handle is not None:
             handle.remove()

@@ -7,23 +7,23 @@ import time
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 
-from unlearnbench.benchmark import Subject
-from unlearnbench.errors import CellError, StorageError, UnlearnbenchError
+from unlearnbench.benchmark import Subject, in_half
+from unlearnbench.errors import CellError, PrunedError, StorageError, UnlearnbenchError
 from unlearnbench.files import content_hash
 from unlearnbench.launch import processes, train_in_processes
 from unlearnbench.loaded import LoadedModel, resolve_device
-from unlearnbench.plan import BenchmarkPlan, JobPlan, TopicData
+from unlearnbench.plan import BenchmarkPlan, JobPlan, LookPlan, TopicData
 from unlearnbench.provenance import cell_provenance, environment, last_frames, peak_bytes, reset_peak
 from unlearnbench.recipe import TrainerOptions
 from unlearnbench.records import CellResult, Cost, ItemResult, Job, PartScore
-from unlearnbench.store import RunFolder, ScoreCache
+from unlearnbench.store import MEMORY, RunFolder, ScoreCache
 from unlearnbench.tensors import is_finite
 from unlearnbench.training import fit, rank_zero
 from unlearnbench.untouched import seed_all, untouched
@@ -80,6 +80,8 @@ class Workshop:
     device: torch.device
     limit: int | None
     trainer: TrainerOptions
+    looks: LookPlan | None
+    memory: Path | None  # what the trials of a search share; None: what is kept is kept in the user's cache
     cache_folder: Path
     reporter: Reporter
     callbacks: Callable[[Job], Sequence[Any]] = lambda job: ()
@@ -96,6 +98,8 @@ def workshop(comparison: Comparison, reporter: Reporter, hook: Any) -> Workshop:
         device=resolve_device(comparison.device),
         limit=comparison.recipe.limit,
         trainer=comparison.recipe.trainer,
+        looks=comparison.looks,
+        memory=comparison.run.root / MEMORY if comparison.recipe.half == "selection" else None,
         cache_folder=comparison.cache,
         reporter=reporter,
         callbacks=lambda job: extension_callbacks(hook, job),
@@ -108,10 +112,12 @@ class Unlearned:
 
     weights: str
     cost: Cost
+    looks: Mapping[str, Any] = field(default_factory=dict[str, Any])  # for the record: at the training, and the best of them
 
 
 def run_job(plan: JobPlan, loaded: LoadedModel, shop: Workshop) -> Iterator[CellResult]:
     """Do one job, yielding each cell once it is durable; what fails becomes failed cells, the rest goes on."""
+    started = time.perf_counter()
     reset_peak()
     try:
         for name in plan.due:
@@ -130,7 +136,7 @@ def run_job(plan: JobPlan, loaded: LoadedModel, shop: Workshop) -> Iterator[Cell
     except StorageError:
         raise
     except Exception as error:  # whatever a method raises costs its own row only
-        yield from fail_job(plan, shop, error)
+        yield from fail_job(plan, shop, error, Cost(unlearn_seconds=round(time.perf_counter() - started, 3)))
     finally:
         loaded.restore()
 
@@ -139,7 +145,7 @@ def _complete(plan: JobPlan, name: str, shop: Workshop) -> CellResult | None:
     """An earlier cell that only lacks some scores, with them; None where that takes the model."""
     key, identity = plan.key(name), plan.cells[name]
     cell = shop.run.read_cell(key, identity)
-    if cell is None or cell.status != "done" or cell.asked is None or cell.n == cell.asked:
+    if cell is None or not cell.incomplete:
         return None
     benchmark = shop.benchmarks[name].benchmark
     items = benchmark.complete(shop.run.read_items(key, identity), shop.cache_folder)
@@ -165,10 +171,10 @@ def _unchanged(plan: JobPlan, name: str, loaded: LoadedModel, shop: Workshop) ->
                 loaded.apply(stored[0])
 
 
-def fail_job(plan: JobPlan, shop: Workshop, error: Exception) -> Iterator[CellResult]:
+def fail_job(plan: JobPlan, shop: Workshop, error: Exception, cost: Cost | None = None) -> Iterator[CellResult]:
     """Every due cell of a job as failed, each one durable."""
     for name in plan.due:
-        yield _failure(plan, name, shop, error)
+        yield _failure(plan, name, shop, error, cost)
 
 
 def _unlearn(plan: JobPlan, loaded: LoadedModel, shop: Workshop) -> Unlearned:
@@ -198,7 +204,8 @@ def _stored(plan: JobPlan, loaded: LoadedModel, shop: Workshop) -> Unlearned | N
         shop.reporter.warn(f"{folder} holds other weights than were trained; it is kept as {there}, and trained again")
         return None
     loaded.apply(delta)
-    return Unlearned(weights=manifest["weights"], cost=Cost.model_validate(manifest["cost"]))
+    cost = Cost.model_validate(manifest["cost"])
+    return Unlearned(weights=manifest["weights"], cost=cost, looks=manifest.get("looks", {}))
 
 
 def unlearn_here(plan: JobPlan, loaded: LoadedModel, shop: Workshop) -> Unlearned:
@@ -208,16 +215,18 @@ def unlearn_here(plan: JobPlan, loaded: LoadedModel, shop: Workshop) -> Unlearne
     if not is_finite(list(delta.values())):
         raise FloatingPointError("the unlearned weights are not finite (NaN or infinity)")
     weights = content_hash([plan.variant.weights, shop.dtype, tensor_hashes(delta)])
+    looks = {"looks": [look.model_dump() for look in fitted.looks], "best_update": fitted.best} if fitted.looks else {}
     manifest = {
         "weights": weights,
         "base": plan.variant.weights,
         "dtype": shop.dtype,
         "job": plan.job.model_dump(),
         "cost": cost.model_dump(),
+        "looks": looks,
     }
     if rank_zero():
         shop.run.write_delta(shop.run.delta_path(plan.job.variant, plan.job.seed, plan.job.identity), delta, manifest)
-    return Unlearned(weights=weights, cost=cost)
+    return Unlearned(weights=weights, cost=cost, looks=looks)
 
 
 def tensor_hashes(delta: Mapping[str, Tensor]) -> list[tuple[str, str]]:
@@ -259,13 +268,15 @@ def _score(plan: JobPlan, name: str, loaded: LoadedModel, shop: Workshop, unlear
         )
         with _unchanged(plan, name, loaded, shop):
             items = list(column.benchmark.evaluate(subject))
+        if column.all_asked:
+            items = list(in_half(items, column.half, lambda item: item.id))
         if not items:
             raise CellError(f"{name} scored nothing")
         figures = {"evaluate_seconds": round(time.perf_counter() - started, 3), **environment(shop.device)}
         if all(item.scored for item in items):
             shop.cache.write(cache_key, figures, items)
     cost = _with_scoring(unlearned.cost, figures["evaluate_seconds"], shop.device)
-    provenance = {**_provenance(plan, name, shop, unlearned.weights), **figures, "cached": kept is not None}
+    provenance = {**_provenance(plan, name, shop, unlearned.weights), **unlearned.looks, **figures, "cached": kept is not None}
     identity = {"key": plan.key(name), "identity": plan.cells[name], "metric": metric, "cost": cost, "provenance": provenance}
     result = CellResult(status="done", **identity, **_summed_up(items, column.benchmark))
     shop.run.write_cell(result, items)
@@ -327,10 +338,19 @@ def _failure(plan: JobPlan, name: str, shop: Workshop, error: Exception, cost: C
         status="diverged" if isinstance(error, FloatingPointError) else "failed",
         error=kind + (reason[0] if reason else "no message"),
         cost=cost or Cost(),
-        provenance={**_provenance(plan, name, shop, None), **environment(shop.device), "traceback": last_frames(error)},
+        provenance={
+            **_provenance(plan, name, shop, None),
+            **_of_pruning(error),
+            **environment(shop.device),
+            "traceback": last_frames(error),
+        },
     )
     shop.run.write_cell(result, [])
     return result
+
+
+def _of_pruning(error: Exception) -> dict[str, Any]:
+    return {"pruned": True, "looks": [look.model_dump() for look in error.looks]} if isinstance(error, PrunedError) else {}
 
 
 def extension_callbacks(hook: Any, job: Job) -> list[Callback]:

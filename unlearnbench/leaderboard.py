@@ -92,6 +92,7 @@ def _row(head: RowHead, ground: Ground) -> Row:
         variant=head.variant,
         method=head.method,
         hash=head.hash,
+        tuned=head.tuned,
         rank=None,
         verdict=verdict,
         evidence=evidence,

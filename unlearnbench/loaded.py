@@ -64,17 +64,18 @@ class LoadedModel:
         hung = {name: (type(module), _hooks(module)) for name, module in self.model.named_modules()}
         return {**{name: total for (name, _), total in zip(tensors, sums, strict=True)}, **hung}
 
-    def build(self, factory: Callable[[PreTrainedModel], UnlearningMethod]) -> UnlearningMethod:
+    def build(self, factory: Callable[[PreTrainedModel], UnlearningMethod], *, whole: bool = False) -> UnlearningMethod:
         """Build a method on as much of the model as it needs, and note what it will change.
 
-        Blocks that it does not need are not loaded, or are out of the model, and off the GPU, until `complete`.
+        Blocks that it does not need are not loaded, or are out of the model, and off the GPU, until `complete`; unless the
+        whole model is wanted, because it is to be scored in between.
         """
-        if self._model is None and (last := _last_needed(factory, self._folder)) is not None:
+        if not whole and self._model is None and (last := _last_needed(factory, self._folder)) is not None:
             self._model = load_model(self._folder, self._dtype, self._device, blocks=last + 1)
             self._partial = True
         method = factory(self.model)
         self._remember(method.changing())
-        if method.last_needed is not None and not self._partial:
+        if method.last_needed is not None and not self._partial and not whole:
             self._above = keep_blocks(self.model, method.last_needed + 1)
             for block in self._above:
                 block.to("cpu")

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from unlearnbench.adapters import LoraAdapter
 from unlearnbench.batches import PaddingSide, Schedule, Stream
-from unlearnbench.errors import UsageError
+from unlearnbench.errors import StorageError
 from unlearnbench.files import content_hash, write_atomic
 from unlearnbench.forward import copy_of, swapped
 from unlearnbench.heads import final_hidden, over_positions, sequence_nll
@@ -39,6 +39,8 @@ class MethodContext:
         steps: optimizer updates in total.
         accumulate: parts that an update's batch comes in; `training_step` sees each part, its `batch_idx` counts them all.
         memory: folder for what `keep` keeps; None keeps nothing.
+        reuse: trainings with other settings follow, on the same model, corpora and budget: what they share is worth keeping,
+            even where reading it back saves seconds only.
         reused: what making the recalled tensors cost, in `seconds` and `tokens`; empty where nothing was.
     """
 
@@ -49,6 +51,7 @@ class MethodContext:
     steps: int
     accumulate: int = 1
     memory: Path | None = None
+    reuse: bool = False
     reused: dict[str, float] = field(default_factory=dict, init=False)
 
     def recall(self, *key: str) -> dict[str, Tensor] | None:
@@ -66,9 +69,11 @@ class MethodContext:
             with safe_open(file, "pt") as content:
                 cost = content.metadata() or {}
             tensors = load_file(file)
-            self.reused.update({"seconds": float(cost["seconds"]), "tokens": int(cost["tokens"])})
+            spent = {"seconds": float(cost["seconds"]), "tokens": int(cost["tokens"])}
         except (OSError, SafetensorError, KeyError, ValueError):
             return None
+        for name, amount in spent.items():
+            self.reused[name] = self.reused.get(name, 0) + amount
         return tensors
 
     def keep(self, tensors: Mapping[str, Tensor], *key: str, seconds: float, tokens: int) -> None:
@@ -87,7 +92,7 @@ class MethodContext:
         if self.memory is not None:
             whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
             content = save(whole, metadata={"seconds": f"{seconds:.3f}", "tokens": str(tokens)})
-            with contextlib.suppress(UsageError):
+            with contextlib.suppress(StorageError):
                 write_atomic(self.memory / f"{content_hash(key)}.safetensors", content)
 
 

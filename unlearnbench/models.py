@@ -118,6 +118,20 @@ def skeleton(folder: Path) -> PreTrainedModel:
         ) from error
 
 
+def block_count(folder: Path) -> int:
+    """How many decoder blocks a model has.
+
+    Raises:
+        UsageError: its config does not say.
+    """
+    from transformers import AutoConfig
+
+    try:
+        return int(AutoConfig.from_pretrained(folder, trust_remote_code=False).get_text_config().num_hidden_layers)
+    except (OSError, ValueError, AttributeError) as error:
+        raise UsageError(f"The config of the model in {folder} does not say how many decoder blocks it has.") from error
+
+
 def read_tensors(folder: Path, names: Collection[str]) -> Iterator[tuple[str, Tensor]]:
     """Those of the named tensors that the model's files have, one at a time, in their own dtype on the CPU."""
     from safetensors import safe_open

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from unlearnbench.benchmark import Benchmark
+from unlearnbench.board import BenchmarkHead
 from unlearnbench.files import content_hash
 from unlearnbench.plugins import Plugin, core_hash
-from unlearnbench.recipe import RANDOM_NOISE
-from unlearnbench.records import CellKey, CellResult, Job
+from unlearnbench.recipe import RANDOM_NOISE, Recipe
+from unlearnbench.records import CellKey, CellResult, Half, Job
 from unlearnbench.sources import Table
 from unlearnbench.specs import Options, Training
 
@@ -39,12 +40,17 @@ class TopicData:
 
 @dataclass(frozen=True, kw_only=True)
 class BenchmarkPlan:
-    """One column: the benchmark, ready to evaluate, and what its cells' identity is made of."""
+    """One column: the benchmark, ready to evaluate, and what its cells' identity is made of.
+
+    `half` is what is scored of its items; `all_asked` where the benchmark cannot ask a half, so that answers are left out.
+    """
 
     name: str
     plugin: Plugin
     options: Options
     benchmark: Benchmark
+    half: Half | None = None
+    all_asked: bool = False
 
     @property
     def deciding(self) -> Options:
@@ -53,7 +59,34 @@ class BenchmarkPlan:
 
     def identity(self, limit: int | None) -> list[object]:
         """What of a benchmark may change a score."""
-        return [self.plugin.info.name, self.plugin.source_hash, core_hash(), self.deciding, self.benchmark.digest(), limit]
+        own = [self.plugin.info.name, self.plugin.source_hash, core_hash(), self.deciding]
+        return [*own, self.benchmark.digest(), limit, self.half]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LookPlan:
+    """When to look, at what, and what for.
+
+    Attributes:
+        every: updates from one look to the next.
+        columns: of the half that chooses, each with what the table knows of it.
+        limit: items of each part.
+        keep_best: put the best weights back in the end; else looks only decide whether to go on.
+        keep_at_least: K that the best weights must keep, where any do.
+        floors: row -> update -> S below which the trial is given up.
+    """
+
+    every: int
+    columns: Sequence[tuple[BenchmarkPlan, BenchmarkHead]]
+    limit: int | None
+    keep_best: bool
+    keep_at_least: float
+    floors: Mapping[str, Mapping[int, float]] = field(default_factory=dict)
+
+    def identity(self) -> list[object]:
+        """What of it may change the weights, or whether there are any."""
+        asked = [plan.identity(self.limit) for plan, _ in self.columns]
+        return [self.every, asked, self.keep_best, self.keep_at_least]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,8 +173,37 @@ def what_is_due(
         due: list[str] = []
         for benchmark, identity in plan.cells.items():
             found = read(plan.key(benchmark), identity)
-            incomplete = found is not None and found.status == "done" and found.asked is not None and found.n < found.asked
-            if found is None or incomplete or (retry_failed and found.status != "done"):
+            if found is None or found.incomplete or (retry_failed and found.status != "done"):
                 due.append(benchmark)
         marked.append(replace(plan, due=tuple(due)))
     return marked
+
+
+def head_of(plan: BenchmarkPlan, recipe: Recipe) -> BenchmarkHead:
+    """A benchmark as the table sees it: its parts, and those that the topics claim."""
+    claims = _claimed_parts(plan, recipe)
+    have = plan.benchmark.parts()
+    claimed = [part for part in have if any(part in parts for parts in claims.values())]
+    return BenchmarkHead(
+        name=plan.name,
+        metric=plan.benchmark.metric,
+        parts=have,
+        forget_parts=claimed,
+        topics=claims,
+        groups=plan.benchmark.groups(),
+        data=plan.benchmark.digest(),
+    )
+
+
+def _claimed_parts(plan: BenchmarkPlan, recipe: Recipe) -> dict[str, list[str]]:
+    """Topic -> the benchmark's parts that measure it: those it names, else the part of its own name."""
+    claims: dict[str, list[str]] = {}
+    have = plan.benchmark.parts()
+    for name, topic in recipe.topics.items():
+        wanted = topic.parts if topic.parts is not None else [f"{plan.name}/{name}"]
+        own = [part for part in have if f"{plan.name}/{part}" in wanted]
+        if own:
+            claims[name] = own
+    if not claims and plan.benchmark.metric.role == "forget" and not any(t.parts for t in recipe.topics.values()):
+        claims = {name: list(have) for name in list(recipe.topics)[:1]}
+    return claims

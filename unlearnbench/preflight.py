@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from unlearnbench import __version__
+from unlearnbench.board import BenchmarkHead
 from unlearnbench.checks import (
     check_benchmarks,
     check_memory,
@@ -22,12 +23,24 @@ from unlearnbench.errors import Problems, UsageError, unknown_name
 from unlearnbench.estimates import Footprint, JobEstimate, estimate_job
 from unlearnbench.files import Memory, content_hash, hash_files
 from unlearnbench.models import model_folder, weight_files
-from unlearnbench.plan import BenchmarkPlan, JobPlan, TopicData, VariantPlan, job_identity, plan_jobs, what_is_due
+from unlearnbench.plan import (
+    BenchmarkPlan,
+    JobPlan,
+    LookPlan,
+    TopicData,
+    VariantPlan,
+    head_of,
+    job_identity,
+    plan_jobs,
+    what_is_due,
+)
 from unlearnbench.plugins import Plugin, core_hash, find_plugin
 from unlearnbench.recipe import BASELINE, CHECKPOINT, RANDOM_NOISE, Recipe
+from unlearnbench.records import Half
 from unlearnbench.sources import Table, read_corpus
 from unlearnbench.specs import Options, Training, resolve_options, split_budget, takes_argument
 from unlearnbench.store import KeepDeltas, RunFolder
+from unlearnbench.summary import forget_targets, keep_targets
 
 Device = Literal["auto", "cpu", "cuda"]
 
@@ -44,6 +57,7 @@ class Comparison:
     jobs: Sequence[JobPlan]
     run: RunFolder
     cache: Path
+    looks: LookPlan | None = None
     footprints: Mapping[str, Footprint] = field(default_factory=dict)  # of the rows that have something left to compute
 
     @property
@@ -109,7 +123,15 @@ def prepare(
     check_parts(recipe, benchmarks, problems)
     check_trainer(recipe, weighted, device, problems)
     dtype = _resolve_dtype(recipe.dtype, device)
-    shared = {"unlearnbench": __version__, "core": core_hash(), "dtype": dtype, "trainer": recipe.trainer.identity()}
+    looks = problems.attempt(plan_looks, recipe, benchmarks) if recipe.looks_every is not None else None
+    shared: dict[str, Any] = {
+        "unlearnbench": __version__,
+        "core": core_hash(),
+        "dtype": dtype,
+        "trainer": recipe.trainer.identity(),
+    }
+    if looks is not None:
+        shared["looks"] = looks.identity()
     jobs = plan_jobs(
         weighted, benchmarks, recipe.seeds, lambda variant, seed: job_identity(variant, seed, topics, shared), recipe.limit
     )
@@ -134,6 +156,7 @@ def prepare(
         jobs=jobs,
         run=run,
         cache=cache,
+        looks=looks,
         footprints=footprints,
     )
 
@@ -161,7 +184,7 @@ def _plan_benchmarks(recipe: Recipe, problems: Problems) -> list[BenchmarkPlan]:
         problems.add(
             UsageError("There is nothing to score with; name benchmarks with --benchmarks, for example --benchmarks wmdp,mmlu.")
         )
-    plans = [problems.attempt(_plan_benchmark, name, options) for name, options in recipe.benchmarks.items()]
+    plans = [problems.attempt(_plan_benchmark, name, options, recipe.half) for name, options in recipe.benchmarks.items()]
     # the digest reads the data: what is wrong with them is said now
     return [plan for plan in plans if plan is not None and problems.attempt(plan.benchmark.digest) is not None]
 
@@ -226,7 +249,7 @@ def _plan_control(name: str, like: str, variants: Sequence[VariantPlan]) -> Vari
     return replace(trained[like], name=name, method=RANDOM_NOISE, noise_of=like)
 
 
-def _plan_benchmark(name: str, given: dict[str, Any]) -> BenchmarkPlan:
+def _plan_benchmark(name: str, given: dict[str, Any], half: Half | None) -> BenchmarkPlan:
     """A benchmark of the recipe; `benchmark: NAME` lets one be scored twice with other options."""
     options = dict(given)
     base, colon, argument = str(options.pop("benchmark", name)).partition(":")
@@ -236,7 +259,40 @@ def _plan_benchmark(name: str, given: dict[str, Any]) -> BenchmarkPlan:
         raise UsageError(f"The benchmark '{base}' takes nothing after a colon; got '{name}'.")
     extra: Options = {"argument": argument} if colon else {}
     benchmark = plugin.benchmark.factory(**resolved, **extra)
-    return BenchmarkPlan(name=name, plugin=plugin, options={**resolved, **extra}, benchmark=benchmark)
+    all_asked = half is not None and not benchmark.keep_half(half)
+    options = {**resolved, **extra}
+    return BenchmarkPlan(name=name, plugin=plugin, options=options, benchmark=benchmark, half=half, all_asked=all_asked)
+
+
+def plan_looks(recipe: Recipe, benchmarks: Sequence[BenchmarkPlan]) -> LookPlan:
+    """What looks at trainings ask: benchmarks of right and wrong answers, of the half that chooses.
+
+    Raises:
+        UsageError: they would not see both what is forgotten and what is kept.
+    """
+    assert recipe.looks_every is not None
+    columns: list[tuple[BenchmarkPlan, BenchmarkHead]] = []
+    for plan in benchmarks:
+        if plan.benchmark.metric.unit == "fraction":
+            own = plan if recipe.half == "selection" else _plan_benchmark(plan.name, recipe.benchmarks[plan.name], "selection")
+            columns.append((own, head_of(own, recipe)))
+    heads = [head for _, head in columns]
+    if not forget_targets(heads) or not keep_targets(heads):
+        raise UsageError(
+            "Looks at a training need benchmarks of right and wrong answers for what is forgotten and for what is kept; leave "
+            "evaluate_every and probe_every out, or add such benchmarks."
+        )
+    if recipe.trainer.devices > 1:
+        raise UsageError("Looks at a training need trainer.devices 1; leave evaluate_every and probe_every out.")
+    keep_best = recipe.evaluate_every is not None
+    return LookPlan(
+        every=recipe.looks_every,
+        columns=columns,
+        limit=recipe.limit if keep_best else min(recipe.tune.probe_items, recipe.limit or recipe.tune.probe_items),
+        keep_best=keep_best,
+        keep_at_least=recipe.tune.keep_at_least,
+        floors=recipe.floors,
+    )
 
 
 def _read_topic(name: str, recipe: Recipe, problems: Problems) -> TopicData | None:

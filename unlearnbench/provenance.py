@@ -52,6 +52,7 @@ def cell_provenance(
         "prompt_version": column.benchmark.prompt_version,
         "dtype": dtype,
         "limit": limit,
+        "half": column.half,
         "seed": plan.job.seed,
         "unlearnbench": __version__,
         "core_source": core_hash(),

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from unlearnbench.errors import CombinedUsageError, Problems, UsageError, closest, normalise, unknown_name
+from unlearnbench.records import Half
+from unlearnbench.spaces import read_domain
 from unlearnbench.specs import Options, Value
 
 BASELINE = "none"
@@ -76,6 +78,32 @@ class TrainerOptions(_Section):
         return self.model_dump(exclude={"logger", "log_every_n_steps", "detect_anomaly"})
 
 
+class TuneOptions(_Section):
+    """How settings are searched: the same way for every row; the command line says how many trials.
+
+    Attributes:
+        keep_at_least: K that a trial must keep to be chosen for its F.
+        seed: of the sampler.
+        probe_every: look at a trial every so many updates, and give it up where it is hopeless; None lets all finish.
+        probe_items: how many items of each part a look asks.
+        spaces: row -> option -> what it is chosen from, beside or instead of what the method declares: [a, b, c],
+            {linear: [low, high]}, {log: [low, high]}, {blocks: [low, high]}, {steps: [low, high]}; null leaves it as it is.
+    """
+
+    keep_at_least: float = Field(default=0.95, ge=0, le=1)
+    seed: int = Field(default=0, ge=0, lt=2**32)
+    probe_every: int | None = Field(default=None, gt=0)
+    probe_items: int = Field(default=8, gt=0)
+    spaces: dict[str, dict[str, Any]] = {}
+
+    @field_validator("spaces")
+    @classmethod
+    def _check_spaces(cls, spaces: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        for value in (value for own in spaces.values() for value in own.values() if value is not None):
+            read_domain(value)
+        return spaces
+
+
 class Recipe(_Section):
     """Everything one comparison needs to know.
 
@@ -90,7 +118,12 @@ class Recipe(_Section):
         controls: rows that add random noise, as much as another row changes and to the same tensors: name -> that row.
         seeds: each trained row runs once per seed.
         limit: the first N items of each part; evaluation only.
+        half: of each benchmark's items: `selection`, which settings are chosen on, or `reporting`, the others.
         trainer: how methods are trained: devices, strategy, precision, logger.
+        evaluate_every: score the half that chooses every so many updates of a training, and keep its best weights.
+        tune: how settings are searched, where they are.
+        floors: of a search: row -> update -> S of a look below which the trial is given up.
+        tuned: what the table says of a row whose settings were searched: row -> `tuned 8`.
     """
 
     name: str = "comparison"
@@ -103,7 +136,23 @@ class Recipe(_Section):
     controls: dict[str, str] = {}
     seeds: list[Annotated[int, Field(ge=0, lt=2**32)]] = Field(default=[0], min_length=1)
     limit: int | None = Field(default=None, gt=0)
+    half: Half | None = None
     trainer: TrainerOptions = TrainerOptions()
+    evaluate_every: int | None = Field(default=None, gt=0)
+    tune: TuneOptions = TuneOptions()
+    floors: dict[str, dict[int, float]] = {}
+    tuned: dict[str, str] = {}
+
+    @model_validator(mode="after")
+    def _check_half(self) -> Recipe:
+        if self.evaluate_every is not None and self.half is None:
+            raise ValueError("evaluate_every chooses weights on one half of the questions: add `half: reporting`")
+        return self
+
+    @property
+    def looks_every(self) -> int | None:
+        """How many updates lie between two looks at a training; None looks at none."""
+        return self.evaluate_every or (self.tune.probe_every if self.half == "selection" else None)
 
     def variants(self) -> dict[str, tuple[str, Options]]:
         """Each row's method and its given options, the baseline first."""
@@ -194,7 +243,7 @@ def _explain_one(first: Mapping[str, Any], root: yaml.Node | None, origin: str) 
     line, section = _locate(root, location)
     dotted = ".".join(str(part) for part in location)
     if first["type"] == "extra_forbidden":
-        allowed = {"topics": Topic, "trainer": TrainerOptions}.get(section, Recipe).model_fields
+        allowed = {"topics": Topic, "trainer": TrainerOptions, "tune": TuneOptions}.get(section, Recipe).model_fields
         guess = closest(str(location[-1]), allowed)
         meant = f" Did you mean '{guess}'?" if guess else ""
         return UsageError(f"{origin}, line {line}: unknown key '{dotted}'.{meant} Allowed: {', '.join(allowed)}.")
@@ -271,7 +320,7 @@ def one_row(recipe: Recipe, variant: str, seed: int, benchmarks: Sequence[str]) 
         section: {name: value for name, value in getattr(recipe, section).items() if name in rows}
         for section in ("methods", "checkpoints", "controls")
     }
-    if benchmarks:
+    if benchmarks and recipe.looks_every is None:  # a look asks all of them
         changes["benchmarks"] = {name: options for name, options in recipe.benchmarks.items() if name in benchmarks}
     return recipe.model_copy(update={**changes, "seeds": [seed]})
 

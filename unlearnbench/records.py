@@ -9,6 +9,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 Role = Literal["forget", "retain"]
+Half = Literal["selection", "reporting"]  # of a benchmark's items: what settings are chosen on, what they are reported on
 
 
 class Record(BaseModel):
@@ -71,6 +72,7 @@ class Cost(Record):
         unlearn_seconds: wall clock of the fit, without loading, and of what it reused.
         reused_seconds: the share of it that an earlier run spent, on tensors that were kept and taken again.
         evaluate_seconds: wall clock of scoring.
+        look_seconds: wall clock of scoring while it was unlearning, which `unlearn_seconds` does not count.
         peak_bytes: largest resident memory of the job's process from the job's beginning, where the system tells.
         peak_gpu_bytes: largest allocation on the GPU during the job; None on CPU.
         trained_parameters: numbers that the method may change.
@@ -80,6 +82,7 @@ class Cost(Record):
     unlearn_seconds: float | None = None
     reused_seconds: float | None = None
     evaluate_seconds: float | None = None
+    look_seconds: float | None = None
     peak_bytes: int | None = None
     peak_gpu_bytes: int | None = None
     trained_parameters: int | None = None
@@ -119,6 +122,11 @@ class CellResult(Record):
     items_hash: str | None = None
     cost: Cost = Cost()
     provenance: dict[str, Any] = {}
+
+    @property
+    def incomplete(self) -> bool:
+        """Whether it is done but for some items that have no score."""
+        return self.status == "done" and self.asked is not None and self.n < self.asked
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from unlearnbench.batches import Stream
+from unlearnbench.files import content_hash
 from unlearnbench.forward import copy_of, swapped
 from unlearnbench.heads import final_hidden, head_logits
-from unlearnbench.method import UnlearningMethod
+from unlearnbench.method import MethodContext, UnlearningMethod
 
 
 class ReferenceOutputs:
@@ -56,11 +58,28 @@ class ReferenceOutputs:
             texts = _texts(stream)
             if all(_key(ids) in kept for ids in texts):
                 continue
-            with method.computation():
-                hidden = final_hidden(method.model, method.transfer_batch_to_device(stream, method.device, 0))
-            for ids, row, mask in zip(texts, hidden.cpu(), stream["attention_mask"].bool(), strict=True):
+            hidden = self._shared(stream)
+            for ids, row, mask in zip(texts, hidden, stream["attention_mask"].bool(), strict=True):
                 kept.setdefault(_key(ids), row[mask].clone())
         self._kept = kept
+
+    def _shared(self, stream: Stream) -> Tensor:
+        """The untouched model's states of a stream, on the CPU; a search computes them once for all its trials."""
+        context: MethodContext | None = getattr(self._method, "context", None)
+        if context is None or not context.reuse:
+            return self._computed(stream)
+        key = ("reference", content_hash([stream["input_ids"].tolist(), stream["attention_mask"].tolist()]))
+        if (known := context.recall(*key)) is not None:
+            return known["hidden"]
+        started = time.perf_counter()
+        hidden = self._computed(stream)
+        context.keep({"hidden": hidden}, *key, seconds=time.perf_counter() - started, tokens=0)
+        return hidden
+
+    def _computed(self, stream: Stream) -> Tensor:
+        method = self._method
+        with method.computation():
+            return final_hidden(method.model, method.transfer_batch_to_device(stream, method.device, 0)).cpu()
 
     @torch.no_grad()
     def hidden(self, stream: Stream) -> Tensor:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import time
 from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple
 
@@ -33,7 +35,8 @@ class Kept(NamedTuple):
 class BlockOutputs:
     """The outputs of some blocks, of the model as it trains and of the untouched one.
 
-    What lies below the first trained block runs once for both; what lies above the last wanted one never runs.
+    What lies below the first trained block runs once for both; what lies above the last wanted one never runs. The trials of
+    a search share what lies below, and the untouched model's outputs of what `kept` is asked.
 
     Args:
         method: whose model and untouched model are meant.
@@ -44,12 +47,18 @@ class BlockOutputs:
     def __init__(self, method: UnlearningMethod, blocks: Sequence[int], *, first: int) -> None:
         self._method, self._first, self._last = method, first, max(blocks)
         self._wanted = {block - first for block in blocks}
-        self._kept: dict[bytes, Kept] = {}
+        self._kept: dict[str, Kept] = {}
 
     def split(self, stream: Stream) -> SplitForward:
         """A stream up to the first trained block."""
         inputs = {"input_ids": stream["input_ids"], "attention_mask": stream["attention_mask"]}
-        return split_forward(self._method.model, inputs, first=self._first, last=self._last)
+        context, key = self._method.context, ("prefix", str(self._first), _digest(stream))
+        known = context.recall(*key) if context.reuse else None
+        started = time.perf_counter()
+        split = split_forward(self._method.model, inputs, first=self._first, last=self._last, known=known)
+        if context.reuse and known is None:
+            context.keep(split.prefix, *key, seconds=time.perf_counter() - started, tokens=0)
+        return split
 
     def updated(self, split: SplitForward) -> list[Tensor]:
         """Of each wanted block, lowest first: (B, T, D) with the weights as they are now."""
@@ -60,19 +69,39 @@ class BlockOutputs:
         with self._method.reference():
             return self.updated(split)
 
+    def _shared(self, split: SplitForward, stream: Stream) -> list[Tensor]:
+        """The frozen outputs of a stream; a search computes them once for all its trials."""
+        context = self._method.context
+        if not context.reuse:
+            return self.frozen(split)
+        blocks = [str(self._first + number) for number in sorted(self._wanted)]
+        key = ("frozen", *blocks, _digest(stream))
+        if (known := context.recall(*key)) is not None:
+            return [known[block].to(split.hidden) for block in blocks]
+        started = time.perf_counter()
+        frozen = self.frozen(split)
+        context.keep(dict(zip(blocks, frozen, strict=True)), *key, seconds=time.perf_counter() - started, tokens=0)
+        return frozen
+
     def kept(self, stream: Stream) -> Kept:
         """Split and frozen outputs of a stream, taken from the update before where it had the same batch."""
-        key = stream["input_ids"].cpu().numpy().tobytes() + stream["attention_mask"].cpu().numpy().tobytes()
+        key = _digest(stream)
         if key not in self._kept:
             while len(self._kept) >= self._method.context.accumulate:
                 del self._kept[next(iter(self._kept))]
             split = self.split(stream)
-            self._kept[key] = Kept(split, self.frozen(split))
+            self._kept[key] = Kept(split, self._shared(split, stream))
         return self._kept[key]
 
     def clear(self) -> None:
         """Let go of what is kept."""
         self._kept.clear()
+
+
+def _digest(stream: Stream) -> str:
+    """What a batch is: its tokens and where they lie."""
+    ids, mask = (stream[name].cpu() for name in ("input_ids", "attention_mask"))
+    return hashlib.sha256(str(tuple(ids.shape)).encode() + ids.numpy().tobytes() + mask.numpy().tobytes()).hexdigest()
 
 
 def worst_case(

@@ -7,13 +7,14 @@ import inspect
 import types
 import typing
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, create_model
 from pydantic.fields import FieldInfo
 
 from unlearnbench.errors import PluginError, Problems, UsageError, unknown_name
+from unlearnbench.spaces import Domain, Space, check_domain, probes
 
 if TYPE_CHECKING:
     from unlearnbench.benchmark import Benchmark
@@ -57,6 +58,7 @@ class MethodSpec:
         summary: one line.
         source: paper or repository.
         training: the default budget; None for a method that needs no pass over the corpora.
+        space: what tuning chooses options from, by name: `{"lr": Log(1e-5, 1e-2)}`; a method without one runs as it is.
     """
 
     name: str
@@ -64,6 +66,7 @@ class MethodSpec:
     summary: str
     source: str
     training: Training | None = Training()
+    space: Space = field(default_factory=dict[str, Domain])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,6 +174,29 @@ def _wrong_value(owner: str, name: str, problem: str, given: Mapping[str, Value]
         return UsageError(f"Option {owner}.{name} has no default; give it with --set {owner}.{name}=VALUE.")
     problem = problem[0].lower() + problem[1:]
     return UsageError(f"Option {owner}.{name} takes {expected}: {problem}, got {given[name]!r}.")
+
+
+def resolve_space(spec: MethodSpec, changes: Mapping[str, Domain | None], options: Options, owner: str) -> dict[str, Domain]:
+    """What a row's options are to be chosen from.
+
+    Args:
+        spec: whose declared space is the start.
+        changes: a recipe's own ranges; None takes an option out of the search.
+        options: the row's other options, as given.
+        owner: the row, for messages.
+
+    Raises:
+        UsageError: an option that does not exist, or a value that it does not take.
+    """
+    merged = {name: domain for name, domain in {**spec.space, **changes}.items() if domain is not None}
+    for name, domain in merged.items():
+        try:
+            check_domain(domain)
+        except ValueError as error:
+            raise UsageError(f"The space of {owner}.{name}: {error}.") from error
+        for value in probes(domain):
+            resolve_options(spec, {**options, name: value}, owner)
+    return merged
 
 
 def split_budget(spec: MethodSpec, options: Options) -> tuple[Options, Training | None]:

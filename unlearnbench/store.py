@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 KeepDeltas = Literal["all", "best", "none"]
 DELTA = "delta.safetensors"
 MANIFEST = "manifest.json"
+MEMORY = "memory"  # folder of a search: what its trials share, while it goes on
 
 
 def folder_name(name: str) -> str:

@@ -21,9 +21,12 @@ from unlearnbench.errors import StorageError
 from unlearnbench.files import content_hash
 from unlearnbench.forward import checkpointed
 from unlearnbench.loaded import LoadedModel
+from unlearnbench.looks import Looker, looking
+from unlearnbench.looks import trained as trained_by
 from unlearnbench.models import padding_id
 from unlearnbench.provenance import peak_bytes
 from unlearnbench.records import Cost
+from unlearnbench.trials import Look
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -49,10 +52,14 @@ class Fitted:
     Attributes:
         delta: the tensors that changed, or an adapter's factors; on the CPU.
         cost: of the fit.
+        looks: at the training.
+        best: the update that the weights are from, where looks chose it.
     """
 
     delta: dict[str, Tensor]
     cost: Cost
+    looks: Sequence[Look] = ()
+    best: int | None = None
 
 
 def fit(plan: JobPlan, loaded: LoadedModel, shop: Workshop) -> Fitted:
@@ -74,7 +81,10 @@ def _train(plan: JobPlan, loaded: LoadedModel, shop: Workshop) -> Fitted:
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.ERROR)
     pl.seed_everything(plan.job.seed, workers=True, verbose=False)
-    method = loaded.build(lambda model: plugin.method.factory(model, **plan.variant.options))
+    method = loaded.build(lambda model: plugin.method.factory(model, **plan.variant.options), whole=shop.looks is not None)
+    looker = None
+    if shop.looks is not None and method.automatic_optimization:  # an editor's weights change once, at the end
+        looker = Looker(shop.looks, plan.job.variant, loaded.tokenizer, plan.job.seed)
     trained = sum(parameter.numel() for parameter in method.trainable())
     with contextlib.ExitStack() as stack:
         metrics = None
@@ -83,7 +93,10 @@ def _train(plan: JobPlan, loaded: LoadedModel, shop: Workshop) -> Fitted:
         watch = _watch(partial(shop.reporter.step, plan.job), training.accumulate, metrics, method.logged)
         stack.enter_context(warnings.catch_warnings())
         warnings.simplefilter("ignore")  # Lightning's advice on data loader workers and loggers
-        trainer = _trainer(plan, shop, method, watch)
+        callbacks = [watch]
+        if looker is not None and shop.looks is not None:
+            callbacks.append(looking(looker, shop.looks.every, training.accumulate))
+        trainer = _trainer(plan, shop, method, callbacks)
         method.context = _context(plan, loaded, shop, method, trainer)
         loader = paired_loader(method.context.forget, method.context.retain)
         shop.reporter.unlearning(plan.job, training.steps)
@@ -98,17 +111,20 @@ def _train(plan: JobPlan, loaded: LoadedModel, shop: Workshop) -> Fitted:
     seconds = time.perf_counter() - started + reused.get("seconds", 0.0)
     if trainer.interrupted:
         raise KeyboardInterrupt
+    best = looker.put_best_back(trained_by(method)) if looker is not None else None
     factors = method.adapter.factors() if method.adapter is not None else None
     method.finish()
     cost = Cost(
-        unlearn_seconds=round(seconds, 3),
+        unlearn_seconds=round(seconds - (looker.seconds if looker else 0.0), 3),
+        look_seconds=round(looker.seconds, 3) if looker else None,
         reused_seconds=round(reused["seconds"], 3) if reused else None,
         peak_bytes=peak_bytes(),
         peak_gpu_bytes=torch.cuda.max_memory_allocated() if shop.device.type == "cuda" else None,
         trained_parameters=trained,
-        tokens=int(reused["tokens"]) if reused else watch.tokens * trainer.world_size,
+        tokens=int(reused.get("tokens", 0)) or watch.tokens * trainer.world_size,
     )
-    return Fitted(delta=loaded.delta() if factors is None else factors, cost=cost)
+    delta = loaded.delta() if factors is None else factors
+    return Fitted(delta=delta, cost=cost, looks=looker.looks if looker else (), best=best)
 
 
 def rank_zero() -> bool:
@@ -152,12 +168,13 @@ def _context(plan: JobPlan, loaded: LoadedModel, shop: Workshop, method: Unlearn
         topics=tuple(topic.name for topic in shop.topics),
         steps=training.steps,
         accumulate=training.accumulate,
-        memory=shop.cache.folder(content_hash(passed)),
+        memory=shop.cache.folder(content_hash(passed)) if shop.memory is None else shop.memory / content_hash(passed),
+        reuse=shop.memory is not None,
         **sides,
     )
 
 
-def _trainer(plan: JobPlan, shop: Workshop, method: UnlearningMethod, watch: Any) -> Trainer:
+def _trainer(plan: JobPlan, shop: Workshop, method: UnlearningMethod, callbacks: Sequence[Any]) -> Trainer:
     """Lightning's Trainer with the recipe's settings."""
     import lightning.pytorch as pl
 
@@ -178,7 +195,7 @@ def _trainer(plan: JobPlan, shop: Workshop, method: UnlearningMethod, watch: Any
         accumulate_grad_batches=training.accumulate,
         max_epochs=1,  # the schedules are as long as the budget
         use_distributed_sampler=False,  # they hand out each process's share themselves, in order
-        callbacks=[watch, *shop.callbacks(plan.job)],
+        callbacks=[*callbacks, *shop.callbacks(plan.job)],
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,

@@ -31,6 +31,7 @@ from unlearnbench.api import (
     BenchmarkSpec,
     Dialogue,
     Exchange,
+    Half,
     ItemResult,
     ItemText,
     LocalJudge,
@@ -48,6 +49,7 @@ from unlearnbench.api import (
     first_of_each_part,
     hold,
     hookimpl,
+    in_half,
     load_prompts,
     open_judge,
     parse_source,
@@ -160,6 +162,7 @@ class MtBench(Benchmark):
         self.source, self.judge, self.max_new_tokens, self.batch_size = source, judge, max_new_tokens, batch_size
         self.references = references
         self._revision: str | None = None
+        self._half: Half | None = None
         self.panel: Panel | None = None
         if judge != RULES:
             limits = RequestLimits(
@@ -176,9 +179,13 @@ class MtBench(Benchmark):
     def metric(self) -> Metric:
         return Metric(name=f"rating by {self.judge}", role="retain", chance=LOWEST, unit="points", note=self.judge)
 
+    def keep_half(self, half: Half) -> bool:
+        self._half = half
+        return True
+
     @cached_property
-    def items(self) -> list[Item]:
-        """The questions, with FastChat's reference answers where the folder has them."""
+    def items(self) -> Sequence[Item]:
+        """The questions, or a half of them, with FastChat's reference answers where the folder has them."""
         folder = parse_source(self.source).path
         file = folder / "question.jsonl" if folder is not None and folder.is_dir() else None
         table = read_table(str(file) if file is not None and file.is_file() else self.source, default_split="train")
@@ -202,7 +209,7 @@ class MtBench(Benchmark):
             raise UsageError(
                 f"The judge `rules` needs a reference for each turn, and '{self.source}' has not; use openai:MODEL or hf:MODEL."
             )
-        return items
+        return in_half(items, self._half, lambda item: item.id)
 
     def _check(self, items: Sequence[Item], where: Any) -> None:
         seen: dict[str, int] = {}

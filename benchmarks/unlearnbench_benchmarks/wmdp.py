@@ -108,6 +108,9 @@ class WmdpShuffled(Wmdp):
             for shift in range(len(choices))
         ]
 
+    def item_of(self, question: Question) -> str:
+        return question.id.rpartition("/")[0]
+
     def count(self, limit: int | None) -> int:
         return len(first_of_each_part(self._items(), limit))
 
@@ -132,7 +135,7 @@ class WmdpShuffled(Wmdp):
         """Questions that differ only in the order of their options, together again."""
         items: dict[str, list[Question]] = {}
         for question in self.questions:
-            items.setdefault(question.id.rpartition("/")[0], []).append(question)
+            items.setdefault(self.item_of(question), []).append(question)
         return [_Item(name, orders) for name, orders in items.items()]
 
 

@@ -30,6 +30,7 @@ from unlearnbench.api import (
     IGNORE,
     AdamW,
     Example,
+    Log,
     MethodSpec,
     ReferenceOutputs,
     SalientShare,
@@ -173,5 +174,10 @@ def unlearnbench_methods() -> list[MethodSpec]:
             summary="ascend on forget texts, mismatch their answers, stay close on normal texts",
             source="arXiv:2310.10683",
             training=Training(steps=1000, batch_size=2, max_length=512),
+            space={  # the WMDP paper searched learning rate, steps and the weight of forgetting
+                "lr": Log(1e-6, 2e-3),
+                "bad_weight": Log(0.25, 2.0),
+                "normal_weight": Log(0.5, 5.0),
+            },
         )
     ]

@@ -9,6 +9,7 @@ Deviations:
       frozen rest is the same module with the original matrices put back, or its adapter switched off.
     - What the frozen model answers to a retain batch is kept while the next updates use the same batch.
     - The control vectors are drawn on the CPU in float32, so that a seed means the same on every device.
+    - A search runs what lies below the trained blocks once per batch, and the frozen model once per batch and layer.
     - A corpus that runs out starts again; the reference stops.
 Streams: forget and retain of one topic per update, topics in turn. Padding on the left, as in the reference.
 """
@@ -26,8 +27,10 @@ from unlearnbench.api import (
     IGNORE,
     OUTPUT_PROJECTION,
     BlockOutputs,
+    Log,
     MethodSpec,
     ReferenceAdamW,
+    ShareOf,
     SplitForward,
     Stream,
     Training,
@@ -186,5 +189,11 @@ def unlearnbench_methods() -> list[MethodSpec]:
             summary="steer forget activations to a random direction, hold retain activations",
             source="arXiv:2403.03218",
             training=Training(steps=150, batch_size=4, max_length=512, order="file"),
+            space={
+                "layer": ShareOf("blocks", 0.2, 0.6),  # the paper searched it; 7 of 32 in Zephyr, 15 of 60 in Yi
+                "coefficient": Log(5.0, 500.0),  # 6.5 for Zephyr, 300 for Yi
+                "alpha": Log(1.0, 2000.0),
+                "lr": Log(2e-5, 2e-2),
+            },
         )
     ]

@@ -26,10 +26,12 @@ from torch import Tensor
 
 from unlearnbench.api import (
     AdamW,
+    Log,
     LossOf,
     MethodSpec,
     ReferenceOutputs,
     Schedule,
+    ShareOf,
     Stream,
     Training,
     UnlearnBatch,
@@ -191,5 +193,10 @@ def unlearnbench_methods() -> list[MethodSpec]:
             summary="leave the teacher on forget texts, stay with it on retain texts, in turns",
             source="arXiv:2302.09880",
             training=Training(steps=600, batch_size=2, max_length=512),
+            space={  # the WMDP paper searched alpha from 1e-4 to 10, the learning rate, and 100 of 400 or 300 of 600 steps
+                "lr": Log(1e-6, 2e-3),
+                "alpha": Log(1e-4, 10.0),
+                "forget_steps": ShareOf("steps", 0.25, 0.75),
+            },
         )
     ]

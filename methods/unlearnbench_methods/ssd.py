@@ -28,7 +28,17 @@ import torch
 from pydantic import NonNegativeFloat, PositiveFloat
 from torch import Tensor, nn
 
-from unlearnbench.api import MethodSpec, Training, UnlearnBatch, UnlearningMethod, UsageError, hookimpl, select_all, train_only
+from unlearnbench.api import (
+    Log,
+    MethodSpec,
+    Training,
+    UnlearnBatch,
+    UnlearningMethod,
+    UsageError,
+    hookimpl,
+    select_all,
+    train_only,
+)
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -175,5 +185,6 @@ def unlearnbench_methods() -> list[MethodSpec]:
             summary="shrink weights that matter to forget texts and not to retain texts",
             source="arXiv:2308.07707",
             training=Training(steps=150, batch_size=4, max_length=512, order="file"),
+            space={"alpha": Log(0.1, 50.0), "dampening": Log(0.01, 4.0)},  # the WMDP paper: .1 to 5; the original: 10 and 50
         )
     ]

@@ -151,3 +151,21 @@ def test_head_is_the_familys_own(tiny_model):
         hidden = final_hidden(tiny_model, inputs)
         assert torch.equal(head_logits(tiny_model, hidden.flatten(0, 1)), tiny_model(ids).logits.flatten(0, 1))
         assert F.cosine_similarity(hidden[0, 0], hidden[0, 1], dim=0) < 1
+
+
+def test_trials_of_a_search_share_the_answers(tiny_model, tokenizer, tmp_path):
+    """The second trial reads what the first computed, bit for bit, and runs no block for it."""
+    from dataclasses import replace
+
+    method = prepare(LLMU(tiny_model, answers=2), tokenizer)
+    method.context = replace(method.context, memory=tmp_path, reuse=True)
+    streams = [batch(method, step)["retain"] for step in range(3)]
+    first, second = ReferenceOutputs(method), ReferenceOutputs(method)
+    first.prepare(streams)
+    runs = []
+    handle = tiny_model.model.layers[0].register_forward_hook(lambda *_: runs.append(1))
+    second.prepare(streams)
+    handle.remove()
+    assert not runs
+    assert all(torch.equal(first.hidden(stream), second.hidden(stream)) for stream in streams)
+    assert method.context.reused["seconds"] > 0  # the second paid nothing, and is not cheaper for it

@@ -270,3 +270,29 @@ def test_a_latent_adversary_makes_the_forget_loss_larger(tiny_model):
     first, second = (train(ready(copy.deepcopy(tiny_model), lat_steps=2), 3) for _ in range(2))
     assert first == second
     assert first != train(ready(tiny_model), 3)
+
+
+def test_trials_of_a_search_share_the_prefix_and_the_frozen_answers(tmp_path):
+    """The second trial runs no block below the trained ones and no frozen one, and ends with the same weights, bit for bit."""
+    from dataclasses import replace
+
+    from conftest import tiny_llama
+
+    def trained(reuse: bool, options: dict) -> tuple[dict[str, torch.Tensor], list[int]]:
+        model = tiny_llama()
+        runs = [0] * len(model.model.layers)
+        for number, block in enumerate(model.model.layers):
+            block.mlp.register_forward_hook(lambda *_, number=number: runs.__setitem__(number, runs[number] + 1))
+        method = ready(model, diagnostics=0, **options)
+        method.context = replace(method.context, memory=tmp_path if reuse else None, reuse=reuse)
+        train(method, 4)
+        return model.state_dict(), runs
+
+    other = {"alpha": 2.0, "coefficient": 30.0}
+    alone, runs_alone = trained(False, other)
+    trained(True, {})
+    shared, runs_shared = trained(True, other)
+    assert all(torch.equal(alone[name], tensor) for name, tensor in shared.items())
+    assert runs_alone[0] > 0
+    assert runs_shared[0] == 0
+    assert 0 < runs_shared[LAYER] < runs_alone[LAYER]

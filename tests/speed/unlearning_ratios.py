@@ -94,6 +94,26 @@ def ssd_grid() -> None:
     report("ssd-grid", [grid.said["seconds"] / one.said["seconds"] for grid, one in runs], "<= 1.3")
 
 
+def tune_ssd() -> None:
+    """As `ssd-grid`: 36 trials of a search / 1 trial."""
+    model = real_model()
+    runs = interleaved(lambda: script("ssd_grid.py", model, 36), lambda: script("ssd_grid.py", model, 1))
+    report("tune-ssd", [grid.said["seconds"] / one.said["seconds"] for grid, one in runs], "<= 1.5")
+
+
+TRIALS = 12
+
+
+def tune_rmu() -> None:
+    """Seconds of 12 runs of their own, processes with start-up / of 12 trials of one search; scoring apart."""
+    model = real_model()
+    runs = interleaved(
+        lambda: script("tune_trials.py", "rmu", model, 1, "alone"),
+        lambda: script("tune_trials.py", "rmu", model, TRIALS, "shared"),
+    )
+    report("tune-rmu", [TRIALS * one.seconds / trials.seconds for one, trials in runs], ">= 1.7")
+
+
 def framework() -> None:
     """Share of a fit's wall time outside loss, backward and optimizer: Lightning, batches, logging, our callbacks."""
     runs = interleaved(lambda: script("framework_share.py", real_model(), UNLEARNBENCH_CACHE=_cache()))
@@ -113,5 +133,7 @@ FIGURES = {
     "scrub-memory": scrub_memory,
     "llmu-memory": llmu_memory,
     "ssd-grid": ssd_grid,
+    "tune-ssd": tune_ssd,
+    "tune-rmu": tune_rmu,
     "framework": framework,
 }

@@ -23,6 +23,7 @@ from unlearnbench.cli import (
     sandbox,
     show,
     site,
+    tune,
     verify,
 )
 from unlearnbench.errors import UnlearnbenchError, UsageError
@@ -47,6 +48,7 @@ app.command("plugins")(plugins.plugins)
 app.command("report")(report.report)
 app.command("show")(show.show)
 app.command("site")(site.site)
+app.command("tune")(tune.tune)
 app.command("verify")(verify.verify)
 app.add_typer(new.app, name="new")
 app.add_typer(sandbox.app, name="sandbox")

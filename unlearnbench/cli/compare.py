@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from unlearnbench.cli import options
+from unlearnbench.cli.searching import place_of, search, with_fixed, with_rule
 from unlearnbench.errors import Problems, UsageError
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from unlearnbench.compare import Execution, KeepDeltas
     from unlearnbench.preflight import Comparison, Device
     from unlearnbench.recipe import Recipe
+    from unlearnbench.tuning.search import Budget, Place
 
 DEFAULT_RECIPE = "sandbox"
 DEFAULT_BENCHMARKS = ("wmdp", "mmlu")
@@ -53,6 +55,16 @@ def compare(
     out: options.Out = None,
     cache: options.Cache = None,
     keep_deltas: Annotated[str, typer.Option(help="Which unlearned weights stay on disk: all, best or none.")] = "all",
+    tune: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="First search every method's settings, with N trials each.")
+    ] = None,
+    tune_seconds: options.TuneSeconds = None,
+    keep_at_least: options.KeepAtLeast = None,
+    probe_every: options.ProbeEvery = None,
+    evaluate_every: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="K", help="Keep the best weights of every K updates of a training."),
+    ] = None,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Compute failed cells again.")] = False,
     join: Annotated[
         bool, typer.Option("--join", help="Take jobs of the same command, which another process has begun.")
@@ -71,16 +83,17 @@ def compare(
     from unlearnbench.executors import Limits
     from unlearnbench.recipe import check_names
 
-    wanted = _base_recipe(recipe, model)
-    wanted = _with_lists(wanted, methods, benchmarks, options.split_seeds(seeds))
-    changes: dict[str, Any] = {"limit": options.read_limit(limit), "model": model, "dtype": _dtype(dtype)}
-    wanted = wanted.model_copy(update={name: value for name, value in changes.items() if value is not None})
-    wanted = _with_topics(wanted, forget, retain)
+    wanted = base_recipe(recipe, model)
+    wanted = with_lists(wanted, methods, benchmarks, options.split_seeds(seeds))
+    wanted = with_values(wanted, limit, model, dtype)
+    wanted = with_topics(wanted, forget, retain)
     named = options.split_named("--checkpoint", checkpoint)
     controls = options.split_named("--control", control, "NAME=ROW")
     added = {"checkpoints": {**wanted.checkpoints, **named}, "controls": {**wanted.controls, **controls}}
     wanted = check_names(wanted.model_copy(update=added))
     table = options.table_settings(rank_by, damage_margin)
+    if evaluate_every is not None:
+        wanted = wanted.model_copy(update={"evaluate_every": evaluate_every, "half": "reporting"})
     given = options.with_judge(settings, judge_url=judge_url, judge_repeats=judge_repeats, references=references)
     problems = Problems()  # what is wrong with these is said together with what prepare finds
     keep = problems.attempt(options.choose, "--keep-deltas", keep_deltas, ("all", "best", "none")) or "all"
@@ -93,8 +106,30 @@ def compare(
         items=not no_items,
         command=options.command_line(),
     )
+    budget = problems.attempt(options.read_budget, tune, tune_seconds)
+    if budget is None and evaluate_every is None and (keep_at_least, probe_every) != (None, None):
+        problems.add(UsageError("--keep-at-least and --probe-every are for trials: add --tune N."))
+    wanted = with_rule(wanted, keep_at_least, probe_every)
+    if budget is not None:
+        problems.settle()
+        wanted = with_fixed(wanted, given)
+        wanted, given = _tuned(wanted, budget, place_of(wanted, how, out, cache, device), dry_run), []
     problems.attempt(options.check_coverage, min_coverage)
     run(wanted, given, device, how, out, cache, as_json, table, dry_run, problems, min_coverage)
+
+
+def _tuned(recipe: Recipe, budget: Budget, place: Place, dry_run: bool) -> Recipe:
+    """The recipe with the settings that a search chose, to be compared on the other half of the questions."""
+    from unlearnbench.preflight import prepare
+    from unlearnbench.tuning.search import tuned_recipe, untuned_recipe
+
+    untuned = untuned_recipe(recipe)
+    if dry_run:
+        typer.echo("Before this, every row is tuned with what the command says, on the other half of the questions.", err=True)
+        return untuned
+    # what is wrong with the comparison is said before the search
+    prepare(untuned, out=place.out, cache=place.cache, device=place.device)
+    return tuned_recipe(recipe, search(recipe, budget, place))
 
 
 def run(
@@ -191,7 +226,7 @@ def show(folder: Path, board: Leaderboard, as_json: bool) -> None:
     )
 
 
-def _base_recipe(name: str, model: str | None) -> Recipe:
+def base_recipe(name: str, model: str | None) -> Recipe:
     """The recipe to start from. Settings tuned for the sandbox are no start for a model of one's own."""
     from unlearnbench.recipe import Recipe, load_recipe
 
@@ -200,7 +235,14 @@ def _base_recipe(name: str, model: str | None) -> Recipe:
     return load_recipe(name)
 
 
-def _with_lists(recipe: Recipe, methods: str | None, benchmarks: str | None, seeds: list[int] | None) -> Recipe:
+def with_values(recipe: Recipe, limit: str | None, model: str | None, dtype: str | None) -> Recipe:
+    """The recipe with what the command line gives instead."""
+    changes: dict[str, Any] = {"limit": options.read_limit(limit), "model": model, "dtype": _dtype(dtype)}
+    return recipe.model_copy(update={name: value for name, value in changes.items() if value is not None})
+
+
+def with_lists(recipe: Recipe, methods: str | None, benchmarks: str | None, seeds: list[int] | None) -> Recipe:
+    """The recipe with the rows, benchmarks and seeds that the command line names."""
     from unlearnbench.recipe import BASELINE, select
 
     changes: dict[str, Any] = {}
@@ -213,7 +255,7 @@ def _with_lists(recipe: Recipe, methods: str | None, benchmarks: str | None, see
     return recipe.model_copy(update=changes)
 
 
-def _with_topics(recipe: Recipe, forget: list[str] | None, retain: list[str] | None) -> Recipe:
+def with_topics(recipe: Recipe, forget: list[str] | None, retain: list[str] | None) -> Recipe:
     """`--forget` replaces the recipe's topics; `--retain` without a topic serves all of them."""
     from unlearnbench.recipe import Topic
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from unlearnbench.cli import options
+from unlearnbench.errors import UsageError
 
 if TYPE_CHECKING:
     from unlearnbench.board import Leaderboard
@@ -30,6 +31,9 @@ def leaderboard(
     explain: Annotated[
         bool, typer.Option("--explain", help="Instead of the table, how each row came to its F, K, S, rank and verdict.")
     ] = False,
+    trials: Annotated[
+        bool, typer.Option("--trials", help="Instead of the table, every trial of the search that chose the settings.")
+    ] = False,
     rank_by: options.RankBy = None,
     damage_margin: options.DamageMargin = None,
 ) -> None:
@@ -41,6 +45,9 @@ def leaderboard(
     """
     options.choose("--format", style, FORMATS)
     options.check_runs(runs)
+    if trials:
+        _show_trials(runs, style)
+        return
     choices = _choices(parts, columns, sort, precision, reference)
     boards = _boards(runs, separate, rank_by, damage_margin)
     if explain:
@@ -87,3 +94,25 @@ def _boards(runs: list[Path], separate: bool, rank_by: str | None, damage_margin
     from unlearnbench.merging import merge
 
     return [merge(runs, settings[0])]
+
+
+def _show_trials(runs: list[Path], style: str) -> None:
+    """Every trial of searches that were made, in a terminal, as markdown or as JSON."""
+    from unlearnbench.reports import trials
+    from unlearnbench.trials import TRIALS, TUNING, read_tuning
+
+    options.choose("--format", style, ("terminal", "markdown", "json"))
+    for run in runs:
+        tuning = read_tuning(run)
+        if tuning is None:
+            raise UsageError(
+                f"There was no search in {run}: {TUNING}/{TRIALS} is missing; `unlearnbench compare --tune N` makes one."
+            )
+        if style == "json":
+            typer.echo(tuning.model_dump_json(indent=1, by_alias=True))
+        elif style == "markdown":
+            typer.echo(trials.markdown(tuning))
+        else:
+            from rich.console import Console
+
+            Console().print(trials.render(tuning))

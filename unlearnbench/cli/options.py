@@ -19,6 +19,7 @@ from unlearnbench.executors import Limits
 
 if TYPE_CHECKING:
     from unlearnbench.board import TableSettings
+    from unlearnbench.tuning.search import Budget
 
 Model = Annotated[str | None, typer.Option(help="Base model: a folder, a hub id or sandbox:model.")]
 Benchmarks = Annotated[str | None, typer.Option(help="Benchmarks, separated by commas: wmdp,mmlu.")]
@@ -39,6 +40,14 @@ JobTimeout = Annotated[float | None, typer.Option(metavar="SECONDS", help="Wall 
 JobMemory = Annotated[
     str | None, typer.Option(metavar="SIZE", help="Resident memory that an isolated job may hold, as in 8GB or 512MiB.")
 ]
+Trials = Annotated[int | None, typer.Option(min=1, metavar="N", help="Trials of every method's settings.")]
+TuneSeconds = Annotated[
+    float | None, typer.Option("--tune-seconds", metavar="S", help="Or this much unlearning and scoring of every method.")
+]
+ProbeEvery = Annotated[
+    int | None, typer.Option(min=1, metavar="K", help="Look at trials every K updates, and give hopeless ones up.")
+]
+KeepAtLeast = Annotated[float | None, typer.Option(metavar="K", help="K that a chosen trial must keep; .95 by default.")]
 RankBy = Annotated[str | None, typer.Option(help="What ranks go by: score (S, the default), forget (F), keep (K) or a column.")]
 DamageMargin = Annotated[
     float | None, typer.Option(help="Share of the retain knowledge that a `forgot` row may lose; 0.05 by default.")
@@ -50,6 +59,17 @@ NoItems = Annotated[
     bool, typer.Option("--no-items", help="Leave questions and answers out of the folder and the report: hazardous data.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print leaderboard.json on stdout, and nothing else.")]
+
+
+def read_budget(trials: int | None, seconds: float | None) -> Budget | None:
+    """`--trials` and `--tune-seconds` as every row's budget; None where neither is given."""
+    if seconds is not None and not 0 < seconds < float("inf"):
+        raise UsageError(f"--tune-seconds takes a number of seconds above 0; got {seconds:g}.")
+    if trials is None and seconds is None:
+        return None
+    from unlearnbench.tuning.search import Budget
+
+    return Budget(trials=trials, seconds=seconds)
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -37,6 +37,7 @@ def plugins(
 
 def _show_one(name: str, kinds: list[str], as_json: bool) -> None:
     from unlearnbench.plugins import find_plugin, list_plugins
+    from unlearnbench.spaces import written
     from unlearnbench.specs import MethodSpec, list_options
 
     if not kinds:
@@ -49,8 +50,12 @@ def _show_one(name: str, kinds: list[str], as_json: bool) -> None:
     plugin = find_plugin(kind, name)
     listed = list_options(plugin.spec)
     budget = plugin.spec.training if isinstance(plugin.spec, MethodSpec) else None
+    searched = plugin.spec.space if isinstance(plugin.spec, MethodSpec) else {}
+    space = {name: f"tuned: {written(domain)}" for name, domain in searched.items()}
     if as_json:
-        facts = {**vars(plugin.info), "summary": plugin.spec.summary, "source": plugin.spec.source}
+        facts: dict[str, Any] = {**vars(plugin.info), "summary": plugin.spec.summary, "source": plugin.spec.source}
+        if space:
+            facts["space"] = {name: written(domain) for name, domain in searched.items()}
         typer.echo(json.dumps({**facts, "options": [vars(option) for option in listed]}, indent=1, default=str))
         return
     from rich.console import Console
@@ -63,7 +68,7 @@ def _show_one(name: str, kinds: list[str], as_json: bool) -> None:
     console.print(Text(f"source: {plugin.spec.source}; from {info.distribution} {info.version}, {info.module}"))
     table = Table("option", "type", "default", "", header_style="bold")
     for option in listed:
-        mark = "budget" if budget is not None and option.name in vars(budget) else ""
+        mark = "budget" if budget is not None and option.name in vars(budget) else space.get(option.name, "")
         table.add_row(*(Text(str(value)) for value in (option.name, option.type, option.default, mark)))
     console.print(table)
     console.print(Text(f"Set one with --set {info.name}.OPTION=VALUE."))

@@ -31,8 +31,8 @@ class ProgressReporter:
 
     def __init__(self, plans: Sequence[JobPlan] = (), console: Console | None = None) -> None:
         self._console = console or Console(stderr=True, highlight=False)
-        self._waiting = {_key(plan.job): len(plan.due) for plan in plans if plan.due}  # cells that are not durable yet
-        self._cells = sum(self._waiting.values())
+        self._waiting: dict[tuple[str, int], int] = {}  # cells that are not durable yet
+        self._cells = 0
         self._done = self._failed = 0
         self._running: dict[tuple[str, int], _Phase] = {}
         self._started = time.monotonic()
@@ -43,6 +43,20 @@ class ProgressReporter:
             if terminal
             else None
         )
+
+        self._count(plans)
+
+    def expect(self, plans: Sequence[JobPlan]) -> None:
+        """More jobs are to come, as the next trials of a search."""
+        self._count(plans)
+        if self._live is not None and self._cells:
+            self._live.start()
+
+    def _count(self, plans: Sequence[JobPlan]) -> None:
+        with self._lock:
+            due = {_key(plan.job): len(plan.due) for plan in plans if plan.due}
+            self._waiting |= due
+            self._cells += sum(due.values())
 
     def __enter__(self) -> ProgressReporter:
         if self._live is not None and self._cells:

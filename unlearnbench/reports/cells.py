@@ -80,9 +80,11 @@ def judged(row: Row, column: Column) -> str:
     return f", {score.scored}/{score.asked} judged"
 
 
-def row_title(variant: str) -> str:
-    """A row's name as reports show it."""
-    return f"{variant} (base)" if variant == BASELINE else variant
+def row_title(variant: str, tuned: str | None = None) -> str:
+    """A row's name as reports show it, with what is to be said of its settings."""
+    if variant == BASELINE:
+        return f"{variant} (base)"
+    return f"{variant} ({tuned})" if tuned else variant
 
 
 def seconds(value: float | None) -> str:

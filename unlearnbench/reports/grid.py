@@ -213,7 +213,7 @@ def _line(row: Row, board: Leaderboard, columns: Sequence[Column], style: _Style
         name=row.variant,
         cells=[
             place_of(row, board),
-            row_title(row.variant),
+            row_title(row.variant, row.tuned),
             *figures,
             *(figure(one.value if one else None, digits=style.precision) for one in shares),
             *(text for text, _ in after),

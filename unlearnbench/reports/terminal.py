@@ -61,7 +61,8 @@ def _compact(grid: Grid) -> Grid:
 
     def cells(line: Line) -> list[str]:
         pairs = zip(grid.names, line.cells, strict=True)
-        return [cell.replace("-damaged", "-\ndamaged") if name == "verdict" else cell for name, cell in pairs]
+        broken = {"verdict": ("-damaged", "-\ndamaged"), "variant": (" (tuned ", "\n(tuned ")}
+        return [cell.replace(*broken[name]) if name in broken else cell for name, cell in pairs]
 
     lines = [replace(line, cells=cells(line)) for line in grid.lines]
     return replace(grid, head=[name.replace(" (", "\n(") for name in grid.head], lines=lines)

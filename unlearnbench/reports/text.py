@@ -122,7 +122,7 @@ def _csv(board: Leaderboard, choices: Choices) -> str:
         f"{CSV_NAMES.get(n, n)}{end}" for n in grid.names for end in (("", " low", " high") if n in grid.figures else ("",))
     ]
     rows = {row.variant: row for row in board.rows}
-    extra = [] if choices.columns else ["pareto", "status"]
+    extra = [] if choices.columns else ["pareto", "status", "tuned"]
     lines: list[list[object]] = [[*head, *extra]]
     for line in grid.lines:
         row = rows.get(line.name)
@@ -130,7 +130,7 @@ def _csv(board: Leaderboard, choices: Choices) -> str:
         for name, value, (low, high) in zip(grid.names, line.order, line.limits, strict=True):
             values += [value, low, high] if name in grid.figures else [value]
         summary = row.summary if row else None
-        more = [summary.pareto if summary else None, row.status if row else None]
+        more = [summary.pareto if summary else None, row.status if row else None, row.tuned if row else None]
         lines.append([*values, *(more if extra else [])])
     buffer = io.StringIO()
     csv.writer(buffer, lineterminator="\n").writerows(lines)

@@ -362,9 +362,11 @@ def _numpy_state() -> str:
 def _corpus(name: str, texts: int) -> Table:
     """Made-up sentences of 4 to 12 words; the same name gives the same ones."""
     draw = random.Random(name)
-    rows: list[dict[str, Any]] = [
-        {"text": " ".join(draw.choices(WORDS.split(), k=draw.randint(4, 12))).capitalize() + "."} for _ in range(texts)
-    ]
+
+    def sentence() -> str:
+        return " ".join(draw.choices(WORDS.split(), k=draw.randint(4, 12))).capitalize() + "."
+
+    rows: list[dict[str, Any]] = [{"text": sentence(), "alternative": sentence()} for _ in range(texts)]
     return Table(rows, f"made up for {name}", lambda index: f"text {index}")
 
 

@@ -92,7 +92,7 @@ def _row(row: Row, columns: Sequence[Column], units: dict[str, str], board: Lead
     base = row.variant == BASELINE
     cells = [
         Cell(place_of(row, board), sort="" if row.rank is None else row.rank),
-        Cell(row_title(row.variant), sort=row.variant, kind="words name"),
+        Cell(row_title(row.variant, row.tuned), sort=row.variant, kind="words name"),
         *(_figure(estimate_of(row, column), units[column.benchmark], judged(row, column)) for column in columns),
         *(_figure(share, "fraction") for share in shares),
         Cell(MISSING if best is None else f"{best:.0%}", sort="" if best is None else best),

@@ -1,0 +1,319 @@
+"""The search: rounds of trials, each trial a job and a row of a comparison of its own in `<run>/tuning`.
+
+That trials are jobs makes them durable, resumable and as isolated as any job. Their figures are those of the half of the
+questions that chooses. An interrupted search proposes the same trials again and finds their cells.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from unlearnbench.board import Leaderboard
+from unlearnbench.compare import Execution, execute, read_leaderboard
+from unlearnbench.errors import UsageError
+from unlearnbench.files import content_hash
+from unlearnbench.preflight import Comparison, Device, prepare
+from unlearnbench.recipe import BASELINE, Recipe
+from unlearnbench.records import CellResult
+from unlearnbench.store import MEMORY
+from unlearnbench.trials import (
+    NO_SPACE,
+    TRIALS,
+    TUNING,
+    RowTrials,
+    Trial,
+    TrialStatus,
+    Tuning,
+    choose,
+    floor,
+    label,
+    read_tuning,
+)
+from unlearnbench.tuning.rows import Row, plan_rows
+from unlearnbench.tuning.sampler import Sampler, check_installed
+
+if TYPE_CHECKING:
+    from unlearnbench.job import Reporter
+    from unlearnbench.plan import JobPlan
+
+ROUND = 2  # trials that a row proposes at a time, however many run at a time: results do not depend on --jobs
+MOST_TRIALS = 1000  # where only time counts: trials that fail at once take none
+TUNED = "tuned.yaml"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Budget:
+    """What every row of a search gets.
+
+    Attributes:
+        trials: at most so many; None means that only time counts.
+        seconds: of unlearning and scoring; a row that has used them up proposes no more. None means that only trials count.
+    """
+
+    trials: int | None = None
+    seconds: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.trials is None and self.seconds is None:
+            raise UsageError("A search needs a budget, the same for every method: --trials N, --tune-seconds S, or both.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where and how the trials of a comparison run."""
+
+    out: Path  # of the comparison
+    cache: Path
+    device: Device = "auto"
+    how: Execution = field(default_factory=Execution)
+
+    @property
+    def folder(self) -> Path:
+        """Of the search."""
+        return self.out / TUNING
+
+
+def tune(
+    recipe: Recipe,
+    budget: Budget,
+    place: Place,
+    reporter: Reporter,
+    planned: Callable[[Sequence[JobPlan]], None] = lambda plans: None,
+) -> Iterator[CellResult]:
+    """Search settings for every row of a recipe, yielding each cell once it is durable; see `trials.read_tuning`.
+
+    Args:
+        recipe: whose rows are tuned.
+        budget: of every row.
+        place: where and how.
+        reporter: is told how far things are.
+        planned: is told the jobs of each round before they begin.
+
+    Raises:
+        UsageError: anything in the recipe cannot be done, or nothing in it can tell trials apart.
+    """
+    check_installed()
+    rows = plan_rows(recipe)
+    state = _Search(recipe, budget, place, rows)
+    state.begin()
+    while numbers := state.next_round():
+        comparison = state.prepare_round(numbers)
+        planned(comparison.jobs)
+        yield from state.run(numbers, comparison, reporter)
+    state.write()
+    shutil.rmtree(place.folder / MEMORY, ignore_errors=True)
+
+
+class _Search:
+    """Everything a search knows while it goes on."""
+
+    def __init__(self, recipe: Recipe, budget: Budget, place: Place, rows: Sequence[Row]) -> None:
+        self._recipe, self._budget, self._place, self._rows = recipe, budget, place, rows
+        self._known = read_tuning(place.out)
+        self._split: dict[str, dict[str, int]] = {}
+
+    def begin(self) -> None:
+        """Check everything with the first trial of each row, and give each row its sampler; nothing is computed."""
+        searching = [row for row in self._rows if row.space]
+        if not searching:
+            raise UsageError(
+                f"Nothing can be tuned: {', '.join(row.name for row in self._rows) or 'no row'} has no search space; give one "
+                "in the recipe under tune.spaces."
+            )
+        comparison = self._prepare({row.name: [1] for row in searching})
+        of = {plan.job.variant: plan for plan in comparison.jobs}
+        tune = self._recipe.tune
+        base = sorted(of[BASELINE].cells.values())
+        for row in searching:
+            own = of[row.variant(1)].job.identity
+            name = content_hash([row.name, own, base, row.written(), tune.seed, tune.keep_at_least])[:16]
+            row.search = name
+            row.sampler = Sampler(
+                self._place.folder, name, row.space, row.first, seed=tune.seed, keep_at_least=tune.keep_at_least
+            )
+            self._adopt(row)
+
+    def _adopt(self, row: Row) -> None:
+        """Take the trials that an earlier run of the same search finished, as far as the budget goes."""
+        known = next((one for one in self._known.rows if one.row == row.name), None) if self._known else None
+        if self._known is None or known is None or known.search != row.search:
+            return
+        self._split = self._known.split
+        for trial in known.trials:
+            if self._left(row) <= 0 or row.settings(trial.number) != trial.settings:
+                return
+            if trial.status == "failed" and not trial.seconds and trial.error:
+                row.refused[trial.number] = trial.error
+            row.add(trial)
+
+    def _left(self, row: Row) -> int:
+        """How many trials a row may still have, at most a round."""
+        spent = self._budget.seconds is not None and sum(trial.seconds for trial in row.trials) >= self._budget.seconds
+        if not row.space or (spent and len(row.trials) % ROUND == 0):  # a round that was begun is finished
+            return 0
+        return min(ROUND, (self._budget.trials or MOST_TRIALS) - len(row.trials))
+
+    def next_round(self) -> dict[str, list[int]]:
+        """By row, the numbers of the trials that are next."""
+        numbers: dict[str, list[int]] = {}
+        for row in self._rows:
+            if (left := self._left(row)) > 0:
+                numbers[row.name] = [len(row.trials) + number for number in range(1, left + 1)]
+        return numbers
+
+    def run(self, numbers: Mapping[str, Sequence[int]], comparison: Comparison, reporter: Reporter) -> Iterator[CellResult]:
+        """One round."""
+        place = self._place
+        how = replace(place.how, keep_deltas="none", retry_failed=False, join=False)
+        yield from execute(comparison, reporter, how, in_passing=True)
+        board = read_leaderboard(place.folder, in_passing=True)
+        self._split = _split_of(board)
+        for row in self._rows:
+            for number in numbers.get(row.name, ()):
+                row.add(self._trial(row, number, comparison, board))
+        self.write()
+
+    def write(self) -> None:
+        """trials.json as far as the search has come."""
+        budget, tune = self._budget, self._recipe.tune
+        tuning = Tuning(
+            schema=1,  # pyright: ignore[reportCallIssue]
+            trials=budget.trials,
+            seconds=budget.seconds,
+            keep_at_least=tune.keep_at_least,
+            seed=tune.seed,
+            split=self._split,
+            rows=[self._searched(row) for row in self._rows],
+        )
+        run = self._run
+        run.write_text(TRIALS, tuning.model_dump_json(indent=1, by_alias=True) + "\n")
+        run.write_text(TUNED, tuned_recipe(self._recipe, tuning).to_yaml())
+
+    def _searched(self, row: Row) -> RowTrials:
+        """A row's search with its choice."""
+        least = self._recipe.tune.keep_at_least
+        best = choose(row.trials, least)
+        return RowTrials(
+            row=row.name,
+            method=row.method,
+            label=label(row.trials, self._budget.seconds, best, least) if row.space else NO_SPACE,
+            chosen=best.number if best else None,
+            met=best is not None and best.met(least),
+            settings=best.settings if best else {},
+            space=row.written(),
+            search=row.search,
+            trials=row.trials,
+        )
+
+    def prepare_round(self, numbers: Mapping[str, Sequence[int]]) -> Comparison:
+        """All trials so far and those of the round; settings that cannot go together are a failed trial."""
+        try:
+            return self._prepare(numbers)
+        except UsageError:
+            for row in self._rows:
+                for number in numbers.get(row.name, ()):
+                    try:
+                        self._prepare({row.name: [number]}, alone=True)
+                    except UsageError as error:
+                        self._prepare({row.name: [1]}, alone=True)  # where this no longer runs either, no setting is to blame
+                        row.refused[number] = str(error)
+            return self._prepare(numbers)
+
+    def _prepare(self, numbers: Mapping[str, Sequence[int]], *, alone: bool = False) -> Comparison:
+        place = self._place
+        methods: dict[str, dict[str, Any]] = {}
+        for row in self._rows:
+            earlier = [] if alone else [trial.number for trial in row.trials]
+            for number in (*earlier, *numbers.get(row.name, ())):
+                if number not in row.refused:
+                    methods[row.variant(number)] = {**row.given, **row.settings(number), "method": row.method}
+        recipe = self._recipe.model_copy(
+            update={
+                "name": f"{self._recipe.name}-tuning",
+                "methods": methods,
+                "checkpoints": {},
+                "controls": {},
+                "seeds": self._recipe.seeds[:1],
+                "half": "selection",
+                "floors": self._floors(numbers),
+                "tuned": {},
+            }
+        )
+        comparison = prepare(recipe, out=place.folder, cache=place.cache, device=place.device, keep_deltas="none")
+        self._run = comparison.run
+        return comparison
+
+    def _floors(self, numbers: Mapping[str, Sequence[int]]) -> dict[str, dict[int, float]]:
+        """By trial of the round and update, S of a look below which it is given up."""
+        floors: dict[str, dict[int, float]] = {}
+        for row in self._rows:
+            updates = sorted({look.update for trial in row.trials for look in trial.looks if look.update})
+            own = {update: limit for update in updates if (limit := floor(row.trials, update)) is not None}
+            if own:
+                floors |= {row.variant(number): own for number in numbers.get(row.name, ())}
+        return floors
+
+    def _trial(self, row: Row, number: int, comparison: Comparison, board: Leaderboard) -> Trial:
+        """What became of a trial."""
+        settings = row.settings(number)
+        if number in row.refused:
+            return Trial(number=number, settings=settings, status="failed", error=row.refused[number])
+        plan = next(plan for plan in comparison.jobs if plan.job.variant == row.variant(number))
+        cells = [cell for name in plan.cells if (cell := comparison.run.read_cell(plan.key(name), plan.cells[name]))]
+        own = next(one for one in board.rows if one.variant == row.variant(number))
+        bad = next((cell for cell in cells if cell.status != "done"), None)
+        if bad is not None:
+            status: TrialStatus = "pruned" if "pruned" in bad.provenance else bad.status  # pyright: ignore[reportAssignmentType]
+            return Trial(
+                number=number,
+                settings=settings,
+                status=status,
+                error=bad.error,
+                seconds=_seconds(cells),
+                looks=bad.provenance.get("looks", []),
+            )
+        summary = own.summary
+        if summary is None or summary.score.value is None:
+            raise UsageError(board.unranked or "Nothing tells trials apart: something must be forgotten and something kept.")
+        return Trial(
+            number=number,
+            settings=settings,
+            status="done",
+            forget=summary.forget.value,
+            keep=summary.keep.value,
+            score=summary.score.value,
+            seconds=_seconds(cells),
+            looks=cells[0].provenance.get("looks", []),
+        )
+
+
+def _seconds(cells: Sequence[CellResult]) -> float:
+    """Of unlearning, once, and of scoring; scores from the cache count what they took when they were new."""
+    unlearning = max(((cell.cost.unlearn_seconds or 0.0) + (cell.cost.look_seconds or 0.0) for cell in cells), default=0.0)
+    return round(unlearning + sum(cell.cost.evaluate_seconds or 0.0 for cell in cells), 3)
+
+
+def _split_of(board: Leaderboard) -> dict[str, dict[str, int]]:
+    base = next(row for row in board.rows if row.variant == BASELINE)
+    return {name: {part: one.n or 0 for part, one in score.parts.items()} for name, score in base.scores.items()}
+
+
+def untuned_recipe(recipe: Recipe) -> Recipe:
+    """The comparison with every row's first settings, on the half of the questions that chooses nothing."""
+    first = {row.name: row.first for row in plan_rows(recipe)}
+    return _with_settings(recipe, first)
+
+
+def tuned_recipe(recipe: Recipe, tuning: Tuning) -> Recipe:
+    """The comparison with the chosen settings, on the half of the questions that chose nothing."""
+    changed = _with_settings(recipe, {row.row: row.settings for row in tuning.rows})
+    return changed.model_copy(update={"tuned": {row.row: row.label for row in tuning.rows}})
+
+
+def _with_settings(recipe: Recipe, settings: Mapping[str, Mapping[str, Any]]) -> Recipe:
+    methods = {name: {**options, **settings.get(name, {})} for name, options in recipe.methods.items()}
+    return recipe.model_copy(update={"methods": methods, "half": "reporting"})
