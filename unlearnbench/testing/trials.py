@@ -257,12 +257,11 @@ def _widened(schedule: Schedule, update: Callable[[int], Stream], columns: int, 
     """The same batch with more padding; the tokens that fill it up are not the usual ones."""
     stream = update(step)
     wide = (0, columns) if schedule.side == "right" else (columns, 0)
-    return Stream(
-        input_ids=F.pad(stream["input_ids"], wide, value=11),
-        attention_mask=F.pad(stream["attention_mask"], wide, value=0),
-        labels=F.pad(stream["labels"], wide, value=IGNORE),
-        topic=stream["topic"],
-    )
+    columns_added = {
+        name: F.pad(stream[name], wide, value=filler)
+        for name, filler in (("input_ids", 11), ("attention_mask", 0), ("labels", IGNORE))
+    }
+    return cast(Stream, {**stream, **columns_added})
 
 
 def _reference_gap(method: UnlearningMethod, trial: Trial) -> float | None:
