@@ -102,7 +102,7 @@ def list_plugins(kind: Kind | None = None) -> list[PluginInfo]:
     for group_kind, group in GROUPS.items():
         if kind in (None, group_kind):
             for point in metadata.entry_points(group=group):
-                name, version = (point.dist.name, point.dist.version) if point.dist else ("?", "?")
+                name, version = (point.dist.name or "?", point.dist.version or "?") if point.dist else ("?", "?")
                 found[PluginInfo(group_kind, point.name, name, version, point.value)] = None
     return sorted(found, key=lambda info: (info.kind, info.name, info.distribution))
 
