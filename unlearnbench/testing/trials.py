@@ -170,6 +170,8 @@ def _job(
         device=torch.device("cpu"),
         limit=None,
         trainer=TrainerOptions(logger="none"),
+        looks=None,
+        memory=None,
         cache_folder=place,
         reporter=cast(Any, _Silent()),
         callbacks=lambda job: [watch],
