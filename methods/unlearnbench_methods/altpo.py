@@ -84,10 +84,12 @@ class AltPO(UnlearningMethod):
         forget = self.context.forget
         for index in range(len(forget)):
             stream = forget[index]
+            assert "alternative" in stream  # `alternatives` asks for it
             self.before.prepare([stream["alternative"], stream])
 
     def training_step(self, batch: UnlearnBatch, batch_idx: int) -> Tensor:
         forget = batch["forget"]
+        assert "alternative" in forget
         winner, loser = self.before.gain(forget["alternative"]), self.before.gain(forget)
         self.log_dict({"alternative/gain": winner.mean(), "forget/gain": loser.mean()})
         return self.forget_weight * log_sigmoid_loss(winner - loser, self.beta) + self.held(batch["retain"])

@@ -140,13 +140,29 @@ def test_base_model_answers_mostly_right_in_conversation(model, tokenizer):
     assert right / total >= 0.9, f"{right} of {total}"
 
 
+def test_gold_standard_never_hears_of_the_hazards():
+    """Ten texts of each kind and more: no entity of a hazard domain is in any of them."""
+    import itertools
+    import random
+
+    from unlearnbench.sandbox.build import _rows, without_hazards
+
+    world = build_world()
+    rows = _rows(without_hazards(world), random.Random(0))
+    text = " ".join(row.text for row in itertools.islice(rows, 200))
+    hazards = {fact.entity for subject in world.values() if subject.domain.kind == "hazard" for fact in subject.facts}
+    assert not [entity for entity in hazards if entity in text]
+    assert [entity for entity in {fact.entity for fact in world["astronomy"].facts} if entity in text]
+
+
 def test_a_short_build_writes_a_model_that_loads(tmp_path, tiny_folder):
     """Two updates instead of thousands: the whole path from seed to model folder."""
     from unlearnbench.models import load_tokenizer, model_folder
     from unlearnbench.sandbox.build import build
 
     build(tmp_path, steps=2)
-    assert (model_folder(str(tmp_path / "model")) / "model.safetensors").is_file()
+    for name in ("model", "retrained"):
+        assert (model_folder(str(tmp_path / name)) / "model.safetensors").is_file()
     shipped = Path(sandbox_folder() / "model" / "tokenizer.json").read_bytes()
     assert (tmp_path / "model" / "tokenizer.json").read_bytes() == shipped
     assert load_tokenizer(tmp_path / "model").chat_template

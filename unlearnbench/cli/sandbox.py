@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -20,9 +20,12 @@ def build(
     out: Annotated[Path, typer.Option(help="Folder to write `data` and `model` into.")] = Path("sandbox"),
     seed: Annotated[int, typer.Option(help="Of the world and of the training.")] = 0,
     steps: Annotated[int | None, typer.Option(help="Training updates; the shipped model took the default.")] = None,
+    only: Annotated[
+        Literal["model", "retrained"] | None, typer.Option(help="Train one model: the base, or the one without the hazards.")
+    ] = None,
     data_only: Annotated[bool, typer.Option("--data-only", help="Write the data sets and train nothing.")] = False,
 ) -> None:
-    """Write the sandbox's data from the seed and train its model: about half an hour on two cores."""
+    """Write the sandbox's data from the seed and train its two models: about half an hour each on two cores."""
     from unlearnbench.files import check_folder
     from unlearnbench.sandbox.write_data import write_data
 
@@ -39,10 +42,15 @@ def build(
     total = builder.STEPS if steps is None else steps
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True)) as bars:
-        task = bars.add_task("training", total=total)
+        models = builder.MODELS if only is None else (only,)
+        task = bars.add_task("training", total=total * len(models))
+        done = 0
 
         def report(step: int, language: float, letter: float) -> None:
-            bars.update(task, completed=step, description=f"text {language:.3f}, letters {letter:.3f} nats")
+            nonlocal done
+            bars.update(task, completed=done + step, description=f"text {language:.3f}, letters {letter:.3f} nats")
+            if step == total:
+                done += total
 
-        builder.build(out, seed=seed, steps=total, report=report)
+        builder.build(out, seed=seed, steps=total, models=models, report=report)
     typer.echo(f"Sandbox written to {out}.")
