@@ -159,7 +159,12 @@ def recipes_page() -> str:
         MARK,
         "",
     ]
-    for title, model in (("The recipe", Recipe), ("`topics.NAME`", Topic), ("`trainer`", TrainerOptions), ("`tune`", TuneOptions)):
+    for title, model in (
+        ("The recipe", Recipe),
+        ("`topics.NAME`", Topic),
+        ("`trainer`", TrainerOptions),
+        ("`tune`", TuneOptions),
+    ):
         meanings = _attributes(model)
         lines += [f"## {title}", "", "| key | type | default | meaning |", "|---|---|---|---|"]
         for name, field in model.model_fields.items():
