@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 RUN := runs/sandbox
 
-.PHONY: demo test lint conformance third-party browser reference docs speed parity judge-server crash real sandbox tune-sandbox clean help
+.PHONY: demo demo-all test lint conformance third-party browser reference docs speed parity judge-server crash real sandbox tune-sandbox clean help
 
 help: ## show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /: /'
@@ -15,6 +15,9 @@ $(BIN)/.installed: pyproject.toml constraints.txt
 
 demo: $(BIN)/.installed ## forget with four methods on the sandbox and print the leaderboard
 	$(BIN)/unlearnbench compare --methods rmu,llmu,scrub,ssd --out $(RUN)
+
+demo-all: $(BIN)/.installed ## every method on the sandbox
+	$(BIN)/unlearnbench compare sandbox-roster --out runs/roster
 
 test: $(BIN)/.installed ## the whole suite, without what takes minutes
 	$(BIN)/python -m pytest -m "not slow"

@@ -153,11 +153,7 @@ _HOME = {
         "RequestLimits",
         "RemoteJudge",
     ),
-    "generate": (
-        "complete",
-        "generate",
-        "generation_hash",
-    ),
+    "generate": ("complete", "generate", "generation_hash"),
 }
 API_VERSION = 1  # raised when a name goes or changes its signature
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}

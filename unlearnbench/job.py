@@ -145,7 +145,7 @@ def _complete(plan: JobPlan, name: str, shop: Workshop) -> CellResult | None:
     """An earlier cell that only lacks some scores, with them; None where that takes the model."""
     key, identity = plan.key(name), plan.cells[name]
     cell = shop.run.read_cell(key, identity)
-    if cell is None or cell.status != "done" or cell.asked is None or cell.n == cell.asked:
+    if cell is None or not cell.incomplete:
         return None
     benchmark = shop.benchmarks[name].benchmark
     items = benchmark.complete(shop.run.read_items(key, identity), shop.cache_folder)

@@ -147,5 +147,6 @@ class Queue:
 
 
 def missing(plan: JobPlan, run: RunFolder) -> tuple[str, ...]:
-    """The due benchmarks of a job whose cells are not on the disk."""
-    return tuple(name for name in plan.due if run.read_cell(plan.key(name), plan.cells[name]) is None)
+    """The due benchmarks of a job whose cells are not on the disk, or not to the last item."""
+    found = {name: run.read_cell(plan.key(name), plan.cells[name]) for name in plan.due}
+    return tuple(name for name, cell in found.items() if cell is None or cell.incomplete)

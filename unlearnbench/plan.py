@@ -173,8 +173,7 @@ def what_is_due(
         due: list[str] = []
         for benchmark, identity in plan.cells.items():
             found = read(plan.key(benchmark), identity)
-            incomplete = found is not None and found.status == "done" and found.asked is not None and found.n < found.asked
-            if found is None or incomplete or (retry_failed and found.status != "done"):
+            if found is None or found.incomplete or (retry_failed and found.status != "done"):
                 due.append(benchmark)
         marked.append(replace(plan, due=tuple(due)))
     return marked

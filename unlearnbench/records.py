@@ -123,6 +123,11 @@ class CellResult(Record):
     cost: Cost = Cost()
     provenance: dict[str, Any] = {}
 
+    @property
+    def incomplete(self) -> bool:
+        """Whether it is done but for some items that have no score."""
+        return self.status == "done" and self.asked is not None and self.n < self.asked
+
 
 @dataclass(frozen=True, slots=True)
 class Question:

@@ -166,7 +166,7 @@ def _deltas(run: RunFolder, cells: Mapping[str, CellResult]) -> Iterator[str]:
         if scored is None:
             continue  # of an older plan
         try:
-            found = content_hash([delta["base"], delta["dtype"], tensor_hashes(folder / DELTA)])
+            found = content_hash([delta["base"], delta["dtype"], hashes_of_file(folder / DELTA)])
         except (OSError, ValueError, KeyError) as error:
             yield f"{_relative(folder, run)}: {DELTA} cannot be read: {_first(error)}."
             continue
@@ -176,7 +176,7 @@ def _deltas(run: RunFolder, cells: Mapping[str, CellResult]) -> Iterator[str]:
             yield f"{_relative(folder, run)}: the scores of {job['variant']} are of other weights."
 
 
-def tensor_hashes(path: Path) -> list[tuple[str, str]]:
+def hashes_of_file(path: Path) -> list[tuple[str, str]]:
     """The sha256 of every tensor in a safetensors file, by name, without reading it into a framework.
 
     Raises:

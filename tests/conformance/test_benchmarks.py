@@ -7,7 +7,7 @@ import json
 import pytest
 from built_in import EXPECTED_FAILURES
 
-from unlearnbench.generate import render_chat
+from unlearnbench.chat import render_chat
 from unlearnbench.plugins import find_plugin, list_plugins
 from unlearnbench.testing import Check, checks_of, parameters_of
 

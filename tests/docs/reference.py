@@ -133,7 +133,7 @@ def _ours(thing: object) -> bool:
 
 def promised(page: str) -> dict[str, str]:
     """Name -> signature, read from the page."""
-    return dict(re.findall(r"^## `(\w+)`\n.*?```text\n(.*?)\n```", page, re.MULTILINE | re.DOTALL))
+    return dict(re.findall(r"^## `(\w+)`\n.*?```text\n(.*?)```", page, re.MULTILINE | re.DOTALL))
 
 
 def broken_promises(stored: str, current: str, changelog: str) -> list[str]:

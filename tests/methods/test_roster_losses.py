@@ -7,8 +7,8 @@ import math
 
 import pytest
 import torch
+from roster import pair, started
 from streams import train
-from test_roster import pair, started
 from torch import tensor
 
 from unlearnbench.batches import prompts_of

@@ -5,6 +5,7 @@ from __future__ import annotations
 import lightning.pytorch as pl
 import pytest
 import torch
+from roster import ROSTER
 from streams import TOPICS, schedules
 from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -28,6 +29,8 @@ METHODS = {
     "rr": (RR, {"targets": [1, 2], "rank": 2}),
     "elm": (ELM, {"layers": [1], "rank": 2, "continuations": 2, "continuation_tokens": 3}),
     "tar": (TAR, {"mapping_steps": 1, "inner_steps": 1, "inner_every": 1}),
+    # those that ask for alternatives need a corpus that has some
+    **{name: entry[:2] for name, entry in ROSTER.items() if name not in ("dpo", "altpo")},
 }
 
 

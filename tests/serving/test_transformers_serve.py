@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 pytestmark = pytest.mark.slow
-QUESTIONS = 2  # of MT-Bench, two turns each
+QUESTIONS = 2  # of MT-Bench, with two turns each
 START_SECONDS = 240
 
 

@@ -33,6 +33,7 @@ from unlearnbench.store import RunFolder, ScoreCache
 from unlearnbench.tensors import IGNORE
 from unlearnbench.testing.models import tiny_folder, tiny_model
 from unlearnbench.training import fit
+from unlearnbench.untouched import untouched
 
 if TYPE_CHECKING:
     from unlearnbench.method import UnlearningMethod
@@ -119,7 +120,7 @@ def run_trial(spec: MethodSpec, trial: Trial, options: Options, training: Traini
     loaded = LoadedModel(str(folder), trial.dtype, torch.device("cpu"))
     seen.start = _base(trial.family, trial.dtype)
     before, printed = global_settings(), io.StringIO()
-    with tempfile.TemporaryDirectory() as place, contextlib.redirect_stdout(printed), _own_generators(), _quick_collection():
+    with tempfile.TemporaryDirectory() as place, contextlib.redirect_stdout(printed), untouched(), _quick_collection():
         watch = _Watch(seen, trial)
         plan, shop = _job(spec, trial, {**options, **dict(trial.options)}, training, Path(place), watch)
         try:
@@ -130,7 +131,6 @@ def run_trial(spec: MethodSpec, trial: Trial, options: Options, training: Traini
             else:
                 seen.error = error
         seen.settings = {name: (old, new) for name, old in before.items() if (new := global_settings()[name]) != old}
-        _restore_settings(before)
         seen.restored = _puts_back(loaded, seen)
     seen.printed = printed.getvalue()
     return seen
@@ -342,28 +342,6 @@ def global_settings() -> dict[str, Any]:
         "float32 matrix products": torch.get_float32_matmul_precision(),
         "threads": torch.get_num_threads(),
     }
-
-
-def _restore_settings(before: Mapping[str, Any]) -> None:
-    torch.set_default_dtype(before["default dtype"])
-    torch.set_grad_enabled(before["gradients enabled"])
-    torch.use_deterministic_algorithms(before["deterministic algorithms"])
-    torch.set_float32_matmul_precision(before["float32 matrix products"])
-    torch.set_num_threads(before["threads"])
-    if torch.get_default_device() != before["default device"]:
-        torch.set_default_device(before["default device"])
-
-
-@contextlib.contextmanager
-def _own_generators() -> Generator[None]:
-    """What a fit seeds is its own: the caller's generators go on where they were."""
-    python, numbers = random.getstate(), np.random.get_state()
-    with torch.random.fork_rng(devices=[]):
-        try:
-            yield
-        finally:
-            random.setstate(python)
-            np.random.set_state(numbers)
 
 
 @contextlib.contextmanager
