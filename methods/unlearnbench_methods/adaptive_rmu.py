@@ -26,8 +26,10 @@ from unlearnbench.api import (
     IGNORE,
     OUTPUT_PROJECTION,
     BlockOutputs,
+    Log,
     MethodSpec,
     ReferenceAdamW,
+    ShareOf,
     Stream,
     Training,
     UnlearnBatch,
@@ -172,5 +174,11 @@ def unlearnbench_methods() -> list[MethodSpec]:
             summary="RMU with a target as long as a multiple of the activations' own norm",
             source="arXiv:2408.06223",
             training=Training(steps=150, batch_size=4, max_length=512, order="file"),
+            space={
+                "layer": ShareOf("blocks", 0.2, 0.6),
+                "scale": Log(1.5, 20.0),
+                "alpha": Log(1.0, 2000.0),
+                "lr": Log(2e-5, 2e-2),
+            },
         )
     ]

@@ -20,6 +20,7 @@ from torch.nn import functional as F
 
 from unlearnbench.api import (
     AdamW,
+    Log,
     MethodSpec,
     SalientShare,
     Stream,
@@ -120,5 +121,6 @@ def unlearnbench_methods() -> list[MethodSpec]:
             summary="learn one's own distribution on forget texts without the true tokens",
             source="arXiv:2503.01224",
             training=Training(steps=125, batch_size=32, max_length=512, accumulate=4),
+            space={"lr": Log(1e-6, 2e-3)},
         )
     ]

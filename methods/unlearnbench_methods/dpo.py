@@ -24,6 +24,7 @@ from torch import Tensor
 from unlearnbench.api import (
     AdamW,
     Example,
+    Log,
     MethodSpec,
     ReferenceNLL,
     RetainKind,
@@ -150,5 +151,6 @@ def unlearnbench_methods() -> list[MethodSpec]:
             summary="prefer a refusal or another answer to what is to be forgotten",
             source="arXiv:2305.18290",
             training=Training(steps=125, batch_size=32, max_length=512, accumulate=4),
+            space={"lr": Log(1e-6, 2e-3), "beta": Log(0.05, 0.5), "retain_weight": Log(0.5, 5.0)},
         )
     ]

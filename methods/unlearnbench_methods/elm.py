@@ -31,6 +31,7 @@ from unlearnbench.api import (
     PROJECTIONS,
     AdamW,
     Example,
+    Log,
     LossOf,
     MethodSpec,
     ReferenceOutputs,
@@ -256,5 +257,6 @@ def unlearnbench_methods() -> list[MethodSpec]:
             summary="distil towards what a novice would write on forget texts, stay on retain texts",
             source="arXiv:2410.02760",
             training=Training(steps=750, batch_size=4, max_length=512, max_chars=700),
+            space={"lr": Log(1e-5, 5e-3), "erase_weight": Log(0.25, 4.0), "retain_weight": Log(0.25, 4.0)},
         )
     ]

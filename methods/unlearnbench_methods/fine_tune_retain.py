@@ -16,6 +16,7 @@ from torch import Tensor
 
 from unlearnbench.api import (
     AdamW,
+    Log,
     MethodSpec,
     SalientShare,
     Training,
@@ -78,5 +79,6 @@ def unlearnbench_methods() -> list[MethodSpec]:
             summary="lower the loss on retain texts: a control",
             source="arXiv:1911.04933",
             training=Training(steps=125, batch_size=32, max_length=512, accumulate=4),
+            space={"lr": Log(1e-6, 2e-3)},
         )
     ]

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from unlearnbench.api import (
     AdamW,
+    Log,
     MethodSpec,
     SalientShare,
     Training,
@@ -81,5 +82,6 @@ def unlearnbench_methods() -> list[MethodSpec]:
             summary="raise the loss on forget texts",
             source="arXiv:2210.01504",
             training=Training(steps=125, batch_size=32, max_length=512, accumulate=4),
+            space={"lr": Log(1e-6, 2e-3)},
         )
     ]

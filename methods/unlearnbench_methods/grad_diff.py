@@ -20,6 +20,7 @@ from torch import Tensor
 
 from unlearnbench.api import (
     AdamW,
+    Log,
     MethodSpec,
     RetainKind,
     RetainTerm,
@@ -92,5 +93,6 @@ def unlearnbench_methods() -> list[MethodSpec]:
             summary="raise the loss on forget texts, lower it on retain texts",
             source="arXiv:2203.12817",
             training=Training(steps=125, batch_size=32, max_length=512, accumulate=4),
+            space={"lr": Log(1e-6, 2e-3), "retain_weight": Log(0.5, 8.0)},
         )
     ]

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from unlearnbench.api import (
     AdamW,
+    Log,
     MethodSpec,
     ReferenceNLL,
     RetainKind,
@@ -100,5 +101,6 @@ def unlearnbench_methods() -> list[MethodSpec]:
             summary="raise the loss of forget texts over the untouched model's until it is large",
             source="arXiv:2404.05868",
             training=Training(steps=125, batch_size=32, max_length=512, accumulate=4),
+            space={"lr": Log(1e-6, 2e-3), "beta": Log(0.05, 0.5), "retain_weight": Log(0.5, 5.0)},
         )
     ]

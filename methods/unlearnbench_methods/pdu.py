@@ -24,6 +24,7 @@ from torch import Tensor
 
 from unlearnbench.api import (
     AdamW,
+    Log,
     MethodSpec,
     SalientShare,
     Stream,
@@ -139,5 +140,6 @@ def unlearnbench_methods() -> list[MethodSpec]:
             summary="flatten the logits on forget texts under a bound on the retain loss",
             source="arXiv:2506.05314",
             training=Training(steps=125, batch_size=32, max_length=512, accumulate=4),
+            space={"lr": Log(1e-6, 2e-3), "multiplier": Log(5.0, 200.0), "slack": Log(0.03, 1.0)},
         )
     ]

@@ -32,6 +32,7 @@ from unlearnbench.api import (
     PROJECTIONS,
     AdamW,
     BlockOutputs,
+    Log,
     MethodSpec,
     SplitForward,
     Training,
@@ -160,5 +161,6 @@ def unlearnbench_methods() -> list[MethodSpec]:
             summary="turn forget representations away from what they were, hold retain representations",
             source="arXiv:2406.04313",
             training=Training(steps=150, batch_size=16, max_length=512),
+            space={"lr": Log(1e-5, 5e-3), "alpha": Log(1.0, 50.0), "retain_weight": Log(0.25, 4.0)},
         )
     ]

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from unlearnbench.api import (
     AdamW,
+    Log,
     MethodSpec,
     RetainKind,
     RetainTerm,
@@ -112,5 +113,6 @@ def unlearnbench_methods() -> list[MethodSpec]:
             summary="raise the loss of forget tokens that are neither forgotten nor certain",
             source="arXiv:2505.11953",
             training=Training(steps=63, batch_size=32, max_length=512, accumulate=4),
+            space={"lr": Log(1e-6, 2e-3), "beta1": Log(1.0, 10.0), "forget_weight": Log(0.05, 2.0)},
         )
     ]

@@ -20,6 +20,8 @@ from torch import Tensor
 
 from unlearnbench.api import (
     AdamW,
+    Linear,
+    Log,
     MethodSpec,
     RetainKind,
     RetainTerm,
@@ -101,5 +103,6 @@ def unlearnbench_methods() -> list[MethodSpec]:
             summary="raise each forget text's mean loss until it is large, without a reference",
             source="arXiv:2410.07163",
             training=Training(steps=125, batch_size=32, max_length=512, accumulate=4),
+            space={"lr": Log(1e-6, 2e-3), "beta": Linear(2.5, 5.5), "forget_weight": Log(0.05, 1.0)},
         )
     ]

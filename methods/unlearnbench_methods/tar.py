@@ -34,6 +34,7 @@ from torch.nn import functional as F
 from unlearnbench.api import (
     IGNORE,
     AdamW,
+    Log,
     MethodSpec,
     Stream,
     Training,
@@ -221,5 +222,6 @@ def unlearnbench_methods() -> list[MethodSpec]:
             summary="forget so that fine-tuning does not bring it back; costly: each update simulates an adversary",
             source="arXiv:2408.00761",
             training=Training(steps=1000, batch_size=8, max_length=512),
+            space={"lr": Log(1e-6, 2e-3), "tamper_weight": Log(0.5, 8.0), "retain_weight": Log(0.5, 4.0)},
         )
     ]

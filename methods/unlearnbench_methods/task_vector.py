@@ -19,6 +19,7 @@ from torch import Tensor
 
 from unlearnbench.api import (
     AdamW,
+    Log,
     MethodSpec,
     SalientShare,
     Training,
@@ -102,5 +103,6 @@ def unlearnbench_methods() -> list[MethodSpec]:
             summary="learn the forget texts, then subtract what was learnt",
             source="arXiv:2212.04089",
             training=Training(steps=125, batch_size=32, max_length=512, accumulate=4),
+            space={"lr": Log(1e-6, 2e-3), "scale": Log(1.0, 16.0)},
         )
     ]

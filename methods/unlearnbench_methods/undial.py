@@ -25,6 +25,7 @@ from torch.nn import functional as F
 
 from unlearnbench.api import (
     AdamW,
+    Log,
     MethodSpec,
     ReferenceOutputs,
     RetainKind,
@@ -135,5 +136,6 @@ def unlearnbench_methods() -> list[MethodSpec]:
             summary="learn the untouched model's distribution with the true token's logit lowered",
             source="arXiv:2402.10052",
             training=Training(steps=125, batch_size=32, max_length=512, accumulate=4),
+            space={"lr": Log(1e-6, 2e-3), "beta": Log(3.0, 30.0)},
         )
     ]

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from unlearnbench.api import (
     AdamW,
+    Log,
     MethodSpec,
     RetainKind,
     RetainTerm,
@@ -109,5 +110,6 @@ def unlearnbench_methods() -> list[MethodSpec]:
             summary="raise the loss of forget tokens, less where it is high already",
             source="arXiv:2502.19301",
             training=Training(steps=63, batch_size=32, max_length=512, accumulate=4),
+            space={"lr": Log(1e-6, 2e-3), "beta": Log(0.2, 5.0), "retain_weight": Log(0.5, 5.0)},
         )
     ]

@@ -149,7 +149,7 @@ def broken_promises(stored: str, current: str, changelog: str) -> list[str]:
 
 def recipes_page() -> str:
     """The keys of a recipe: type, default and meaning, from the pydantic models and their docstrings."""
-    from unlearnbench.recipe import Recipe, Topic, TrainerOptions
+    from unlearnbench.recipe import Recipe, Topic, TrainerOptions, TuneOptions
 
     lines = [
         "# Recipe reference",
@@ -159,7 +159,12 @@ def recipes_page() -> str:
         MARK,
         "",
     ]
-    for title, model in (("The recipe", Recipe), ("`topics.NAME`", Topic), ("`trainer`", TrainerOptions)):
+    for title, model in (
+        ("The recipe", Recipe),
+        ("`topics.NAME`", Topic),
+        ("`trainer`", TrainerOptions),
+        ("`tune`", TuneOptions),
+    ):
         meanings = _attributes(model)
         lines += [f"## {title}", "", "| key | type | default | meaning |", "|---|---|---|---|"]
         for name, field in model.model_fields.items():

@@ -89,6 +89,8 @@ def test_a_tuned_comparison(cli, knowing, tmp_path):
     assert compared.half == "reporting"
     assert compared.methods["ssd"] == {"steps": 2, **ssd.settings}
     assert "(tuned 3" in (out / "leaderboard.md").read_text()
+    page = (out / "report.html").read_text()
+    assert all(f">{row.row} {trial.number}<" in page for row in tuning.rows for trial in row.trials)
 
     more = cli("tune", "ssd", "rmu", "--recipe", recipe, "--trials", 4, "--out", out)  # goes on: one trial more of each
     assert more.code == 0, more.err

@@ -57,7 +57,7 @@ def tune(
     budget = options.read_budget(trials, tune_seconds)
     if budget is None:
         raise UsageError("tune needs a budget, the same for every method: --trials N, --tune-seconds S, or both.")
-    wanted = with_fixed(wanted, options.with_judge(settings, judge_url))
+    wanted = with_fixed(wanted, options.with_judge(settings, judge_url=judge_url))
     place = place_of(wanted, how, out, cache, device)
     tuning = search(wanted, budget, place)
     show(tuning, place.folder, as_json)

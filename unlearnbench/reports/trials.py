@@ -40,6 +40,11 @@ def markdown(tuning: Tuning) -> str:
     return "\n".join([table, "", *(f"> {line}" for line in notes(tuning))])
 
 
+def lines(tuning: Tuning) -> list[tuple[list[str], bool]]:
+    """Every trial as the cells below `HEAD`, and whether it was chosen."""
+    return [(_line(row, trial), trial.number == row.chosen) for row in tuning.rows for trial in row.trials]
+
+
 def notes(tuning: Tuning) -> list[str]:
     """What a reader must know: the rule, the half, and what was not tuned."""
     items = ", ".join(f"{sum(parts.values())} of {name}" for name, parts in tuning.split.items())

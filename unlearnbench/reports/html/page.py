@@ -11,13 +11,14 @@ from unlearnbench.board import BenchmarkHead, Row
 from unlearnbench.outcomes import Outcomes
 from unlearnbench.recipe import BASELINE
 from unlearnbench.records import CellResult
-from unlearnbench.reports import explain
+from unlearnbench.reports import explain, trials
 from unlearnbench.reports.cells import figure, notes, row_title, sentence
 from unlearnbench.reports.finished import Finished
 from unlearnbench.reports.html import charts, table
 from unlearnbench.reports.html.curves import curves
 from unlearnbench.reports.html.embed import as_json, fill, packed_plotly, plotly_script
 from unlearnbench.reports.html.items import Packs, pack
+from unlearnbench.trials import read_tuning
 
 Items = Mapping[str, Outcomes]
 OF_RUN = ("model", "base_weights", "dtype", "limit", "device", "threads", "python", "torch", "transformers", "unlearnbench")
@@ -44,6 +45,7 @@ def render(finished: Finished, items: Items, *, home: str = "") -> str:
         home: address of the page that lists all runs, where there is one.
     """
     board = finished.board
+    tuning = read_tuning(finished.run.root) if any(row.tuned for row in board.rows) else None
     packs = pack(finished) if finished.items else Packs(choices=[], talks=[], blobs={}, note="")
     drawn, sections = _charts(finished, items)
     lines = curves(finished)
@@ -57,7 +59,8 @@ def render(finished: Finished, items: Items, *, home: str = "") -> str:
         home=home,
         facts=_facts(finished),
         sentence=sentence(board),
-        sections=_navigation(sections, lines, packs),
+        sections=_navigation(sections, lines, packs, tuning is not None),
+        tuning=None if tuning is None else {"head": trials.HEAD, "lines": trials.lines(tuning), "notes": trials.notes(tuning)},
         table=table.lay_out(board),
         notes=[line.replace("`", "") for line in notes(board)[1:]],
         charts=sections,
@@ -122,13 +125,14 @@ def _heat_caption(head: BenchmarkHead) -> str:
     return f"{head.name}: score less the base's, by part. {'; '.join(marks)}{'.' if marks else ''}".strip()
 
 
-def _navigation(sections: list[dict[str, Any]], lines: Mapping[str, Any], packs: Packs) -> list[tuple[str, str]]:
+def _navigation(sections: list[dict[str, Any]], lines: Mapping[str, Any], packs: Packs, tuned: bool) -> list[tuple[str, str]]:
     short = {"plane": "Plane", "heat": "Parts", "letters": "Letters"}
     found = [("table", "Table"), *((one["id"], short[one["id"]]) for one in sections)]
     found += [("curves", "Curves")] if lines else []
     found += [("evidence", "Verdicts")]
     found += [("items", "Items")] if packs.choices else []
     found += [("talks", "Conversations")] if packs.talks else []
+    found += [("tuning", "Tuning")] if tuned else []
     return [*found, ("provenance", "Provenance")]
 
 
