@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 OPTIONS: dict[str, dict[str, Any]] = {
+    "rr": {"targets": [2, 4]},
     "scrub": {"forget_steps": 1},
 }
 EXPECTED_FAILURES: dict[str, dict[str, str]] = {

@@ -325,12 +325,17 @@ def _asking(method: UnlearningMethod) -> set[str]:
 def _hooks(model: nn.Module) -> set[str]:
     """Everything that hangs on modules and parameters, by where it hangs."""
     kinds = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
-    found = {f"{name or 'the model'}: {k[1:]}" for name, m in model.named_modules() for k in kinds if getattr(m, k)}
+    found = {f"{name or 'the model'}: {k[1:]}" for name, m in model.named_modules() for k in kinds if _foreign(getattr(m, k))}
     found |= {f"{name or 'the model'}: replaced forward" for name, m in model.named_modules() if "forward" in vars(m)}
     for name, parameter in model.named_parameters():
         if parameter._backward_hooks or parameter._post_accumulate_grad_hooks:  # pyright: ignore
             found.add(f"{name}: gradient hook")
     return found
+
+
+def _foreign(hooks: Mapping[int, Any]) -> bool:
+    """Whether there are hooks other than those that transformers leaves where hidden states were asked for."""
+    return any(not str(getattr(hook, "__module__", "")).startswith("transformers") for hook in hooks.values())
 
 
 def global_settings() -> dict[str, Any]:
