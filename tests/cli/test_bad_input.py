@@ -38,7 +38,7 @@ def refuse(cli, tmp_path: Path):
 def test_unknown_method(refuse):
     message = refuse("compare", "--methods", "rmo")
     assert "Unknown method 'rmo'. Did you mean 'rmu'?" in message
-    assert "none, rmu" in message
+    assert "none, npo, pdu, rmu" in message
 
 
 def test_unknown_benchmark(refuse):
@@ -259,7 +259,7 @@ def test_cuda_without_a_gpu(refuse):
 def test_other_choices(refuse):
     assert "auto, cpu, cuda" in refuse("compare", "--device", "tpu")
     assert "Did you mean 'bfloat16'?" in refuse("compare", "--dtype", "bfloat")
-    assert "Available: local" in refuse("compare", "--executor", "cloud")
+    assert "Available: isolated, local" in refuse("compare", "--executor", "cloud")
     assert "all, best, none" in refuse("compare", "--keep-deltas", "some")
     for limit in ("0", "-1", "many", "1.5"):
         assert f"--limit takes a whole number of at least 1; got '{limit}'" in refuse("compare", "--limit", limit)
@@ -285,7 +285,7 @@ def test_unknown_command(cli):
     outcome = cli("compar")
     assert (outcome.code, outcome.out) == (2, "")
     assert outcome.err.splitlines() == [
-        "unlearnbench: No such command 'compar'. Did you mean 'compare'? `unlearnbench --help` lists what it takes."
+        "unlearnbench: No such command 'compar'. Did you mean 'compare', 'card'? `unlearnbench --help` lists what it takes."
     ]
 
 
