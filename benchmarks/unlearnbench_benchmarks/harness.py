@@ -67,7 +67,8 @@ class LmEval(Benchmark):
                 "lm-eval needs a task after a colon, as in --benchmarks lm-eval:gsm8k; `lm-eval ls tasks` lists them."
             )
         self.task, self.include, self.wanted, self.filter = argument, include, metric, answer_filter
-        self.shots, self.chat, self.batch_size, self.role, self.given_chance = shots, chat, batch_size, role, chance
+        self.role: Literal["retain", "forget"] = role
+        self.shots, self.chat, self.batch_size, self.given_chance = shots, chat, batch_size, chance
 
     @cached_property
     def loaded(self) -> dict[str, Any]:
@@ -157,10 +158,11 @@ class LmEval(Benchmark):
 
     def evaluate(self, subject: Subject) -> Iterable[ItemResult]:
         from lm_eval.evaluator import evaluate
-        from lm_eval.models.huggingface import HFLM
+        from lm_eval.models import huggingface
 
         logging.getLogger("lm_eval").setLevel(logging.ERROR)  # it warns of the model that is handed over
-        model: Any = HFLM(pretrained=subject.model, tokenizer=subject.tokenizer, batch_size=self.batch_size)
+        wrap: Any = huggingface.HFLM  # its decorator hides the parameters from type checkers
+        model: Any = wrap(pretrained=subject.model, tokenizer=subject.tokenizer, batch_size=self.batch_size)
         for kind in ("loglikelihood", "loglikelihood_rolling", "generate_until"):
             setattr(model, kind, functools.partial(getattr(model, kind), disable_tqdm=True))
         found: Any = evaluate(
