@@ -13,7 +13,7 @@ from typing import Any
 
 from unlearnbench.board import Leaderboard
 from unlearnbench.cli.progress import ProgressReporter
-from unlearnbench.compare import execute, read_leaderboard
+from unlearnbench.compare import Execution, execute, read_leaderboard
 from unlearnbench.files import default_cache
 from unlearnbench.preflight import prepare
 from unlearnbench.recipe import Recipe
@@ -46,7 +46,7 @@ def run(recipe: Recipe, out: Path, *, keep_deltas: bool = False) -> Leaderboard:
     """Compute what is missing of a comparison; its table."""
     comparison = prepare(recipe, out=out, cache=default_cache())
     with ProgressReporter(comparison.jobs) as reporter:
-        for result in execute(comparison, reporter, keep_deltas="all" if keep_deltas else "none"):
+        for result in execute(comparison, reporter, Execution(keep_deltas="all" if keep_deltas else "none")):
             reporter.finished(result)
     return read_leaderboard(out)
 

@@ -59,7 +59,7 @@ def test_api_gives_every_name_it_lists():
 
     for name in api.__all__:
         assert getattr(api, name) is not None
-    assert set(api.__all__) == set(api._MODULE_OF)
+    assert set(api.__all__) == {*api._MODULE_OF, "API_VERSION"}
     with pytest.raises(AttributeError, match="has no 'nothing'"):
         api.nothing  # noqa: B018
 
