@@ -20,7 +20,7 @@ demo-all: $(BIN)/.installed ## every method on the sandbox
 	$(BIN)/unlearnbench compare sandbox-roster --out runs/roster
 
 test: $(BIN)/.installed ## the whole suite, without what takes minutes
-	$(BIN)/python -m pytest -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" --numprocesses 2 --dist loadfile
 
 lint: $(BIN)/.installed ## ruff, pyright (strict) and the import contracts
 	$(BIN)/ruff check .
