@@ -63,6 +63,7 @@ $(BIN)/.serving: $(BIN)/.installed
 crash: $(BIN)/.installed ## kill a small comparison at 60 random moments; nothing may be lost (ten minutes; KILLS=6 for fewer)
 	PYTHONPATH=tests $(BIN)/python tests/crash/ordeal.py --kills $(or $(KILLS),60)
 	PYTHONPATH=tests $(BIN)/python tests/crash/ordeal.py --kills $(or $(KILLS),12) --executor isolated
+	$(BIN)/python -m pytest -m slow tests/crash
 
 real: $(BIN)/.installed ## SmolLM2 learns twenty authors and forgets ten: see examples/tofu_authors
 	PATH="$(abspath $(BIN)):$$PATH" sh examples/tofu_authors/run.sh

@@ -51,7 +51,7 @@ def gone(folder: Path, seconds: float = 10.0) -> bool:
     return not workers_of(folder)
 
 
-@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize("stop", [signal.SIGINT, pytest.param(signal.SIGKILL, marks=pytest.mark.slow)])
 def test_isolated_jobs_end_with_the_command(ordeal, stop):
     """Ctrl-C ends with 130 and says how to go on; a killed parent takes its workers along; what was finished stays."""
     ordeal.executor = "isolated"

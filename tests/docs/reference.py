@@ -204,11 +204,15 @@ def cli_page() -> str:
 
     from unlearnbench.cli import app
 
-    app.rich_markup_mode = None  # plain text, without frames
     lines = ["# Command line", "", "What `unlearnbench COMMAND --help` says.", "", MARK, ""]
-    for path in _commands(typer.main.get_command(app), ()):
-        said = CliRunner().invoke(app, [*path, "--help"], prog_name="unlearnbench", env={"COLUMNS": "110"}, terminal_width=110)
-        lines += [f"## `unlearnbench {' '.join(path)}`", "", "```text", said.output.strip(), "```", ""]
+    usual, app.rich_markup_mode = app.rich_markup_mode, None  # plain text, without frames
+    try:
+        for path in _commands(typer.main.get_command(app), ()):
+            asked = {"prog_name": "unlearnbench", "env": {"COLUMNS": "110"}, "terminal_width": 110}
+            said = CliRunner().invoke(app, [*path, "--help"], **asked)
+            lines += [f"## `unlearnbench {' '.join(path)}`", "", "```text", said.output.strip(), "```", ""]
+    finally:
+        app.rich_markup_mode = usual
     return "\n".join(lines)
 
 
