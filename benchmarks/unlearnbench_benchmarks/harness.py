@@ -74,7 +74,7 @@ class LmEval(Benchmark):
     def loaded(self) -> dict[str, Any]:
         """What lm-eval's task manager gives: `tasks` by name, `groups`, `group_map`."""
         try:
-            from lm_eval.tasks import TaskManager
+            from lm_eval.tasks import TaskManager  # pyright: ignore[reportMissingImports] - an extra
         except ImportError as error:
             raise UsageError("The benchmark lm-eval needs the harness: pip install 'unlearnbench[lm-eval]'.") from error
         # a folder alone, since reading lm-eval's own thousands of files takes a while
@@ -157,8 +157,8 @@ class LmEval(Benchmark):
         return {name: [task.task_name for task in group.get_all_tasks()] for name, group in groups.items()}
 
     def evaluate(self, subject: Subject) -> Iterable[ItemResult]:
-        from lm_eval.evaluator import evaluate
-        from lm_eval.models import huggingface
+        from lm_eval.evaluator import evaluate  # pyright: ignore[reportMissingImports]
+        from lm_eval.models import huggingface  # pyright: ignore[reportMissingImports]
 
         logging.getLogger("lm_eval").setLevel(logging.ERROR)  # it warns of the model that is handed over
         wrap: Any = huggingface.HFLM  # its decorator hides the parameters from type checkers
