@@ -124,6 +124,7 @@ def test_explorer_shows_what_was_lost(opened, small):
     page.keyboard.press("Enter")
     assert page.locator("#items-list details").count() == 10
     page.locator("#items-list summary").first.press("Enter")
+    page.wait_for_selector("#items-list details[open] tbody tr")
     values = page.eval_on_selector_all(
         "#items-list details[open] tbody tr:first-child td", "all => all.map((one) => one.textContent)"
     )
