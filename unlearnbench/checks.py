@@ -120,7 +120,7 @@ def _built(variant: VariantPlan, shape: PreTrainedModel, topics: Sequence[TopicD
                 alternatives_of(topic.forget, index)
     except UsageError as error:
         own.add(error)
-    except Exception:  # whatever else a method raises costs its own row only, and later
+    except (Exception, SystemExit):  # whatever else a method raises costs its own row only, and later
         method = None
     own.each(lambda sentence: f"'{variant.name}' does not fit {variant.model}: {sentence}")
     own.settle()

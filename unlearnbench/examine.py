@@ -94,7 +94,7 @@ def _problem(plugin: Plugin, given: Mapping[str, Any], model: str) -> str | None
             spec.factory(skeleton(model_folder(model)), **options)
     except PluginError as error:
         return str(error)
-    except Exception:  # a mistake in the recipe, or a method that needs real weights to be built
+    except (Exception, SystemExit):  # a mistake in the recipe, or a method that needs real weights to be built
         return None
     return None
 
