@@ -14,7 +14,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from unlearnbench.cli.figures import duration
+from unlearnbench.figures import duration
 from unlearnbench.records import CellResult, Job
 
 if TYPE_CHECKING:

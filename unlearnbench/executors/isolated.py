@@ -18,7 +18,7 @@ from typing import Any
 import psutil
 
 from unlearnbench.errors import CellError, StorageError
-from unlearnbench.executors import Limits
+from unlearnbench.limits import Limits
 from unlearnbench.job import Workshop, fail_job
 from unlearnbench.launch import Worker, error_of, how_it_ended, relay
 from unlearnbench.locks import Claim, Queue
