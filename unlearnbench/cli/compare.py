@@ -11,6 +11,7 @@ from unlearnbench.cli import options
 from unlearnbench.cli.searching import place_of, search, with_fixed, with_rule
 from unlearnbench.cli.wanted import DEFAULT_RECIPE, base_recipe, with_lists, with_rows, with_topics, with_values
 from unlearnbench.errors import Problems, UsageError
+from unlearnbench.figures import counted
 from unlearnbench.limits import Limits
 
 if TYPE_CHECKING:
@@ -196,9 +197,8 @@ def _loadable(recipe: Recipe, cache: Path, problems: Problems) -> tuple[Recipe, 
 
 def _what_failed(board: Leaderboard, folder: Path) -> str:
     """How many cells failed, where it is said why, and how to try again."""
-    count = len(board.failures)
-    cells = "1 cell failed" if count == 1 else f"{count} cells failed"
-    return f"{cells}: {folder / 'logs'} says how, and the same command with --retry-failed computes what failed again."
+    cells = counted(len(board.failures), "cell")
+    return f"{cells} failed: {folder / 'logs'} says how, and the same command with --retry-failed computes what failed again."
 
 
 def _short_of(board: Leaderboard, least: float) -> list[str]:

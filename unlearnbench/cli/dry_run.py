@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from unlearnbench.figures import amount, size
+from unlearnbench.figures import amount, counted, size
 
 if TYPE_CHECKING:
     from unlearnbench.compare import Execution
@@ -87,7 +87,7 @@ def _totals(comparison: Comparison, jobs: Sequence[JobEstimate], how: Execution)
 
 def _sentences(totals: dict[str, Any]) -> list[str]:
     return [
-        f"{totals['jobs']} jobs with {totals['cells']} cells to compute; {totals['finished']} cells are finished.",
+        f"{counted(totals['jobs'], 'job')} with {counted(totals['cells'], 'cell')} to compute; {totals['finished']} finished.",
         f"{totals['updates']:,} updates on at most {amount(totals['tokens'])} tokens; "
         f"{totals['items']:,} questions, at most {totals['generated']:,} tokens to write, "
         f"{totals['judge_requests']:,} requests to a judge"
