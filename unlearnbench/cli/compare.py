@@ -246,9 +246,9 @@ def with_lists(recipe: Recipe, methods: str | None, benchmarks: str | None, seed
     from unlearnbench.recipe import BASELINE, select
 
     changes: dict[str, Any] = {}
-    if (names := options.split_list(methods)) is not None:
+    if (names := options.split_list(methods, "--methods")) is not None:
         changes["methods"] = select([name for name in names if name != BASELINE], recipe.methods)
-    if (names := options.split_list(benchmarks)) is not None:
+    if (names := options.split_list(benchmarks, "--benchmarks")) is not None:
         changes["benchmarks"] = select(names, recipe.benchmarks)
     if seeds is not None:
         changes["seeds"] = seeds

@@ -30,7 +30,7 @@ def evaluate(
     from unlearnbench.compare import Execution
     from unlearnbench.recipe import Recipe, load_recipe, select
 
-    names = options.split_list(benchmarks)
+    names = options.split_list(benchmarks, "--benchmarks")
     if names is None:
         raise UsageError("evaluate needs --benchmarks, for example --benchmarks wmdp,mmlu; `unlearnbench plugins` lists them.")
     configured = load_recipe(compare.DEFAULT_RECIPE).benchmarks if model.startswith("sandbox:") else {}

@@ -131,13 +131,13 @@ def name_of(model: str) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "-", stem).strip(".-_") or "model"
 
 
-def split_list(text: str | None) -> list[str] | None:
+def split_list(text: str | None, flag: str) -> list[str] | None:
     """`a,b` as a list; None stays None."""
     if text is None:
         return None
     names = [name.strip() for name in text.split(",") if name.strip()]
     if not names:
-        raise UsageError(f"A list of names separated by commas is needed; got '{text}'.")
+        raise UsageError(f"{flag} takes names separated by commas, as in a,b; got '{text}'.")
     return names
 
 
@@ -165,7 +165,7 @@ def read_limits(jobs: int, seconds: float | None, memory: str | None) -> Limits:
 
 def split_seeds(text: str | None) -> list[int] | None:
     """`0,1` as numbers."""
-    names = split_list(text)
+    names = split_list(text, "--seeds")
     if names is None:
         return None
     for name in names:
