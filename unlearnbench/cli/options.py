@@ -56,7 +56,7 @@ DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Check everything, print the plan with estimates, and stop; nothing is written.")
 ]
 NoItems = Annotated[
-    bool, typer.Option("--no-items", help="Leave questions and answers out of the folder and the report: hazardous data.")
+    bool, typer.Option("--no-items", help="For hazardous data: leave questions and answers out of the report, and questions out of the folder.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print leaderboard.json on stdout, and nothing else.")]
 
