@@ -198,7 +198,7 @@ def test_what_nobody_looked_at_is_drawn_for_printing(opened, small):
     opened.page.emulate_media(color_scheme="dark")
     opened.goto(small / "report.html")
     opened.until("[...document.querySelectorAll('.chart')].every((one) => one.dataset.drawn)")
-    colour = "document.querySelector('[data-chart=\"letters-1\"] .bg, [data-chart=\"letters-1\"] .main-svg').style"
+    colour = "document.querySelector('[data-chart=\"letters-1\"] .main-svg').style"
     before = opened.page.evaluate(f"{colour}.cssText")
     opened.page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
     opened.page.wait_for_timeout(300)
