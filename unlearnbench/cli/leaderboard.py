@@ -77,7 +77,7 @@ def _choices(parts: bool, columns: str | None, sort: str | None, precision: int,
 
     return Choices(
         parts=parts,
-        columns=options.split_list(columns),
+        columns=options.split_list("--columns", columns),
         sort=sort,
         precision=precision,
         reference=load_reference(reference) if reference else None,

@@ -8,7 +8,9 @@ from unlearnbench.reports.published import Reference
 
 ARROWS = {"forget": "↓", "retain": "↑", "untargeted": ""}
 MISSING = "-"
-AFTER = ("F", "K", "S", "best", "verdict", "seeds", "unlearn", "evaluate", "memory")  # columns behind the scores
+GPU = "GPU memory"
+COST = ("unlearn", "evaluate", "memory", GPU, "trained", "tokens")
+AFTER = ("F", "K", "S", "best", "verdict", "seeds", *COST)  # columns behind the scores
 MOST_REASONS = 3  # told in a note
 RANK_NAMES = {"score": "S", "forget": "F", "keep": "K"}
 

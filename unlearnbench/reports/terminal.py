@@ -16,7 +16,7 @@ from unlearnbench.reports.text import Choices
 
 # what a narrow terminal loses, in this order; scores, names and verdicts always stay
 INTERVALS = "95% intervals"
-LOSABLE = ("memory", "evaluate", "seeds", "unlearn", "best", "F", "K", "rank", INTERVALS, "S")
+LOSABLE = ("tokens", "trained", "GPU memory", "memory", "evaluate", "seeds", "unlearn", "best", "F", "K", "rank", INTERVALS, "S")
 CELL_BORDER = 3  # characters per column: a line and two spaces
 
 

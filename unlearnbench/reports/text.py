@@ -17,7 +17,13 @@ from unlearnbench.reports.grid import Grid, lay_out
 from unlearnbench.reports.published import Reference
 
 Format = Literal["markdown", "latex", "csv", "html"]
-CSV_NAMES = {"unlearn": "unlearn_seconds", "evaluate": "evaluate_seconds", "memory": "peak_bytes"}
+CSV_NAMES = {
+    "unlearn": "unlearn_seconds",
+    "evaluate": "evaluate_seconds",
+    "memory": "peak_bytes",
+    "GPU memory": "peak_gpu_bytes",
+    "trained": "trained_parameters",
+}
 LATEX = {
     "\\": r"\textbackslash{}",
     "{": r"\{",
@@ -60,7 +66,7 @@ class Choices:
         parts = self.parts or self.reference is not None
         grid = lay_out(board, parts=parts, precision=self.precision, digits=digits, reference=self.reference)
         grid = grid.sorted_by(self.sort) if self.sort else grid
-        return grid.select(self.columns) if self.columns else grid
+        return grid.select(self.columns) if self.columns else grid.without_gpu()
 
 
 def render(boards: Sequence[Leaderboard], style: Format, choices: Choices | None = None) -> str:
