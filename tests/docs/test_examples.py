@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import socket
 import socketserver
 import sys
 import threading
@@ -95,11 +96,10 @@ class Conversation(socketserver.StreamRequestHandler):
                 return
 
 
-def test_extensions(load, cli, tiny_folder, tmp_path, monkeypatch):
-    """Ten lines each, installed by entry points as anybody's."""
-    tracker, notifier = blocks("hooks.md")
-    assert [len([line for line in code.splitlines() if line]) for code in (tracker, notifier)] == [10, 8]
-    modules = [load("docs_tracker", tracker), load("docs_notifier", notifier)]
+@pytest.fixture
+def extended(load, cli, tiny_folder, tmp_path, monkeypatch):
+    """A comparison with both extensions of the page, installed by entry points as anybody's."""
+    modules = [load(f"docs_{name}", code) for name, code in zip(("tracker", "notifier"), blocks("hooks.md"), strict=True)]
     distribution = tmp_path / "docs_extensions-1.0.dist-info"
     distribution.mkdir()
     (distribution / "METADATA").write_text("Metadata-Version: 2.1\nName: docs-extensions\nVersion: 1.0\n")
@@ -110,20 +110,37 @@ def test_extensions(load, cli, tiny_folder, tmp_path, monkeypatch):
     for side in ("forget", "retain"):
         (tmp_path / f"{side}.txt").write_text("The moth lives in the marsh.\nThe heron eats red berries.\n")
     monkeypatch.chdir(tmp_path)
+
+    def compare(port: int):
+        monkeypatch.setenv("MAIL_PORT", str(port))
+        return cli(
+            "compare", "--model", tiny_folder, "--methods", "ssd", "--set", "ssd.steps=2", "--set", "ssd.batch_size=1",
+            "--set", "ssd.alpha=0.5", "--forget", "marsh=forget.txt", "--retain", "retain.txt", "--benchmarks", "mcq",
+            "--set", "mcq.source=q.jsonl", "--out", "run", "--json",
+        )  # fmt: skip
+
+    yield compare
+    for module in modules:
+        _manager("extension").unregister(module)
+
+
+def test_extensions(extended, tmp_path):
+    """Ten lines each."""
+    assert [len([line for line in code.splitlines() if line]) for code in blocks("hooks.md")] == [10, 8]
     with Mailbox() as mailbox:
         threading.Thread(target=mailbox.serve_forever, daemon=True).start()
-        monkeypatch.setenv("MAIL_PORT", str(mailbox.server_address[1]))
-        try:
-            outcome = cli(
-                "compare", "--model", tiny_folder, "--methods", "ssd", "--set", "ssd.steps=2", "--set", "ssd.batch_size=1",
-                "--set", "ssd.alpha=0.5", "--forget", "marsh=forget.txt", "--retain", "retain.txt", "--benchmarks", "mcq",
-                "--set", "mcq.source=q.jsonl", "--out", "run", "--json",
-            )  # fmt: skip
-        finally:
-            for module in modules:
-                _manager("extension").unregister(module)
-            mailbox.shutdown()
+        outcome = extended(mailbox.server_address[1])
+        mailbox.shutdown()
     assert outcome.code == 0, outcome.err
     assert len((tmp_path / "tracked.jsonl").read_text().splitlines()) == 2  # one for each update
     assert [mail.splitlines()[0] for mail in mailbox.mails] == ["Subject: none/mcq/0", "Subject: ssd/mcq/0"]
     assert "done 0." in mailbox.mails[0]
+
+
+def test_notifier_without_a_server_costs_a_line(extended):
+    with socket.socket() as taken:  # bound, and nobody listens
+        taken.bind(("localhost", 0))
+        outcome = extended(taken.getsockname()[1])
+    assert outcome.code == 0, outcome.err
+    assert outcome.err.count("an extension failed on") == 2
+    assert "an extension failed on ssd/mcq/0: ConnectionRefusedError" in outcome.err
