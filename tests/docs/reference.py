@@ -50,7 +50,7 @@ CONFORMANCE = {
 ```
 
 Every method and benchmark that comes with unlearnbench passes every check, but for what `unlearnbench_methods.CONFORMANCE`
-states; all of it is part of the test suite. Which check finds which mistake: `tests/conformance/wrong_methods.py` and
+states. The test suite tries each method on Llama and on one other family; `make conformance` tries all on all. Which check finds which mistake: `tests/conformance/wrong_methods.py` and
 `wrong_benchmarks.py`.
 """
 
