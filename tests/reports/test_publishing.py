@@ -397,7 +397,7 @@ def test_json_takes_an_order_and_a_publication(cli, made):
     ("given", "told"),
     [
         (("--columns", "variant,mmlo"), "Unknown column in --columns 'mmlo'. Did you mean 'mmlu'?"),
-        (("--columns", ","), "--columns takes names separated by commas, as in a,b; got ','."),
+        (("--columns", ","), "--columns takes a list separated by commas; got ','."),
         (("--sort", "mmlo"), "Unknown column in --sort 'mmlo'. Did you mean 'mmlu'?"),
         (("--sort", ""), "Unknown column in --sort ''. Available: F, K, S, best,"),
         (("--reference", ""), "Unknown value of --reference ''. Available: wmdp-paper."),

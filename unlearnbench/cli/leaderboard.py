@@ -118,7 +118,7 @@ def _choices(parts: bool, columns: str | None, sort: str | None, precision: int,
 
     return Choices(
         parts=parts,
-        columns=options.split_list(columns, "--columns"),
+        columns=options.split_list("--columns", columns),
         sort=sort,
         precision=precision,
         reference=None if reference is None else load_reference(reference),

@@ -10,7 +10,9 @@ from unlearnbench.reports.published import Reference
 
 ARROWS = {"forget": "↓", "retain": "↑", "untargeted": ""}
 MISSING = "-"
-AFTER = ("F", "K", "S", "best", "verdict", "seeds", "unlearn", "evaluate", "memory")  # columns behind the scores
+GPU = "GPU memory"
+COST = ("unlearn", "evaluate", "memory", GPU, "trained", "tokens")
+AFTER = ("F", "K", "S", "best", "verdict", "seeds", *COST)  # columns behind the scores
 MOST_REASONS = 3  # told in a note
 RANK_NAMES = {"score": "S", "forget": "F", "keep": "K"}
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # all but tab and line feed: what would steer a terminal

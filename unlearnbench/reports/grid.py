@@ -8,9 +8,11 @@ from typing import Literal
 
 from unlearnbench.board import Column, Estimate, Leaderboard, Row
 from unlearnbench.errors import unknown_name
+from unlearnbench.figures import amount
 from unlearnbench.recipe import BASELINE
 from unlearnbench.reports.cells import (
     AFTER,
+    GPU,
     MISSING,
     estimate_of,
     figure,
@@ -102,6 +104,11 @@ class Grid:
     def without(self, name: str) -> Grid:
         """The same without a column."""
         return self.select([other for other in self.names if other != name])
+
+    def without_gpu(self) -> Grid:
+        """The same without the GPU's memory, where none was used."""
+        place = self.names.index(GPU)
+        return self if any(line.order[place] for line in self.lines) else self.without(GPU)
 
     def sorted_by(self, name: str) -> Grid:
         """The same with the rows in the order of a column, the best first; `-NAME` turns it round.
@@ -203,14 +210,16 @@ def _line(row: Row, board: Leaderboard, columns: Sequence[Column], style: _Style
     shares = [summary.forget, summary.keep, summary.score] if summary else [None] * 3
     best = summary.best_share if summary else None
     verdict = row.verdict or ("" if row.status == "done" else row.status)
-    memory = cost.peak_gpu_bytes or cost.peak_bytes
     after = [
         (MISSING if best is None else f"{best:.0%}", best),
         (verdict, verdict or None),
         (str(len(row.seeds)), len(row.seeds)),
         (seconds(cost.unlearn_seconds), cost.unlearn_seconds),
         (seconds(cost.evaluate_seconds), cost.evaluate_seconds),
-        (size(memory), memory),
+        (size(cost.peak_bytes), cost.peak_bytes),
+        (size(cost.peak_gpu_bytes), cost.peak_gpu_bytes),
+        (amount(cost.trained_parameters), cost.trained_parameters),
+        (amount(cost.tokens), cost.tokens),
     ]
     figures = [
         style.value(one.value if one else None, column) + judged(row, column)

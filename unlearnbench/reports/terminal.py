@@ -17,10 +17,11 @@ from unlearnbench.reports.text import Choices
 
 # what a narrow terminal loses, in this order; then columns of parts and, at the last, of scores, from the right
 INTERVALS = "95% intervals"
-LOSABLE = ("memory", "evaluate", "seeds", "unlearn", "best", "F", "K", "rank", INTERVALS, "S")
+COSTS = ("tokens", "trained", "GPU memory", "memory", "evaluate")
+LOSABLE = (*COSTS, "seeds", "unlearn", "best", "F", "K", "rank", INTERVALS, "S")
 ALWAYS = ("variant", "verdict")
 MISSED = {"rank", INTERVALS}  # rather than these, long names take two lines
-MOST_NAMES = 8  # of columns that a note lists
+MOST_NAMES = 16  # of columns that a note lists
 CELL_BORDER = 3  # characters per column: a line and two spaces
 
 

@@ -18,7 +18,13 @@ from unlearnbench.reports.grid import Grid, lay_out
 from unlearnbench.reports.published import Reference
 
 Format = Literal["markdown", "latex", "csv", "html"]
-CSV_NAMES = {"unlearn": "unlearn_seconds", "evaluate": "evaluate_seconds", "memory": "peak_bytes"}
+CSV_NAMES = {
+    "unlearn": "unlearn_seconds",
+    "evaluate": "evaluate_seconds",
+    "memory": "peak_bytes",
+    "GPU memory": "peak_gpu_bytes",
+    "trained": "trained_parameters",
+}
 LATEX = {
     "\\": r"\textbackslash{}",
     "{": r"\{",
@@ -61,7 +67,7 @@ class Choices:
         reference = self.reference
         grid = lay_out(board, parts=self.parts, precision=self.precision, digits=digits, reference=reference)
         grid = grid.sorted_by(self.sort) if self.sort is not None else grid
-        return grid.select(self.columns) if self.columns else grid
+        return grid.select(self.columns) if self.columns else grid.without_gpu()
 
 
 def render(boards: Sequence[Leaderboard], style: Format, choices: Choices | None = None) -> str:
