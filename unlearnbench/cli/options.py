@@ -57,7 +57,7 @@ DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Check everything, print the plan with estimates, and stop; nothing is written.")
 ]
 NoItems = Annotated[
-    bool, typer.Option("--no-items", help="Leave questions and answers out of the folder and the report: hazardous data.")
+    bool, typer.Option("--no-items", help="Hazardous data: no questions or answers in the report, no questions kept.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print leaderboard.json on stdout, and nothing else.")]
 

@@ -19,6 +19,7 @@ from unlearnbench.reports.cells import (
     heading,
     judged,
     place_of,
+    published_key,
     row_title,
     seconds,
     shown_columns,
@@ -163,10 +164,10 @@ def lay_out(
         parts: add a column for each part of each benchmark.
         precision: decimals of figures.
         digits: decimals of the intervals' ends, where they are not those of the figures.
-        reference: published rows to stand below.
+        reference: published rows to stand below, with a column for each part that it has scores of.
     """
     units = {info.name: info.unit for info in board.benchmarks}
-    columns = shown_columns(board, parts=parts)
+    columns = _columns(board, parts, reference)
     titles = [heading(column) for column in columns]
     names = ["rank", "variant", *(column.title for column in columns), *AFTER]
     head = ["rank", "variant", *titles, "F ↑", "K ↑", "S ↑", *AFTER[3:]]
@@ -174,9 +175,18 @@ def lay_out(
     lines = [_line(row, board, columns, style) for row in board.rows]
     lines.append(_outside("chance", [column.chance for column in columns], columns, style, "chance"))
     for published in reference.rows if reference else ():
-        figures = [published.scores.get(key) for key in map(_published_key, columns)]
-        lines.append(_outside(published.name, figures, columns, style, "published"))
+        figures = [published.scores.get(key) if (key := published_key(column)) else None for column in columns]
+        if any(value is not None for value in figures):
+            lines.append(_outside(f"{published.name} (published)", figures, columns, style, "published"))
     return Grid(names, head, lines, frozenset([*(column.title for column in columns), *AFTER[:3]]))
+
+
+def _columns(board: Leaderboard, parts: bool, reference: Reference | None) -> list[Column]:
+    """The columns of scores; a publication asks for the parts that it has scores of."""
+    if parts or reference is None:
+        return shown_columns(board, parts=parts)
+    every = shown_columns(board, parts=True)
+    return [column for column in every if column in board.columns or published_key(column) in reference.columns]
 
 
 @dataclass(frozen=True)
@@ -243,8 +253,3 @@ def _outside(
     cells = ["", name, *cells, *[""] * len(AFTER)]
     order = [None, name, *figures, *[None] * len(AFTER)]
     return Line(name, cells, [""] * len(cells), order, [NO_LIMITS] * len(cells), kind)
-
-
-def _published_key(column: Column) -> str:
-    """A column as published tables are keyed: BENCHMARK, or BENCHMARK/PART."""
-    return f"{column.benchmark}/{column.parts[0]}" if column.parts and len(column.parts) == 1 else column.benchmark
