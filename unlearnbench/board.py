@@ -88,7 +88,8 @@ class Score(Estimate):
         missing: why items have no score, each reason with its number of items.
         figures: what the benchmark tells beside its score, by name; means over seeds.
         parts: scores over the benchmark's parts.
-        groups: scores over several parts together, without intervals; groups may overlap.
+        groups: scores over several parts together, without intervals, or over one turn of all conversations, with them; groups
+            may overlap.
         truncated: items whose context was cut to fit the model.
     """
 

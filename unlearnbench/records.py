@@ -125,8 +125,8 @@ class CellResult(Record):
 
     @property
     def incomplete(self) -> bool:
-        """Whether it is done but for some items that have no score."""
-        return self.status == "done" and self.asked is not None and self.n < self.asked
+        """Whether it is done but for items that have no score: some of them, or all, which is a failure."""
+        return self.asked is not None and self.n < self.asked
 
 
 @dataclass(frozen=True, slots=True)

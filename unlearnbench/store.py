@@ -81,7 +81,7 @@ class RunFolder:
 
     def write_cell(self, result: CellResult, items: Sequence[ItemResult]) -> None:
         """Make a cell durable: first its items, then the record that says it is there."""
-        if result.status == "done":
+        if items:
             content = items_to_parquet(items)
             write_atomic(self.items_path(result.key, result.identity), content)
             result = result.model_copy(update={"items_hash": hashlib.sha256(content).hexdigest()})
@@ -92,7 +92,8 @@ class RunFolder:
         path = self.cell_path(key, identity)
         try:
             result = CellResult.model_validate_json(path.read_bytes())
-            whole = result.status != "done" or self.items_path(key, identity).is_file()
+            has_items = result.status == "done" or result.items_hash is not None
+            whole = not has_items or self.items_path(key, identity).is_file()
             if whole and result.identity == identity and result.key == key:
                 return result
         except (OSError, ValidationError, ValueError):
@@ -107,7 +108,7 @@ class RunFolder:
         found = self.read_cell(key, identity)
         if found is None:
             return "is damaged, or the record of another cell"
-        if found.status == "done" and found.items_hash is not None:
+        if found.items_hash is not None:
             content = self.items_path(key, identity).read_bytes()
             if hashlib.sha256(content).hexdigest() != found.items_hash:
                 return "has damaged per-item results beside it"

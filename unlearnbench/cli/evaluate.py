@@ -15,7 +15,9 @@ def evaluate(
     benchmarks: options.Benchmarks = None,
     limit: options.Limit = None,
     settings: options.Settings = None,
+    judge: options.Judge = None,
     judge_url: options.JudgeUrl = None,
+    judge_prompts: options.JudgePrompts = None,
     judge_repeats: options.JudgeRepeats = None,
     references: options.References = None,
     min_coverage: options.MinCoverage = options.COVERAGE,
@@ -24,6 +26,7 @@ def evaluate(
     out: options.Out = None,
     cache: options.Cache = None,
     no_items: options.NoItems = False,
+    dry_run: options.DryRun = False,
     as_json: options.AsJson = False,
 ) -> None:
     """Score a model with the benchmarks and keep the same files as a comparison."""
@@ -38,6 +41,13 @@ def evaluate(
     content = {"model": model, "dtype": chosen, "benchmarks": select(names, configured), "limit": options.read_limit(limit)}
     recipe = Recipe.model_validate({"name": f"evaluate-{options.name_of(model)}", **content})
     options.check_coverage(min_coverage)
-    given = options.with_judge(settings, judge_url=judge_url, judge_repeats=judge_repeats, references=references)
+    about_judge: dict[str, str | int | None] = {
+        "judge": judge,
+        "judge_url": judge_url,
+        "judge_prompts": judge_prompts,
+        "judge_repeats": judge_repeats,
+        "references": references,
+    }
+    given = options.with_judge(settings, recipe.benchmarks, **about_judge)
     how = Execution(keep_deltas="none", items=not no_items, command=options.command_line())
-    compare.run(recipe, given, device, how, out, cache, as_json, min_coverage=min_coverage)
+    compare.run(recipe, given, device, how, out, cache, as_json, dry_run=dry_run, min_coverage=min_coverage)

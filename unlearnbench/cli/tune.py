@@ -29,6 +29,7 @@ def tune(
     forget: Annotated[list[str] | None, typer.Option(metavar="[TOPIC=]SOURCE", help="Texts to forget; repeatable.")] = None,
     retain: Annotated[list[str] | None, typer.Option(metavar="[TOPIC=]SOURCE", help="Texts to keep; repeatable.")] = None,
     settings: options.Settings = None,
+    judge: options.Judge = None,
     judge_url: options.JudgeUrl = None,
     device: options.DeviceName = "auto",
     dtype: options.DtypeName = None,
@@ -57,7 +58,7 @@ def tune(
     budget = options.read_budget(trials, tune_seconds)
     if budget is None:
         raise UsageError("tune needs a budget, the same for every method: --trials N, --tune-seconds S, or both.")
-    wanted = with_fixed(wanted, options.with_judge(settings, judge_url=judge_url))
+    wanted = with_fixed(wanted, options.with_judge(settings, wanted.benchmarks, judge=judge, judge_url=judge_url))
     place = place_of(wanted, how, out, cache, device)
     tuning = search(wanted, budget, place)
     show(tuning, place.folder, as_json)
