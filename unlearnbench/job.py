@@ -273,7 +273,7 @@ def _score(plan: JobPlan, name: str, loaded: LoadedModel, shop: Workshop, unlear
         if not items:
             raise CellError(f"{name} scored nothing")
         figures = {"evaluate_seconds": round(time.perf_counter() - started, 3), **environment(shop.device)}
-        if all(item.scored for item in items):
+        if all(item.scored and not item.error for item in items):
             shop.cache.write(cache_key, figures, items)
     cost = _with_scoring(unlearned.cost, figures["evaluate_seconds"], shop.device)
     provenance = {**_provenance(plan, name, shop, unlearned.weights), **unlearned.looks, **figures, "cached": kept is not None}
@@ -296,6 +296,7 @@ def _summed_up(items: Sequence[ItemResult], benchmark: Benchmark) -> dict[str, A
         **asked,
         "value": _mean(scored),
         "n": len(scored),
+        "partial": sum(bool(item.error) for item in scored),
         "figures": {name: round(value, 6) for name, value in benchmark.figures(items).items()},
         "truncated": sum(item.truncated for item in items),
         "parts": {part: PartScore(value=_mean(own), n=len(own)) for part, own in _by_part(scored).items()},

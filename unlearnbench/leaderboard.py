@@ -156,6 +156,7 @@ def _score(head: RowHead, name: str, ground: Ground) -> Score | None:
         scored=sum(cell.n for cell in found.values()),
         asked=asked,
         missing=dict(sum((Counter(cell.missing) for cell in found.values()), Counter[str]())),
+        partial=sum(cell.partial for cell in found.values()),
         figures=_figures(list(found.values())),
         parts={part: one for part, one in parts.items() if one is not None},
         groups={**_groups(list(found.values())), **turns},

@@ -330,6 +330,24 @@ def test_repeats_and_turns_in_the_table(server, cli, tmp_path):
     assert (turns["turn 1"]["value"] + turns["turn 2"]["value"]) / 2 == pytest.approx(score["value"], abs=1e-4)
 
 
+def test_repeats_that_did_not_come_are_asked_for(server, cli, tmp_path):
+    """Two ratings of twelve are left when the budget is spent: the scores stand, the table says so, and two are asked for."""
+    arguments = (
+        "evaluate", "sandbox:model", "--benchmarks", "mt_bench", "--judge", "openai:model-x", "--judge-url", server.url,
+        "--limit", "1", "--judge-repeats", "3", "--out", tmp_path / "run", "--cache", tmp_path / "cache",
+    )  # fmt: skip
+    outcome = cli(*arguments, "--set", "mt_bench.judge_requests=10", "--set", "mt_bench.judge_concurrency=1")
+    assert outcome.code == 0, outcome.err
+    assert "none: 1 scores of mt_bench rest on fewer ratings than were asked for" in " ".join(outcome.out.split())
+    shown = " ".join(cli("answers", tmp_path / "run", "none").out.replace("│", " ").split())
+    assert "2 of 3 ratings are missing: the budget of 10 requests is spent" in shown
+    assert "no score" not in shown
+    outcome = cli(*arguments)
+    assert outcome.code == 0, outcome.err
+    assert len(server.asked) == 12
+    assert "fewer ratings" not in outcome.out
+
+
 def test_a_judge_that_rates_nothing_is_asked_again(server, cli, tmp_path, monkeypatch):
     """The cell failed, and says what to do; the same command asks for all of it and loads no model."""
     from unlearnbench import loaded
@@ -374,7 +392,7 @@ def test_the_key_is_in_no_file_and_no_log(server, cli, tmp_path, monkeypatch, ca
 def test_judges_that_there_are_not(monkeypatch, tmp_path):
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
-    with pytest.raises(UsageError, match=r"Unknown judge .gpt.\. Available: rules, openai:MODEL, hf:MODEL"):
+    with pytest.raises(UsageError, match=r"Unknown judge .gpt.\. Available: rules, openai:MODEL, hf:MODEL. A model of that name is openai:gpt"):
         MtBench(judge="gpt")
     with pytest.raises(UsageError, match="needs the environment's OPENAI_API_KEY"):
         MtBench(judge="openai:gpt-4")

@@ -139,6 +139,12 @@ def notes(board: Leaderboard) -> list[str]:
         for name, score in row.scores.items()
         if score.missing
     ]
+    lines += [
+        f"{row.variant}: {score.partial} scores of {name} rest on fewer ratings than were asked for; the same command asks again."
+        for row in board.rows
+        for name, score in row.scores.items()
+        if score.partial
+    ]
     lines += _about_judges(board)
     lines += [f"{failure['status']}: {failure['cell']}: {failure['error']}" for failure in board.failures]
     return lines
