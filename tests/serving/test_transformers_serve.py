@@ -71,8 +71,8 @@ def test_smollm2_judges_real_questions(url, smollm2, real_data, cli, tmp_path, m
         "judge_reply_tokens": 160,
     }
     arguments = [
-        "evaluate", "sandbox:model", "--benchmarks", "mt_bench", "--judge", f"openai:{smollm2}", "--judge-url", url, "--cache", tmp_path / "cache", "--out",
-        tmp_path / "run", "--min-coverage", "0",
+        "evaluate", "sandbox:model", "--benchmarks", "mt_bench", "--judge", f"openai:{smollm2}", "--judge-url", url, "--cache",
+        tmp_path / "cache", "--out", tmp_path / "run", "--min-coverage", "0",
         *(word for name, value in settings.items() for word in ("--set", f"mt_bench.{name}={value}")),
     ]  # fmt: skip
     outcome = cli(*arguments)
