@@ -9,6 +9,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Literal
 
+import yaml
+
 from unlearnbench import __version__
 from unlearnbench.errors import UsageError, normalise
 from unlearnbench.files import check_folder, write_atomic
@@ -17,6 +19,7 @@ from unlearnbench.plugins import list_plugins
 PluginKind = Literal["method", "benchmark"]
 NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 LONGEST = 40
+OURS = ("methods", "benchmarks")  # their modules would be called as the packages that come with unlearnbench
 # template -> where it goes
 FILES = {
     "{kind}/module.py.txt": "{module}.py",
@@ -43,14 +46,7 @@ def new_plugin(kind: PluginKind, name: str, out: Path | None = None) -> Path:
     Raises:
         UsageError: the name is unfit or taken, or the folder exists; nothing is written then.
     """
-    if not NAME.fullmatch(name) or len(name) > LONGEST:
-        raise UsageError(
-            f"A plugin's name has small letters, digits and single hyphens, begins with a letter and is at most {LONGEST} "
-            f"long, as in soft-steering; got '{name}'."
-        )
-    for info in list_plugins():
-        if normalise(info.name) == name:
-            raise UsageError(f"'{name}' is a {info.kind} of {info.distribution} already; choose another name.")
+    _check_name(name)
     folder = out or Path(f"unlearnbench-{name}")
     if folder.exists():
         raise UsageError(f"{folder} exists already, and nothing is overwritten; choose another place with --out FOLDER.")
@@ -59,13 +55,42 @@ def new_plugin(kind: PluginKind, name: str, out: Path | None = None) -> Path:
         "kind": kind,
         "name": name,
         "module": f"unlearnbench_{name.replace('-', '_')}",
-        "camel": "".join(part.capitalize() for part in name.split("-")),
+        "camel": _class_name(kind, name),
         "distribution": f"unlearnbench-{name}",
         "version": __version__,
         "year": str(datetime.date.today().year),
     }
-    templates = resources.files("unlearnbench") / "templates"
     for template, place in FILES.items():
-        text = (templates / template.format(**values)).read_text(encoding="utf-8")
-        write_atomic(folder / place.format(**values), string.Template(text).substitute(values).encode())
+        text = string.Template(_template(template.format(**values))).substitute(values)
+        write_atomic(folder / place.format(**values), text.encode())
     return folder
+
+
+def _template(name: str) -> str:
+    return (resources.files("unlearnbench") / "templates" / name).read_text(encoding="utf-8")
+
+
+def _class_name(kind: PluginKind, name: str) -> str:
+    """The name in capitals; where the module uses that word already (`training`), the kind stands behind it."""
+    own = "".join(part.capitalize() for part in name.split("-"))
+    return own + kind.capitalize() if own in re.findall(r"\w+", _template(f"{kind}/module.py.txt")) else own
+
+
+def _check_name(name: str) -> None:
+    """Refuse what could not be typed, written into a recipe or told from what is there.
+
+    Raises:
+        UsageError: the name is unfit or taken.
+    """
+    if not NAME.fullmatch(name) or len(name) > LONGEST:
+        raise UsageError(
+            f"A plugin's name has small letters, digits and single hyphens, begins with a letter and is at most {LONGEST} "
+            f"long, as in soft-steering; got '{name}'."
+        )
+    if not isinstance(yaml.safe_load(name), str):
+        raise UsageError(f"A recipe would read '{name}' as {yaml.safe_load(name)!r}, not as a name; choose another name.")
+    if name in OURS:
+        raise UsageError(f"The module unlearnbench_{name} comes with unlearnbench; choose another name than '{name}'.")
+    for info in list_plugins():
+        if normalise(info.name) == name:
+            raise UsageError(f"'{name}' is a {info.kind} of {info.distribution} already; choose another name.")

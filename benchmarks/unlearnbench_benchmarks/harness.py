@@ -14,7 +14,7 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import NonNegativeInt, PositiveInt
 
@@ -22,15 +22,23 @@ from unlearnbench.api import (
     Benchmark,
     BenchmarkSpec,
     ItemResult,
+    ItemText,
     Metric,
     Subject,
     UsageError,
+    Workload,
     content_hash,
     hookimpl,
     unknown_name,
 )
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
 FEWSHOT_SEED = 1234  # lm-eval's own default
+WRITTEN = 256  # tokens of an answer in free text at most, lm-eval's own default
+NO_FILTER = "none"  # what lm-eval calls it
+SLIGHTLY = 1e-6  # nats
 
 
 class LmEval(Benchmark):
@@ -46,7 +54,8 @@ class LmEval(Benchmark):
         chat: ask through the model's chat template.
         batch_size: texts at once.
         role: what a part measures that no topic claims: knowledge to `retain` or to `forget`.
-        chance: the score of a model that knows nothing; None is one over the number of choices, and 0 for answers in free text.
+        chance: the score of a model that knows nothing; None takes what the task itself gives for choices made blindly, and 0
+            for answers in free text.
     """
 
     def __init__(
@@ -131,14 +140,10 @@ class LmEval(Benchmark):
 
     @cached_property
     def chance(self) -> float:
-        """As given; else one over the number of choices, and 0 where there are none."""
+        """As given; else the mean over items of what blind choices score, and 0 where there are none."""
         if self.given_chance is not None:
             return self.given_chance
-        shares = [
-            1 / len(task.doc_to_choice(doc)) if task.OUTPUT_TYPE == "multiple_choice" else 0.0
-            for task in self.tasks.values()
-            for doc in task.eval_docs
-        ]
+        shares = [_blind(task, doc, self.metric_name) for task in self.tasks.values() for doc in task.eval_docs]
         return round(sum(shares) / len(shares), 6)
 
     def digest(self) -> str:
@@ -146,11 +151,33 @@ class LmEval(Benchmark):
         return content_hash([asked, importlib.metadata.version("lm-eval"), self.metric_name])
 
     def count(self, limit: int | None) -> int:
-        sizes = [len(task.eval_docs) for task in self.tasks.values()]
-        return sum(size if limit is None else min(limit, size) for size in sizes)
+        return sum(_asked(task, limit) for task in self.tasks.values())
+
+    def estimate(self, limit: int | None) -> Workload:
+        writing = [task for task in self.tasks.values() if task.OUTPUT_TYPE == "generate_until"]
+        generated = sum(_asked(task, limit) * _longest_answer(task) for task in writing)
+        return Workload(items=self.count(limit), generated=generated)
 
     def parts(self) -> list[str]:
         return list(self.tasks)
+
+    def texts(self) -> Iterable[ItemText]:
+        for name, task in self.tasks.items():
+            for number, doc in enumerate(task.eval_docs):
+                asked = task.doc_to_text(doc)
+                # where contexts are the choices, the text is what follows all of them
+                text = asked if isinstance(asked, str) else str(task.doc_to_target(doc))
+                options = tuple(map(str, task.doc_to_choice(doc))) if task.OUTPUT_TYPE == "multiple_choice" else ()
+                yield ItemText(id=f"{name}/{number}", text=text, options=options)
+
+    def preflight(self, tokenizers: Mapping[str, PreTrainedTokenizerBase]) -> Iterable[str]:
+        for source, tokenizer in tokenizers.items():
+            if self.chat and not tokenizer.chat_template:
+                yield f"chat=true needs a chat template, and the tokenizer of {source} has none; leave chat out."
+        for name, task in self.tasks.items():
+            known = [one["name"] for one in task.config.filter_list or []] or [NO_FILTER]
+            if self.filter is not None and self.filter not in known:
+                yield str(unknown_name(f"filter of {name}", self.filter, known))
 
     def groups(self) -> dict[str, list[str]]:
         groups: Mapping[str, Any] = self.loaded.get("groups") or {}
@@ -181,11 +208,30 @@ class LmEval(Benchmark):
 
     def _filtered(self, samples: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         """Each item once: as the wanted filter left it."""
-        filters = list(dict.fromkeys(sample["filter"] for sample in samples))
-        if self.filter is not None and self.filter not in filters:
-            raise unknown_name(f"filter of {self.task}", self.filter, filters)
-        wanted = self.filter or filters[0]
+        wanted = self.filter or samples[0]["filter"]
         return sorted((sample for sample in samples if sample["filter"] == wanted), key=lambda sample: sample["doc_id"])
+
+
+def _asked(task: Any, limit: int | None) -> int:
+    """How many of a task's items are scored."""
+    size = len(task.eval_docs)
+    return size if limit is None else min(limit, size)
+
+
+def _longest_answer(task: Any) -> int:
+    """Tokens that it lets a model write."""
+    return int((task.config.generation_kwargs or {}).get("max_gen_toks", WRITTEN))
+
+
+def _blind(task: Any, doc: Any, metric: str) -> float:
+    """What an item scores on average when each choice is preferred once, by next to nothing; 0 for free text."""
+    if task.OUTPUT_TYPE != "multiple_choice":
+        return 0.0
+    choices = len(task.doc_to_choice(doc))
+    if not callable(task.config.process_results) and not task.multiple_target:
+        return 1 / choices  # known without asking
+    likings = [[(SLIGHTLY if place == liked else 0.0, False) for place in range(choices)] for liked in range(choices)]
+    return sum(float(task.process_results(doc, liking)[metric]) for liking in likings) / choices
 
 
 def _item(task: str, sample: Mapping[str, Any], metric: str, kind: str) -> ItemResult:

@@ -92,6 +92,48 @@ def test_direction_and_chance_are_the_tasks(tmp_path, folder):
     assert benchmark(folder, metric="acc_norm", chance=0.3).metric.chance == 0.3
 
 
+def test_chance_is_what_blind_choices_score(tmp_path, folder):
+    """A share of true answers, as truthfulqa_mc2 scores it; two right answers of four."""
+    mass = benchmark(folder)
+
+    def share_of_the_first_two(doc, results):
+        weights = [math.exp(result[0]) for result in results]
+        return {"acc": sum(weights[:2]) / sum(weights)}
+
+    mass.tasks["animals"].config.process_results = share_of_the_first_two
+    assert mass.chance == pytest.approx(0.5, abs=1e-5)
+    rows = [{"question": "Which?", "choices": list(WORDS), "answer": [0, 2]} for _ in range(4)]
+    write_task(tmp_path)
+    (tmp_path / "animals.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert benchmark(tmp_path).chance == 0.5
+
+
+def test_items_can_be_read(folder):
+    texts = list(benchmark(folder).texts())
+    assert (texts[1].id, texts[1].options) == ("animals/1", ("heron", "vole", "otter", "moth"))
+    assert texts[1].text.startswith("Question: Which animal has number 1?")
+
+
+def test_what_cannot_be_asked_is_known_before(folder, tokenizer):
+    """A filter that the task has not; a chat template that the tokenizer has not."""
+    import copy
+
+    plain = copy.deepcopy(tokenizer)
+    plain.chat_template = None
+    assert list(benchmark(folder, chat=True).preflight({"mine": tokenizer})) == []
+    (said,) = benchmark(folder, chat=True).preflight({"mine": plain})
+    assert said.startswith("chat=true needs a chat template, and the tokenizer of mine has none")
+    (said,) = benchmark(folder, answer_filter="strict").preflight({})
+    assert said == "Unknown filter of animals 'strict'. Available: none."
+
+
+def test_written_answers_are_estimated(tmp_path):
+    changes = {"output_type": "generate_until", "doc_to_target": "{{choices[answer]}}", "doc_to_choice": None}
+    metrics = [{"metric": "exact_match", "aggregation": "mean", "higher_is_better": True}]
+    written = benchmark(write_task(tmp_path, **changes, metric_list=metrics, generation_kwargs={"max_gen_toks": 7}))
+    assert (written.estimate(3).items, written.estimate(3).generated, written.chance) == (3, 21, 0.0)
+
+
 def test_limit_parts_and_digest(folder):
     one, other = benchmark(folder), benchmark(folder, shots=0)
     assert (one.count(3), one.parts()) == (3, ["animals"])

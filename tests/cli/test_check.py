@@ -35,10 +35,24 @@ def test_failure_that_is_expected_and_does_not_come(cli):
     assert "unexpected pass" in outcome.out
 
 
+def test_stated_failure_is_told_with_its_reason(cli):
+    """As its package states it: the exit code is 0, since nothing is new."""
+    outcome = cli("check", "llmu", "--json")
+    assert outcome.code == 0, outcome.out
+    told = {one["check"]: one["message"] for one in json.loads(outcome.out) if one["status"] == "expected failure"}
+    assert set(told) == {"padding_does_not_count"}
+    assert "random_weight=0" in told["padding_does_not_count"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("rmuu",), "Did you mean 'rmu'?"),
+        (("rmuu",), "Unknown method or benchmark 'rmuu'. Did you mean 'rmu'?"),
+        (("wmpd",), "Did you mean 'wmdp'?"),
+        (("rmu:late",), "The method 'rmu' takes nothing after a colon; got 'rmu:late'."),
+        (("wmdp:bio",), "The benchmark 'wmdp' takes nothing after a colon; got 'wmdp:bio'."),
+        (("rmu", "--set", "rmu.lr=-1"), "Option rmu.lr takes float > 0"),
+        (("rmu", "--set", "rmu.layr=1"), "Unknown option of rmu 'layr'. Did you mean 'layer'?"),
         (("none", "--set", "rmu.lr=1"), "only 'none' is checked; say --set none.lr=VALUE."),
         (("none", "--expect-failure", "documented"), "--expect-failure takes CHECK=REASON"),
         (("none", "--expect-failure", "documnted=x"), "Did you mean 'documented'?"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import subprocess
@@ -56,6 +57,8 @@ def test_writes_a_whole_distribution(cli, here):
         ("x" * 41, "at most 40"),
         ("rmu", "'rmu' is a method of unlearnbench already"),
         ("mt-bench", "'mt-bench' is a benchmark of unlearnbench already"),
+        ("no", "A recipe would read 'no' as False"),
+        ("benchmarks", "The module unlearnbench_benchmarks comes with unlearnbench"),
     ],
 )
 def test_unfit_name_is_refused_and_nothing_written(cli, here, name, said):
@@ -92,6 +95,21 @@ def test_both_install_and_run_on_the_sandbox(cli, here, cache):
     assert done.returncode == 0, done.stderr
     rows = {row["variant"]: row for row in json.loads(done.stdout)["rows"]}
     assert rows["newcomer"]["status"] == "done"
+
+
+@pytest.mark.parametrize(("kind", "name"), [("method", "training"), ("method", "unlearning-method"), ("benchmark", "question")])
+def test_class_is_not_called_as_what_it_imports(cli, here, kind, name, monkeypatch):
+    assert cli("new", kind, name).code == 0
+    monkeypatch.syspath_prepend(str(here / f"unlearnbench-{name}"))
+    importlib.invalidate_caches()
+    module = importlib.import_module(f"unlearnbench_{name.replace('-', '_')}")
+    (spec,) = getattr(module, f"unlearnbench_{kind}s")()
+    assert (spec.name, spec.factory.__module__) == (name, module.__name__)
+
+
+def test_place_with_a_space_can_be_copied(cli, here):
+    outcome = cli("new", "method", "newcomer", "--out", "my plugins/newcomer")
+    assert "pip install -e 'my plugins/newcomer'" in outcome.out
 
 
 @pytest.mark.slow

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 
 import pytest
-from built_in import EXPECTED_FAILURES
 
 from unlearnbench.chat import render_chat
 from unlearnbench.plugins import find_plugin, list_plugins
@@ -36,7 +35,7 @@ CHECKS: list[Check] = []
 for info in list_plugins("benchmark"):
     if info.distribution == "unlearnbench" and info.name in SETTINGS:
         spec = find_plugin("benchmark", info.name).benchmark
-        CHECKS += checks_of(spec, SETTINGS[info.name], EXPECTED_FAILURES.get(info.name), ANSWERS.get(info.name))
+        CHECKS += checks_of(spec, SETTINGS[info.name], answers=ANSWERS.get(info.name))
 
 
 @pytest.mark.parametrize("check", parameters_of(CHECKS))

@@ -9,7 +9,7 @@ import pytest
 import wrong_benchmarks
 import wrong_methods
 
-from unlearnbench.errors import UsageError
+from unlearnbench.errors import PluginError, UsageError
 from unlearnbench.plugins import find_plugin
 from unlearnbench.testing import CheckFailed, checks_of, parametrize_checks
 from unlearnbench.testing.benchmark_checks import BENCHMARK_CHECKS
@@ -82,6 +82,24 @@ def test_expected_failure_that_does_not_come_is_reported():
 def test_expected_failure_of_no_check_is_refused():
     with pytest.raises(UsageError, match="Did you mean 'documented'"):
         checks_of(wrong_methods.SPECS["right"], expected_failures={"documentet": "?"})
+
+
+def test_package_states_options_and_failures(monkeypatch):
+    """They count as if they had been handed over; where options are given, a stated failure need not come."""
+    spec = wrong_methods.SPECS["documented"]
+    stated = {"options": {"lr": 0.01}, "expected_failures": {"documented": "no time yet", "source_and_summary": "as above"}}
+    monkeypatch.setattr(wrong_methods, "CONFORMANCE", {spec.name: stated}, raising=False)
+
+    def statuses(**handed):
+        wanted = ("documented", "source_and_summary", "options_recorded")
+        return [check.outcome().status for check in checks_of(spec, **handed) if check.name in wanted]
+
+    assert statuses() == ["unexpected pass", "expected failure", "passed"]
+    assert statuses(options={"lr": 0.02}) == ["passed", "expected failure", "passed"]
+    assert statuses(options={"lr": 0.02}, expected_failures=stated["expected_failures"])[0] == "unexpected pass"
+    monkeypatch.setattr(wrong_methods, "CONFORMANCE", {spec.name: {"expects": {}}})
+    with pytest.raises(PluginError, match=r"CONFORMANCE of wrong_methods has expects for 'wrong-undocumented'"):
+        checks_of(spec)
 
 
 def test_decorator_makes_one_case_for_each_check():

@@ -21,7 +21,8 @@ CHECKS_HEAD = """What a comparison relies on, property by property. In a termina
 
 ```console
 $ unlearnbench check rmu
-$ unlearnbench check rmu --set rmu.masked=true --expect-failure "family[mixtral]=its experts are one tensor" --json
+$ unlearnbench check rmu --set rmu.masked=true
+$ unlearnbench check up-and-down --expect-failure "family[mixtral]=its experts are one tensor" --json
 ```
 
 The exit code is 1 where a check fails, and the message says what to do. Under pytest every check is a test:
@@ -37,7 +38,20 @@ def test_conformance(check):
 
 Methods run through the same code as in a comparison, three updates on random models of 8 blocks; `options` (or `--set`) give
 those that do not fit such a model. A failure that is expected is passed with its reason, and reported when it does not come.
-Which check finds which mistake: `tests/conformance/wrong_methods.py` and `wrong_benchmarks.py`.
+A package can state both itself, in the plugin's module or in a package around it; the command and pytest begin with that:
+
+```python
+CONFORMANCE = {
+    "up-and-down": {
+        "options": {"layer": 3},
+        "expected_failures": {"family[mixtral]": "its experts are one tensor"},
+    }
+}
+```
+
+Every method and benchmark that comes with unlearnbench passes every check, but for what `unlearnbench_methods.CONFORMANCE`
+states. The test suite tries each method on Llama and on one other family; `make conformance` tries all on all. Which check finds which mistake: `tests/conformance/wrong_methods.py` and
+`wrong_benchmarks.py`.
 """
 
 
@@ -45,8 +59,10 @@ def signature_of(thing: object) -> list[str]:
     """What an author may rely on, line by line: parameters, fields, public methods."""
     if typing.is_typeddict(thing):
         return [f"{name}: {_plain(hint)}" for name, hint in vars(thing)["__annotations__"].items()]
+    if typing.get_origin(thing) is not None:
+        return [repr(thing).replace("typing.", "")]
     if inspect.isclass(thing):
-        lines = _parameters(thing)
+        lines = [*_parameters(thing), *_attributes_of(thing)]
         for name, member in sorted(vars(thing).items()):
             if name.startswith("_") or name == "model_config":
                 continue
@@ -71,6 +87,14 @@ def _parameters(thing: type) -> list[str]:
     except (TypeError, ValueError):
         return []
     return [str(p.replace(annotation=_written(p.annotation), default=_brief(p.default))) for p in parameters]
+
+
+def _attributes_of(thing: type) -> list[str]:
+    """What a subclass may set, or finds set; fields of records are parameters and stand there."""
+    if dataclasses.is_dataclass(thing) or issubclass(thing, BaseModel):
+        return []
+    own = {name: hint for name, hint in vars(thing).get("__annotations__", {}).items() if not name.startswith("_")}
+    return [f"{name}: {_plain(hint)}" + (f" = {vars(thing)[name]!r}" if name in vars(thing) else "") for name, hint in own.items()]
 
 
 def _brief(default: object) -> object:
@@ -101,30 +125,38 @@ def _written(annotation: Any) -> Any:
 
 def _plain(hint: object) -> str:
     """An annotation as it was written."""
+    if isinstance(hint, str):
+        return hint
     return hint.__forward_arg__ if isinstance(hint, typing.ForwardRef) else getattr(hint, "__name__", str(hint))
 
 
 def api_page() -> str:
-    """Every name of `unlearnbench.api`, with its signature and the first sentence of its docstring."""
-    from unlearnbench import api
+    """Every name of `unlearnbench.api` and of the kit, with its signature and the first sentence of its docstring."""
+    from unlearnbench import api, testing
 
     lines = [
         "# API",
         "",
-        "`unlearnbench.api` is all that a plugin imports; nothing else is promised. A name that goes, or changes its",
-        f"signature, stands in CHANGELOG.md and raises `API_VERSION`, which is {api.API_VERSION}.",
+        "`unlearnbench.api` is all that a plugin imports, and `unlearnbench.testing` what its tests do; nothing else is",
+        "promised. A name that goes, or changes its signature, stands in CHANGELOG.md and raises `API_VERSION`, which is",
+        f"{api.API_VERSION}.",
         "",
         MARK,
         "",
     ]
     for name in api.__all__:
-        thing = getattr(api, name)
-        module = api._MODULE_OF.get(name, "api")
-        doc = inspect.getdoc(thing) if callable(thing) or inspect.isclass(thing) else None
-        first = (doc or "").split("\n\n")[0].replace("\n", " ") if doc and _ours(thing) else ""
-        lines += [f"## `{name}`", "", f"`unlearnbench.{module}`" + (f": {first}" if first else "."), "", "```text"]
-        lines += [*signature_of(thing), "```", ""]
+        lines += _entry(name, getattr(api, name), f"unlearnbench.{api._MODULE_OF.get(name, 'api')}")
+    for name in testing.__all__:
+        lines += _entry(f"testing.{name}", getattr(testing, name), "unlearnbench.testing")
     return "\n".join(lines)
+
+
+def _entry(title: str, thing: Any, module: str) -> list[str]:
+    """One name of the page."""
+    doc = inspect.getdoc(thing) if callable(thing) or inspect.isclass(thing) else None
+    first = (doc or "").split("\n\n")[0].replace("\n", " ") if doc and _ours(thing) else ""
+    lines = [f"## `{title}`", "", f"`{module}`" + (f": {first}" if first else "."), "", "```text"]
+    return [*lines, *signature_of(thing), "```", ""]
 
 
 def _ours(thing: object) -> bool:
@@ -133,18 +165,31 @@ def _ours(thing: object) -> bool:
 
 def promised(page: str) -> dict[str, str]:
     """Name -> signature, read from the page."""
-    return dict(re.findall(r"^## `(\w+)`\n.*?```text\n(.*?)```", page, re.MULTILINE | re.DOTALL))
+    return dict(re.findall(r"^## `([\w.]+)`\n.*?```text\n(.*?)```", page, re.MULTILINE | re.DOTALL))
 
 
-def broken_promises(stored: str, current: str, changelog: str) -> list[str]:
-    """Names that went or changed since the page was written, and that the changelog's first section does not mention.
-
-    What is new, a name or a line of one, breaks nothing.
-    """
+def changed_promises(stored: str, current: str) -> list[str]:
+    """Names that went, or lost a line of their signature, since the page was written; what is new breaks nothing."""
     before, now = promised(stored), promised(current)
-    unreleased = changelog.partition("\n## ")[2].partition("\n## ")[0]
-    changed = [name for name, text in before.items() if set(text.splitlines()) - set(now.get(name, "").splitlines())]
-    return [name for name in changed if f"`{name}" not in unreleased]
+    return [name for name, text in before.items() if set(text.splitlines()) - set(now.get(name, "").splitlines())]
+
+
+def broken_promises(stored: str, current: str, changelog: str, version: int) -> list[str]:
+    """What is to be done about names that went or changed; empty where the changelog and the API's version say it.
+
+    Args:
+        stored: the page as it was written.
+        current: the page as the code has it.
+        changelog: its first section must name what changed; a release is headed `## 0.2.0 (API 2)`.
+        version: of the API, which must be above that of the last release; one without a number had none.
+    """
+    _, unreleased, *releases = re.split(r"^## ", changelog, flags=re.MULTILINE)
+    changed = changed_promises(stored, current)
+    advice = [f"name `{name}` in CHANGELOG.md" for name in changed if f"`{name}" not in unreleased]
+    released = re.search(r"\(API (\d+)\)", releases[0].splitlines()[0]) if releases else None
+    if changed and released is not None and version <= int(released[1]):
+        advice.append(f"raise API_VERSION above {released[1]}")
+    return advice
 
 
 def recipes_page() -> str:
@@ -199,7 +244,6 @@ def _attributes(model: type) -> dict[str, str]:
 
 def cli_page() -> str:
     """What `--help` says of every command."""
-    import typer
     from typer.testing import CliRunner
 
     from unlearnbench.cli import app
@@ -207,7 +251,7 @@ def cli_page() -> str:
     lines = ["# Command line", "", "What `unlearnbench COMMAND --help` says.", "", MARK, ""]
     usual, app.rich_markup_mode = app.rich_markup_mode, None  # plain text, without frames
     try:
-        for path in _commands(typer.main.get_command(app), ()):
+        for path in commands():
             asked = {"prog_name": "unlearnbench", "env": {"COLUMNS": "110"}, "terminal_width": 110}
             said = CliRunner().invoke(app, [*path, "--help"], **asked)
             lines += [f"## `unlearnbench {' '.join(path)}`", "", "```text", said.output.strip(), "```", ""]
@@ -216,13 +260,22 @@ def cli_page() -> str:
     return "\n".join(lines)
 
 
-def _commands(command: Any, path: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+def commands() -> list[tuple[str, ...]]:
+    """Every command's words, as in `new method`."""
+    import typer
+
+    from unlearnbench.cli import app
+
+    return list(_below(typer.main.get_command(app), ()))
+
+
+def _below(command: Any, path: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
     below = getattr(command, "commands", None)
     if below is None:
         yield path
         return
     for name in sorted(below):
-        yield from _commands(below[name], (*path, name))
+        yield from _below(below[name], (*path, name))
 
 
 def checks_page() -> str:
@@ -261,11 +314,13 @@ PAGES = {
 
 def main() -> int:
     """Write the pages; refuse to forget a promise."""
+    from unlearnbench import api
+
     page = DOCS / "api.md"
     stored = page.read_text(encoding="utf-8") if page.is_file() else ""
     changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
-    if broken := broken_promises(stored, api_page(), changelog):
-        print(f"unlearnbench.api lost or changed {', '.join(broken)}: name them in CHANGELOG.md and raise API_VERSION.")
+    if broken := broken_promises(stored, api_page(), changelog, api.API_VERSION):
+        print(f"unlearnbench.api lost or changed a name: {'; '.join(broken)}.")
         return 1
     for name, write in PAGES.items():
         (DOCS / name).write_text(write(), encoding="utf-8")

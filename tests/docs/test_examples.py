@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import socket
 import socketserver
 import sys
 import threading
@@ -35,21 +36,26 @@ def load(tmp_path, monkeypatch):
     return load
 
 
+def found_wrong(spec) -> dict[str, str]:
+    """What the kit says of a method, other families of models left out."""
+    outcomes = [check.outcome() for check in checks_of(spec) if not check.name.startswith("family")]
+    return {outcome.check: outcome.message for outcome in outcomes if outcome.bad}
+
+
 def test_first_method(load):
-    """26 lines; it passes whatever an installed method passes."""
+    """26 lines; it passes every check but that of its entry point: it is not installed."""
     code = blocks("your-first-method.md")[0]
     assert len(code.splitlines()) == 26
     (spec,) = load("docs_first_method", code).unlearnbench_methods()
-    wanted = ("runs_to_the_end", "changes_the_model", "options_recorded", "no_hooks_left", "changes_only_what_it_declares")
-    outcomes = {check.name: check.outcome() for check in checks_of(spec) if check.name in wanted}
-    assert {name: outcome.status for name, outcome in outcomes.items()} == dict.fromkeys(wanted, "passed"), outcomes
+    wrong = found_wrong(spec)
+    assert set(wrong) == {"entry_point"}, wrong
 
 
 def test_shown_method(load):
-    """The one in write-a-method.md, with the same checks."""
+    """The one in write-a-method.md, likewise."""
     (spec,) = load("docs_shown_method", blocks("write-a-method.md")[0]).unlearnbench_methods()
-    outcomes = [check.outcome() for check in checks_of(spec) if check.name in ("runs_to_the_end", "options_recorded")]
-    assert [outcome.status for outcome in outcomes] == ["passed", "passed"]
+    wrong = found_wrong(spec)
+    assert set(wrong) == {"entry_point"}, wrong
 
 
 def test_shown_benchmark(load):
@@ -90,11 +96,10 @@ class Conversation(socketserver.StreamRequestHandler):
                 return
 
 
-def test_extensions(load, cli, tiny_folder, tmp_path, monkeypatch):
-    """Ten lines each, installed by entry points as anybody's."""
-    tracker, notifier = blocks("hooks.md")
-    assert [len([line for line in code.splitlines() if line]) for code in (tracker, notifier)] == [10, 8]
-    modules = [load("docs_tracker", tracker), load("docs_notifier", notifier)]
+@pytest.fixture
+def extended(load, cli, tiny_folder, tmp_path, monkeypatch):
+    """A comparison with both extensions of the page, installed by entry points as anybody's."""
+    modules = [load(f"docs_{name}", code) for name, code in zip(("tracker", "notifier"), blocks("hooks.md"), strict=True)]
     distribution = tmp_path / "docs_extensions-1.0.dist-info"
     distribution.mkdir()
     (distribution / "METADATA").write_text("Metadata-Version: 2.1\nName: docs-extensions\nVersion: 1.0\n")
@@ -105,20 +110,37 @@ def test_extensions(load, cli, tiny_folder, tmp_path, monkeypatch):
     for side in ("forget", "retain"):
         (tmp_path / f"{side}.txt").write_text("The moth lives in the marsh.\nThe heron eats red berries.\n")
     monkeypatch.chdir(tmp_path)
+
+    def compare(port: int):
+        monkeypatch.setenv("MAIL_PORT", str(port))
+        return cli(
+            "compare", "--model", tiny_folder, "--methods", "ssd", "--set", "ssd.steps=2", "--set", "ssd.batch_size=1",
+            "--set", "ssd.alpha=0.5", "--forget", "marsh=forget.txt", "--retain", "retain.txt", "--benchmarks", "mcq",
+            "--set", "mcq.source=q.jsonl", "--out", "run", "--json",
+        )  # fmt: skip
+
+    yield compare
+    for module in modules:
+        _manager("extension").unregister(module)
+
+
+def test_extensions(extended, tmp_path):
+    """Ten lines each."""
+    assert [len([line for line in code.splitlines() if line]) for code in blocks("hooks.md")] == [10, 8]
     with Mailbox() as mailbox:
         threading.Thread(target=mailbox.serve_forever, daemon=True).start()
-        monkeypatch.setenv("MAIL_PORT", str(mailbox.server_address[1]))
-        try:
-            outcome = cli(
-                "compare", "--model", tiny_folder, "--methods", "ssd", "--set", "ssd.steps=2", "--set", "ssd.batch_size=1",
-                "--set", "ssd.alpha=0.5", "--forget", "marsh=forget.txt", "--retain", "retain.txt", "--benchmarks", "mcq",
-                "--set", "mcq.source=q.jsonl", "--out", "run", "--json",
-            )  # fmt: skip
-        finally:
-            for module in modules:
-                _manager("extension").unregister(module)
-            mailbox.shutdown()
+        outcome = extended(mailbox.server_address[1])
+        mailbox.shutdown()
     assert outcome.code == 0, outcome.err
     assert len((tmp_path / "tracked.jsonl").read_text().splitlines()) == 2  # one for each update
     assert [mail.splitlines()[0] for mail in mailbox.mails] == ["Subject: none/mcq/0", "Subject: ssd/mcq/0"]
     assert "done 0." in mailbox.mails[0]
+
+
+def test_notifier_without_a_server_costs_a_line(extended):
+    with socket.socket() as taken:  # bound, and nobody listens
+        taken.bind(("localhost", 0))
+        outcome = extended(taken.getsockname()[1])
+    assert outcome.code == 0, outcome.err
+    assert outcome.err.count("an extension failed on") == 2
+    assert "an extension failed on ssd/mcq/0: ConnectionRefusedError" in outcome.err

@@ -30,6 +30,11 @@ def test_every_method_has_a_page():
     assert {page.stem for page in PAGES.glob("*.md")} == set(OURS)
 
 
+def test_readme_leads_to_every_page():
+    readme = (PAGES.parents[1] / "README.md").read_text(encoding="utf-8")
+    assert [name for name in OURS if f"](docs/methods/{name}.md)" not in readme] == []
+
+
 @pytest.mark.parametrize("name", sorted(set(OURS) - {"none"}))
 def test_page_of_a_method(name):
     page = (PAGES / f"{name}.md").read_text(encoding="utf-8")

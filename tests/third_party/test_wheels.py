@@ -104,6 +104,21 @@ def test_plugins_are_compared(fresh, tmp_path):
     assert "wrong-callbacks" in done.stderr  # an extension with a wrong argument costs a line, not the comparison
 
 
+def test_new_plugin_becomes_a_wheel(fresh, tmp_path):
+    """What `new` of the installed wheel writes, built, installed, checked and compared."""
+    assert fresh("new", "method", "afternoon", "--out", tmp_path / "afternoon").returncode == 0
+    build(tmp_path / "afternoon", tmp_path)
+    fresh.install(*tmp_path.glob("*.whl"))
+    checked = fresh("check", "afternoon", "--json")
+    outcomes = json.loads(checked.stdout)
+    assert checked.returncode == 0, [outcome for outcome in outcomes if outcome["status"] == "failed"]
+    assert {outcome["status"] for outcome in outcomes} == {"passed"}
+    budget = ("--set", "afternoon.steps=2", "--set", "afternoon.batch_size=2", "--limit", "3")
+    done = fresh("compare", "--methods", "afternoon", *budget, "--json", "--out", tmp_path / "run")
+    assert done.returncode == 0, done.stderr
+    assert [row["status"] for row in json.loads(done.stdout)["rows"]] == ["done", "done"]
+
+
 @pytest.mark.parametrize(
     ("name", "said"),
     [

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from unlearnbench.cli import options
-from unlearnbench.errors import UsageError, normalise
+from unlearnbench.errors import UsageError, normalise, unknown_name
 
 if TYPE_CHECKING:
     from unlearnbench.testing import Outcome
 
 FAILED = 1
+OTHERS = {"expected failure": "failed as expected", "skipped": "skipped"}
 STYLES = {"passed": "green", "failed": "bold red", "unexpected pass": "bold red", "expected failure": "yellow"}
 
 
@@ -50,27 +52,53 @@ def check(
 
 def _checks(name: str, settings: Sequence[str], expected: dict[str, str]) -> list[Any]:
     """The plugin's checks; nothing has run yet."""
-    from unlearnbench.plugins import find_plugin, list_plugins
+    from unlearnbench.plugins import find_plugin
     from unlearnbench.recipe import load_recipe, parse_setting
+    from unlearnbench.specs import resolve_options, takes_argument
+    from unlearnbench.testing.installed import stated_by
 
     plugin, colon, argument = name.partition(":")
-    given: dict[str, Any] = {"argument": argument} if colon else {}
+    given: dict[str, Any] = {}
     for text in settings:
         owner, option, value = parse_setting(text)
         if normalise(owner) != normalise(name):
             raise UsageError(f"--set {text}: only '{name}' is checked; say --set {name}.{option}=VALUE.")
         given[option] = value
-    kinds = [info.kind for info in list_plugins() if normalise(info.name) == normalise(plugin)]
-    kind = "benchmark" if kinds and kinds[0] == "benchmark" else "method"
-    if kinds == ["extension"]:
-        raise UsageError(f"'{name}' is an extension; there are checks for methods and benchmarks only.")
+    kind = _kind(plugin)
     spec = find_plugin(kind, plugin).spec
+    if colon and not takes_argument(spec.factory):
+        raise UsageError(f"The {kind} '{plugin}' takes nothing after a colon; got '{name}'.")
+    changed = bool(given)
     if kind == "benchmark":
         configured = {normalise(key): value for key, value in load_recipe("sandbox").benchmarks.items()}
         given = {**configured.get(normalise(name), {}), **given}
+    if changed:  # a mistake on this command line is none of the plugin's
+        resolve_options(spec, {**stated_by(spec).options, **given}, name)
+    if colon:
+        given["argument"] = argument
     from unlearnbench.testing import checks_of
 
     return checks_of(spec, given, expected)
+
+
+def _kind(name: str) -> Literal["method", "benchmark"]:
+    """What a plugin is.
+
+    Raises:
+        UsageError: there is none of that name that could be checked.
+    """
+    from unlearnbench.plugins import list_plugins
+
+    plugins = list_plugins()
+    kinds = {info.kind for info in plugins if normalise(info.name) == normalise(name)}
+    if "benchmark" in kinds:
+        return "benchmark"
+    if "method" in kinds:
+        return "method"
+    if kinds:
+        raise UsageError(f"'{name}' is an extension; there are checks for methods and benchmarks only.")
+    known = {info.name for info in plugins if info.kind != "extension"}
+    raise unknown_name("method or benchmark", name, known, "`unlearnbench plugins` lists them with where they come from.")
 
 
 def _show(name: str, outcomes: Sequence[Outcome]) -> None:
@@ -84,5 +112,6 @@ def _show(name: str, outcomes: Sequence[Outcome]) -> None:
         table.add_row(Text(outcome.check), Text(outcome.status, style=style), Text(outcome.message or outcome.promise))
     Console().print(table)
     bad = sum(outcome.bad for outcome in outcomes)
-    passed = sum(outcome.status == "passed" for outcome in outcomes)
-    typer.echo(f"{name}: {passed} of {len(outcomes)} checks passed, {bad} failed.")
+    count = Counter(outcome.status for outcome in outcomes)
+    others = "".join(f", {count[status]} {said}" for status, said in OTHERS.items() if count[status])
+    typer.echo(f"{name}: {count['passed']} of {len(outcomes)} checks passed{others}, {bad} failed.")

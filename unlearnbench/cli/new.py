@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -38,4 +39,4 @@ def _write(kind: PluginKind, name: str, out: Path | None) -> None:
     folder = new_plugin(kind, name, out)
     asked = f"--methods {name}" if kind == "method" else f"--methods rmu --benchmarks wmdp,{name}"
     typer.echo(f"The {kind} {name} is in {folder}. What comes next:")
-    typer.echo(f"  pip install -e {folder}\n  unlearnbench compare {asked}\n  unlearnbench check {name}")
+    typer.echo(f"  pip install -e {shlex.quote(str(folder))}\n  unlearnbench compare {asked}\n  unlearnbench check {name}")

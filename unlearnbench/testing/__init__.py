@@ -15,6 +15,7 @@ from typing import Any
 from unlearnbench.specs import BenchmarkSpec, MethodSpec, Value
 from unlearnbench.testing.benchmark_checks import BENCHMARK_CHECKS, Answers, BenchmarkCase
 from unlearnbench.testing.checks import Check, CheckFailed, NotApplicable, Outcome
+from unlearnbench.testing.installed import stated_by
 from unlearnbench.testing.method_checks import METHOD_CHECKS, MethodCase
 from unlearnbench.testing.models import (
     FAMILIES,
@@ -52,6 +53,9 @@ def checks_of(
 ) -> list[Check]:
     """Every check of a method or benchmark; nothing runs before they are called.
 
+    What the plugin's own package states in `CONFORMANCE` counts, too: `options`, and `expected_failures`, which need not come
+    where options are given here.
+
     Args:
         spec: what the plugin offers.
         options: instead of its defaults, for example a `layer` that a tiny model has.
@@ -62,9 +66,13 @@ def checks_of(
     Raises:
         UsageError: there is no check of that name.
     """
+    stated = stated_by(spec)
+    given = {**stated.options, **(options or {})}
+    expected = {**stated.expected_failures, **(expected_failures or {})}
+    optional = stated.expected_failures.keys() - (expected_failures or {}).keys() if options else ()
     if isinstance(spec, MethodSpec):
-        return METHOD_CHECKS.bind(MethodCase(spec, options or {}), spec.name, expected_failures or {})
-    return BENCHMARK_CHECKS.bind(BenchmarkCase(spec, options or {}, answers), spec.name, expected_failures or {})
+        return METHOD_CHECKS.bind(MethodCase(spec, given), spec.name, expected, optional)
+    return BENCHMARK_CHECKS.bind(BenchmarkCase(spec, given, answers), spec.name, expected, optional)
 
 
 def parametrize_checks(
@@ -89,6 +97,6 @@ def parameters_of(checks: Iterable[Check]) -> list[Any]:
     def marks(check: Check) -> list[Any]:
         if check.expected_failure is None:
             return []
-        return [pytest.mark.xfail(reason=check.expected_failure, strict=True, raises=CheckFailed)]
+        return [pytest.mark.xfail(reason=check.expected_failure, strict=check.strict, raises=CheckFailed)]
 
     return [pytest.param(check, id=str(check), marks=marks(check)) for check in checks]

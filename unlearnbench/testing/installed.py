@@ -1,14 +1,51 @@
-"""Checks that methods and benchmarks share: how they are offered and described."""
+"""What methods and benchmarks share: how they are offered and described, and what they state of their own checks."""
 
 from __future__ import annotations
 
 import inspect
 import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from unlearnbench.errors import PluginError, normalise
 from unlearnbench.plugins import GROUPS, find_plugin, list_plugins
-from unlearnbench.specs import BenchmarkSpec, MethodSpec
+from unlearnbench.specs import BenchmarkSpec, MethodSpec, Value
 from unlearnbench.testing.checks import CheckFailed, require
+
+STATEMENT = "CONFORMANCE"  # a dictionary in the plugin's module, or in a package around it
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stated:
+    """What a distribution states of one of its plugins.
+
+    Attributes:
+        options: that fit a tiny model, where the defaults are made for large ones.
+        expected_failures: why a check is known to fail, by the check's name.
+    """
+
+    options: Mapping[str, Value] = field(default_factory=dict[str, Value])
+    expected_failures: Mapping[str, str] = field(default_factory=dict[str, str])
+
+
+def stated_by(spec: MethodSpec | BenchmarkSpec) -> Stated:
+    """What stands in `CONFORMANCE`, by the plugin's name, in the factory's module or a package around it.
+
+    Raises:
+        PluginError: it has other keys than `options` and `expected_failures`.
+    """
+    module = str(getattr(spec.factory, "__module__", ""))
+    while module:
+        said = getattr(sys.modules.get(module), STATEMENT, {}).get(spec.name)
+        if said is not None:
+            if unknown := said.keys() - {"options", "expected_failures"}:
+                raise PluginError(
+                    f"{STATEMENT} of {module} has {', '.join(sorted(unknown))} for '{spec.name}'; it takes options and "
+                    "expected_failures."
+                )
+            return Stated(**said)
+        module = module.rpartition(".")[0]
+    return Stated()
 
 
 def entry_point_of(kind: str, spec: MethodSpec | BenchmarkSpec) -> None:
