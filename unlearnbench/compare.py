@@ -14,8 +14,8 @@ from pydantic import ValidationError
 
 from unlearnbench.board import Leaderboard, Manifest, RowHead, TableSettings
 from unlearnbench.errors import StorageError, UsageError
-from unlearnbench.limits import Limits
 from unlearnbench.leaderboard import build_leaderboard, check_settings
+from unlearnbench.limits import Limits
 from unlearnbench.locks import WAIT_SECONDS, Holding, Queue
 from unlearnbench.outcomes import Outcomes
 from unlearnbench.plan import head_of, what_is_due

@@ -130,7 +130,11 @@ def test_damaged_record_is_said_to_be(cli, models, tmp_path):
     shutil.copytree(models, folder)
     cell = next((folder / "cells" / "copy" / "mmlu").glob("*.json"))
     cell.write_text(json.dumps({**json.loads(cell.read_text()), "value": 0.5}))
-    for command in (("leaderboard", folder), ("show", folder, "copy/mmlu/0"), ("report", folder, "--out", tmp_path / "report.html")):
+    for command in (
+        ("leaderboard", folder),
+        ("show", folder, "copy/mmlu/0"),
+        ("report", folder, "--out", tmp_path / "report.html"),
+    ):
         outcome = cli(*command)
         assert (outcome.code, outcome.out) == (2, "")
         assert f"{cell} is damaged, was changed, or is the record of another cell; run the comparison again" in outcome.err

@@ -125,7 +125,8 @@ def test_cached_score_that_is_damaged_is_not_taken(tmp_path):
 
 def test_metrics_that_cannot_be_written_are_no_failed_row(tmp_path):
     (tmp_path / "logs").write_text("in the way")
-    with pytest.raises(StorageError, match="cannot be written: .*What was finished before is kept"), MetricsFile(tmp_path / "logs", 1):
+    said = r"cannot be written: .*What was finished before is kept"
+    with pytest.raises(StorageError, match=said), MetricsFile(tmp_path / "logs", 1):
         pass
 
 
