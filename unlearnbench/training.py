@@ -229,7 +229,8 @@ class MetricsFile:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._stack.close()
+        with contextlib.suppress(OSError):  # a full disk is told of where a row is written; to close the file tries that again
+            self._stack.close()
 
     def write(self, update: int, logged: Mapping[str, Sequence[Tensor]]) -> None:
         """Rows of one update, counted from 0: the mean over the pieces of its batch; those of skipped updates are dropped."""

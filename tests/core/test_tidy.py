@@ -207,3 +207,12 @@ def test_advice_follows_the_error(number, advice):
     said = str(StorageError.of(Path("runs/x"), OSError(number, os.strerror(number))))
     assert said.startswith(f"runs/x cannot be written: {os.strerror(number)}. What was finished before is kept; ")
     assert advice in said
+
+
+def test_full_disk_while_metrics_are_written_stays_a_full_disk(tmp_path):
+    """Closing the file tries to write once more, and must not turn the error into another."""
+    import torch
+
+    (tmp_path / "metrics.csv").symlink_to("/dev/full")
+    with pytest.raises(StorageError, match="No space left on device"), MetricsFile(tmp_path, 1) as metrics:
+        metrics.write(0, {"loss": [torch.tensor(1.0)]})
