@@ -94,7 +94,9 @@ def _attributes_of(thing: type) -> list[str]:
     if dataclasses.is_dataclass(thing) or issubclass(thing, BaseModel):
         return []
     own = {name: hint for name, hint in vars(thing).get("__annotations__", {}).items() if not name.startswith("_")}
-    return [f"{name}: {_plain(hint)}" + (f" = {vars(thing)[name]!r}" if name in vars(thing) else "") for name, hint in own.items()]
+    return [
+        f"{name}: {_plain(hint)}" + (f" = {vars(thing)[name]!r}" if name in vars(thing) else "") for name, hint in own.items()
+    ]
 
 
 def _brief(default: object) -> object:
