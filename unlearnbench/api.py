@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from unlearnbench.method import MethodContext, UnlearningMethod
     from unlearnbench.models import padding_id
     from unlearnbench.optimizers import AdamW, ReferenceAdamW
+    from unlearnbench.pieces import loss_in_pieces, pieces_of
     from unlearnbench.prompts import LETTERS, cloze_prompt, few_shot, header, letter_prompt
     from unlearnbench.questions import read_choices
     from unlearnbench.records import CellResult, Half, ItemResult, ItemText, Job, Metric, Question
@@ -100,6 +101,7 @@ _HOME = {
     "method": ("MethodContext", "UnlearningMethod"),
     "models": ("padding_id",),
     "optimizers": ("AdamW", "ReferenceAdamW"),
+    "pieces": ("loss_in_pieces", "pieces_of"),
     "prompts": ("LETTERS", "cloze_prompt", "few_shot", "header", "letter_prompt"),
     "questions": ("read_choices",),
     "records": ("CellResult", "Half", "ItemResult", "ItemText", "Job", "Metric", "Question"),
@@ -238,6 +240,7 @@ __all__ = [
     "list_configs",
     "load_prompts",
     "log_sigmoid_loss",
+    "loss_in_pieces",
     "mean_over",
     "mean_square",
     "miscounted",
@@ -249,6 +252,7 @@ __all__ = [
     "padding_id",
     "parse_rating",
     "parse_source",
+    "pieces_of",
     "prompts_of",
     "read_choices",
     "read_table",

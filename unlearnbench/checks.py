@@ -8,11 +8,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from unlearnbench.cgroups import allowed_memory
 from unlearnbench.errors import Problems, UsageError, unknown_name
 from unlearnbench.estimates import Footprint, footprint
+from unlearnbench.limits import Limits
 from unlearnbench.models import load_tokenizer, skeleton
 from unlearnbench.plan import BenchmarkPlan, JobPlan, TopicData, VariantPlan
-from unlearnbench.plugins import describe
+from unlearnbench.plugins import guarded
 from unlearnbench.recipe import Recipe
 from unlearnbench.sources import alternatives_of
 from unlearnbench.store import KeepDeltas, RunFolder
@@ -69,13 +71,9 @@ def check_benchmarks(
     loaded = {source: problems.attempt(load_tokenizer, folder) for source, folder in folders.items()}
     tokenizers = {source: tokenizer for source, tokenizer in loaded.items() if tokenizer is not None}
     for plan in asked:
-        try:
+        with problems.noted(), guarded(plan.plugin.info, "in preflight"):  # somebody's check is no reason for a traceback
             for sentence in plan.benchmark.preflight(tokenizers):
                 problems.add(UsageError(f"{plan.name}: {sentence}"))
-        except UsageError as error:
-            problems.add(error)
-        except Exception as error:  # somebody's check is no reason for a traceback
-            problems.add(UsageError(f"{describe(plan.plugin.info)} fails in preflight: {type(error).__name__}: {error}"))
 
 
 def check_methods(
@@ -120,7 +118,7 @@ def _built(variant: VariantPlan, shape: PreTrainedModel, topics: Sequence[TopicD
                 alternatives_of(topic.forget, index)
     except UsageError as error:
         own.add(error)
-    except Exception:  # whatever else a method raises costs its own row only, and later
+    except (Exception, SystemExit):  # whatever else a method raises costs its own row only, and later
         method = None
     own.each(lambda sentence: f"'{variant.name}' does not fit {variant.model}: {sentence}")
     own.settle()
@@ -128,12 +126,17 @@ def _built(variant: VariantPlan, shape: PreTrainedModel, topics: Sequence[TopicD
 
 
 def check_room(
-    run: RunFolder, jobs: Sequence[JobPlan], footprints: Mapping[str, Footprint], keep: KeepDeltas, problems: Problems
+    run: RunFolder,
+    jobs: Sequence[JobPlan],
+    footprints: Mapping[str, Footprint],
+    keep: KeepDeltas,
+    limits: Limits,
+    problems: Problems,
 ) -> None:
     """Room on the disk for the deltas: with `none` they are removed job by job, with `best` only when all are there."""
     missing = [plan for plan in jobs if plan.due and run.read_manifest(run.delta_path_of(plan.job)) is None]
     deltas = [footprints[plan.job.variant].delta for plan in missing if plan.job.variant in footprints]
-    needed = max(deltas, default=0) if keep == "none" else sum(deltas)
+    needed = sum(sorted(deltas, reverse=True)[: limits.jobs]) if keep == "none" else sum(deltas)
     free = run.free_bytes()
     if needed > free:
         problems.add(
@@ -144,29 +147,39 @@ def check_room(
         )
 
 
-def check_memory(footprints: Mapping[str, Footprint], processes: int, device: str, problems: Problems) -> None:
+def check_memory(
+    jobs: Sequence[JobPlan], footprints: Mapping[str, Footprint], processes: int, device: str, limits: Limits, problems: Problems
+) -> None:
     """Memory for what each row cannot do without: the model, gradients and the optimizer's state.
 
     Args:
+        jobs: of the comparison.
         footprints: by row.
         processes: that train together; on the CPU they share its memory.
         device: `cpu` or `cuda`.
+        limits: how many jobs run at a time, and what each may hold of the host's memory.
         problems: where to note what is too large.
     """
     if not footprints:
         return
     free, place = free_memory(device)
     shared = processes if device == "cpu" else 1
-    for name, own in footprints.items():
-        needed = own.least * (shared if own.trained else 1)
+    needs = {name: own.least * (shared if own.trained else 1) for name, own in footprints.items()}
+    for name, needed in needs.items():
+        holds = f"'{name}' needs at least {needed / 1e9:,.1f} GB of memory for weights, gradients and optimizer"
+        advice = "train an adapter, choose a smaller model or --dtype bfloat16, or leave the row out."
         if needed > free:
-            problems.add(
-                UsageError(
-                    f"'{name}' needs at least {needed / 1e9:,.1f} GB of memory for weights, gradients and optimizer, and "
-                    f"{place} has {free / 1e9:,.1f} GB free; train an adapter, choose a smaller model or --dtype bfloat16, or "
-                    "leave the row out."
-                )
+            problems.add(UsageError(f"{holds}, and {place} has {free / 1e9:,.1f} GB free; {advice}"))
+        elif device == "cpu" and limits.bytes is not None and needed > limits.bytes:
+            problems.add(UsageError(f"{holds}, more than the {limits.bytes / 1e9:,.1f} GB of --job-memory; allow more, or {advice}"))
+    largest = sorted((needs.get(plan.job.variant, 0) for plan in jobs if plan.due), reverse=True)[: limits.jobs]
+    if len(largest) > 1 and largest[0] <= free < sum(largest):
+        problems.add(
+            UsageError(
+                f"{len(largest)} jobs at a time need at least {sum(largest) / 1e9:,.1f} GB of memory, and {place} has "
+                f"{free / 1e9:,.1f} GB free; choose a smaller --jobs."
             )
+        )
 
 
 def free_memory(device: str) -> tuple[int, str]:
@@ -177,7 +190,8 @@ def free_memory(device: str) -> tuple[int, str]:
         return torch.cuda.mem_get_info()[0], torch.cuda.get_device_name()
     import psutil
 
-    return psutil.virtual_memory().available, "this machine"
+    free, allowed = psutil.virtual_memory().available, allowed_memory()
+    return (free, "this machine") if allowed is None or free <= allowed else (allowed, "this container or control group")
 
 
 def place_of(device: str) -> str:

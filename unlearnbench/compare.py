@@ -14,12 +14,12 @@ from pydantic import ValidationError
 
 from unlearnbench.board import Leaderboard, Manifest, RowHead, TableSettings
 from unlearnbench.errors import StorageError, UsageError
-from unlearnbench.executors import Limits
+from unlearnbench.limits import Limits
 from unlearnbench.leaderboard import build_leaderboard, check_settings
 from unlearnbench.locks import WAIT_SECONDS, Holding, Queue
 from unlearnbench.outcomes import Outcomes
 from unlearnbench.plan import head_of, what_is_due
-from unlearnbench.plugins import load_extensions
+from unlearnbench.plugins import guarded, load_extensions
 from unlearnbench.preflight import Comparison
 from unlearnbench.recipe import BASELINE
 from unlearnbench.records import CellResult
@@ -79,7 +79,7 @@ def execute(
     """
     how = how or Execution()
     run, manifest = comparison.run, _manifest(comparison)
-    check_settings(settings or TableSettings(), manifest)
+    check_table(comparison, settings)
     with Holding(run.root, join=how.join) as holding:
         if holding.alone:
             comparison = _begin(comparison, manifest, reporter, how)
@@ -93,6 +93,15 @@ def execute(
             write_report(run, items=how.items)
 
 
+def check_table(comparison: Comparison, settings: TableSettings | None) -> None:
+    """Refuse a table that this comparison cannot have, before anything is computed.
+
+    Raises:
+        UsageError: it is to be ranked by what it does not have.
+    """
+    check_settings(settings or TableSettings(), _manifest(comparison))
+
+
 def _begin(comparison: Comparison, manifest: Manifest, reporter: Reporter, how: Execution) -> Comparison:
     """Leave the plan, put the folder in order, and look again at what is due in it."""
     run = comparison.run
@@ -100,10 +109,11 @@ def _begin(comparison: Comparison, manifest: Manifest, reporter: Reporter, how: 
     run.write_text(MANIFEST, manifest.model_dump_json(indent=1))
     if how.command:
         run.write_text(COMMAND, f"{how.command}\n")
-    for plan in comparison.benchmarks if how.items else ():
-        run.write_texts(plan.name, plan.benchmark.digest(), plan.benchmark.texts())
     for line in tidy(run, comparison.jobs):
         reporter.warn(line)
+    for plan in comparison.benchmarks if how.items else ():
+        with guarded(plan.plugin.info, "in texts"):
+            run.write_texts(plan.name, plan.benchmark.digest(), plan.benchmark.texts())
     if how.retry_failed:
         forget_failures(run, comparison.jobs)
     return replace(comparison, jobs=what_is_due(comparison.jobs, run.read_cell, retry_failed=False))

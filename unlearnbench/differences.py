@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 from unlearnbench.board import BenchmarkHead
 from unlearnbench.comparable import cell_name
 from unlearnbench.merging import Part, read_part
-from unlearnbench.outcomes import Outcomes
+from unlearnbench.outcomes import TURN, Outcomes
 from unlearnbench.records import Record
 from unlearnbench.statistics import LEVEL, RESAMPLES, holm, mcnemar, quantiles, resampled_means
 from unlearnbench.tally import SEED
@@ -49,19 +50,22 @@ class ScoreChange(Record):
     """One row's score on one benchmark in two comparisons.
 
     Attributes:
-        difference: second less first, over the items that both asked.
+        unit: of the scores, `fraction` or `points`.
+        before: the mean over seeds in the first; null where no item has a score; after: likewise in the second.
+        difference: second less first, over the items that both asked and every seed has a score of.
         low: of the 95% interval: items resampled in pairs.
         p: McNemar's exact where each has one seed and answers are right or wrong, else of the resampled difference; after
             Holm over all changes listed.
-        n: items that both asked.
+        n: how many items those are.
         only_one: items that only one of them asked.
         lost: right in the first and wrong in the second; gained: the other way round; null where not simply right or wrong.
     """
 
     variant: str
     benchmark: str
-    before: float
-    after: float
+    unit: str
+    before: float | None
+    after: float | None
     difference: float | None = None
     low: float | None = None
     high: float | None = None
@@ -151,15 +155,17 @@ def _scores(first: Part, second: Part) -> Iterator[ScoreChange]:
 
 
 def _change(variant: str, head: BenchmarkHead, one: list[Outcomes], two: list[Outcomes]) -> ScoreChange:
-    before, after = (float(np.mean([outcomes.scores.mean() for outcomes in own])) for own in (one, two))
-    facts: dict[str, Any] = {"variant": variant, "benchmark": head.name, "before": round(before, 6), "after": round(after, 6)}
-    there = set(two[0].ids)
-    shared = [name for name in one[0].ids if name in there]
-    facts |= {"n": len(shared), "only_one": len(one[0].ids) + len(there) - 2 * len(shared)}
+    facts: dict[str, Any] = {"variant": variant, "benchmark": head.name, "unit": head.metric.unit}
+    facts |= {"before": _mean(one), "after": _mean(two)}
+    by_seed = [[dict(zip(outcomes.ids, outcomes.scores.tolist(), strict=True)) for outcomes in own] for own in (one, two)]
+    first, second = (set(own[0]) for own in by_seed)
+    known = {name for name in first & second if all(math.isfinite(scores[name]) for own in by_seed for scores in own)}
+    shared = [name for name in one[0].ids if name in known]
+    facts |= {"n": len(shared), "only_one": len(first ^ second)}
     if not shared:
         return ScoreChange(**facts)
-    scores = np.stack([np.mean([_scores_of(outcomes, shared) for outcomes in own], axis=0) for own in (one, two)])  # (2, N)
-    _, units = np.unique([name.rpartition("/turn-")[0] or name for name in shared], return_inverse=True)
+    scores = np.array([np.mean([[own[name] for name in shared] for own in seeds], axis=0) for seeds in by_seed])  # (2, N)
+    _, units = np.unique([name.rpartition(TURN)[0] or name for name in shared], return_inverse=True)
     draws = resampled_means(scores, units, np.random.default_rng(SEED), RESAMPLES)
     change = draws[1].astype(np.float64) - draws[0]
     low, high = quantiles(change, LEVEL)
@@ -171,9 +177,10 @@ def _change(variant: str, head: BenchmarkHead, one: list[Outcomes], two: list[Ou
     return ScoreChange(**facts, p=_p_of(difference, change))
 
 
-def _scores_of(outcomes: Outcomes, names: list[str]) -> Any:
-    place = {name: number for number, name in enumerate(outcomes.ids)}
-    return outcomes.scores[[place[name] for name in names]]
+def _mean(own: list[Outcomes]) -> float | None:
+    """The mean over seeds of the means over the items that have a score; None where none has."""
+    means = [float(known.mean()) for one in own if len(known := one.scores[np.isfinite(one.scores)])]
+    return round(sum(means) / len(means), 6) if means else None
 
 
 def _p_of(difference: float, draws: Any) -> float:

@@ -1,7 +1,7 @@
-"""Try plugins in a process of their own before anything is planned: one that cannot even be loaded costs its own rows.
+"""Try plugins in a process of their own before anything is planned, so that one that cannot even be loaded stops nobody else.
 
-As `python -m unlearnbench.examine MODEL ROWS` it is that process: it imports the methods and builds them on the model's shape,
-as the preflight of the parent will.
+As `python -m unlearnbench.examine MODEL TASKS` it is that process: it imports the plugins, builds the methods on the model's
+shape and makes the benchmarks, as the preflight of the parent will.
 """
 
 from __future__ import annotations
@@ -10,91 +10,126 @@ import json
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from unlearnbench.errors import PluginError, UnlearnbenchError
+from unlearnbench.errors import PluginError, Problems, UnlearnbenchError
 from unlearnbench.files import Memory, content_hash
 from unlearnbench.launch import Process, how_it_ended
-from unlearnbench.plugins import Plugin, core_hash, find_plugin
+from unlearnbench.plugins import core_hash, describe, find_plugin
 from unlearnbench.recipe import Recipe
 
 SECONDS = 120.0  # that one plugin may take to load and to be built
+Task = tuple[Literal["method", "benchmark"], str, dict[str, Any]]  # kind, plugin or column, what is given
 
 
-def unusable_rows(recipe: Recipe, cache: Path) -> dict[str, str]:
-    """Rows whose method cannot be loaded, and why; mistakes in a recipe are left to its preflight.
+def examine(recipe: Recipe, cache: Path, problems: Problems) -> tuple[Recipe, dict[str, str]]:
+    """What of a recipe can be loaded; mistakes in it are left to its preflight.
 
     What was fine once is remembered with its source, and not tried again.
+
+    Args:
+        recipe: what to compare.
+        cache: the user's, for what was fine.
+        problems: where benchmarks that cannot be loaded are noted: there is no table without its columns.
+
+    Returns:
+        the recipe without these benchmarks; and the rows whose method cannot be loaded, with the reason.
+
+    Raises:
+        UsageError: no benchmark can be loaded; all that was noted before is said, too.
     """
-    memory = Memory(cache / "memory.json")
-    waiting: dict[str, Any] = {}
-    keys: dict[str, str] = {}
-    for row, (method, given) in recipe.variants().items():
+    rows: list[Task] = [("method", method, given) for method, given in recipe.variants().values()]
+    columns: list[Task] = [("benchmark", name, given) for name, given in recipe.benchmarks.items()]
+    reasons = _try_all([*rows, *columns], recipe.model, Memory(cache / "memory.json"))
+    broken = {row: reason for row, reason in zip(recipe.variants(), reasons, strict=False) if reason is not None}
+    lost = {name: reason for name, reason in zip(recipe.benchmarks, reasons[len(rows) :], strict=True) if reason is not None}
+    if lost:
+        for reason in lost.values():
+            problems.add(PluginError(reason))
+        recipe = recipe.model_copy(update={"benchmarks": {n: o for n, o in recipe.benchmarks.items() if n not in lost}})
+        if not recipe.benchmarks:
+            problems.settle()
+    return recipe, broken
+
+
+def _try_all(tasks: Sequence[Task], model: str, memory: Memory) -> list[str | None]:
+    """What is wrong with each, tried in as many processes as it takes."""
+    reasons: list[str | None] = [None] * len(tasks)
+    keys: dict[int, str] = {}
+    for number, (kind, name, given) in enumerate(tasks):
         try:
-            source = find_plugin("method", method).source_hash
+            source = find_plugin(kind, _plugin_name(kind, name, given)).source_hash
         except UnlearnbenchError:
             continue
-        keys[row] = content_hash(["examined", source, core_hash(), given, recipe.model])
-        if memory.get(keys[row]) is None:
-            waiting[row] = [method, given]
-    broken: dict[str, str] = {}
-    while waiting:
-        found = _examine(recipe.model, waiting)
-        for row, reason in found.items():
-            del waiting[row]
+        key = content_hash(["examined", kind, name, source, core_hash(), given, model])
+        if memory.get(key) is None:
+            keys[number] = key
+    while keys:
+        found = _examine(model, {number: tasks[number] for number in keys})
+        for number, reason in found.items():
+            key = keys.pop(number)
+            reasons[number] = reason
             if reason is None:
-                memory.put(keys[row], True)
-            else:
-                broken[row] = reason
-    return broken
+                memory.put(key, True)
+    return reasons
 
 
-def _examine(model: str, rows: Mapping[str, Any]) -> dict[str, str | None]:
-    """What is wrong with rows, in order, up to the first that takes the process with it."""
-    found: dict[str, str | None] = {}
-    with Process(["unlearnbench.examine", model, json.dumps(rows)], Path(os.devnull)) as process:
+def _plugin_name(kind: str, name: str, given: Mapping[str, Any]) -> str:
+    """A benchmark's plugin may differ from its column, and stand before a colon."""
+    return name if kind == "method" else str(given.get("benchmark", name)).partition(":")[0]
+
+
+def _examine(model: str, tasks: Mapping[int, Task]) -> dict[int, str | None]:
+    """What is wrong with plugins, in order, up to the first that takes the process with it."""
+    found: dict[int, str | None] = {}
+    with Process(["unlearnbench.examine", model, json.dumps(list(tasks.values()))], Path(os.devnull)) as process:
         started = time.monotonic()
         while (said := process.read(started + SECONDS - time.monotonic())) is not None:
             for one in said:
-                found[one["row"]] = one["reason"]
+                found[list(tasks)[len(found)]] = one["reason"]
                 started = time.monotonic()
             if time.monotonic() - started >= SECONDS:
                 break
         hung = said is not None
         code = 0 if hung else process.wait()
-    if len(found) < len(rows):
-        row = next(name for name in rows if name not in found)
+    if len(found) < len(tasks):
+        number = list(tasks)[len(found)]
+        kind, name, given = tasks[number]
         end = f"it took longer than {SECONDS:g} seconds and was stopped" if hung else how_it_ended(code)
-        found[row] = f"its method cannot be loaded: {end}"
+        found[number] = f"{describe(find_plugin(kind, _plugin_name(kind, name, given)).info)} cannot be loaded: {end}."
     return found
 
 
 def main() -> int:
-    """Examine every row, saying what is wrong with each as it goes."""
+    """Examine every plugin, saying what is wrong with each as it goes."""
     from unlearnbench.worker import Telling, end_with_parent
 
-    *_, model, rows, _, pipe = sys.argv
+    *_, model, tasks, _, pipe = sys.argv
     telling = Telling(int(pipe))
     end_with_parent()
-    for row, (method, given) in json.loads(rows).items():
-        telling.say("row", row=row, reason=_problem(find_plugin("method", method), given, model))
+    for kind, name, given in json.loads(tasks):
+        telling.say("plugin", reason=_problem(kind, name, given, model))
     return 0
 
 
-def _problem(plugin: Plugin, given: Mapping[str, Any], model: str) -> str | None:
+def _problem(kind: str, name: str, given: Mapping[str, Any], model: str) -> str | None:
     from unlearnbench.models import model_folder, skeleton
+    from unlearnbench.preflight import plan_benchmark
     from unlearnbench.specs import resolve_options, split_budget
 
     try:
-        spec = plugin.method
-        options, training = split_budget(spec, resolve_options(spec, dict(given), plugin.info.name))
+        if kind == "benchmark":
+            plan_benchmark(name, dict(given), None)
+            return None
+        spec = find_plugin("method", name).method
+        options, training = split_budget(spec, resolve_options(spec, dict(given), name))
         if training is not None:
             spec.factory(skeleton(model_folder(model)), **options)
     except PluginError as error:
         return str(error)
-    except Exception:  # a mistake in the recipe, or a method that needs real weights to be built
+    except (Exception, SystemExit):  # a mistake in the recipe, or a method that needs real weights to be built
         return None
     return None
 

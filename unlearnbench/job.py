@@ -135,7 +135,7 @@ def run_job(plan: JobPlan, loaded: LoadedModel, shop: Workshop) -> Iterator[Cell
             yield result
     except StorageError:
         raise
-    except Exception as error:  # whatever a method raises costs its own row only
+    except (Exception, SystemExit) as error:  # whatever a method raises costs its own row only
         yield from fail_job(plan, shop, error, Cost(unlearn_seconds=round(time.perf_counter() - started, 3)))
     finally:
         loaded.restore()
@@ -171,7 +171,7 @@ def _unchanged(plan: JobPlan, name: str, loaded: LoadedModel, shop: Workshop) ->
                 loaded.apply(stored[0])
 
 
-def fail_job(plan: JobPlan, shop: Workshop, error: Exception, cost: Cost | None = None) -> Iterator[CellResult]:
+def fail_job(plan: JobPlan, shop: Workshop, error: BaseException, cost: Cost | None = None) -> Iterator[CellResult]:
     """Every due cell of a job as failed, each one durable."""
     for name in plan.due:
         yield _failure(plan, name, shop, error, cost)
@@ -240,7 +240,7 @@ def _guarded_score(plan: JobPlan, name: str, loaded: LoadedModel, shop: Workshop
         return _score(plan, name, loaded, shop, unlearned)
     except StorageError:
         raise
-    except Exception as error:  # a benchmark that fails costs one cell
+    except (Exception, SystemExit) as error:  # a benchmark that fails costs one cell
         return _failure(plan, name, shop, error, unlearned.cost)
 
 
@@ -328,7 +328,7 @@ def _by_part(items: Iterable[ItemResult]) -> dict[str, list[ItemResult]]:
     return parts
 
 
-def _failure(plan: JobPlan, name: str, shop: Workshop, error: Exception, cost: Cost | None = None) -> CellResult:
+def _failure(plan: JobPlan, name: str, shop: Workshop, error: BaseException, cost: Cost | None = None) -> CellResult:
     """A cell that says what went wrong, kept like any other."""
     reason = str(error).strip().splitlines()
     kind = "" if isinstance(error, UnlearnbenchError) else f"{type(error).__name__}: "
@@ -349,7 +349,7 @@ def _failure(plan: JobPlan, name: str, shop: Workshop, error: Exception, cost: C
     return result
 
 
-def _of_pruning(error: Exception) -> dict[str, Any]:
+def _of_pruning(error: BaseException) -> dict[str, Any]:
     return {"pruned": True, "looks": [look.model_dump() for look in error.looks]} if isinstance(error, PrunedError) else {}
 
 

@@ -190,7 +190,7 @@ def _last_needed(factory: Callable[[PreTrainedModel], UnlearningMethod], folder:
         return factory(skeleton(folder)).last_needed
     except UsageError:
         raise
-    except Exception:  # a method that needs real weights to be built needs all of them
+    except (Exception, SystemExit):  # a method that needs real weights to be built needs all of them
         return None
 
 

@@ -31,9 +31,9 @@ class Part:
         """A finished cell of a benchmark."""
         return next((c for c in self.cells.values() if c.key.benchmark == benchmark and c.status == "done"), None)
 
-    def of_row_named(self, variant: str) -> CellResult | None:
-        """A finished cell of the row of a name."""
-        return next((cell for row in self.manifest.rows if row.variant == variant and (cell := self.of_row(row))), None)
+    def of_base(self) -> CellResult | None:
+        """A finished cell of a row that is the base model, or made from it."""
+        return next((cell for row in self.manifest.rows if row.method != CHECKPOINT and (cell := self.of_row(row))), None)
 
     def of_row(self, row: RowHead) -> CellResult | None:
         """A finished cell of a row."""
@@ -140,7 +140,7 @@ def _check(first: Part, other: Part) -> None:
         cells = first.of_benchmark(name), other.of_benchmark(name)
         if cells[0] is not None and cells[1] is not None and (found := first_difference(cells[0], cells[1], OF_COLUMN)):
             raise _refusal(first, other, f"{name}: {found[0]}", *found[1:])
-    bases = first.of_row_named(BASELINE), other.of_row_named(BASELINE)
+    bases = first.of_base(), other.of_base()
     if bases[0] is not None and bases[1] is not None and (found := first_difference(bases[0], bases[1], ("base_weights",))):
         raise _refusal(first, other, *found)
 

@@ -6,7 +6,8 @@ import ast
 import contextlib
 import hashlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, cached_property
 from importlib import metadata
@@ -153,10 +154,8 @@ def _offered(info: PluginInfo, wanted: type[Spec], module: Any) -> Spec:
     hook = getattr(module, f"unlearnbench_{info.kind}s", None)
     if hook is None:
         raise PluginError(f"{describe(info)} does not implement the hook unlearnbench_{info.kind}s in {info.module}.")
-    try:
+    with guarded(info, f"in unlearnbench_{info.kind}s"):
         offered = list(hook())
-    except Exception as error:
-        raise PluginError(f"{describe(info)} fails in unlearnbench_{info.kind}s: {type(error).__name__}: {error}.") from error
     for spec in offered:
         if isinstance(spec, wanted) and normalise(spec.name) == normalise(info.name):
             return spec
@@ -167,6 +166,21 @@ def _offered(info: PluginInfo, wanted: type[Spec], module: Any) -> Spec:
 def describe(info: PluginInfo) -> str:
     """A plugin in a sentence, with the distribution that it comes from."""
     return f"The {info.kind} '{info.name}' of {info.distribution} {info.version}"
+
+
+@contextmanager
+def guarded(info: PluginInfo, where: str) -> Generator[None]:
+    """Whatever else than a sentence a plugin raises becomes one, which names it.
+
+    Raises:
+        PluginError: instead of what was raised.
+    """
+    try:
+        yield
+    except UnlearnbenchError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise PluginError(f"{describe(info)} fails {where}: {type(error).__name__}: {error}.") from error
 
 
 def load_extensions() -> tuple[pluggy.PluginManager, list[str]]:

@@ -22,6 +22,7 @@ from unlearnbench.checks import (
 from unlearnbench.errors import Problems, UsageError, unknown_name
 from unlearnbench.estimates import Footprint, JobEstimate, estimate_job
 from unlearnbench.files import Memory, content_hash, hash_files
+from unlearnbench.limits import Limits
 from unlearnbench.models import model_folder, weight_files
 from unlearnbench.plan import (
     BenchmarkPlan,
@@ -34,7 +35,7 @@ from unlearnbench.plan import (
     plan_jobs,
     what_is_due,
 )
-from unlearnbench.plugins import Plugin, core_hash, find_plugin
+from unlearnbench.plugins import Plugin, core_hash, find_plugin, guarded
 from unlearnbench.recipe import BASELINE, CHECKPOINT, RANDOM_NOISE, Recipe
 from unlearnbench.records import Half
 from unlearnbench.sources import Table, read_corpus
@@ -91,6 +92,7 @@ def prepare(
     problems: Problems | None = None,
     checked: bool = False,
     broken: Mapping[str, str] | None = None,
+    limits: Limits = Limits(),
 ) -> Comparison:
     """Check a recipe and plan it.
 
@@ -103,6 +105,7 @@ def prepare(
         keep_deltas: which unlearned weights will stay on disk; there must be room for them.
         problems: what was found to be wrong before; it is said together with what is found here.
         broken: rows whose method cannot be loaded, and why: they fail when their turn comes.
+        limits: that jobs in processes of their own keep to.
         checked: somebody has done all this a moment ago, as the parent of a worker process has: only plan.
 
     Raises:
@@ -144,8 +147,8 @@ def prepare(
         scored = {variant.model: folders[variant.model] for variant in waiting}
         check_benchmarks(benchmarks, scored, due, problems)
         footprints = check_methods(list(waiting), folders, topics, dtype, problems)
-        check_room(run, jobs, footprints, keep_deltas, problems)
-        check_memory(footprints, recipe.trainer.devices, place_of(device), problems)
+        check_room(run, jobs, footprints, keep_deltas, limits, problems)
+        check_memory(jobs, footprints, recipe.trainer.devices, place_of(device), limits, problems)
     problems.settle()
     return Comparison(
         recipe=recipe,
@@ -184,9 +187,15 @@ def _plan_benchmarks(recipe: Recipe, problems: Problems) -> list[BenchmarkPlan]:
         problems.add(
             UsageError("There is nothing to score with; name benchmarks with --benchmarks, for example --benchmarks wmdp,mmlu.")
         )
-    plans = [problems.attempt(_plan_benchmark, name, options, recipe.half) for name, options in recipe.benchmarks.items()]
-    # the digest reads the data: what is wrong with them is said now
-    return [plan for plan in plans if plan is not None and problems.attempt(plan.benchmark.digest) is not None]
+    plans = [problems.attempt(plan_benchmark, name, options, recipe.half) for name, options in recipe.benchmarks.items()]
+    return [plan for plan in plans if plan is not None and problems.attempt(_ask, plan) is not None]
+
+
+def _ask(plan: BenchmarkPlan) -> list[object]:
+    """All that a comparison asks of a benchmark before it scores; the digest reads the data, so what is wrong there is said."""
+    own = plan.benchmark
+    with guarded(plan.plugin.info, "before it scores"):
+        return [own.digest(), own.metric, own.parts(), own.groups()]
 
 
 def _plan_topics(recipe: Recipe, variants: Sequence[VariantPlan], problems: Problems) -> list[TopicData]:
@@ -249,7 +258,7 @@ def _plan_control(name: str, like: str, variants: Sequence[VariantPlan]) -> Vari
     return replace(trained[like], name=name, method=RANDOM_NOISE, noise_of=like)
 
 
-def _plan_benchmark(name: str, given: dict[str, Any], half: Half | None) -> BenchmarkPlan:
+def plan_benchmark(name: str, given: dict[str, Any], half: Half | None) -> BenchmarkPlan:
     """A benchmark of the recipe; `benchmark: NAME` lets one be scored twice with other options."""
     options = dict(given)
     base, colon, argument = str(options.pop("benchmark", name)).partition(":")
@@ -258,8 +267,9 @@ def _plan_benchmark(name: str, given: dict[str, Any], half: Half | None) -> Benc
     if colon and not takes_argument(plugin.benchmark.factory):
         raise UsageError(f"The benchmark '{base}' takes nothing after a colon; got '{name}'.")
     extra: Options = {"argument": argument} if colon else {}
-    benchmark = plugin.benchmark.factory(**resolved, **extra)
-    all_asked = half is not None and not benchmark.keep_half(half)
+    with guarded(plugin.info, "in its constructor"):
+        benchmark = plugin.benchmark.factory(**resolved, **extra)
+        all_asked = half is not None and not benchmark.keep_half(half)
     options = {**resolved, **extra}
     return BenchmarkPlan(name=name, plugin=plugin, options=options, benchmark=benchmark, half=half, all_asked=all_asked)
 
@@ -274,7 +284,7 @@ def plan_looks(recipe: Recipe, benchmarks: Sequence[BenchmarkPlan]) -> LookPlan:
     columns: list[tuple[BenchmarkPlan, BenchmarkHead]] = []
     for plan in benchmarks:
         if plan.benchmark.metric.unit == "fraction":
-            own = plan if recipe.half == "selection" else _plan_benchmark(plan.name, recipe.benchmarks[plan.name], "selection")
+            own = plan if recipe.half == "selection" else plan_benchmark(plan.name, recipe.benchmarks[plan.name], "selection")
             columns.append((own, head_of(own, recipe)))
     heads = [head for _, head in columns]
     if not forget_targets(heads) or not keep_targets(heads):

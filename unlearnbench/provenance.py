@@ -21,7 +21,7 @@ from unlearnbench.plan import BenchmarkPlan, JobPlan, TopicData
 from unlearnbench.plugins import core_hash
 
 
-def last_frames(error: Exception) -> list[str]:
+def last_frames(error: BaseException) -> list[str]:
     """The last frames, without the folders they lie in: a cell is for publishing."""
     frames = traceback.extract_tb(error.__traceback__)[-8:]
     return [f"{Path(frame.filename).name}:{frame.lineno} in {frame.name}" for frame in frames]

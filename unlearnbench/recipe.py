@@ -215,20 +215,20 @@ def parse_recipe(text: str, origin: str, name: str) -> Recipe:
 
 
 def check_names(recipe: Recipe) -> Recipe:
-    """Refuse names that could not be folder names; they come from users and plugins."""
+    """Refuse names that could not be folder names, all at once; they come from users and plugins."""
+    problems = Problems()
     named = [*recipe.methods, *recipe.checkpoints, *recipe.controls, *recipe.benchmarks, *recipe.topics, recipe.name]
     for name in named:
         if not NAME.fullmatch(name) or ".." in name:
-            raise UsageError(
-                f"The name '{name}' must start with a letter or digit and use only letters, digits, '-', '_' and '.'."
+            problems.add(
+                UsageError(f"The name '{name}' must start with a letter or digit and use only letters, digits, '-', '_' and '.'.")
             )
     rows = [*recipe.variants(), *recipe.checkpoints, *recipe.controls]
-    for name in recipe.checkpoints:
-        if rows.count(name) > 1:
-            raise UsageError(f"Two rows are called '{name}'; give the checkpoint another name: --checkpoint OTHER=PATH.")
-    for name in recipe.controls:
-        if rows.count(name) > 1:
-            raise UsageError(f"Two rows are called '{name}'; give the control another name: --control OTHER=ROW.")
+    kinds = (("checkpoint", "--checkpoint OTHER=PATH", recipe.checkpoints), ("control", "--control OTHER=ROW", recipe.controls))
+    for kind, flag, added in kinds:
+        for name in (name for name in added if rows.count(name) > 1):
+            problems.add(UsageError(f"Two rows are called '{name}'; give the {kind} another name: {flag}."))
+    problems.settle()
     return recipe
 
 

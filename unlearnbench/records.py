@@ -102,7 +102,7 @@ class CellResult(Record):
     `parts` divide the items; `groups` are unions of parts and may overlap. `truncated` counts the items whose context was
     cut to fit the model. `n` counts the items with a score, `asked` all of them; where they differ, `missing` has the
     reasons, each with its number of items. `figures` are what a benchmark tells beside its score, by name. `items_hash` is the
-    sha256 of the file of per-item results.
+    sha256 of the file of per-item results, `checksum` that of the record as JSON without this entry.
     """
 
     schema_version: Literal[1] = 1
@@ -120,6 +120,7 @@ class CellResult(Record):
     parts: dict[str, PartScore] = {}
     groups: dict[str, PartScore] = {}
     items_hash: str | None = None
+    checksum: str | None = None
     cost: Cost = Cost()
     provenance: dict[str, Any] = {}
 

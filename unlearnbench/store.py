@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import os
 import re
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import ValidationError
-
 from unlearnbench.errors import StorageError, UsageError
-from unlearnbench.files import HASH_CHARS, check_folder, sync_folder, write_atomic
+from unlearnbench.files import HASH_CHARS, check_folder, content_hash, sync_folder, write_atomic
+from unlearnbench.itemfiles import items_from_parquet, items_to_parquet, texts_from_parquet, texts_to_parquet
 from unlearnbench.outcomes import Outcomes, read_outcomes
 from unlearnbench.records import CellKey, CellResult, ItemResult, ItemText, Job
 
@@ -85,17 +82,21 @@ class RunFolder:
             content = items_to_parquet(items)
             write_atomic(self.items_path(result.key, result.identity), content)
             result = result.model_copy(update={"items_hash": hashlib.sha256(content).hexdigest()})
-        write_atomic(self.cell_path(result.key, result.identity), result.model_dump_json(indent=1).encode())
+        record = json.loads(result.model_copy(update={"checksum": None}).model_dump_json())
+        record["checksum"] = checksum(record)
+        write_atomic(self.cell_path(result.key, result.identity), json.dumps(record, indent=1, ensure_ascii=False).encode())
 
     def read_cell(self, key: CellKey, identity: str) -> CellResult | None:
         """The finished cell, or None where there is none, or a damaged one."""
         path = self.cell_path(key, identity)
         try:
-            result = CellResult.model_validate_json(path.read_bytes())
+            record = json.loads(path.read_bytes())
+            result = CellResult.model_validate(record)
+            unchanged = result.checksum in (None, checksum(record))  # older versions wrote none
             whole = result.status != "done" or self.items_path(key, identity).is_file()
-            if whole and result.identity == identity and result.key == key:
+            if unchanged and whole and result.identity == identity and result.key == key:
                 return result
-        except (OSError, ValidationError, ValueError):
+        except (OSError, ValueError):
             return None
         return None
 
@@ -106,7 +107,7 @@ class RunFolder:
             return None
         found = self.read_cell(key, identity)
         if found is None:
-            return "is damaged, or the record of another cell"
+            return "is damaged, was changed, or is the record of another cell"
         if found.status == "done" and found.items_hash is not None:
             content = self.items_path(key, identity).read_bytes()
             if hashlib.sha256(content).hexdigest() != found.items_hash:
@@ -168,6 +169,14 @@ class RunFolder:
         except (OSError, ValueError) as error:
             raise UsageError(f"{path} cannot be read: {error}; remove it and run the comparison again.") from error
 
+    def texts_damaged(self, path: Path) -> bool:
+        """Whether a file of `write_texts` can no longer be read."""
+        try:
+            texts_from_parquet(path.read_bytes())
+        except (OSError, ValueError):
+            return True
+        return False
+
     def delta_path(self, variant: str, seed: int, identity: str) -> Path:
         """Where the tensors are kept that unlearning changed."""
         return self.root / "deltas" / folder_name(variant) / f"seed-{seed}-{identity[:HASH_CHARS]}"
@@ -212,6 +221,18 @@ class RunFolder:
             manifest if isinstance(manifest, dict) and {"weights", "base", "dtype", "job", "cost"} <= manifest.keys() else None
         )
 
+    def delta_damaged(self, folder: Path) -> bool:
+        """Whether a delta that was whole can no longer be read, or not to its end; its numbers are looked at when it is used."""
+        from safetensors import SafetensorError, safe_open
+
+        if not (folder / MANIFEST).exists():
+            return False
+        try:
+            with safe_open(folder / DELTA, "numpy"):
+                return self.read_manifest(folder) is None
+        except (OSError, SafetensorError):
+            return True
+
     def remove_delta(self, folder: Path) -> None:
         """Forget a delta that is not to be kept."""
         if folder.is_dir():
@@ -247,76 +268,6 @@ class ScoreCache:
             return
 
 
-def items_to_parquet(items: Sequence[ItemResult]) -> bytes:
-    """Per-item results as one parquet file."""
-    import pyarrow
-    import pyarrow.parquet
-
-    types = {
-        "id": pyarrow.string(),
-        "part": pyarrow.string(),
-        "score": pyarrow.float64(),
-        "choice": pyarrow.int32(),
-        "answer": pyarrow.int32(),
-        "logprobs": pyarrow.list_(pyarrow.float64()),
-        "tokens": pyarrow.int32(),
-        "truncated": pyarrow.bool_(),
-        "text": pyarrow.string(),
-        "question": pyarrow.string(),
-        "ratings": pyarrow.list_(pyarrow.float64()),
-        "judgment": pyarrow.string(),
-        "error": pyarrow.string(),
-    }
-    assert set(types) == {field.name for field in fields(ItemResult)}
-    rows = [asdict(item) for item in items]
-    buffer = io.BytesIO()
-    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows, schema=pyarrow.schema(types)), buffer)
-    return buffer.getvalue()
-
-
-def items_from_parquet(content: bytes) -> list[ItemResult]:
-    """The inverse of `items_to_parquet`; raises ValueError for anything else."""
-    import pyarrow
-    import pyarrow.parquet
-
-    try:
-        rows: list[dict[str, Any]] = pyarrow.parquet.read_table(pyarrow.BufferReader(content)).to_pylist()
-        for row in rows:
-            row |= {name: tuple(row[name]) for name in ("logprobs", "ratings") if name in row}
-        return [ItemResult(**row) for row in rows]
-    except (pyarrow.ArrowInvalid, TypeError, KeyError) as error:
-        raise ValueError("not a file of per-item results") from error
-
-
-def texts_to_parquet(texts: Iterable[ItemText]) -> bytes:
-    """What items ask as one parquet file; nothing where there are none."""
-    import pyarrow
-    import pyarrow.parquet
-
-    rows = [asdict(text) for text in texts]
-    schema = pyarrow.schema(
-        {
-            "id": pyarrow.string(),
-            "text": pyarrow.string(),
-            "options": pyarrow.list_(pyarrow.string()),
-            "reference": pyarrow.string(),
-        }
-    )
-    buffer = io.BytesIO()
-    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows, schema=schema), buffer, compression="zstd")
-    return buffer.getvalue() if rows else b""
-
-
-def texts_from_parquet(content: bytes) -> dict[str, ItemText]:
-    """The inverse of `texts_to_parquet`, by item; raises ValueError for anything else."""
-    import pyarrow
-    import pyarrow.parquet
-
-    try:
-        rows: list[dict[str, Any]] = pyarrow.parquet.ParquetFile(pyarrow.BufferReader(content)).read().to_pylist()
-        for row in rows:
-            row["options"] = tuple(row["options"])
-        texts = [ItemText(**row) for row in rows]
-        return {text.id: text for text in texts}
-    except (pyarrow.ArrowException, TypeError, KeyError) as error:
-        raise ValueError("not a file of questions") from error
+def checksum(record: Mapping[str, Any]) -> str:
+    """The sha256 of a cell's record, read from JSON, without its own entry: a figure that was changed shows."""
+    return content_hash({name: value for name, value in record.items() if name != "checksum"})

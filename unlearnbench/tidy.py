@@ -1,4 +1,4 @@
-"""What a comparison's folder holds that it should not: damaged cells and deltas, foreign files, what a killed process left."""
+"""What a comparison's folder holds that it should not: damaged and foreign files, and what a killed process left."""
 
 from __future__ import annotations
 
@@ -14,16 +14,19 @@ if TYPE_CHECKING:
     from unlearnbench.plan import JobPlan
 
 CELL = re.compile(r"seed-\d+-[0-9a-f]{16}\.(json|items\.parquet)")
+QUESTIONS = re.compile(r".+-[0-9a-f]{16}\.parquet")
 
 
 def tidy(run: RunFolder, plans: Sequence[JobPlan]) -> Iterator[str]:
-    """Set aside what is no cell or delta, or a damaged one of these plans; a sentence about each."""
-    for path in [*_files(run.root / "cells"), *_files(run.root / "deltas")]:
-        if path.name.endswith(".tmp"):
-            if left_behind(path):
-                path.unlink(missing_ok=True)
-        elif not _expected(path, run.root):
+    """Set aside what is no cell, delta or questions, or a damaged one of these plans; a sentence about each."""
+    for path in sorted(run.root.rglob(".*.tmp")):
+        if left_behind(path):
+            path.unlink(missing_ok=True)
+    for path in (path for name in ("cells", "deltas", "questions") for path in _files(run.root / name)):
+        if not _expected(path, run.root):
             yield _moved(run, path, "is nothing that a comparison writes")
+        elif path.parent.name == "questions" and run.texts_damaged(path):
+            yield _moved(run, path, "is damaged; it is written again")
     for plan in plans:
         for benchmark, identity in plan.cells.items():
             key = plan.key(benchmark)
@@ -31,8 +34,8 @@ def tidy(run: RunFolder, plans: Sequence[JobPlan]) -> Iterator[str]:
                 yield _moved(run, run.cell_path(key, identity), f"{problem}; it is computed again")
                 if run.items_path(key, identity).exists():
                     run.set_aside(run.items_path(key, identity))
-        folder = run.delta_path(plan.job.variant, plan.job.seed, plan.job.identity)
-        if (folder / MANIFEST).exists() and run.read_manifest(folder) is None:
+        folder = run.delta_path_of(plan.job)
+        if run.delta_damaged(folder):
             yield _moved(run, folder, "is damaged; the model is trained again if something is left to score")
 
 
@@ -46,11 +49,13 @@ def forget_failures(run: RunFolder, plans: Sequence[JobPlan]) -> None:
 
 
 def _files(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if not path.is_dir())
+    return sorted(path for path in folder.rglob("*") if not path.is_dir() and path.suffix != ".tmp")
 
 
 def _expected(path: Path, root: Path) -> bool:
     inside = path.relative_to(root).parts
+    if inside[0] == "questions":
+        return len(inside) == 2 and QUESTIONS.fullmatch(path.name) is not None
     if inside[0] == "cells":
         return len(inside) == 4 and CELL.fullmatch(path.name) is not None
     return len(inside) == 4 and path.name in (DELTA, MANIFEST)

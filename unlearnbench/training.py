@@ -105,8 +105,10 @@ def _train(plan: JobPlan, loaded: LoadedModel, shop: Workshop) -> Fitted:
             stack.enter_context(checkpointed(method.model))
         try:
             trainer.fit(method, loader)
-        except SystemExit:
-            raise KeyboardInterrupt from None  # Lightning turns Ctrl-C into an exit
+        except SystemExit as error:
+            if isinstance(error.__context__, KeyboardInterrupt):
+                raise KeyboardInterrupt from None  # Lightning turns Ctrl-C into an exit
+            raise
     reused = method.context.reused
     seconds = time.perf_counter() - started + reused.get("seconds", 0.0)
     if trainer.interrupted:
@@ -217,8 +219,11 @@ class MetricsFile:
         self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> MetricsFile:
-        self._folder.mkdir(parents=True, exist_ok=True)
-        self._file = self._stack.enter_context((self._folder / METRICS).open("w", encoding="utf-8", newline=""))
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            self._file = self._stack.enter_context((self._folder / METRICS).open("w", encoding="utf-8", newline=""))
+        except OSError as error:
+            raise StorageError.of(self._folder / METRICS, error) from error
         self._rows = csv.writer(self._file)
         self._rows.writerow(("update", "name", "value"))
         return self

@@ -18,7 +18,7 @@ from unlearnbench.files import content_hash
 from unlearnbench.leaderboard import build_leaderboard
 from unlearnbench.recipe import Recipe
 from unlearnbench.records import CellKey, CellResult, ItemResult, ItemText
-from unlearnbench.store import DELTA, RunFolder
+from unlearnbench.store import DELTA, RunFolder, checksum
 
 CLOSE = 5e-6  # figures are kept with six decimals
 BOARD = "leaderboard.json"
@@ -74,13 +74,16 @@ def _row(run: RunFolder, row: RowHead, manifest: Manifest, cells: dict[str, Cell
             continue
         path = run.cell_path(key, identity)
         try:
-            cell = CellResult.model_validate_json(path.read_bytes())
+            record = json.loads(path.read_bytes())
+            cell = CellResult.model_validate(record)
         except FileNotFoundError:
             yield f"{name}: {_relative(path, run)} is missing."
             continue
         except ValueError as error:
             yield f"{name}: {_relative(path, run)} is not a cell: {_first(error)}."
             continue
+        if cell.checksum not in (None, checksum(record)):
+            yield f"{name}: {_relative(path, run)} was changed after it was written: its checksum differs."
         cells[name] = cell
         yield from (f"{name}: {problem}" for problem in _cell(run, key, identity, cell, texts.get(key.benchmark, {})))
 

@@ -96,7 +96,7 @@ def main() -> int:
                 telling.finished(result)
         else:
             unlearn_here(plan, LoadedModel(plan.variant.model, shop.dtype, shop.device), shop)
-    except Exception as error:  # the parent turns it into failed cells
+    except (Exception, SystemExit) as error:  # the parent turns it into failed cells
         reason = str(error).strip().splitlines() or ["no message"]
         kinds = {FloatingPointError: "diverged", StorageError: "storage"}
         kind = next((word for one, word in kinds.items() if isinstance(error, one)), "failed")

@@ -13,13 +13,14 @@ Deviations:
     - No stopping rule: the reference's compares a negative loss with a positive threshold and can never stop.
     - No second model: what the frozen one answers is computed once per text and kept as final hidden states; where that
       would take more memory than the weights, its adapter is switched off or the original weights are put back.
-    - The three terms share one forward.
+    - The three terms share one forward, cut into pieces only where it would keep too much for the backward pass.
 Streams: forget and retain of one topic per update; random answers come from the topic's retain corpus.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import torch
@@ -41,8 +42,10 @@ from unlearnbench.api import (
     collate,
     final_hidden,
     hookimpl,
+    loss_in_pieces,
     over_positions,
     padding_id,
+    pieces_of,
     prompts_of,
     salient_rows,
     splice,
@@ -112,14 +115,24 @@ class LLMU(UnlearningMethod):
         sources = {"bad": lambda: bad, "random": lambda: self.mismatch(bad, self._drawn), "normal": lambda: batch["retain"]}
         # a term without weight does not run: what is left is composed as if the others were not there
         streams = {name: sources[name]() for name, weight in weights.items() if weight}
-        hidden = final_hidden(self.model, stack(list(streams.values()), padding_id(self.context.tokenizer)))  # (B, T, D)
-        losses: dict[str, Tensor] = {}
-        for name, stream in streams.items():
-            rows, width = stream["input_ids"].shape
-            own, hidden = hidden[:rows, :width], hidden[rows:]
-            losses[name] = self.divergence(own, stream) if name == "normal" else self.nll_of(own, stream)
-        self.log_dict({name: -loss if name == "bad" else loss for name, loss in losses.items()})
-        return torch.stack([weights[name] * loss for name, loss in losses.items()]).sum()
+        sizes = {name: len(stream["input_ids"]) for name, stream in streams.items()}
+        terms: dict[str, Tensor] = {}
+
+        def loss_of(piece: Mapping[str, Stream]) -> Tensor:
+            hidden = final_hidden(self.model, stack(list(piece.values()), padding_id(self.context.tokenizer)))  # (B, T, D)
+            losses: list[Tensor] = []
+            for name, stream in piece.items():
+                rows, width = stream["input_ids"].shape
+                own, hidden = hidden[:rows, :width], hidden[rows:]
+                mean = self.divergence(own, stream) if name == "normal" else self.nll_of(own, stream)
+                share = mean * (rows / sizes[name])
+                terms[name] = terms.get(name, 0.0) + share.detach()
+                losses.append(weights[name] * share)
+            return torch.stack(losses).sum()
+
+        loss = loss_in_pieces(self.trainable(), [partial(loss_of, piece) for piece in pieces_of(self.model, streams)])
+        self.log_dict({name: -term if name == "bad" else term for name, term in terms.items()})
+        return loss
 
     def divergence(self, hidden: Tensor, stream: Stream) -> Tensor:
         """D on a stream whose final hidden states, (B, T, D), are there already."""

@@ -193,6 +193,34 @@ def test_printing_is_light_and_complete(opened, small):
     assert opened.page.evaluate("getComputedStyle(document.body).color") == "rgb(27, 29, 32)"
 
 
+def test_what_nobody_looked_at_is_drawn_for_printing(opened, small):
+    """Charts below the fold, the folded evidence, and the colours of paper in a dark scheme; then all as it was."""
+    opened.page.emulate_media(color_scheme="dark")
+    opened.goto(small / "report.html")
+    opened.until("[...document.querySelectorAll('.chart')].every((one) => one.dataset.drawn)")
+    colour = "document.querySelector('[data-chart=\"letters-1\"] .main-svg').style"
+    before = opened.page.evaluate(f"{colour}.cssText")
+    opened.page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
+    opened.page.wait_for_timeout(300)
+    assert opened.page.evaluate("getComputedStyle(document.body).color") == "rgb(27, 29, 32)"
+    assert opened.page.evaluate(f"{colour}.cssText") != before
+    assert opened.page.locator("#evidence details:not([open])").count() == 0
+    opened.page.evaluate("window.dispatchEvent(new Event('afterprint'))")
+    opened.page.wait_for_timeout(300)
+    assert opened.page.evaluate(f"{colour}.cssText") == before
+    assert opened.page.locator("#evidence details[open]").count() == 0
+    assert opened.complaints == []
+
+
+def test_a_verdict_leads_to_its_evidence(opened, small):
+    opened.goto(small / "report.html")
+    opened.page.locator("#row-ssd a.pill").click()
+    opened.page.wait_for_selector("#why-ssd[open] pre")
+    assert "K = minimum of" in opened.page.inner_text("#why-ssd pre")
+    opened.goto(small / "report.html", "#why-rmu")
+    assert opened.page.locator("#why-rmu[open]").count() == 1
+
+
 def test_everything_can_be_reached_by_keyboard(opened, small):
     opened.goto(small / "report.html")
     page = opened.page

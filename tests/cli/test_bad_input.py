@@ -397,3 +397,56 @@ def test_limits_of_jobs(refuse):
     )
     message = refuse("compare", "--executor", "isolated", "--job-memory", "plenty")
     assert "--job-memory takes a size above 0 with its unit, as in 8GB or 512MiB; got 'plenty'" in message
+
+
+def test_everything_on_the_command_line_is_said_at_once(cli, tmp_path):
+    """What cannot be read, and what the preflight finds in the rest, in one numbered list."""
+    flags = ("--methods", "rmo", "--benchmarks", ",", "--seeds", "x", "--limit", "0", "--dtype", "bfloat", "--device", "tpu")
+    rows = ("--checkpoint", "mine", "--checkpoint", "../x=sandbox:model", "--control", "noise", "--retain", "bip=x.jsonl")
+    others = ("--keep-deltas", "some", "--job-timeout", "-1", "--job-memory", "plenty", "--damage-margin", "2")
+    more = ("--min-coverage", "7", "--keep-at-least", "9", "--set", "rmu.lr", "--executor", "cloud")
+    outcome = cli("compare", *flags, *rows, *others, *more, "--out", tmp_path / "run")
+    assert outcome.code == 2
+    first, *listed = outcome.err.splitlines()
+    said = [
+        "Unknown method 'rmo'. Did you mean 'rmu'?",
+        "--benchmarks takes a list separated by commas; got ','",
+        "--seeds takes whole numbers",
+        "--limit takes a whole number",
+        "Unknown value of --dtype 'bfloat'",
+        "Unknown value of --device 'tpu'",
+        "--checkpoint takes NAME=PATH; got 'mine'",
+        "The name '../x' must start with a letter or digit",
+        "--control takes NAME=ROW; got 'noise'",
+        "--retain bip=x.jsonl: there is no topic 'bip'",
+        "Unknown value of --keep-deltas 'some'",
+        "--job-timeout takes a number of seconds above 0",
+        "--job-memory takes a size above 0",
+        "--damage-margin takes a share",
+        "--min-coverage takes a share",
+        "--keep-at-least takes a share",
+        "--keep-at-least and --probe-every are for trials",
+        "--set takes NAME.option=value",
+        "Unknown executor 'cloud'",
+    ]
+    missing = [words for words in said if not any(words in line for line in listed)]
+    assert not missing, outcome.err
+    assert first == f"unlearnbench: {len(listed)} things are in the way; nothing was computed."
+    assert len(listed) == len(said), outcome.err
+    assert not (tmp_path / "run").exists()
+
+
+def test_mistakes_of_evaluate_and_tune_are_said_at_once(cli, tmp_path):
+    outcome = cli("evaluate", "sandbox:model", "--benchmarks", "wmpd", "--limit", "x", "--dtype", "y", "--out", tmp_path / "run")
+    assert (outcome.code, len(outcome.err.splitlines())) == (2, 4)
+    outcome = cli("tune", "rmu", "--limit", "x", "--job-timeout", "0", "--keep-at-least", "2", "--out", tmp_path / "run")
+    assert (outcome.code, len(outcome.err.splitlines())) == (2, 5)
+    assert "tune needs a budget" in outcome.err
+
+
+def test_ranking_by_what_is_not_there_is_known_before_anything_runs(cli, tmp_path):
+    for more in ((), ("--dry-run",)):
+        outcome = cli("compare", "--methods", "rmu", "--rank-by", "wmpd", "--out", tmp_path / "run", *more)
+        assert (outcome.code, outcome.out) == (2, "")
+        assert "wmpd" in outcome.err
+        assert not (tmp_path / "run").exists()

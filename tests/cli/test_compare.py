@@ -115,7 +115,7 @@ def test_files_of_the_run(finished):
 
 
 def test_items_add_up_to_the_score(finished):
-    from unlearnbench.store import items_from_parquet
+    from unlearnbench.itemfiles import items_from_parquet
 
     cell = next((finished / "cells" / "rmu" / "mmlu").glob("seed-0-*.json"))
     items = items_from_parquet(cell.with_suffix(".items.parquet").read_bytes())

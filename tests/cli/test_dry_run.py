@@ -13,7 +13,7 @@ def test_plan_with_estimates(cli, tmp_path):
     assert not (tmp_path / "run").exists()
     assert "sandbox: sandbox:model in float32 on cpu" in outcome.out
     assert "rmu, seed 1" in outcome.out
-    assert "3 jobs with 6 cells to compute; 0 cells are finished." in outcome.out
+    assert "3 jobs with 6 cells to compute; 0 finished." in outcome.out
     assert "12 updates on at most 73,728 tokens" in outcome.out  # 2 seeds of 6 updates of 16 + 16 texts of 192 tokens
     assert "Nothing was computed and nothing written." in outcome.out
 
@@ -46,3 +46,20 @@ def test_what_is_wrong_is_said_all_the_same(cli, tmp_path):
     outcome = cli(*ARGUMENTS, "--set", "rmu.layer=99", "--dry-run", "--out", tmp_path / "run")
     assert (outcome.code, outcome.out) == (2, "")
     assert "There is no block 99" in outcome.err
+
+
+def test_evaluate_has_a_plan_too(cli, tmp_path):
+    outcome = cli("evaluate", "sandbox:model", "--benchmarks", "wmdp", "--limit", "4", "--dry-run", "--out", tmp_path / "run")
+    assert outcome.code == 0, outcome.err
+    assert not (tmp_path / "run").exists()
+    assert "1 job with 1 cell to compute; 0 finished." in outcome.out
+    assert "Nothing was computed and nothing written." in outcome.out
+
+
+def test_memory_is_of_all_jobs_that_run_at_a_time(cli, tmp_path):
+    def memory(*arguments: object) -> int:
+        plan = cli(*ARGUMENTS, "--seeds", "0,1", "--dry-run", "--json", "--out", tmp_path / "run", *arguments)
+        return json.loads(plan.out)["total"]["memory_bytes"]
+
+    largest = memory()
+    assert largest < memory("--executor", "isolated", "--jobs", "2") <= 2 * largest

@@ -37,7 +37,7 @@ def test_a_changed_checkpoint_under_the_same_name_is_evaluated_anew(cli, tmp_pat
 
 
 def items(run: Path) -> list[object]:
-    from unlearnbench.store import items_from_parquet
+    from unlearnbench.itemfiles import items_from_parquet
 
     file = next((run / "cells").rglob("*.parquet"))
     return [item.logprobs for item in items_from_parquet(file.read_bytes())]

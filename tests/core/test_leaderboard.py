@@ -248,19 +248,98 @@ def test_bold_is_what_is_significantly_better_than_every_other_row():
 def test_hostile_names_stay_text():
     """Names come from recipes and plugins; markup in them is shown, not obeyed."""
     board = table({"none": row(0.7, 0.7, 0.7), "x[red]|<b>": row(0.3, 0.3, 0.7)})
-    assert "x[red]\\|&lt;b>" in text.render([board], "markdown")
+    assert "x\\[red\\]\\|&lt;b>" in text.render([board], "markdown")
     console = Console(width=160, record=True, file=io.StringIO())
     console.print(terminal.render(board, width=160))
     assert "x[red]|<b>" in console.export_text()
 
 
-@pytest.mark.parametrize("width", [64, 80, 100, 200])
-def test_narrow_terminal_loses_columns_not_sense(width):
-    board = table({"none": row(0.7, 0.7, 0.7), "a-rather-long-variant-name": row(0.3, 0.3, 0.7)})
+def test_escape_sequences_do_not_reach_the_terminal():
+    board = table({"none": row(0.7, 0.7, 0.7), "x\x1b[2J\x07": row(0.3, 0.3, 0.7)})
+    console = Console(width=160, file=io.StringIO(), force_terminal=False)
+    console.print(terminal.render(board, width=160))
+    shown = console.file.getvalue()
+    assert "x�[2J�" in shown
+    assert not {"\x1b", "\x07"} & set(shown)
+
+
+def in_terminal(board: Leaderboard, width: int, choices: text.Choices | None = None) -> str:
     console = Console(width=width, record=True, file=io.StringIO())
-    console.print(terminal.render(board, width=width))
+    console.print(terminal.render(board, choices, width=width))
     shown = console.export_text()
     assert max(map(len, shown.splitlines())) <= width
-    for word in ("a-rather-long-variant-name", "wmdp ↓", "mmlu ↑", "forgot", "chance"):
+    return shown
+
+
+@pytest.mark.parametrize("width", [50, 64, 80, 100, 200])
+def test_narrow_terminal_loses_columns_not_sense(width):
+    board = table({"none": row(0.7, 0.7, 0.7), "a-rather-long-variant-name": row(0.3, 0.3, 0.7)})
+    shown = in_terminal(board, width)
+    figures = [("mmlu ↑", ".700")] if width > 50 else []
+    for word in ("a-rather-long-variant-name", "wmdp ↓", "forgot", "chance", ".300", *sum(figures, ())):
         assert word in shown
-    assert ("Left out in 64 columns: memory, evaluate, seeds, unlearn, best" in shown.replace("\n", " ")) == (width == 64)
+    left_out = f"Left out in {width} columns: tokens, trained, memory, evaluate, seeds, unlearn, best"
+    assert (left_out in shown.replace("\n", " ")) == (width < 200)
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_of_many_parts_a_terminal_shows_those_that_it_has_room_for(width):
+    """Fifty-seven subjects: what is shown is whole, and the rest is counted."""
+    subjects = {f"subject_{number}": 0.7 for number in range(57)}
+    board = table({"none": {"wmdp": {"bio": 0.7}, "mmlu": subjects}, "rmu": {"wmdp": {"bio": 0.3}, "mmlu": subjects}},
+                  topics={"wmdp": {"bio": ["bio"]}})  # fmt: skip
+    shown = in_terminal(board, width, text.Choices(parts=True))
+    assert "wmdp ↓" in shown
+    assert "mmlu ↑" in shown
+    assert ".300" in shown
+    assert "S, mmlu/subject_56" not in shown  # counted, not listed
+    assert " more; a wider terminal" in shown.replace("\n", " ")
+
+
+def test_precision_has_room_for_ratings():
+    from unlearnbench.reports.cells import figure
+
+    assert [figure(7.456, "points", digits) for digits in range(4)] == ["7", "7", "7.5", "7.46"]
+    assert [figure(0.456, "fraction", digits) for digits in range(4)] == ["0", ".5", ".46", ".456"]
+
+
+def test_publication_brings_the_parts_that_it_has(paper):
+    """Its own columns and no others, whatever parts the table has."""
+    from unlearnbench.reports.published import load_reference
+
+    grid = lay_out(paper, reference=load_reference("wmdp-paper"))
+    assert [name for name in grid.names if name.startswith(("wmdp", "mmlu"))] == ["wmdp", "wmdp/bio", "wmdp/cyber", "mmlu"]
+    line = next(line for line in grid.lines if line.name.startswith("Zephyr-7B + RMU"))
+    assert line.cells[1:6] == ["Zephyr-7B + RMU (published)", "-", ".312", ".282", ".571"]
+    assert line.kind == "published"
+
+
+def test_publication_of_other_columns_shows_no_row():
+    from unlearnbench.reports.published import load_reference
+
+    rows = {"none": {"mcq": {"a": 0.7, "b": 0.7}}, "rmu": {"mcq": {"a": 0.3, "b": 0.7}}}
+    board = table(rows, topics={"mcq": {"a": ["a"]}})
+    reference = load_reference("wmdp-paper")
+    assert [line.kind for line in lay_out(board, reference=reference).lines] == ["base", "row", "chance"]
+    said = text.render([board], "markdown", text.Choices(reference=reference))
+    assert "No row of the WMDP paper stands below: it has mmlu, mt_bench, wmdp/bio" in said
+
+
+def test_part_of_a_benchmark_is_not_what_was_published_of_the_whole():
+    """Where some subjects are to be forgotten, the paper's MMLU stands beside neither them nor the rest."""
+    from unlearnbench.reports.published import load_reference
+
+    scores = {"mmlu": {"virology": 0.7, "law": 0.7, "physics": 0.7}}
+    board = table({"none": scores, "rmu": scores}, topics={"mmlu": {"virology": ["virology"]}})
+    assert [line.kind for line in lay_out(board, reference=load_reference("wmdp-paper")).lines] == ["base", "row", "chance"]
+
+
+def test_latex_is_booktabs(paper):
+    """Rules above, below the head, above what was not run, and below; no other rule."""
+    lines = text.render([paper], "latex").splitlines()
+    rules = [place for place, line in enumerate(lines) if "rule" in line and not line.startswith("%")]
+    assert [lines[place] for place in rules] == [r"\toprule", r"\midrule", r"\midrule", r"\bottomrule"]
+    assert lines[rules[2] + 1].split("&")[1].strip() == "chance"
+    assert lines[0].startswith(r"\begin{tabular}{rl")
+    assert lines[rules[3] + 1] == r"\end{tabular}"
+    assert not [line for line in lines if r"\hline" in line]

@@ -11,6 +11,7 @@ from transformers import AutoTokenizer
 from unlearnbench import checks
 from unlearnbench.errors import CombinedUsageError, Problems, UsageError
 from unlearnbench.estimates import footprint
+from unlearnbench.limits import Limits
 from unlearnbench.models import skeleton
 from unlearnbench.preflight import prepare
 from unlearnbench.recipe import Recipe
@@ -123,6 +124,21 @@ def test_model_that_does_not_fit_in_memory(tmp_path, monkeypatch):
     monkeypatch.setattr(psutil, "virtual_memory", lambda: Memory(whole - 1))
     assert len(refused(tmp_path, recipe(methods={"rmu": {"layer": 3}}))) == 2
     prepare(recipe(), out=tmp_path / "run", cache=tmp_path / "cache", checked=True)  # a worker does not ask again
+
+
+def test_jobs_that_run_at_a_time_share_the_memory(tmp_path, monkeypatch):
+    """Two jobs fit, three do not; and no job may need more than --job-memory."""
+    whole = sum(parameter.numel() for parameter in skeleton(Path(checks.__file__).parent / "sandbox" / "model").parameters()) * 4
+    monkeypatch.setattr(checks, "free_memory", lambda device: (int(whole * 2.5), "this machine"))
+    wanted = recipe(methods={"rmu": {"layer": 3}}, seeds=[0, 1])
+    prepare(wanted, out=tmp_path / "run", cache=tmp_path / "cache", limits=Limits(jobs=2))
+    problems = refused(tmp_path, wanted, limits=Limits(jobs=3))
+    assert problems == [
+        "3 jobs at a time need at least 0.0 GB of memory, and this machine has 0.0 GB free; choose a smaller --jobs."
+    ]
+    problems = refused(tmp_path, wanted, limits=Limits(bytes=whole - 1))
+    assert len(problems) == 2
+    assert "'rmu' needs at least 0.0 GB of memory for weights, gradients and optimizer, more than the 0.0 GB" in problems[1]
 
 
 def test_footprints_by_hand(tiny_folder):

@@ -15,7 +15,10 @@ from pathlib import Path
 import pytest
 
 from unlearnbench.errors import StorageError
-from unlearnbench.files import left_behind, write_atomic
+from unlearnbench.files import _owner, left_behind, write_atomic
+from unlearnbench.records import ItemResult
+from unlearnbench.store import ScoreCache
+from unlearnbench.training import MetricsFile
 
 SMALL = ("compare", "--benchmarks", "wmdp,mmlu", "--limit", "3", "--set", "rmu.steps=2", "--methods", "rmu")
 
@@ -69,6 +72,63 @@ def test_delta_with_wrong_numbers_is_not_scored(cli, tmp_path):
     assert "holds other weights than were trained" in again.err
 
 
+def test_what_was_changed_or_cut(cli, tmp_path):
+    """A figure that somebody changed, a delta that was cut short, questions that cannot be read, a dead process's file."""
+    run = tmp_path / "run"
+    arguments = (*SMALL, "--out", run, "--cache", tmp_path / "cache", "--json")
+    first = scores(cli(*arguments))
+    cell = next((run / "cells" / "rmu" / "wmdp").glob("*.json"))
+    record = json.loads(cell.read_text())
+    cell.write_text(json.dumps({**record, "value": 1 - record["value"]}))
+    delta = next((run / "deltas").rglob("delta.safetensors"))
+    delta.write_bytes(delta.read_bytes()[:-100])
+    questions = next((run / "questions").glob("mmlu-*.parquet"))
+    whole = questions.read_bytes()
+    questions.write_bytes(whole[: len(whole) // 2])
+    with subprocess.Popen([sys.executable, "-c", ""]) as dead:
+        pass
+    left = run / f".{_owner().replace(str(os.getpid()), str(dead.pid), 1)}-abc.tmp"
+    left.write_text("half")
+    assert cli("leaderboard", run, "--format", "json").out.count('"failed"') == 0
+    again = cli(*arguments)
+    assert scores(again) == first
+    for path, said in (
+        (cell, "is damaged, was changed, or is the record of another cell; it is computed again"),
+        (delta.parent, "is damaged; the model is trained again if something is left to score"),
+        (questions, "is damaged; it is written again"),
+    ):
+        name = path.relative_to(run)
+        assert f"warning: {name} {said}. It is kept as set-aside/{name}." in again.err
+        assert (run / "set-aside" / name).exists()
+    assert questions.read_bytes() == whole
+    assert not left.exists()
+    assert "warning" not in cli(*arguments).err
+
+
+def test_cached_score_that_is_damaged_is_not_taken(tmp_path):
+    """Whatever byte of a page is another one."""
+    cache = ScoreCache(tmp_path)
+    items = [ItemResult(id=str(number), part="all", score=float(number % 2), logprobs=(-1.5, -2.5)) for number in range(200)]
+    cache.write("key", {"evaluate_seconds": 1.0}, items)
+    assert cache.read("key") == ({"evaluate_seconds": 1.0}, items)
+    file = tmp_path / "scores" / "key.parquet"
+    whole = file.read_bytes()
+    for place in range(200, len(whole) // 2, 97):
+        content = bytearray(whole)
+        content[place] ^= 0x10
+        file.write_bytes(content)
+        found = cache.read("key")
+        assert found is None or found[1] == items
+    file.write_bytes(whole[:-10])
+    assert cache.read("key") is None
+
+
+def test_metrics_that_cannot_be_written_are_no_failed_row(tmp_path):
+    (tmp_path / "logs").write_text("in the way")
+    with pytest.raises(StorageError, match="cannot be written: .*What was finished before is kept"), MetricsFile(tmp_path / "logs", 1):
+        pass
+
+
 def test_retry_failed_forgets_failures_first(cli, tmp_path, tiny_folder):
     (tmp_path / "r.yaml").write_text(
         f"model: {tiny_folder}\nbenchmarks: {{wmdp: {{source: 'sandbox:wmdp'}}}}\ndtype: float32\nlimit: 1\n"
@@ -89,8 +149,6 @@ def test_temporary_files_of_the_dead_are_known(tmp_path):
         pass
     own = tmp_path / "x"
     write_atomic(own, b"1")
-    from unlearnbench.files import _owner
-
     living = tmp_path / f".{_owner()}-abc.tmp"
     assert not left_behind(living)
     assert left_behind(tmp_path / f".{_owner().replace(str(os.getpid()), str(dead.pid), 1)}-abc.tmp")

@@ -12,11 +12,13 @@ import argparse
 import json
 import os
 import random
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -124,6 +126,15 @@ def numbers(run: Path) -> dict[str, Any]:
     return board
 
 
+def phase_of(line: str) -> str:
+    """What was going on after a line of progress."""
+    if line.endswith(")") and ": unlearning (" in line:
+        return "training, writing the delta"
+    if re.fullmatch(r"\S+, seed \d+: \S+ \(\d+\)", line):
+        return "scoring, writing a cell"
+    return "writing the table, beginning the next job" if re.match(r"\S+/\S+/\d+: ", line) else "starting"
+
+
 def endure(ordeal: Ordeal, kills: int, chance: random.Random) -> None:
     """Kill it so many times, beginning anew whenever it is done, and hold every table to the undisturbed one."""
     whole, lines = ordeal.undisturbed()
@@ -155,6 +166,8 @@ def main() -> None:
         load_tokenizer(sandbox_folder() / "model").save_pretrained(folder / "model")
         ordeal = Ordeal(folder, folder / "model", wanted.executor)
         endure(ordeal, wanted.kills, random.Random(wanted.seed))
+    for phase, count in Counter(map(phase_of, ordeal.moments)).most_common():
+        print(f"{count:3} while {phase}")
     print(f"{ordeal.killed} kills ({wanted.executor}), seed {wanted.seed}: nothing lost, nothing computed twice, same table")
 
 

@@ -10,6 +10,7 @@ from streams import batch, prepare, train
 from torch.nn import functional as F
 
 from unlearnbench.heads import final_hidden, head_logits, over_positions
+from unlearnbench.pieces import KEPT_AT_ONCE, loss_in_pieces, pieces_of
 from unlearnbench.reference import ReferenceOutputs
 from unlearnbench.tensors import distillation, kl_divergence, next_tokens, token_nll
 from unlearnbench_methods.llmu import LLMU
@@ -119,8 +120,10 @@ def test_scrub_equals_a_live_teacher(tiny_model, tokenizer):
     assert_close(tiny_model, plain)
 
 
-def test_llmu_equals_a_live_teacher_with_three_forwards(tiny_model, tokenizer):
-    """One concatenated forward and kept answers, against a forward per term and a deep copy."""
+@pytest.mark.parametrize("at_once", [2**25, 1], ids=["whole", "a sequence at a time"])
+def test_llmu_equals_a_live_teacher_with_three_forwards(tiny_model, tokenizer, monkeypatch, at_once):
+    """One concatenated forward, or pieces of it, and kept answers, against a forward per term and a deep copy."""
+    monkeypatch.setitem(KEPT_AT_ONCE, "cpu", at_once)
     plain = copy.deepcopy(tiny_model)
     method = prepare(LLMU(tiny_model, lr=1e-4, answers=3), tokenizer)
     pairs = [batch(method, step) for step in range(6)]
@@ -141,6 +144,30 @@ def test_llmu_equals_a_live_teacher_with_three_forwards(tiny_model, tokenizer):
     torch.manual_seed(7)
     train(method, 6, torch.optim.AdamW(tiny_model.parameters(), lr=1e-4, weight_decay=0.0))
     assert_close(tiny_model, plain)
+
+
+def test_pieces_are_cut_between_sequences(tiny_model, tokenizer, monkeypatch):
+    """Five sequences of two streams, two at a time; the gradient of a sum is the sum of the gradients."""
+    method = prepare(LLMU(tiny_model), tokenizer)
+    first, second = batch(method, 0)["forget"], batch(method, 1)["retain"]
+    longer = {key: torch.cat([value, value[:1]]) for key, value in first.items() if key != "topic"}
+    streams = {"first": {**longer, "topic": "bio"}, "second": second}
+    width = max(stream["input_ids"].shape[1] for stream in streams.values())
+    monkeypatch.setitem(KEPT_AT_ONCE, "cpu", 2 * width * tiny_model.config.num_hidden_layers * tiny_model.config.hidden_size)
+    pieces = pieces_of(tiny_model, streams)
+    assert [{name: len(own["input_ids"]) for name, own in piece.items()} for piece in pieces] == [
+        {"first": 2},
+        {"first": 1, "second": 1},
+        {"second": 1},
+    ]
+    for name, stream in streams.items():
+        assert torch.equal(torch.cat([piece[name]["input_ids"] for piece in pieces if name in piece]), stream["input_ids"])
+    weight, unused = torch.nn.Parameter(torch.tensor([1.0, -2.0])), torch.nn.Parameter(torch.zeros(3))
+    loss = loss_in_pieces([weight, unused], [lambda: (weight**2).sum(), lambda: 3 * weight[0]])
+    (2 * loss).backward()
+    assert loss.item() == pytest.approx(1 + 4 + 3)
+    assert weight.grad.tolist() == pytest.approx([2 * (2 + 3), 2 * -4])
+    assert unused.grad is None or not unused.grad.any()
 
 
 def test_head_is_the_familys_own(tiny_model):

@@ -239,6 +239,36 @@ def test_runs_that_differ_say_in_what(cli, made, tmp_path):
     assert cli("leaderboard", made, other, "--separate").out.count("small: a/model") == 2
 
 
+def test_runs_of_different_bases_say_so_without_a_base_row(cli, made, tmp_path):
+    """Neither has the untouched model: its weights are known from what was made of it."""
+    others = []
+    for name, weights in (("three", "w"), ("four", "x")):
+        other = tmp_path / name
+        shutil.copytree(made, other)
+        plan = json.loads((other / "plan.json").read_text())
+        plan["rows"] = [row for row in plan["rows"] if row["variant"] != "none"]
+        (other / "plan.json").write_text(json.dumps(plan))
+        for path in (other / "cells").rglob("*.json"):
+            cell = json.loads(path.read_text())
+            cell["provenance"]["base_weights"] = weights * 64
+            path.write_text(json.dumps(cell))
+        others.append(other)
+    outcome = cli("leaderboard", *others)
+    assert (outcome.code, outcome.out) == (2, "")
+    assert "three and four cannot stand in one table: they differ in 'base_weights'" in outcome.err
+
+
+def test_runs_of_different_benchmarks_say_so(cli, made, tmp_path):
+    other = tmp_path / "two"
+    shutil.copytree(made, other)
+    plan = json.loads((other / "plan.json").read_text())
+    plan["benchmarks"] = plan["benchmarks"][:2]
+    (other / "plan.json").write_text(json.dumps(plan))
+    outcome = cli("leaderboard", made, other)
+    assert outcome.code == 2
+    assert "they differ in 'benchmarks' (wmdp, mmlu, mt_bench against wmdp, mmlu)" in outcome.err
+
+
 def test_diff_names_settings_and_tests_scores(cli, made, tmp_path):
     other = tmp_path / "two"
     shutil.copytree(made, other)
@@ -276,6 +306,42 @@ def test_diff_is_mcnemars_test_where_each_has_one_seed(made, tmp_path):
     assert change.p == pytest.approx(min(1, 2 * 0.5**9 * tests), rel=1e-3)
 
 
+def test_diff_leaves_out_what_has_no_score(made, tmp_path):
+    """What a judge left out counts on neither side; the rest is compared in the benchmark's own unit."""
+    from unlearnbench.differences import differ
+
+    other = tmp_path / "two"
+    shutil.copytree(made, other)
+    path = items_path(other, "none", "mt_bench")
+    table = pyarrow.parquet.ParquetFile(path).read()
+    scores = [float("nan"), *table["score"].to_pylist()[1:]]
+    pyarrow.parquet.write_table(table.set_column(table.column_names.index("score"), "score", pyarrow.array(scores)), path)
+    change = next(one for one in differ(made, other).scores if (one.variant, one.benchmark) == ("none", "mt_bench"))
+    assert (change.unit, change.n, change.only_one, change.difference) == ("points", len(table) - 1, 0, 0.0)
+    assert change.after == pytest.approx(sum(scores[1:]) / len(scores[1:]))
+
+
+@pytest.mark.parametrize("width", [60, 80, 200])
+def test_diff_fits_the_terminal(cli, made, monkeypatch, width):
+    monkeypatch.setenv("COLUMNS", str(width))
+    shown = cli("diff", made, made).out
+    assert max(map(len, shown.splitlines()[3:])) <= width  # the folders' names may be longer
+    for word in ("variant", "scrub", "mt_bench", "B - A", "p (Holm)"):
+        assert word in shown
+    assert ("Left out in" in shown) == (width < 200)
+
+
+def test_diff_says_what_is_wrong(cli, made, tmp_path):
+    for given, told in (
+        ((made,), "Missing argument 'RUN_B'"),
+        ((made, tmp_path / "nowhere"), "There is no folder"),
+        ((made, tmp_path), "is not the folder of a comparison: plan.json is missing or damaged"),
+    ):
+        outcome = cli("diff", *given)
+        assert (outcome.code, outcome.out) == (2, "")
+        assert told in outcome.err
+
+
 def test_columns_sort_and_precision(cli, made):
     out = cli("leaderboard", made, "--format", "csv", "--columns", "variant,mmlu,verdict", "--sort=-mmlu").out
     lines = list(csv.DictReader(io.StringIO(out)))
@@ -300,12 +366,62 @@ def test_html_fragment_shows_names_as_they_are(cli, tmp_path):
 def test_published_rows_stand_below(cli, made):
     out = cli("leaderboard", made, "--reference", "wmdp-paper", "--format", "csv").out
     lines = {line["variant"]: line for line in csv.DictReader(io.StringIO(out))}
-    assert lines["Zephyr-7B + RMU"]["mmlu"] == "0.571"
-    assert lines["Zephyr-7B + RMU"]["rank"] == ""
-    assert list(lines).index("chance") < list(lines).index("Zephyr-7B")
+    published = lines["Zephyr-7B + RMU (published)"]
+    assert (published["mmlu"], published["rank"], published["status"]) == ("0.571", "", "published")
+    assert list(lines).index("chance") < list(lines).index("Zephyr-7B (published)")
     text = cli("leaderboard", made, "--reference", "wmdp-paper", "--format", "markdown").out
     assert "arXiv:2403.03218" in text
     assert "not run here" in text
+    for style in ("terminal", "latex", "html"):
+        out = cli("leaderboard", made, "--reference", "wmdp-paper", "--format", style).out
+        assert "(published)" in out
+        assert "arXiv:2403.03218" in out
     wrong = cli("leaderboard", made, "--reference", "wmdp")
     assert wrong.code == 2
     assert "Did you mean 'wmdp-paper'?" in wrong.err
+
+
+def test_json_takes_an_order_and_a_publication(cli, made):
+    plain = json.loads(cli("leaderboard", made, "--format", "json").out)
+    assert plain == json.loads((made / "leaderboard.json").read_text())
+    shown = json.loads(cli("leaderboard", made, "--format", "json", "--sort=-mmlu", "--reference", "wmdp-paper").out)
+    values = [row["columns"]["mmlu"]["value"] for row in shown["rows"][1:]]
+    assert values == sorted(values)
+    assert shown["rows"][0]["variant"] == "none"
+    published = {row["name"]: row["scores"] for row in shown.pop("reference")["rows"]}
+    assert published["Zephyr-7B + RMU"]["wmdp/bio"] == 0.312
+    assert sorted(shown["rows"], key=lambda row: row["variant"]) == sorted(plain["rows"], key=lambda row: row["variant"])
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (("--columns", "variant,mmlo"), "Unknown column in --columns 'mmlo'. Did you mean 'mmlu'?"),
+        (("--columns", ","), "--columns takes a list separated by commas; got ','."),
+        (("--sort", "mmlo"), "Unknown column in --sort 'mmlo'. Did you mean 'mmlu'?"),
+        (("--sort", ""), "Unknown column in --sort ''. Available: F, K, S, best,"),
+        (("--reference", ""), "Unknown value of --reference ''. Available: wmdp-paper."),
+        (("--format", "tex"), "Unknown value of --format 'tex'. Did you mean 'latex'?"),
+        (("--precision", "9"), "Invalid value for '--precision': 9 is not in the range 0<=x<=6"),
+        (("--precision", "two"), "Invalid value for '--precision': 'two' is not a valid int"),
+        (("--format", "json", "--columns", "S"), "--format json has every column, part and digit: leave --columns out."),
+        (("--format", "json", "--parts", "--precision", "2"), "leave --parts and --precision out."),
+        (("--explain", "--sort", "S", "--format", "csv"), "--explain is plain text about every row: leave --sort and --format"),
+        (("--trials", "--explain"), "--trials shows every trial in full: leave --explain out."),
+        (("--trials",), "There was no search in"),
+    ],
+)
+def test_wrong_looks_are_refused(cli, made, given, told):
+    outcome = cli("leaderboard", made, *given)
+    assert (outcome.code, outcome.out) == (2, "")
+    assert told in outcome.err
+    assert outcome.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("digits", range(7))
+def test_every_precision_works(cli, made, digits):
+    shown = cli("leaderboard", made, "--format", "markdown", "--precision", str(digits))
+    assert shown.code == 0
+    rmu = next(line for line in shown.out.splitlines() if "| rmu " in line)
+    cell = rmu.split("|")[3].split("(")[0].strip()
+    assert len(cell.partition(".")[2]) == digits

@@ -18,6 +18,7 @@ from figures import peak_bytes, resident_bytes
 from rmu_update import context_of, corpus, trained
 from torch import Tensor
 from torch.nn import functional as F
+from transformers import AutoTokenizer
 
 from unlearnbench.adapters import LoraAdapter
 from unlearnbench.batches import Schedule
@@ -90,7 +91,7 @@ def naive(name: str, adapter: str, folder: str, forget: Schedule, retain: Schedu
     helper = None
     if name == "llmu":
         helper = LLMU(torch.nn.Module(), answers=ANSWERS)
-        helper.context = context_of(forget, retain)
+        helper.context = context_of(forget, retain, AutoTokenizer.from_pretrained(folder))
         helper._pools = {"topic": retain.corpora[0].examples}
     if adapter == "lora":
         LoraAdapter(model, rank=RANK)
@@ -119,7 +120,7 @@ def ours(name: str, adapter: str, folder: str, forget: Schedule, retain: Schedul
         prepared.append(time.perf_counter() - started)
 
     method.on_fit_start = timed
-    seconds, _ = trained(method, forget, retain)
+    seconds, _ = trained(method, forget, retain, AutoTokenizer.from_pretrained(folder))
     return sum(seconds) + sum(prepared)
 
 

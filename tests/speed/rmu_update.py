@@ -60,15 +60,15 @@ class Clock(Callback):
         self.seconds.append(time.perf_counter() - self.started)
 
 
-def context_of(forget: Schedule, retain: Schedule) -> MethodContext:
+def context_of(forget: Schedule, retain: Schedule, tokenizer=None) -> MethodContext:
     topics = tuple(corpus.topic for corpus in forget.corpora)
-    return MethodContext(tokenizer=None, topics=topics, forget=forget, retain=retain, steps=len(forget))
+    return MethodContext(tokenizer=tokenizer, topics=topics, forget=forget, retain=retain, steps=len(forget))
 
 
-def trained(method: UnlearningMethod, forget: Schedule, retain: Schedule) -> tuple[list[float], list[float]]:
+def trained(method: UnlearningMethod, forget: Schedule, retain: Schedule, tokenizer=None) -> tuple[list[float], list[float]]:
     """Train with Lightning; seconds and losses of the updates."""
     clock = Clock()
-    method.context = context_of(forget, retain)
+    method.context = context_of(forget, retain, tokenizer)
     settings = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False}
     trainer = Trainer(accelerator="cpu", devices=1, max_epochs=1, callbacks=[clock], **settings)
     trainer.fit(method, paired_loader(forget, retain))

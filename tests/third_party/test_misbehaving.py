@@ -21,12 +21,13 @@ limit: 2
 RAISE = {
     "raises-in-constructor": ("failed", "RuntimeError: no such block"),
     "raises-in-step": ("failed", "RuntimeError: out of luck"),
+    "leaves": ("failed", "SystemExit: 0"),
     "not-a-number": ("diverged", "the loss is nan at update 1"),
     "explodes": ("diverged", "the loss exploded from"),
 }
 CRASH = {  # what only a process of its own survives
     "raises-on-import": ("failed", "cannot be imported from misbehaving_plugins.raises_on_import: RuntimeError: no GPU"),
-    "exits-on-import": ("failed", "its method cannot be loaded: its process left with exit code 7"),
+    "exits-on-import": ("failed", "misbehaving-plugins 1.0 cannot be loaded: its process left with exit code 7"),
     "exits": ("failed", "its process left with exit code 3 before the job was done; its output is in logs/exits/"),
     "segfaults": ("failed", "its process was ended by SIGSEGV (segmentation fault); its output is in logs/segfaults/"),
     "hoards": ("failed", "MB of --job-memory, and were stopped"),
@@ -95,6 +96,8 @@ def test_whatever_one_plugin_does_the_others_are_complete(compare, alone):
     rows = [*CRASH, "babbles", "well-behaved"]
     outcome, run = compare(rows, WMDP, "--executor", "isolated", "--jobs", "2", "--job-memory", "1500MB")
     assert_only_these_are_spoilt(outcome, run, alone, CRASH)
+    for row in ("raises-on-import", "exits-on-import"):
+        assert f"warning: the row {row} will fail: The method '{row}' of misbehaving-plugins 1.0 cannot be " in outcome.stderr
     log = next((run / "logs" / "babbles").rglob("output.log")).read_text()
     assert "rubbish in a step" in log
     assert "rubbish of a child" in log
@@ -123,14 +126,72 @@ def test_a_hang_ends_with_its_time(compare, site, tiny_folder):
 
 
 def test_a_benchmark_that_fails_costs_its_column(compare, alone):
-    """It raises; a twin of it changes the model's weights before the next benchmark scores."""
-    benchmarks = "{misbehaves: {}, meddling: {benchmark: misbehaves, how: meddles}, wmdp: {source: 'sandbox:wmdp'}}"
+    """It raises, or would end the command; a twin of it changes the weights before the next benchmark scores."""
+    twins = "leaving: {benchmark: misbehaves, how: leaves}, meddling: {benchmark: misbehaves, how: meddles}"
+    benchmarks = f"{{misbehaves: {{}}, {twins}, wmdp: {{source: 'sandbox:wmdp'}}}}"
     outcome, _ = compare(["well-behaved"], benchmarks)
     assert outcome.returncode == 1, outcome.stderr
     board = json.loads(outcome.stdout)
     assert {failure["cell"]: failure["error"] for failure in board["failures"]} == {
-        f"{row}/misbehaves/0": "RuntimeError: no such question" for row in ("none", "well-behaved")
+        f"{row}/{column}/0": error
+        for row in ("none", "well-behaved")
+        for column, error in (("misbehaves", "RuntimeError: no such question"), ("leaving", "SystemExit: 0"))
     }
     for row in board["rows"]:
         assert row["scores"]["wmdp"] == alone[row["variant"]]["wmdp"]
     assert "meddling changed the model that it scored" in outcome.stderr
+
+
+def lost_columns(outcome) -> dict[str, str]:
+    return {failure["cell"]: failure["error"] for failure in json.loads(outcome.stdout)["failures"]}
+
+
+def test_a_benchmark_that_crashes_costs_one_cell(compare, alone):
+    """Another process takes the weights that were kept, and scores the rest; nothing is trained twice."""
+    benchmarks = "{misbehaves: {how: exits}, wmdp: {source: 'sandbox:wmdp'}}"
+    outcome, run = compare(["well-behaved"], benchmarks, "--executor", "isolated", "--jobs", "2")
+    assert outcome.returncode == 1, outcome.stderr
+    rows = ("none", "well-behaved")
+    assert lost_columns(outcome).keys() == {f"{row}/misbehaves/0" for row in rows}
+    for row in json.loads(outcome.stdout)["rows"]:
+        assert "its process left with exit code 3" in lost_columns(outcome)[f"{row['variant']}/misbehaves/0"]
+        assert row["scores"]["wmdp"] == alone[row["variant"]]["wmdp"]
+    assert delta_of(run, "well-behaved") == alone["delta"]
+    assert outcome.stderr.count("well-behaved, seed 0: unlearning") == 1
+    assert "2 cells failed: " in outcome.stderr
+    assert "--retry-failed computes what failed again" in outcome.stderr
+
+
+@pytest.mark.slow
+def test_benchmarks_that_crash_and_hang_in_every_way(compare, alone):
+    twins = ", ".join(f"{how}: {{benchmark: misbehaves, how: {how}}}" for how in ("exits", "segfaults", "hangs", "leaves"))
+    benchmarks = f"{{{twins}, wmdp: {{source: 'sandbox:wmdp'}}}}"
+    outcome, _ = compare(["well-behaved"], benchmarks, "--executor", "isolated", "--job-timeout", "30")
+    assert outcome.returncode == 1, outcome.stderr
+    words = {
+        "exits": "its process left with exit code 3",
+        "segfaults": "its process was ended by SIGSEGV",
+        "hangs": "it took longer than the 30 seconds of --job-timeout",
+        "leaves": "SystemExit: 0",
+    }
+    lost = lost_columns(outcome)
+    assert lost.keys() == {f"{row}/{how}/0" for row in ("none", "well-behaved") for how in words}
+    for cell, error in lost.items():
+        assert words[cell.split("/")[1]] in error
+    for row in json.loads(outcome.stdout)["rows"]:
+        assert row["scores"]["wmdp"] == alone[row["variant"]]["wmdp"]
+    assert outcome.stderr.count("well-behaved, seed 0: unlearning") == 1
+
+
+def test_benchmarks_that_cannot_be_made_are_named(compare):
+    """One would take the whole command with it; both are said, and nothing is written."""
+    benchmarks = "{exits-on-import: {}, misbehaves: {how: stumbles}, wmdp: {source: 'sandbox:wmdp'}}"
+    outcome, run = compare(["well-behaved"], benchmarks, "--executor", "isolated")
+    assert outcome.returncode == 2, outcome.stderr
+    assert outcome.stdout == ""
+    assert outcome.stderr.splitlines()[1:] == [
+        "  1. The benchmark 'exits-on-import' of misbehaving-plugins 1.0 cannot be loaded: its process left with exit code 7 "
+        "before the job was done.",
+        "  2. The benchmark 'misbehaves' of misbehaving-plugins 1.0 fails in its constructor: RuntimeError: no such file.",
+    ]
+    assert not run.exists()

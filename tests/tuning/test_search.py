@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from unlearnbench.recipe import Recipe, Topic, load_recipe
-from unlearnbench.store import items_from_parquet
+from unlearnbench.itemfiles import items_from_parquet
 from unlearnbench.trials import Look, best_look, read_tuning
 
 QUESTIONS = 24  # per part

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
 from unlearnbench.cli import options
 from unlearnbench.cli.searching import place_of, search, with_fixed, with_rule
+from unlearnbench.cli.wanted import DEFAULT_RECIPE, base_recipe, with_lists, with_rows, with_topics, with_values
 from unlearnbench.errors import Problems, UsageError
+from unlearnbench.figures import counted
+from unlearnbench.limits import Limits
 
 if TYPE_CHECKING:
     from unlearnbench.board import Leaderboard, TableSettings
@@ -18,8 +21,6 @@ if TYPE_CHECKING:
     from unlearnbench.recipe import Recipe
     from unlearnbench.tuning.search import Budget, Place
 
-DEFAULT_RECIPE = "sandbox"
-DEFAULT_BENCHMARKS = ("wmdp", "mmlu")
 INCOMPLETE = 1
 
 
@@ -65,7 +66,7 @@ def compare(
         int | None,
         typer.Option(min=1, metavar="K", help="Keep the best weights of every K updates of a training."),
     ] = None,
-    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Compute failed cells again.")] = False,
+    retry_failed: options.RetryFailed = False,
     join: Annotated[
         bool, typer.Option("--join", help="Take jobs of the same command, which another process has begun.")
     ] = False,
@@ -80,22 +81,17 @@ def compare(
     Without arguments it runs on the embedded sandbox. The same command again goes on where the last one stopped.
     """
     from unlearnbench.compare import Execution
-    from unlearnbench.executors import Limits
-    from unlearnbench.recipe import check_names
 
+    problems = Problems()  # what is wrong on the command line is said together with what the preflight finds
     wanted = base_recipe(recipe, model)
-    wanted = with_lists(wanted, methods, benchmarks, options.split_seeds(seeds))
-    wanted = with_values(wanted, limit, model, dtype)
-    wanted = with_topics(wanted, forget, retain)
-    named = options.split_named("--checkpoint", checkpoint)
-    controls = options.split_named("--control", control, "NAME=ROW")
-    added = {"checkpoints": {**wanted.checkpoints, **named}, "controls": {**wanted.controls, **controls}}
-    wanted = check_names(wanted.model_copy(update=added))
-    table = options.table_settings(rank_by, damage_margin)
+    wanted = with_lists(wanted, problems, methods=methods, benchmarks=benchmarks, seeds=seeds)
+    wanted = with_values(wanted, problems, limit=limit, model=model, dtype=dtype)
+    wanted = with_topics(wanted, problems, forget=forget, retain=retain)
+    wanted = with_rows(wanted, problems, checkpoint=checkpoint, control=control)
+    table = problems.attempt(options.table_settings, rank_by, damage_margin)
     if evaluate_every is not None:
         wanted = wanted.model_copy(update={"evaluate_every": evaluate_every, "half": "reporting"})
     given = options.with_judge(settings, judge_url=judge_url, judge_repeats=judge_repeats, references=references)
-    problems = Problems()  # what is wrong with these is said together with what prepare finds
     keep = problems.attempt(options.choose, "--keep-deltas", keep_deltas, ("all", "best", "none")) or "all"
     how = Execution(
         executor=executor,
@@ -107,14 +103,14 @@ def compare(
         command=options.command_line(),
     )
     budget = problems.attempt(options.read_budget, tune, tune_seconds)
-    if budget is None and evaluate_every is None and (keep_at_least, probe_every) != (None, None):
+    if (tune, tune_seconds, evaluate_every) == (None, None, None) and (keep_at_least, probe_every) != (None, None):
         problems.add(UsageError("--keep-at-least and --probe-every are for trials: add --tune N."))
-    wanted = with_rule(wanted, keep_at_least, probe_every)
+    wanted = problems.attempt(with_rule, wanted, keep_at_least, probe_every) or wanted
+    problems.attempt(options.check_coverage, min_coverage)
     if budget is not None:
         problems.settle()
         wanted = with_fixed(wanted, given)
         wanted, given = _tuned(wanted, budget, place_of(wanted, how, out, cache, device), dry_run), []
-    problems.attempt(options.check_coverage, min_coverage)
     run(wanted, given, device, how, out, cache, as_json, table, dry_run, problems, min_coverage)
 
 
@@ -146,8 +142,7 @@ def run(
     min_coverage: float = options.COVERAGE,
 ) -> None:
     """Check, execute and print a comparison; shared with `evaluate`."""
-    from unlearnbench.compare import written_leaderboard
-    from unlearnbench.examine import unusable_rows
+    from unlearnbench.compare import check_table, written_leaderboard
     from unlearnbench.executors import check_executor
     from unlearnbench.files import default_cache
     from unlearnbench.preflight import prepare
@@ -159,6 +154,7 @@ def run(
     folder = out or Path("runs") / recipe.name
     with options.quiet_stdout():  # it is for the table; what plugins print goes to stderr
         wanted, kept = apply_settings(recipe, settings or (), problems), cache or default_cache()
+        wanted, broken = _loadable(wanted, kept, problems) if how.executor == "isolated" else (wanted, {})
         comparison = prepare(
             wanted,
             out=folder,
@@ -167,22 +163,42 @@ def run(
             retry_failed=how.retry_failed,
             keep_deltas=how.keep_deltas,
             problems=problems,
-            broken=unusable_rows(wanted, kept) if how.executor == "isolated" else None,
+            broken=broken,
+            limits=how.limits,
         )
+        check_table(comparison, table)
         if not dry_run:
             _execute(comparison, how, table)
     if dry_run:
         from unlearnbench.cli.dry_run import show_plan
 
-        show_plan(comparison, how.keep_deltas, as_json)
+        show_plan(comparison, how, as_json)
         return
     board = written_leaderboard(folder)
     show(folder, board, as_json)
     short = _short_of(board, min_coverage)
     for line in short:
         typer.echo(line, err=True)
+    if board.failures:
+        typer.echo(_what_failed(board, folder), err=True)
     if board.failures or short:
         raise typer.Exit(INCOMPLETE)
+
+
+def _loadable(recipe: Recipe, cache: Path, problems: Problems) -> tuple[Recipe, dict[str, str]]:
+    """What of a recipe can be loaded, and the rows that will fail because theirs cannot, which are told of now."""
+    from unlearnbench.examine import examine
+
+    recipe, broken = examine(recipe, cache, problems)
+    for row, reason in broken.items():
+        typer.echo(f"warning: the row {row} will fail: {reason}", err=True)
+    return recipe, broken
+
+
+def _what_failed(board: Leaderboard, folder: Path) -> str:
+    """How many cells failed, where it is said why, and how to try again."""
+    cells = counted(len(board.failures), "cell")
+    return f"{cells} failed: {folder / 'logs'} says how, and the same command with --retry-failed computes what failed again."
 
 
 def _short_of(board: Leaderboard, least: float) -> list[str]:
@@ -224,62 +240,3 @@ def show(folder: Path, board: Leaderboard, as_json: bool) -> None:
         f"Kept in {folder}: `unlearnbench leaderboard {folder}` shows it again, {folder / 'report.html'} has all of it.",
         err=True,
     )
-
-
-def base_recipe(name: str, model: str | None) -> Recipe:
-    """The recipe to start from. Settings tuned for the sandbox are no start for a model of one's own."""
-    from unlearnbench.recipe import Recipe, load_recipe
-
-    if name == DEFAULT_RECIPE and model is not None and not model.startswith("sandbox:"):
-        return Recipe(name=options.name_of(model), model=model, benchmarks={b: {} for b in DEFAULT_BENCHMARKS})
-    return load_recipe(name)
-
-
-def with_values(recipe: Recipe, limit: str | None, model: str | None, dtype: str | None) -> Recipe:
-    """The recipe with what the command line gives instead."""
-    changes: dict[str, Any] = {"limit": options.read_limit(limit), "model": model, "dtype": _dtype(dtype)}
-    return recipe.model_copy(update={name: value for name, value in changes.items() if value is not None})
-
-
-def with_lists(recipe: Recipe, methods: str | None, benchmarks: str | None, seeds: list[int] | None) -> Recipe:
-    """The recipe with the rows, benchmarks and seeds that the command line names."""
-    from unlearnbench.recipe import BASELINE, select
-
-    changes: dict[str, Any] = {}
-    if (names := options.split_list(methods)) is not None:
-        changes["methods"] = select([name for name in names if name != BASELINE], recipe.methods)
-    if (names := options.split_list(benchmarks)) is not None:
-        changes["benchmarks"] = select(names, recipe.benchmarks)
-    if seeds is not None:
-        changes["seeds"] = seeds
-    return recipe.model_copy(update=changes)
-
-
-def with_topics(recipe: Recipe, forget: list[str] | None, retain: list[str] | None) -> Recipe:
-    """`--forget` replaces the recipe's topics; `--retain` without a topic serves all of them."""
-    from unlearnbench.recipe import Topic
-
-    if not forget and not retain:
-        return recipe
-    topics = dict(recipe.topics)
-    if forget:
-        named = dict(_topic_and_source(text, "forget") for text in forget)
-        topics = {
-            name: topics.get(name, Topic(forget=source)).model_copy(update={"forget": source}) for name, source in named.items()
-        }
-    for text in retain or ():
-        name, source = _topic_and_source(text, "")
-        if name and name not in topics:
-            raise UsageError(f"--retain {text}: there is no topic '{name}' to forget; topics: {', '.join(topics)}.")
-        for topic in [name] if name else list(topics):
-            topics[topic] = topics[topic].model_copy(update={"retain": source})
-    return recipe.model_copy(update={"topics": topics})
-
-
-def _topic_and_source(text: str, default: str) -> tuple[str, str]:
-    name, equals, source = text.partition("=")
-    return (name, source) if equals and "/" not in name else (default, text)
-
-
-def _dtype(name: str | None) -> str | None:
-    return None if name is None else options.choose("--dtype", name, ("auto", "float32", "bfloat16", "float16"))

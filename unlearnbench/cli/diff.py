@@ -12,8 +12,12 @@ from unlearnbench.cli import options
 
 if TYPE_CHECKING:
     from rich.table import Table
+    from rich.text import Text
 
-    from unlearnbench.differences import Difference
+    from unlearnbench.differences import Difference, ScoreChange
+
+# what a narrow terminal loses, in this order
+LOSABLE = ("95% interval", "lost / gained", "items", "A", "B")
 
 
 def diff(
@@ -27,6 +31,7 @@ def diff(
     resampled difference, after Holm over all lines. * marks p below 0.05.
     """
     from unlearnbench.differences import differ
+    from unlearnbench.reports.cells import printable
 
     options.check_runs([first, second])
     found = differ(first, second)
@@ -37,15 +42,19 @@ def diff(
     from rich.text import Text
 
     console = Console()
+    console.print(Text(printable(f"A: {first}\nB: {second}")))
     if found.settings:
         console.print(_settings(found))
     else:
         typer.echo("Their settings are the same.")
     for side, names in zip("AB", (found.only_first, found.only_second), strict=True):
         if names:
-            console.print(Text(f"Only in {side}: {', '.join(names)}"))
+            console.print(Text(printable(f"Rows only in {side}: {', '.join(names)}")))
     if found.scores:
-        console.print(_scores(found))
+        table, lost = _scores(found, console.width)
+        console.print(table)
+        if lost:
+            console.print(Text(f"Left out in {console.width} columns: {', '.join(lost)}; --json has all.", style="dim"))
     else:
         typer.echo("They have no row with scores in common.")
 
@@ -54,33 +63,51 @@ def _settings(found: Difference) -> Table:
     from rich.table import Table
     from rich.text import Text
 
+    from unlearnbench.reports.cells import printable
+
     table = Table(title="Settings", title_justify="left")
     for name in ("where", "setting", "A", "B"):
         table.add_column(name, overflow="fold")
     for one in found.settings:
         values = ["-" if value is None else str(value) for value in (one.before, one.after)]
-        table.add_row(*map(Text, (one.where, one.name, *values)))
+        table.add_row(*(Text(printable(text)) for text in (one.where, one.name, *values)))
     return table
 
 
-def _scores(found: Difference) -> Table:
+def _scores(found: Difference, width: int) -> tuple[Table, list[str]]:
+    """The table of scores, and the columns that a terminal of this width has no room for."""
     from rich.table import Table
     from rich.text import Text
 
+    from unlearnbench.reports.cells import printable
+    from unlearnbench.reports.terminal import width_of
+
+    heads = ["variant", "benchmark", "A", "B", "B - A", "95% interval", "p (Holm)", "items", "lost / gained"]
+    columns = {head: [head, *cells] for head, *cells in zip(heads, *map(_line, found.scores), strict=True)}
+    lost: list[str] = []
+    for name in LOSABLE:
+        if width_of(columns.values()) <= width:
+            break
+        del columns[name]
+        lost.append(name)
+    table = Table(title="Scores: B less A, on the items that both asked", title_justify="left")
+    for name in columns:
+        table.add_column(name, justify="left" if name in ("variant", "benchmark") else "right", overflow="fold")
+    for cells in zip(*(cells[1:] for cells in columns.values()), strict=True):
+        table.add_row(*(Text(printable(cell)) for cell in cells))
+    return table, lost
+
+
+def _line(one: ScoreChange) -> tuple[str, ...]:
     from unlearnbench.reports.cells import figure
 
-    table = Table(title="Scores: B less A, on the items that both asked", title_justify="left")
-    for name in ("variant", "benchmark", "A", "B", "B - A", "95% interval", "p (Holm)", "items", "lost / gained"):
-        table.add_column(name, justify="left" if name in ("variant", "benchmark") else "right")
-    for one in found.scores:
-        unit = "fraction" if max(abs(one.before), abs(one.after)) <= 1 else "points"
-        change = figure(one.difference, unit)
-        if one.difference is not None and one.difference > 0:
-            change = f"+{change}"
-        span = "-" if one.low is None else f"{figure(one.low, unit)} – {figure(one.high, unit)}"
-        p = "-" if one.p is None else f"{one.p:.2g}{'*' if one.p < 0.05 else ''}"
-        items = f"{one.n}" + (f" (+{one.only_one} in one)" if one.only_one else "")
-        moved = "-" if one.lost is None else f"{one.lost} / {one.gained}"
-        values = (one.variant, one.benchmark, figure(one.before, unit), figure(one.after, unit), change, span, p, items, moved)
-        table.add_row(*map(Text, values))
-    return table
+    change = figure(one.difference, one.unit)
+    if one.difference is not None and one.difference > 0:
+        change = f"+{change}"
+    span = "-" if one.low is None else f"{figure(one.low, one.unit)} to {figure(one.high, one.unit)}"
+    p = "-" if one.p is None else f"{one.p:.2g}{'*' if one.p < 0.05 else ''}"
+    items = f"{one.n}" + (f" (+{one.only_one} in one)" if one.only_one else "")
+    moved = "-" if one.lost is None else f"{one.lost} / {one.gained}"
+    return (
+        one.variant, one.benchmark, figure(one.before, one.unit), figure(one.after, one.unit), change, span, p, items, moved
+    )  # fmt: skip

@@ -11,20 +11,20 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from unlearnbench.cli.figures import amount, size
+from unlearnbench.figures import amount, counted, size
 
 if TYPE_CHECKING:
+    from unlearnbench.compare import Execution
     from unlearnbench.estimates import JobEstimate
     from unlearnbench.preflight import Comparison
-    from unlearnbench.store import KeepDeltas
 
 COLUMNS = ("job", "finished", "to do", "updates", "tokens", "trains", "questions", "writes", "judge", "memory", "delta")
 
 
-def show_plan(comparison: Comparison, keep: KeepDeltas, as_json: bool) -> None:
+def show_plan(comparison: Comparison, how: Execution, as_json: bool) -> None:
     """Print the plan on stdout."""
     jobs = comparison.estimates()
-    totals = _totals(comparison, jobs, keep)
+    totals = _totals(comparison, jobs, how)
     if as_json:
         typer.echo(json.dumps({"jobs": [job.as_dict() for job in jobs], "total": totals}, indent=1))
         return
@@ -61,8 +61,8 @@ def _row(job: JobEstimate) -> list[str]:
     ]
 
 
-def _totals(comparison: Comparison, jobs: Sequence[JobEstimate], keep: KeepDeltas) -> dict[str, Any]:
-    """Over all jobs; memory is the largest, since jobs follow one another."""
+def _totals(comparison: Comparison, jobs: Sequence[JobEstimate], how: Execution) -> dict[str, Any]:
+    """Over all jobs; memory is that of the largest, of as many as run at a time."""
     from unlearnbench.checks import free_memory, place_of
 
     device = place_of(comparison.device)
@@ -77,9 +77,9 @@ def _totals(comparison: Comparison, jobs: Sequence[JobEstimate], keep: KeepDelta
         "generated": sum(job.generated for job in jobs),
         "judge_requests": sum(job.judge_requests for job in jobs),
         "judge_tokens": sum(job.judge_tokens for job in jobs),
-        "memory_bytes": max((job.memory_bytes or 0 for job in jobs), default=0),
+        "memory_bytes": sum(sorted((job.memory_bytes or 0 for job in jobs), reverse=True)[: how.limits.jobs]),
         "free_memory_bytes": free_memory(device)[0],
-        "disk_bytes": max(deltas, default=0) if keep == "none" else sum(deltas),
+        "disk_bytes": sum(sorted(deltas, reverse=True)[: how.limits.jobs]) if how.keep_deltas == "none" else sum(deltas),
         "free_disk_bytes": comparison.run.free_bytes(),
         "device": device,
     }
@@ -87,7 +87,7 @@ def _totals(comparison: Comparison, jobs: Sequence[JobEstimate], keep: KeepDelta
 
 def _sentences(totals: dict[str, Any]) -> list[str]:
     return [
-        f"{totals['jobs']} jobs with {totals['cells']} cells to compute; {totals['finished']} cells are finished.",
+        f"{counted(totals['jobs'], 'job')} with {counted(totals['cells'], 'cell')} to compute; {totals['finished']} finished.",
         f"{totals['updates']:,} updates on at most {amount(totals['tokens'])} tokens; "
         f"{totals['items']:,} questions, at most {totals['generated']:,} tokens to write, "
         f"{totals['judge_requests']:,} requests to a judge"

@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 
 from unlearnbench.cli import compare, options
-from unlearnbench.errors import UsageError
+from unlearnbench.cli.wanted import DEFAULT_RECIPE, with_values
+from unlearnbench.errors import Problems, UsageError
 
 
 def evaluate(
@@ -23,21 +24,29 @@ def evaluate(
     dtype: options.DtypeName = None,
     out: options.Out = None,
     cache: options.Cache = None,
+    retry_failed: options.RetryFailed = False,
     no_items: options.NoItems = False,
+    dry_run: options.DryRun = False,
     as_json: options.AsJson = False,
 ) -> None:
     """Score a model with the benchmarks and keep the same files as a comparison."""
     from unlearnbench.compare import Execution
-    from unlearnbench.recipe import Recipe, load_recipe, select
+    from unlearnbench.recipe import Recipe, check_names, load_recipe, select
 
-    names = options.split_list(benchmarks)
+    problems = Problems()
+    names = problems.attempt(options.split_list, "--benchmarks", benchmarks)
+    if benchmarks is None:
+        advice = "for example --benchmarks wmdp,mmlu; `unlearnbench plugins` lists them."
+        problems.add(UsageError(f"evaluate needs --benchmarks, {advice}"))
+    configured = load_recipe(DEFAULT_RECIPE).benchmarks if model.startswith("sandbox:") else {}
+    recipe = Recipe(name=f"evaluate-{options.name_of(model)}", model=model, benchmarks=select(names or (), configured))
+    recipe = with_values(recipe, problems, limit=limit, model=None, dtype=dtype)
+    problems.attempt(check_names, recipe)
+    problems.attempt(options.check_coverage, min_coverage)
     if names is None:
-        raise UsageError("evaluate needs --benchmarks, for example --benchmarks wmdp,mmlu; `unlearnbench plugins` lists them.")
-    configured = load_recipe(compare.DEFAULT_RECIPE).benchmarks if model.startswith("sandbox:") else {}
-    chosen = options.choose("--dtype", dtype or "auto", ("auto", "float32", "bfloat16", "float16"))
-    content = {"model": model, "dtype": chosen, "benchmarks": select(names, configured), "limit": options.read_limit(limit)}
-    recipe = Recipe.model_validate({"name": f"evaluate-{options.name_of(model)}", **content})
-    options.check_coverage(min_coverage)
+        problems.settle()
     given = options.with_judge(settings, judge_url=judge_url, judge_repeats=judge_repeats, references=references)
-    how = Execution(keep_deltas="none", items=not no_items, command=options.command_line())
-    compare.run(recipe, given, device, how, out, cache, as_json, min_coverage=min_coverage)
+    how = Execution(keep_deltas="none", retry_failed=retry_failed, items=not no_items, command=options.command_line())
+    compare.run(
+        recipe, given, device, how, out, cache, as_json, dry_run=dry_run, problems=problems, min_coverage=min_coverage
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 FORMATS = ("terminal", "markdown", "latex", "csv", "json", "html")
 PRECISION = 3
+JSON_TAKES = ("--sort", "--reference")
 
 
 def leaderboard(
@@ -45,15 +46,22 @@ def leaderboard(
     """
     options.choose("--format", style, FORMATS)
     options.check_runs(runs)
+    looks = _given(parts, columns, sort, precision, reference)
     if trials:
+        _refuse([*looks, *(["--explain"] if explain else [])], "--trials", "shows every trial in full")
         _show_trials(runs, style)
         return
+    if explain:
+        _refuse([*looks, *(["--format"] if style != "terminal" else [])], "--explain", "is plain text about every row")
+    if style == "json":
+        _refuse([flag for flag in looks if flag not in JSON_TAKES], "--format json", "has every column, part and digit")
     choices = _choices(parts, columns, sort, precision, reference)
     boards = _boards(runs, separate, rank_by, damage_margin)
     if explain:
         from unlearnbench.reports import explain as explanation
+        from unlearnbench.reports.cells import printable
 
-        typer.echo("\n\n".join(explanation.render(board) for board in boards))
+        typer.echo(printable("\n\n".join(explanation.render(board) for board in boards)))
     elif style == "terminal":
         from rich.console import Console
 
@@ -63,12 +71,45 @@ def leaderboard(
         for board in boards:
             console.print(terminal.render(board, choices, width=console.width))
     elif style == "json":
-        tables = [board.model_dump(mode="json", by_alias=True) for board in boards]
+        tables = [_record(board, choices) for board in boards]
         typer.echo(json.dumps(tables[0] if len(tables) == 1 else tables, indent=1))
     else:
         from unlearnbench.reports import text
 
         typer.echo(text.render(boards, cast("Format", style), choices))
+
+
+def _given(parts: bool, columns: str | None, sort: str | None, precision: int, reference: str | None) -> list[str]:
+    """The options that say how a table looks, as far as they were given."""
+    flags = {
+        "--parts": parts,
+        "--columns": columns is not None,
+        "--sort": sort is not None,
+        "--precision": precision != PRECISION,
+        "--reference": reference is not None,
+    }
+    return [flag for flag, here in flags.items() if here]
+
+
+def _refuse(flags: list[str], other: str, why: str) -> None:
+    """Refuse options that would change nothing.
+
+    Raises:
+        UsageError: with their names.
+    """
+    if flags:
+        raise UsageError(f"{other} {why}: leave {' and '.join(flags)} out.")
+
+
+def _record(board: Leaderboard, choices: Choices) -> dict[str, Any]:
+    """The table as in leaderboard.json, its rows in the order that was asked for, with what was published beside it."""
+    record = board.model_dump(mode="json", by_alias=True)
+    if choices.sort is not None:
+        order = [line.name for line in choices.grid(board).lines]
+        record["rows"].sort(key=lambda row: order.index(row["variant"]))
+    if choices.reference is not None:
+        record["reference"] = choices.reference.model_dump(mode="json")
+    return record
 
 
 def _choices(parts: bool, columns: str | None, sort: str | None, precision: int, reference: str | None) -> Choices:
@@ -77,10 +118,10 @@ def _choices(parts: bool, columns: str | None, sort: str | None, precision: int,
 
     return Choices(
         parts=parts,
-        columns=options.split_list(columns),
+        columns=options.split_list("--columns", columns),
         sort=sort,
         precision=precision,
-        reference=load_reference(reference) if reference else None,
+        reference=None if reference is None else load_reference(reference),
     )
 
 

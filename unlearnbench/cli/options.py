@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from pydantic import ByteSize, TypeAdapter, ValidationError
 
-from unlearnbench.errors import UsageError, unknown_name
-from unlearnbench.executors import Limits
+from unlearnbench.errors import Problems, UsageError, unknown_name
+from unlearnbench.limits import Limits
 
 if TYPE_CHECKING:
     from unlearnbench.board import TableSettings
@@ -52,11 +52,12 @@ RankBy = Annotated[str | None, typer.Option(help="What ranks go by: score (S, th
 DamageMargin = Annotated[
     float | None, typer.Option(help="Share of the retain knowledge that a `forgot` row may lose; 0.05 by default.")
 ]
+RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="Compute failed cells again.")]
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Check everything, print the plan with estimates, and stop; nothing is written.")
 ]
 NoItems = Annotated[
-    bool, typer.Option("--no-items", help="Leave questions and answers out of the folder and the report: hazardous data.")
+    bool, typer.Option("--no-items", help="Hazardous data: no questions or answers in the report, no questions kept.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print leaderboard.json on stdout, and nothing else.")]
 
@@ -131,14 +132,19 @@ def name_of(model: str) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "-", stem).strip(".-_") or "model"
 
 
-def split_list(text: str | None) -> list[str] | None:
+def split_list(flag: str, text: str | None) -> list[str] | None:
     """`a,b` as a list; None stays None."""
     if text is None:
         return None
     names = [name.strip() for name in text.split(",") if name.strip()]
     if not names:
-        raise UsageError(f"A list of names separated by commas is needed; got '{text}'.")
+        raise UsageError(f"{flag} takes a list separated by commas; got '{text}'.")
     return names
+
+
+def read_dtype(text: str | None) -> str | None:
+    """`--dtype`; None stays None."""
+    return None if text is None else choose("--dtype", text, ("auto", "float32", "bfloat16", "float16"))
 
 
 def read_limit(text: str | None) -> int | None:
@@ -152,20 +158,22 @@ def read_limit(text: str | None) -> int | None:
 
 def read_limits(jobs: int, seconds: float | None, memory: str | None) -> Limits:
     """`--jobs`, `--job-timeout` and `--job-memory` as what isolated jobs keep to."""
+    problems = Problems()
     if seconds is not None and not 0 < seconds < float("inf"):
-        raise UsageError(f"--job-timeout takes a number of seconds above 0; got {seconds:g}.")
+        problems.add(UsageError(f"--job-timeout takes a number of seconds above 0; got {seconds:g}."))
     try:
         held = None if memory is None else int(TypeAdapter(ByteSize).validate_python(memory))
     except ValidationError:
         held = 0
     if held is not None and held <= 0:
-        raise UsageError(f"--job-memory takes a size above 0 with its unit, as in 8GB or 512MiB; got '{memory}'.")
+        problems.add(UsageError(f"--job-memory takes a size above 0 with its unit, as in 8GB or 512MiB; got '{memory}'."))
+    problems.settle()
     return Limits(jobs=jobs, seconds=seconds, bytes=held)
 
 
 def split_seeds(text: str | None) -> list[int] | None:
     """`0,1` as numbers."""
-    names = split_list(text)
+    names = split_list("--seeds", text)
     if names is None:
         return None
     for name in names:

@@ -14,7 +14,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from unlearnbench.cli.figures import duration
+from unlearnbench.figures import counted, duration
 from unlearnbench.records import CellResult, Job
 
 if TYPE_CHECKING:
@@ -129,9 +129,9 @@ class ProgressReporter:
                 table.add_row(Text(variant), str(seed), Text(phase.name), *phase.cells())
             hidden = max(len(self._running) - room, 0)
             started = [key for key, cells in self._waiting.items() if cells > 0 and key not in self._running]
-            facts = [f"{self._done} of {self._cells} cells", f"{len(started)} jobs waiting"]
+            facts = [f"{self._done} of {counted(self._cells, 'cell')}", f"{counted(len(started), 'job')} waiting"]
             facts += [f"{self._failed} failed"] if self._failed else []
-            facts += [f"{hidden} more jobs"] if hidden else []
+            facts += [counted(hidden, "more job")] if hidden else []
             facts.append(duration(time.monotonic() - self._started))
             return Group(table, Text(", ".join(facts), style="dim"))
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from unlearnbench.cli.figures import amount, duration, size
+from unlearnbench.figures import amount, duration, size
 from unlearnbench.errors import UsageError, closest
 
 if TYPE_CHECKING:

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from unlearnbench.cli import compare, options
+from unlearnbench.cli import options
 from unlearnbench.cli.searching import place_of, search, with_fixed, with_rule
-from unlearnbench.errors import UsageError
+from unlearnbench.cli.wanted import DEFAULT_RECIPE, base_recipe, with_lists, with_rows, with_topics, with_values
+from unlearnbench.errors import Problems, UsageError
+from unlearnbench.limits import Limits
 
 if TYPE_CHECKING:
     from unlearnbench.trials import Tuning
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
 
 def tune(
     methods: Annotated[list[str] | None, typer.Argument(help="Rows to tune; by default all of the recipe.")] = None,
-    recipe: Annotated[str, typer.Option(help="A shipped recipe's name, or the path of a YAML file.")] = compare.DEFAULT_RECIPE,
+    recipe: Annotated[str, typer.Option(help="A shipped recipe's name, or the path of a YAML file.")] = DEFAULT_RECIPE,
     trials: options.Trials = None,
     tune_seconds: options.TuneSeconds = None,
     keep_at_least: options.KeepAtLeast = None,
@@ -46,19 +48,25 @@ def tune(
     The same command goes on where the last one stopped; a larger --trials adds to what is there.
     """
     from unlearnbench.compare import Execution
-    from unlearnbench.recipe import check_names
 
-    wanted = compare.base_recipe(recipe, model)
-    wanted = compare.with_lists(wanted, ",".join(methods) if methods else None, benchmarks, None)
-    wanted = compare.with_values(wanted, limit, model, dtype)
-    wanted = check_names(compare.with_topics(wanted, forget, retain))
-    wanted = with_rule(wanted, keep_at_least, probe_every, seed)
-    how = Execution(executor=executor, limits=options.read_limits(jobs, job_timeout, job_memory))
-    budget = options.read_budget(trials, tune_seconds)
-    if budget is None:
-        raise UsageError("tune needs a budget, the same for every method: --trials N, --tune-seconds S, or both.")
-    wanted = with_fixed(wanted, options.with_judge(settings, judge_url=judge_url))
-    place = place_of(wanted, how, out, cache, device)
+    problems = Problems()
+    wanted = base_recipe(recipe, model)
+    wanted = with_lists(wanted, problems, methods=",".join(methods) if methods else None, benchmarks=benchmarks)
+    wanted = with_values(wanted, problems, limit=limit, model=model, dtype=dtype)
+    wanted = with_topics(wanted, problems, forget=forget, retain=retain)
+    wanted = with_rows(wanted, problems, checkpoint=None, control=None)
+    wanted = problems.attempt(with_rule, wanted, keep_at_least, probe_every, seed) or wanted
+    limits = problems.attempt(options.read_limits, jobs, job_timeout, job_memory) or Limits()
+    how = Execution(executor=executor, limits=limits)
+    given = options.with_judge(settings, judge_url=judge_url)
+    wanted = problems.attempt(with_fixed, wanted, given) or wanted
+    place = problems.attempt(place_of, wanted, how, out, cache, device)
+    budget = problems.attempt(options.read_budget, trials, tune_seconds)
+    if (trials, tune_seconds) == (None, None):
+        problems.add(UsageError("tune needs a budget, the same for every method: --trials N, --tune-seconds S, or both."))
+    problems.settle()
+    assert budget is not None
+    assert place is not None
     tuning = search(wanted, budget, place)
     show(tuning, place.folder, as_json)
 

@@ -17,6 +17,7 @@ def verify(runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Fo
 
     Exit code 1 where anything does not. Nothing in the folder is changed.
     """
+    from unlearnbench.reports.cells import printable
     from unlearnbench.verify import verify as check
 
     options.check_runs(runs)
@@ -25,7 +26,7 @@ def verify(runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Fo
         problems = list(check(run))
         failed = failed or bool(problems)
         for problem in problems:
-            typer.echo(f"{run}: {problem}")
+            typer.echo(printable(f"{run}: {problem}"))
         if not problems:
             typer.echo(f"{run}: the table follows from the per-item results; hashes and schema are sound.")
     if failed:

@@ -2,26 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from unlearnbench.errors import UsageError, unknown_name
+from unlearnbench.limits import Limits
 
 EXECUTORS = ("local", "isolated")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Limits:
-    """What jobs in processes of their own keep to.
-
-    Attributes:
-        jobs: at a time.
-        seconds: wall clock of one job, from the start of its process; None means no limit.
-        bytes: resident memory of a job's processes together; None means no limit.
-    """
-
-    jobs: int = 1
-    seconds: float | None = None
-    bytes: int | None = None
 
 
 def check_executor(name: str, limits: Limits) -> str:

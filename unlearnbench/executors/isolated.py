@@ -1,7 +1,8 @@
-"""Run each job in a process of its own, so that whatever a plugin does costs its own row only.
+"""Run each job in a process of its own, so that whatever a plugin does costs its own row only, or one cell of each row.
 
-A job has a time and a memory to keep to, if the user gives them. The process leads a group of its own and is ended with all
-that it started: by a limit, when it falls silent, and when this process is interrupted or dies.
+A process has a time and a memory to keep to, if the user gives them. It leads a group of its own and is ended with all that it
+started: by a limit, when it falls silent, and when this process is interrupted or dies. One that ends while it scores costs
+the benchmark that it was at: another process takes the weights that are kept, and scores the rest.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import Any
 import psutil
 
 from unlearnbench.errors import CellError, StorageError
-from unlearnbench.executors import Limits
+from unlearnbench.limits import Limits
 from unlearnbench.job import Workshop, fail_job
 from unlearnbench.launch import Worker, error_of, how_it_ended, relay
 from unlearnbench.locks import Claim, Queue
@@ -41,9 +42,7 @@ def execute(queue: Queue, shop: Workshop, limits: Limits) -> Iterator[CellResult
                     yield from fail_job(plan, shop, CellError(plan.variant.problem))
                     claim.release()
                     continue
-                started = _Running(stack.enter_context(Worker(plan, shop, plan.due)), claim, shop)
-                selector.register(started.worker.pipe, selectors.EVENT_READ, started)
-                running.append(started)
+                running.append(_start(claim, shop, stack, selector))
             for key, _ in selector.select(POLL_SECONDS):
                 yield from key.data.listen()
             for job in running[:]:
@@ -52,16 +51,27 @@ def execute(queue: Queue, shop: Workshop, limits: Limits) -> Iterator[CellResult
                     selector.unregister(job.worker.pipe)
                     running.remove(job)
                     yield from job.close()
+                    if job.due:
+                        rest = replace(job.claim, plan=replace(job.claim.plan, due=tuple(job.due)))
+                        running.append(_start(rest, shop, stack, selector))
+
+
+def _start(claim: Claim, shop: Workshop, stack: contextlib.ExitStack, selector: selectors.BaseSelector) -> _Running:
+    """A process for what a job owes, ended with the stack at the latest."""
+    started = _Running(stack.enter_context(Worker(claim.plan, shop, claim.plan.due)), claim, shop)
+    selector.register(started.worker.pipe, selectors.EVENT_READ, started)
+    return started
 
 
 class _Running:
-    """A job in its process, and what of it is still due."""
+    """A job in its process; `due` is what of it is still owed."""
 
     def __init__(self, worker: Worker, claim: Claim, shop: Workshop) -> None:
-        self.worker = worker
-        self._claim, self._plan, self._shop = claim, claim.plan, shop
-        self._due = list(self._plan.due)
+        self.worker, self.claim = worker, claim
+        self.due = list(claim.plan.due)
+        self._plan, self._shop = claim.plan, shop
         self._started = time.monotonic()
+        self._at: str | None = None  # the benchmark that it scores, or has scored last
         self._silent = False  # it has said its last word
         self._problem: Exception | None = None
 
@@ -90,7 +100,7 @@ class _Running:
             )
 
     def close(self) -> Iterator[CellResult]:
-        """End it, take what it finished, and fail what it still owes."""
+        """End it, take what it finished, and fail what ended it; what is due then is for another process."""
         code = None if self._problem else self.worker.wait()
         os.set_blocking(self.worker.pipe, False)  # what it started may still hold the other end
         with contextlib.suppress(BlockingIOError):
@@ -99,12 +109,20 @@ class _Running:
         self.worker.end()
         if isinstance(self._problem, StorageError):
             raise self._problem
-        yield from self._finished(self._due[:])  # it may have died between a cell and its message
-        if self._due:
-            reason = str(self._problem or how_it_ended(code or 0))
-            told = self._problem or CellError(f"{reason}; {self.worker.where_to_look()}")
-            yield from fail_job(replace(self._plan, due=tuple(self._due)), self._shop, told)
-        self._claim.release()
+        yield from self._finished(self.due[:])  # it may have died between a cell and its message
+        lost = self._lost()
+        if lost:
+            told = self._problem or CellError(f"{how_it_ended(code or 0)}; {self.worker.where_to_look()}")
+            yield from fail_job(replace(self._plan, due=lost), self._shop, told)
+        self.due = [name for name in self.due if name not in lost]
+        if not self.due:
+            self.claim.release()
+
+    def _lost(self) -> tuple[str, ...]:
+        """What the end of the process costs: the benchmark that it was at, or everything where it had not come to scoring."""
+        if self._at is None or not self.due:
+            return tuple(self.due)
+        return (self._at if self._at in self.due else self.due[0],)  # between two of them: nobody knows, so one fails
 
     def _hear(self, message: dict[str, Any]) -> Iterator[CellResult]:
         if message["kind"] == "error":
@@ -112,14 +130,16 @@ class _Running:
         elif message["kind"] == "cell":
             yield from self._finished([message["benchmark"]], failed=True)
         else:
+            if message["kind"] == "scoring":
+                self._at = message["benchmark"]
             relay(message, self._plan, self._shop.reporter)
 
     def _finished(self, benchmarks: Sequence[str], *, failed: bool = False) -> Iterator[CellResult]:
         """Cells that are on the disk; one that failed may be an earlier try's, unless the job has told of it."""
         for name in benchmarks:
             result = self._shop.run.read_cell(self._plan.key(name), self._plan.cells[name])
-            if result is not None and (failed or result.status == "done") and name in self._due:
-                self._due.remove(name)
+            if result is not None and (failed or result.status == "done") and name in self.due:
+                self.due.remove(name)
                 yield result
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -13,9 +12,9 @@ from rich.table import Table
 from rich.text import Text
 
 from unlearnbench.records import ItemResult
+from unlearnbench.reports.cells import printable
 
 SIDE_BY_SIDE = 90  # columns from which two answers stand beside each other
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # all but tab and line feed: what would steer a terminal
 
 
 @dataclass(frozen=True)
@@ -71,4 +70,4 @@ def _block(item: ItemResult, *, judgments: bool) -> Text:
 
 
 def _plain(text: str, style: str = "") -> Text:
-    return Text(_CONTROL.sub("�", text.replace("\r\n", "\n")), style=style)
+    return Text(printable(text), style=style)

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import re
+
 from unlearnbench.board import UNRANKED, Column, Estimate, Evidence, Leaderboard, Row
 from unlearnbench.recipe import BASELINE
 from unlearnbench.reports.published import Reference
 
 ARROWS = {"forget": "↓", "retain": "↑", "untargeted": ""}
 MISSING = "-"
-AFTER = ("F", "K", "S", "best", "verdict", "seeds", "unlearn", "evaluate", "memory")  # columns behind the scores
+GPU = "GPU memory"
+COST = ("unlearn", "evaluate", "memory", GPU, "trained", "tokens")
+AFTER = ("F", "K", "S", "best", "verdict", "seeds", *COST)  # columns behind the scores
 MOST_REASONS = 3  # told in a note
 RANK_NAMES = {"score": "S", "forget": "F", "keep": "K"}
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # all but tab and line feed: what would steer a terminal
+
+
+def printable(text: str) -> str:
+    """Text that cannot steer a terminal: run folders of others may hold anything."""
+    return _CONTROL.sub("�", text.replace("\r\n", "\n"))
 
 
 def figure(value: float | None, unit: str = "fraction", digits: int = 3) -> str:
@@ -18,7 +28,7 @@ def figure(value: float | None, unit: str = "fraction", digits: int = 3) -> str:
     if value is None:
         return MISSING
     if unit != "fraction":
-        return f"{value:.{digits - 1}f}"
+        return f"{value:.{max(digits - 1, 0)}f}"
     text = f"{value:.{digits}f}"
     return text.replace("0.", ".", 1) if abs(value) < 1 else text
 
@@ -147,12 +157,22 @@ def reference_note(board: Leaderboard, reference: Reference | None) -> list[str]
     """What published rows are, and why they are not to be compared digit by digit."""
     if reference is None:
         return []
+    if not reference.columns & {published_key(column) for column in shown_columns(board, parts=True)}:
+        has = ", ".join(sorted(reference.columns))
+        return [f"No row of the {reference.title} stands below: it has {has}, and this table has none of them."]
     source = " ".join(reference.source.split())
     lines = [f"Below chance: published ({reference.title}), not run here: {source}. {_start(reference.note)}."]
     sources = [str(options.get("source", "")) for options in board.recipe.get("benchmarks", {}).values()]
     if any(source.startswith("sandbox:") for source in sources):
         lines.append("This table's own rows answer the sandbox's invented questions: the published rows are another scale.")
     return lines
+
+
+def published_key(column: Column) -> str | None:
+    """A column as publications key it: BENCHMARK or BENCHMARK/PART; None for some parts together, which none has."""
+    if column.parts is None:
+        return column.benchmark
+    return f"{column.benchmark}/{column.parts[0]}" if len(column.parts) == 1 else None
 
 
 def _start(text: str) -> str:

@@ -8,15 +8,18 @@ from typing import Literal
 
 from unlearnbench.board import Column, Estimate, Leaderboard, Row
 from unlearnbench.errors import unknown_name
+from unlearnbench.figures import amount
 from unlearnbench.recipe import BASELINE
 from unlearnbench.reports.cells import (
     AFTER,
+    GPU,
     MISSING,
     estimate_of,
     figure,
     heading,
     judged,
     place_of,
+    published_key,
     row_title,
     seconds,
     shown_columns,
@@ -102,6 +105,11 @@ class Grid:
         """The same without a column."""
         return self.select([other for other in self.names if other != name])
 
+    def without_gpu(self) -> Grid:
+        """The same without the GPU's memory, where none was used."""
+        place = self.names.index(GPU)
+        return self if any(line.order[place] for line in self.lines) else self.without(GPU)
+
     def sorted_by(self, name: str) -> Grid:
         """The same with the rows in the order of a column, the best first; `-NAME` turns it round.
 
@@ -156,10 +164,10 @@ def lay_out(
         parts: add a column for each part of each benchmark.
         precision: decimals of figures.
         digits: decimals of the intervals' ends, where they are not those of the figures.
-        reference: published rows to stand below.
+        reference: published rows to stand below, with a column for each part that it has scores of.
     """
     units = {info.name: info.unit for info in board.benchmarks}
-    columns = shown_columns(board, parts=parts)
+    columns = _columns(board, parts, reference)
     titles = [heading(column) for column in columns]
     names = ["rank", "variant", *(column.title for column in columns), *AFTER]
     head = ["rank", "variant", *titles, "F ↑", "K ↑", "S ↑", *AFTER[3:]]
@@ -167,9 +175,18 @@ def lay_out(
     lines = [_line(row, board, columns, style) for row in board.rows]
     lines.append(_outside("chance", [column.chance for column in columns], columns, style, "chance"))
     for published in reference.rows if reference else ():
-        figures = [published.scores.get(key) for key in map(_published_key, columns)]
-        lines.append(_outside(published.name, figures, columns, style, "published"))
+        figures = [published.scores.get(key) if (key := published_key(column)) else None for column in columns]
+        if any(value is not None for value in figures):
+            lines.append(_outside(f"{published.name} (published)", figures, columns, style, "published"))
     return Grid(names, head, lines, frozenset([*(column.title for column in columns), *AFTER[:3]]))
+
+
+def _columns(board: Leaderboard, parts: bool, reference: Reference | None) -> list[Column]:
+    """The columns of scores; a publication asks for the parts that it has scores of."""
+    if parts or reference is None:
+        return shown_columns(board, parts=parts)
+    every = shown_columns(board, parts=True)
+    return [column for column in every if column in board.columns or published_key(column) in reference.columns]
 
 
 @dataclass(frozen=True)
@@ -193,14 +210,16 @@ def _line(row: Row, board: Leaderboard, columns: Sequence[Column], style: _Style
     shares = [summary.forget, summary.keep, summary.score] if summary else [None] * 3
     best = summary.best_share if summary else None
     verdict = row.verdict or ("" if row.status == "done" else row.status)
-    memory = cost.peak_gpu_bytes or cost.peak_bytes
     after = [
         (MISSING if best is None else f"{best:.0%}", best),
         (verdict, verdict or None),
         (str(len(row.seeds)), len(row.seeds)),
         (seconds(cost.unlearn_seconds), cost.unlearn_seconds),
         (seconds(cost.evaluate_seconds), cost.evaluate_seconds),
-        (size(memory), memory),
+        (size(cost.peak_bytes), cost.peak_bytes),
+        (size(cost.peak_gpu_bytes), cost.peak_gpu_bytes),
+        (amount(cost.trained_parameters), cost.trained_parameters),
+        (amount(cost.tokens), cost.tokens),
     ]
     figures = [
         style.value(one.value if one else None, column) + judged(row, column)
@@ -234,8 +253,3 @@ def _outside(
     cells = ["", name, *cells, *[""] * len(AFTER)]
     order = [None, name, *figures, *[None] * len(AFTER)]
     return Line(name, cells, [""] * len(cells), order, [NO_LIMITS] * len(cells), kind)
-
-
-def _published_key(column: Column) -> str:
-    """A column as published tables are keyed: BENCHMARK, or BENCHMARK/PART."""
-    return f"{column.benchmark}/{column.parts[0]}" if column.parts and len(column.parts) == 1 else column.benchmark

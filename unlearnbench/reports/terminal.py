@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from rich.cells import cell_len
@@ -10,13 +11,17 @@ from rich.table import Table
 from rich.text import Text
 
 from unlearnbench.board import Leaderboard
-from unlearnbench.reports.cells import notes, reference_note
+from unlearnbench.reports.cells import notes, printable, reference_note
 from unlearnbench.reports.grid import Grid, Line
 from unlearnbench.reports.text import Choices
 
-# what a narrow terminal loses, in this order; scores, names and verdicts always stay
+# what a narrow terminal loses, in this order; then columns of parts and, at the last, of scores, from the right
 INTERVALS = "95% intervals"
-LOSABLE = ("memory", "evaluate", "seeds", "unlearn", "best", "F", "K", "rank", INTERVALS, "S")
+COSTS = ("tokens", "trained", "GPU memory", "memory", "evaluate")
+LOSABLE = (*COSTS, "seeds", "unlearn", "best", "F", "K", "rank", INTERVALS, "S")
+ALWAYS = ("variant", "verdict")
+MISSED = {"rank", INTERVALS}  # rather than these, long names take two lines
+MOST_NAMES = 16  # of columns that a note lists
 CELL_BORDER = 3  # characters per column: a line and two spaces
 
 
@@ -29,14 +34,11 @@ def render(board: Leaderboard, choices: Choices | None = None, *, width: int = 8
         width: of the terminal; columns that do not fit are left out, and a line says which.
     """
     choices = choices or Choices()
-    grid, lost = _fit(choices.grid(board), width)
-    if "rank" in lost:
-        grid, lost = _fit(_compact(choices.grid(board, digits=min(2, choices.precision))), width)
+    grid, lost = _fitting(board, choices, width)
     title = f"{board.recipe['name']}: {board.recipe['model']}"
-    table = Table(title=Text(title, style="bold"), title_justify="left", header_style="bold")
+    table = Table(title=_text(title, "bold"), title_justify="left", header_style="bold")
     for name, head in zip(grid.names, grid.head, strict=True):
-        words = name in ("variant", "verdict")
-        table.add_column(Text(head), justify="left" if words else "right", no_wrap=words, overflow="fold")
+        table.add_column(_text(head), justify="left" if name in ALWAYS else "right", no_wrap=name in ALWAYS, overflow="fold")
     last = "row"
     for line in grid.lines:
         run = line.kind in ("base", "row")
@@ -47,36 +49,82 @@ def render(board: Leaderboard, choices: Choices | None = None, *, width: int = 8
         table.add_row(*cells, style=None if run else "dim")
     lines = [*notes(board), *reference_note(board, choices.reference)]
     if lost:
-        lines.append(f"Left out in {width} columns: {', '.join(lost)}; a wider terminal or --format markdown shows them.")
-    return Group(table, *(Text(line, style="dim") for line in lines))
+        lines.append(f"Left out in {width} columns: {_listed(lost)}; a wider terminal or --format markdown shows them.")
+    return Group(table, *(_text(line, "dim") for line in lines))
+
+
+def _text(text: str, style: str = "") -> Text:
+    return Text(printable(text), style=style)
 
 
 def _cell(figure: str, span: str) -> Text:
     """A figure with its interval below."""
-    return Text.assemble(figure, *([("\n" + span, "dim")] if span else []))
+    return Text.assemble(printable(figure), *([("\n" + span, "dim")] if span else []))
+
+
+def _listed(names: Sequence[str]) -> str:
+    rest = len(names) - MOST_NAMES
+    return ", ".join(names[:MOST_NAMES]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def _fitting(board: Leaderboard, choices: Choices, width: int) -> tuple[Grid, list[str]]:
+    """The table that loses least in a terminal of this width, and what it loses."""
+    losable = [*LOSABLE, *_scores(board, choices)]
+    found = _fit(choices.grid(board), width, losable)
+    for shape in (_compact, _tight):
+        if not MISSED & set(found[1]):
+            break
+        found = _fit(shape(choices.grid(board, digits=min(2, choices.precision))), width, losable)
+    return found
+
+
+def _scores(board: Leaderboard, choices: Choices) -> list[str]:
+    """The columns of scores in the order in which they are lost: first parts, from the right; one always stays."""
+    own = {column.title for column in board.columns}
+    names = [name for name in choices.grid(board).names if name not in (*LOSABLE, *ALWAYS)]
+    parts = [name for name in names if name not in own]
+    return [*reversed(parts), *reversed([name for name in names if name in own][1:])]
 
 
 def _compact(grid: Grid) -> Grid:
     """The same with long headings and verdicts on two lines, as figures and their intervals are."""
+    breaks = {"verdict": [("-damaged", "-\ndamaged")], "variant": [(" (tuned ", "\n(tuned "), (" + ", "\n+ ")]}
+    return replace(_broken(grid, breaks), head=[name.replace(" (", "\n(") for name in grid.head])
+
+
+def _tight(grid: Grid) -> Grid:
+    """The same with whatever can be broken on lines of its own."""
+    breaks = {"verdict": [("-", "-\n")], "variant": [(" (", "\n("), (" + ", "\n+ "), ("@", "\n@")]}
+    return replace(_broken(grid, breaks), head=[name.replace(" (", "\n(").replace("/", "/\n") for name in grid.head])
+
+
+def _broken(grid: Grid, breaks: dict[str, list[tuple[str, str]]]) -> Grid:
+    """The same with some columns' texts broken into lines."""
 
     def cells(line: Line) -> list[str]:
-        pairs = zip(grid.names, line.cells, strict=True)
-        broken = {"verdict": ("-damaged", "-\ndamaged"), "variant": (" (tuned ", "\n(tuned ")}
-        return [cell.replace(*broken[name]) if name in broken else cell for name, cell in pairs]
+        texts = list(line.cells)
+        for place, name in enumerate(grid.names):
+            for old, new in breaks.get(name, ()):
+                texts[place] = texts[place].replace(old, new)
+        return texts
 
-    lines = [replace(line, cells=cells(line)) for line in grid.lines]
-    return replace(grid, head=[name.replace(" (", "\n(") for name in grid.head], lines=lines)
+    return replace(grid, lines=[replace(line, cells=cells(line)) for line in grid.lines])
 
 
-def _fit(grid: Grid, width: int) -> tuple[Grid, list[str]]:
+def _fit(grid: Grid, width: int, losable: Sequence[str]) -> tuple[Grid, list[str]]:
     """The table without the columns that a terminal of this width has no room for, and their names."""
     lost: list[str] = []
-    for name in (name for name in LOSABLE if name == INTERVALS or name in grid.names):
-        if sum(max(map(_widest, column)) + CELL_BORDER for column in zip(*grid.all_lines(), strict=True)) + 1 <= width:
+    for name in (name for name in losable if name == INTERVALS or name in grid.names):
+        if width_of(zip(*grid.all_lines(), strict=True)) <= width or grid.names == [name]:
             break
         grid = grid.without_ranges() if name == INTERVALS else grid.without(name)
         lost.append(name)
     return grid, lost
+
+
+def width_of(columns: Iterable[Iterable[str]]) -> int:
+    """The width of a table of these columns, each with its heading."""
+    return sum(max(map(_widest, column)) + CELL_BORDER for column in columns) + 1
 
 
 def _widest(cell: str) -> int:

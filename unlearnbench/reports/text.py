@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import html
 import io
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -17,7 +18,13 @@ from unlearnbench.reports.grid import Grid, lay_out
 from unlearnbench.reports.published import Reference
 
 Format = Literal["markdown", "latex", "csv", "html"]
-CSV_NAMES = {"unlearn": "unlearn_seconds", "evaluate": "evaluate_seconds", "memory": "peak_bytes"}
+CSV_NAMES = {
+    "unlearn": "unlearn_seconds",
+    "evaluate": "evaluate_seconds",
+    "memory": "peak_bytes",
+    "GPU memory": "peak_gpu_bytes",
+    "trained": "trained_parameters",
+}
 LATEX = {
     "\\": r"\textbackslash{}",
     "{": r"\{",
@@ -57,10 +64,10 @@ class Choices:
 
     def grid(self, board: Leaderboard, digits: int | None = None) -> Grid:
         """The table as chosen; `digits` are the decimals of intervals, where they differ."""
-        parts = self.parts or self.reference is not None
-        grid = lay_out(board, parts=parts, precision=self.precision, digits=digits, reference=self.reference)
-        grid = grid.sorted_by(self.sort) if self.sort else grid
-        return grid.select(self.columns) if self.columns else grid
+        reference = self.reference
+        grid = lay_out(board, parts=self.parts, precision=self.precision, digits=digits, reference=reference)
+        grid = grid.sorted_by(self.sort) if self.sort is not None else grid
+        return grid.select(self.columns) if self.columns else grid.without_gpu()
 
 
 def render(boards: Sequence[Leaderboard], style: Format, choices: Choices | None = None) -> str:
@@ -80,18 +87,24 @@ def _render(board: Leaderboard, style: Format, choices: Choices) -> str:
         heads = [html.escape(name) for name in grid.head]
         table = tabulate(cells, headers=heads, tablefmt="unsafehtml", disable_numparse=True)  # escaped above, quotes too
         return "\n".join([table, *(f"<p>{html.escape(line)}</p>" for line in lines)])
-    cells = [[_escape(cell) for cell in row] for row in grid.inline()]
-    table = tabulate(cells, headers=[_escape(name) for name in grid.head], tablefmt="pipe", disable_numparse=True)
+    cells = [[_cell(cell) for cell in row] for row in grid.inline()]
+    table = tabulate(cells, headers=[_cell(name) for name in grid.head], tablefmt="pipe", disable_numparse=True)
     return "\n".join([table, "", *(f"> {_escape(line)}" for line in lines)])
 
 
+def _cell(text: str) -> str:
+    """A markdown cell that shows a name as it is: no emphasis, links or code."""
+    return _escape(re.sub(r"([\\`*\[\]])", r"\\\1", text))
+
+
 def _escape(text: str) -> str:
-    """Markdown shows names as they are: no cell borders, no HTML."""
-    return text.replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")
+    """A line of markdown: no cell borders, no HTML."""
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|").replace("\n", " ")
 
 
 def _latex(grid: Grid, lines: Sequence[str]) -> str:
-    """A booktabs table; bold is what is significantly better than every other row, and nothing else."""
+    """A booktabs table; bold is what is significantly better than every other row, and nothing else; what was not run stands
+    below a rule of its own."""
     cells = [
         [
             rf"\textbf{{{_tex(cell)}}}{_tex(span)}" if place in line.best else f"{_tex(cell)}{_tex(span)}"
@@ -102,8 +115,9 @@ def _latex(grid: Grid, lines: Sequence[str]) -> str:
     sides = ["left" if name in ("variant", "verdict") else "right" for name in grid.names]
     heads = [_tex(name) for name in grid.head]
     table = tabulate(cells, headers=heads, tablefmt="latex_raw", disable_numparse=True, colalign=sides)
-    rules = iter([r"\toprule", r"\midrule", r"\bottomrule"])
-    rows = [next(rules) if line == r"\hline" else line for line in table.split("\n")]
+    begin, _, head, _, *body, _, end = table.split("\n")  # the others are \hline
+    run = sum(line.kind in ("base", "row") for line in grid.lines)
+    rows = [begin, r"\toprule", head, r"\midrule", *body[:run], r"\midrule", *body[run:], r"\bottomrule", end]
     own = [
         rf"% {line}" for line in [*lines, "Bold: significantly better than every other ranked row (5%, Holm). Needs booktabs."]
     ]
@@ -130,7 +144,7 @@ def _csv(board: Leaderboard, choices: Choices) -> str:
         for name, value, (low, high) in zip(grid.names, line.order, line.limits, strict=True):
             values += [value, low, high] if name in grid.figures else [value]
         summary = row.summary if row else None
-        more = [summary.pareto if summary else None, row.status if row else None, row.tuned if row else None]
+        more = [summary.pareto if summary else None, row.status if row else line.kind, row.tuned if row else None]
         lines.append([*values, *(more if extra else [])])
     buffer = io.StringIO()
     csv.writer(buffer, lineterminator="\n").writerows(lines)

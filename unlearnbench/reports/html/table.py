@@ -7,10 +7,14 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from unlearnbench.board import Column, Estimate, Leaderboard, Row
+from unlearnbench.figures import amount
 from unlearnbench.files import content_hash
 from unlearnbench.recipe import BASELINE
+from unlearnbench.records import Cost
 from unlearnbench.reports.cells import (
     AFTER,
+    COST,
+    GPU,
     MISSING,
     estimate_of,
     figure,
@@ -31,7 +35,10 @@ HINTS = {
     "best": "share of resamples in which the row is first",
     "unlearn": "seconds to unlearn, mean over seeds",
     "evaluate": "seconds to score, mean over seeds",
-    "memory": "largest memory of the process",
+    "memory": "largest resident memory of the process",
+    GPU: "largest allocation on the GPU",
+    "trained": "numbers that the method may change",
+    "tokens": "seen by training, padding not counted",
 }
 
 
@@ -56,21 +63,21 @@ def lay_out(board: Leaderboard, *, parts: bool = False) -> dict[str, Any]:
     """Heads and rows for the template; the base stands first and chance last, whatever sorts the rest."""
     columns = shown_columns(board, parts=parts)
     units = {info.name: info.unit for info in board.benchmarks}
+    after = ["F ↑", "K ↑", "S ↑", *_after(board)]
     base = [_row(row, columns, units, board) for row in board.rows if row.variant == BASELINE]
     rows = [_row(row, columns, units, board) for row in board.rows if row.variant != BASELINE]
     verdicts = sorted({row["verdict"] for row in rows} - {""})
-    bodies = [("fixed", base), ("rows", rows), ("fixed", [_chance(columns, units)])]
-    return {"heads": _heads(columns), "bodies": bodies, "verdicts": verdicts}
+    bodies = [("fixed", base), ("rows", rows), ("fixed", [_chance(columns, units, len(after))])]
+    return {"heads": _heads(columns, after), "bodies": bodies, "verdicts": verdicts}
 
 
-def _heads(columns: Sequence[Column]) -> list[dict[str, str]]:
+def _heads(columns: Sequence[Column], after: Sequence[str]) -> list[dict[str, str]]:
     """The first click on a figure sorts the best to the top."""
     scores = [
         {"title": heading(one), "kind": "", "hint": "", "first": "ascending" if one.role == "forget" else "descending"}
         for one in columns
     ]
-    after = ["F ↑", "K ↑", "S ↑", *AFTER[3:]]
-    first: dict[str, str] = dict.fromkeys(("verdict", "unlearn", "evaluate", "memory"), "ascending")
+    first: dict[str, str] = dict.fromkeys(("verdict", *COST), "ascending")
     rest = [
         {
             "title": name,
@@ -85,7 +92,7 @@ def _heads(columns: Sequence[Column]) -> list[dict[str, str]]:
 
 
 def _row(row: Row, columns: Sequence[Column], units: dict[str, str], board: Leaderboard) -> dict[str, Any]:
-    summary, cost = row.summary, row.cost
+    summary, costs = row.summary, _costs(row.cost)
     shares = [summary.forget, summary.keep, summary.score] if summary else [None] * 3
     best = summary.best_share if summary else None
     verdict = row.verdict or ("" if row.status == "done" else row.status)
@@ -98,9 +105,7 @@ def _row(row: Row, columns: Sequence[Column], units: dict[str, str], board: Lead
         Cell(MISSING if best is None else f"{best:.0%}", sort="" if best is None else best),
         Cell(verdict, sort=verdict, kind="words verdict"),
         Cell(str(len(row.seeds)), sort=len(row.seeds)),
-        Cell(seconds(cost.unlearn_seconds), sort=cost.unlearn_seconds or ""),
-        Cell(seconds(cost.evaluate_seconds), sort=cost.evaluate_seconds or ""),
-        Cell(size(cost.peak_gpu_bytes or cost.peak_bytes), sort=cost.peak_gpu_bytes or cost.peak_bytes or ""),
+        *(costs[name] for name in _after(board) if name in costs),
     ]
     words = " ".join([row.variant, row.method, verdict])
     return {
@@ -113,9 +118,27 @@ def _row(row: Row, columns: Sequence[Column], units: dict[str, str], board: Lead
     }
 
 
-def _chance(columns: Sequence[Column], units: dict[str, str]) -> dict[str, Any]:
+def _costs(cost: Cost) -> dict[str, Cell]:
+    """What a row cost, by column."""
+    told = {
+        "unlearn": (seconds(cost.unlearn_seconds), cost.unlearn_seconds),
+        "evaluate": (seconds(cost.evaluate_seconds), cost.evaluate_seconds),
+        "memory": (size(cost.peak_bytes), cost.peak_bytes),
+        GPU: (size(cost.peak_gpu_bytes), cost.peak_gpu_bytes),
+        "trained": (amount(cost.trained_parameters), cost.trained_parameters),
+        "tokens": (amount(cost.tokens), cost.tokens),
+    }
+    return {name: Cell(text, sort=number or "") for name, (text, number) in told.items()}
+
+
+def _after(board: Leaderboard) -> list[str]:
+    """The columns behind the figures; the GPU's memory only where one was used."""
+    return [name for name in AFTER[3:] if name != GPU or any(row.cost.peak_gpu_bytes for row in board.rows)]
+
+
+def _chance(columns: Sequence[Column], units: dict[str, str], after: int) -> dict[str, Any]:
     figures = [Cell(figure(column.chance, units[column.benchmark])) for column in columns]
-    cells = [Cell(""), Cell("chance", kind="words name"), *figures, *[Cell("")] * 9]
+    cells = [Cell(""), Cell("chance", kind="words name"), *figures, *[Cell("")] * after]
     return {"cells": cells, "kind": "chance", "words": "", "verdict": "", "anchor": "", "evidence": ""}
 
 

@@ -37,6 +37,11 @@ class Reference(Record):
     note: str
     rows: list[PublishedRow]
 
+    @property
+    def columns(self) -> frozenset[str]:
+        """What it has scores of, as BENCHMARK or BENCHMARK/PART."""
+        return frozenset(key for row in self.rows for key in row.scores)
+
 
 def references() -> list[str]:
     """The names of the publications there are."""

@@ -3,6 +3,7 @@
 import ctypes
 import os
 import random
+import sys
 import time
 
 import torch
@@ -41,6 +42,13 @@ class Explodes(WellBehaved):
 
     def configure_optimizers(self):
         return torch.optim.SGD(self.trainable(), lr=1e-12)
+
+
+class Leaves(WellBehaved):
+    def training_step(self, batch, batch_idx):
+        if batch_idx == STEP:
+            sys.exit(0)
+        return super().training_step(batch, batch_idx)
 
 
 class Exits(WellBehaved):
@@ -98,6 +106,7 @@ METHODS = {
     "raises-in-step": RaisesInStep,
     "not-a-number": NotANumber,
     "explodes": Explodes,
+    "leaves": Leaves,
     "exits": Exits,
     "segfaults": Segfaults,
     "hangs": Hangs,

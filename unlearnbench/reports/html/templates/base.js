@@ -49,13 +49,6 @@ function isDark() {
   return chosen ? chosen === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
 }
 
-const number = (value, unit) => {
-  if (value === null || value === undefined) return "-";
-  if (unit !== "fraction") return value.toFixed(2);
-  const text = value.toFixed(3);
-  return Math.abs(value) < 1 ? text.replace("0.", ".") : text;
-};
-
 const redraws = [];
 function startTheme() {
   const button = byId("theme");
@@ -66,14 +59,23 @@ function startTheme() {
     changed();
   });
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", changed);
+  startPrinting(changed);
+}
+
+// On paper everything is light, and what is folded or not drawn yet is shown.
+function startPrinting(changed) {
   let before;
+  let folded = [];
   addEventListener("beforeprint", () => {
     before = document.documentElement.dataset.theme;
     document.documentElement.dataset.theme = "light";
-    document.querySelectorAll("#evidence details").forEach((one) => { one.open = true; });
+    folded = [...document.querySelectorAll("#evidence details:not([open]), #provenance details:not([open])")];
+    folded.forEach((one) => { one.open = true; });
+    [...waiting].forEach((begin) => begin());
     changed();
   });
   addEventListener("afterprint", () => {
+    folded.forEach((one) => { one.open = false; });
     if (before) document.documentElement.dataset.theme = before;
     else delete document.documentElement.dataset.theme;
     changed();

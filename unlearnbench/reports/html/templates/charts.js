@@ -41,22 +41,37 @@ async function draw(place, chart) {
   place.dataset.drawn = "yes";
 }
 
+// Charts that nobody has looked at yet: drawn one by one when there is nothing else to do, or at once for printing.
+const waiting = new Set();
+
 function drawWhenSeen(place, chart) {
-  let current = chart;
-  const watcher = new IntersectionObserver((entries) => {
-    if (!entries.some((entry) => entry.isIntersecting)) return;
+  const begin = () => {
     watcher.disconnect();
-    draw(place, current);
+    return waiting.delete(begin) && place.isConnected ? draw(place, chart) : null;
+  };
+  const watcher = new IntersectionObserver((entries) => {
+    if (entries.some((entry) => entry.isIntersecting)) begin();
   }, { rootMargin: "300px" });
   watcher.observe(place);
-  redraws.push(() => { if (place.dataset.drawn && place.isConnected) draw(place, current); });
-  return (next) => { current = next; if (place.dataset.drawn) draw(place, next); };
+  waiting.add(begin);
+  redraws.push(() => { if (place.dataset.drawn && place.isConnected) draw(place, chart); });
+}
+
+function drawInPeace() {
+  const later = window.requestIdleCallback ?? ((then) => setTimeout(then, 300));
+  later(async () => {
+    const [begin] = waiting;
+    if (!begin) return;
+    await begin();
+    drawInPeace();
+  });
 }
 
 function startCharts(charts) {
   for (const place of document.querySelectorAll("[data-chart]")) {
     drawWhenSeen(place, charts[place.dataset.chart]);
   }
+  addEventListener("load", drawInPeace);
 }
 
 // One small chart for each quantity that the chosen row logged.
@@ -65,6 +80,7 @@ function startCurves(curves) {
   const grid = byId("curves-grid");
   if (!choice) return;
   const show = () => {
+    byId("curves-name").textContent = choice.value;
     grid.replaceChildren();
     for (const chart of curves[choice.value] ?? []) {
       const place = element("div", { class: "chart", role: "img", "aria-label": chart.alt });

@@ -1,3 +1,9 @@
+// A link to a row's evidence opens it.
+function unfold() {
+  const place = location.hash.length > 1 ? byId(location.hash.slice(1)) : null;
+  if (place instanceof HTMLDetailsElement) place.open = true;
+}
+
 startTheme();
 startTables();
 const page = readJson("page");
@@ -7,5 +13,7 @@ if (page) {
   startExplorer(page.items);
   startTalks(page.talks);
 }
+addEventListener("hashchange", unfold);
+unfold();
 document.documentElement.dataset.ready = "yes";
 performance.mark("ready");

@@ -31,3 +31,8 @@ def duration(seconds: float) -> str:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def counted(number: int, noun: str) -> str:
+    """A number of things: 1 job, 3 jobs."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

@@ -1,0 +1,59 @@
+"""What a container or a batch system lets this process hold, on Linux: less than the machine has, as a rule."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+UNLIMITED = 1 << 60  # version 1 writes a number near the largest there is
+
+
+def allowed_memory(root: Path = Path("/")) -> int | None:
+    """Bytes that the control groups of this process still allow; None where there are none, or none has a limit.
+
+    File pages that the system would give up first do not count as held. Both versions of control groups are read; of nested
+    groups the tightest decides.
+
+    Args:
+        root: of the file system.
+    """
+    left = (_left(folder, names) for folder, names in _groups(root))
+    return min((one for one in left if one is not None), default=None)
+
+
+def _groups(root: Path) -> Iterator[tuple[Path, tuple[str, str, str]]]:
+    """Each group of this process and those around it, with the names of its files: limit, held, and what may be given up."""
+    try:
+        lines = (root / "proc/self/cgroup").read_text().splitlines()
+    except OSError:
+        return
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if not controllers:
+            mount, names = root / "sys/fs/cgroup", ("memory.max", "memory.current", "inactive_file")
+        elif "memory" in controllers.split(","):
+            mount = root / "sys/fs/cgroup/memory"
+            names = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+        else:
+            continue
+        own = mount / path.lstrip("/")
+        for folder in (own, *own.parents):
+            yield folder, names
+            if folder == mount:
+                break
+
+
+def _left(folder: Path, names: tuple[str, str, str]) -> int | None:
+    limit, held, spare = names
+    with contextlib.suppress(OSError, ValueError):
+        most = int((folder / limit).read_text())  # "max" is no number
+        if most < UNLIMITED:
+            return max(most - int((folder / held).read_text()) + _figure(folder / "memory.stat", spare), 0)
+    return None
+
+
+def _figure(file: Path, name: str) -> int:
+    with contextlib.suppress(OSError, ValueError):
+        return int(dict(line.split() for line in file.read_text().splitlines()).get(name, 0))
+    return 0
