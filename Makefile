@@ -53,7 +53,7 @@ parity: $(BIN)/.lm-eval ## every log-probability against lm-eval's, in float32 (
 browser: $(BIN)/.installed ## the report in Debian's Chromium (apt-get install chromium)
 	$(BIN)/python -m pytest -m slow -s tests/browser
 
-judge-server: $(BIN)/.serving ## a real judge: SmolLM2 behind `transformers serve` on loopback
+judge-server: $(BIN)/.serving ## SmolLM2 answers real questions, and judges behind `transformers serve` on loopback and in memory
 	$(BIN)/python -m pytest -m slow tests/serving
 
 $(BIN)/.serving: $(BIN)/.installed

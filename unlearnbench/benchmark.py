@@ -53,12 +53,14 @@ class Workload:
         generated: tokens that the model writes, at most.
         judge_requests: to a judge elsewhere.
         judge_tokens: about so many in them and in the replies.
+        judge_reply_tokens: how many of these are in the replies.
     """
 
     items: int
     generated: int = 0
     judge_requests: int = 0
     judge_tokens: int = 0
+    judge_reply_tokens: int = 0
 
 
 class Benchmark(ABC):
@@ -110,7 +112,7 @@ class Benchmark(ABC):
         return {}
 
     def figures(self, items: Sequence[ItemResult]) -> dict[str, float]:
-        """What is told beside the score, by name: length of answers, the judge's own spread."""
+        """What is told beside the score, by name: length of answers; as `judge_sd` how far the judge agrees with itself."""
         return {}
 
     def group_items(self, items: Sequence[ItemResult]) -> dict[str, list[ItemResult]]:

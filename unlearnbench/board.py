@@ -86,9 +86,11 @@ class Score(Estimate):
         scored: items with a score, over the finished seeds.
         asked: items with and without.
         missing: why items have no score, each reason with its number of items.
+        partial: scores that fewer ratings bear than were asked for, over the finished seeds.
         figures: what the benchmark tells beside its score, by name; means over seeds.
         parts: scores over the benchmark's parts.
-        groups: scores over several parts together, without intervals; groups may overlap.
+        groups: scores over several parts together, without intervals, or over one turn of all conversations, with them; groups
+            may overlap.
         truncated: items whose context was cut to fit the model.
     """
 
@@ -97,6 +99,7 @@ class Score(Estimate):
     scored: int | None = None
     asked: int | None = None
     missing: dict[str, int] = {}
+    partial: int = 0
     figures: dict[str, float] = {}
     parts: dict[str, Estimate] = {}
     groups: dict[str, Estimate] = {}

@@ -120,6 +120,7 @@ class JobEstimate:
         generated: tokens that the model writes at most.
         judge_requests: to a judge elsewhere.
         judge_tokens: about so many in them and in the replies.
+        judge_reply_tokens: how many of these are in the replies.
         memory_bytes: what the job likely takes at its peak; None where it computes nothing.
         trained: numbers that the method may change; None where only the real model tells.
         delta_bytes: on disk, at most.
@@ -135,6 +136,7 @@ class JobEstimate:
     generated: int = 0
     judge_requests: int = 0
     judge_tokens: int = 0
+    judge_reply_tokens: int = 0
     memory_bytes: int | None = None
     trained: int | None = None
     delta_bytes: int = 0
@@ -168,6 +170,7 @@ def estimate_job(
         generated=sum(one.generated for one in work),
         judge_requests=sum(one.judge_requests for one in work),
         judge_tokens=sum(one.judge_tokens for one in work),
+        judge_reply_tokens=sum(one.judge_reply_tokens for one in work),
         memory_bytes=own.likely if own and plan.due else None,
         trained=own.trained if own else None,
         delta_bytes=own.delta if own and training else 0,

@@ -118,8 +118,12 @@ class Ground:
         """Why no row can be ranked, whatever its scores; None where rows can."""
         if self.base is None or len(self.manifest.rows) < 2 or None in self._knows.values():
             return None
+        if self.settings.rank_by in self.measures:
+            return None  # a column needs no other
         if not self.all_forget:
-            return "Nothing here measures what was to be forgotten, so nothing is ranked."
+            columns = ", ".join(self.measures)
+            said = "Nothing here measures what was to be forgotten, so nothing is ranked"
+            return f"{said}; --rank-by goes by one column alone: {columns}."
         if not self.forget:
             topics = ", ".join(topic.name for topic in self.topics())
             return f"There is nothing left to forget: the base model is not above chance on {topics}, so nothing is ranked."

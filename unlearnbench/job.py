@@ -151,7 +151,7 @@ def _complete(plan: JobPlan, name: str, shop: Workshop) -> CellResult | None:
     items = benchmark.complete(shop.run.read_items(key, identity), shop.cache_folder)
     if items is None:
         return None
-    result = cell.model_copy(update=_summed_up(items, benchmark))
+    result = cell.model_copy(update={"error": None, **_summed_up(items, benchmark)})
     shop.run.write_cell(result, items)
     return result
 
@@ -273,31 +273,30 @@ def _score(plan: JobPlan, name: str, loaded: LoadedModel, shop: Workshop, unlear
         if not items:
             raise CellError(f"{name} scored nothing")
         figures = {"evaluate_seconds": round(time.perf_counter() - started, 3), **environment(shop.device)}
-        if all(item.scored for item in items):
+        if all(item.scored and not item.error for item in items):
             shop.cache.write(cache_key, figures, items)
     cost = _with_scoring(unlearned.cost, figures["evaluate_seconds"], shop.device)
     provenance = {**_provenance(plan, name, shop, unlearned.weights), **unlearned.looks, **figures, "cached": kept is not None}
     identity = {"key": plan.key(name), "identity": plan.cells[name], "metric": metric, "cost": cost, "provenance": provenance}
-    result = CellResult(status="done", **identity, **_summed_up(items, column.benchmark))
+    result = CellResult(**identity, **_summed_up(items, column.benchmark))
     shop.run.write_cell(result, items)
     return result
 
 
 def _summed_up(items: Sequence[ItemResult], benchmark: Benchmark) -> dict[str, Any]:
-    """What a cell says about its items; those without a score count in no mean.
-
-    Raises:
-        CellError: none has a score.
-    """
+    """What a cell says about its items; those without a score count in no mean, and a cell where none has any failed."""
     scored = [item for item in items if item.scored]
+    asked = {"asked": len(items), "missing": dict(Counter(item.error for item in items if not item.scored))}
     if not scored:
-        raise CellError(f"none of {len(items)} items has a score: {items[0].error}")
+        said = f"none of {len(items)} items has a score: {items[0].error}; the same command asks for them again"
+        return {"status": "failed", "error": said, **asked}
     groups = benchmark.group_items(scored)
     return {
+        "status": "done",
+        **asked,
         "value": _mean(scored),
         "n": len(scored),
-        "asked": len(items),
-        "missing": dict(Counter(item.error for item in items if not item.scored)),
+        "partial": sum(bool(item.error) for item in scored),
         "figures": {name: round(value, 6) for name, value in benchmark.figures(items).items()},
         "truncated": sum(item.truncated for item in items),
         "parts": {part: PartScore(value=_mean(own), n=len(own)) for part, own in _by_part(scored).items()},

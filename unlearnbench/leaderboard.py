@@ -144,6 +144,8 @@ def _score(head: RowHead, name: str, ground: Ground) -> Score | None:
     values = [cell.value for cell in found.values() if cell.value is not None]
     spread = estimate(whole, n, limits=limits_of(benchmark)) if whole is not None else Estimate(value=None, n=n)
     parts = {part: ground.tally.parts[name, part].get(head.variant) for part in benchmark.parts}
+    resampled = {turn: own for (where, turn), own in ground.tally.turns.items() if where == name}
+    turns = {turn: own[head.variant] for turn, own in resampled.items() if head.variant in own}
     return Score(
         value=round(sum(values) / len(values), 6),
         low=spread.low,
@@ -154,9 +156,10 @@ def _score(head: RowHead, name: str, ground: Ground) -> Score | None:
         scored=sum(cell.n for cell in found.values()),
         asked=asked,
         missing=dict(sum((Counter(cell.missing) for cell in found.values()), Counter[str]())),
+        partial=sum(cell.partial for cell in found.values()),
         figures=_figures(list(found.values())),
         parts={part: one for part, one in parts.items() if one is not None},
-        groups=_groups(list(found.values())),
+        groups={**_groups(list(found.values())), **turns},
         truncated=max(cell.truncated for cell in found.values()),
     )
 

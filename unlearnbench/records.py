@@ -101,8 +101,9 @@ class CellResult(Record):
 
     `parts` divide the items; `groups` are unions of parts and may overlap. `truncated` counts the items whose context was
     cut to fit the model. `n` counts the items with a score, `asked` all of them; where they differ, `missing` has the
-    reasons, each with its number of items. `figures` are what a benchmark tells beside its score, by name. `items_hash` is the
-    sha256 of the file of per-item results, `checksum` that of the record as JSON without this entry.
+    reasons, each with its number of items. `partial` counts the scores that fewer ratings bear than were asked for. `figures`
+    are what a benchmark tells beside its score, by name. `items_hash` is the sha256 of the file of per-item results,
+    `checksum` that of the record as JSON without this entry.
     """
 
     schema_version: Literal[1] = 1
@@ -115,6 +116,7 @@ class CellResult(Record):
     n: int = 0
     asked: int | None = None
     missing: dict[str, int] = {}
+    partial: int = 0
     figures: dict[str, float] = {}
     truncated: int = 0
     parts: dict[str, PartScore] = {}
@@ -126,8 +128,8 @@ class CellResult(Record):
 
     @property
     def incomplete(self) -> bool:
-        """Whether it is done but for some items that have no score."""
-        return self.status == "done" and self.asked is not None and self.n < self.asked
+        """Whether it is done but for items without a score (some, or all, which is a failure) or without all ratings."""
+        return self.asked is not None and (self.n < self.asked or self.partial > 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +190,7 @@ class ItemResult:
         question: what it was asked, where it wrote an answer.
         ratings: what a judge gave, where it was asked; the score is their mean.
         judgment: the judge's words.
-        error: why the item has no score; the score is then NaN, and the item counts in no mean.
+        error: why the item has no score, which is then NaN and counts in no mean; or fewer ratings than were asked for.
     """
 
     id: str

@@ -78,7 +78,7 @@ class RunFolder:
 
     def write_cell(self, result: CellResult, items: Sequence[ItemResult]) -> None:
         """Make a cell durable: first its items, then the record that says it is there."""
-        if result.status == "done":
+        if items:
             content = items_to_parquet(items)
             write_atomic(self.items_path(result.key, result.identity), content)
             result = result.model_copy(update={"items_hash": hashlib.sha256(content).hexdigest()})
@@ -93,7 +93,8 @@ class RunFolder:
             record = json.loads(path.read_bytes())
             result = CellResult.model_validate(record)
             unchanged = result.checksum in (None, checksum(record))  # older versions wrote none
-            whole = result.status != "done" or self.items_path(key, identity).is_file()
+            has_items = result.status == "done" or result.items_hash is not None
+            whole = not has_items or self.items_path(key, identity).is_file()
             if unchanged and whole and result.identity == identity and result.key == key:
                 return result
         except (OSError, ValueError):
@@ -108,7 +109,7 @@ class RunFolder:
         found = self.read_cell(key, identity)
         if found is None:
             return "is damaged, was changed, or is the record of another cell"
-        if found.status == "done" and found.items_hash is not None:
+        if found.items_hash is not None:
             content = self.items_path(key, identity).read_bytes()
             if hashlib.sha256(content).hexdigest() != found.items_hash:
                 return "has damaged per-item results beside it"

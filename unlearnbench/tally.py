@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unlearnbench.board import BenchmarkHead, Estimate
-from unlearnbench.outcomes import Outcomes
-from unlearnbench.records import CellResult
+from unlearnbench.outcomes import TURN, Outcomes
+from unlearnbench.records import CellResult, PartScore
 from unlearnbench.statistics import Quantity, draws_of_certainty, interval, resampled_means
 from unlearnbench.summary import Measure, Shares, Target, share_left, summarise
 
@@ -35,6 +35,7 @@ class Tally:
         draws: (runs, R) by measure; R is 0 where there are no items to resample.
         units: what is resampled, by measure.
         parts: by (benchmark, part), the estimate of each variant.
+        turns: by (benchmark, turn) of conversations, likewise.
     """
 
     def __init__(self, runs: Sequence[Run], resamples: int) -> None:
@@ -44,6 +45,7 @@ class Tally:
         self.draws: dict[Measure, Floats] = {}
         self.units: dict[Measure, float] = {}
         self.parts: dict[tuple[str, str], dict[str, Estimate]] = {}
+        self.turns: dict[tuple[str, str], dict[str, Estimate]] = {}
         self._of: dict[str, list[int]] = {}
         for number, run in enumerate(self.runs):
             self._of.setdefault(run.variant, []).append(number)
@@ -73,21 +75,26 @@ class Tally:
         for part in head.parts:
             draws = items.part(part) if items else np.empty((len(self.runs), 0), np.float32)
             units = items.units((part,)) if items else 0
-            self.parts[head.name, part] = self._part_estimates(head, part, cells, draws, units)
+            scores = {number: cell.parts[part] for number, cell in cells.items() if part in cell.parts}
+            self.parts[head.name, part] = self._estimates(head, scores, draws, units)
         if items:
+            for turn, places in items.turns.items():
+                scores = {number: cell.groups[turn] for number, cell in cells.items() if turn in cell.groups}
+                units = items.units_of(places)
+                self.turns[head.name, turn] = self._estimates(head, scores, items.over(places), units)
             for measure, draws in self.draws.items():
                 if measure.benchmark == head.name:
                     items.finish(measure, draws)
 
-    def _part_estimates(
-        self, head: BenchmarkHead, part: str, cells: Mapping[int, CellResult], draws: Floats, units: int
+    def _estimates(
+        self, head: BenchmarkHead, scores: Mapping[int, PartScore], draws: Floats, units: int
     ) -> dict[str, Estimate]:
+        """Each variant's score over some of the items, from those of its runs."""
         values = np.full(len(self.runs), np.nan)
         sizes: dict[str, int] = {}
-        for number, cell in cells.items():
-            if part in cell.parts:
-                values[number] = cell.parts[part].value
-                sizes[self.runs[number].variant] = cell.parts[part].n
+        for number, score in scores.items():
+            values[number] = score.value
+            sizes[self.runs[number].variant] = score.n
         found = {variant: self._quantity(variant, values, draws, units) for variant in sizes}
         limits = limits_of(head)
         return {variant: estimate(one, sizes[variant], limits=limits) for variant, one in found.items() if one is not None}
@@ -195,6 +202,9 @@ class _Items:
         names = np.array(first.parts)
         self._of_part = {part: np.flatnonzero(names == part) for part in head.parts}
         self._open: dict[Measure, Floats] = {}
+        told = [name.rpartition(TURN)[2] if TURN in name else "" for name in first.ids]
+        numbers = np.array(told)
+        self.turns = {f"turn {turn}": np.flatnonzero(numbers == turn) for turn in dict.fromkeys(told) if turn}
 
     def start(self, measure: Measure) -> Floats:
         """The array that a measure's draws are summed up in: (runs, R)."""
@@ -205,7 +215,23 @@ class _Items:
 
     def units(self, parts: Sequence[str]) -> int:
         """How many units are resampled in these parts."""
-        return len(np.unique(self._units[np.concatenate([self._of_part[part] for part in parts])]))
+        return self.units_of(np.concatenate([self._of_part[part] for part in parts]))
+
+    def units_of(self, items: NDArray[np.int64]) -> int:
+        """How many units these items belong to."""
+        return len(np.unique(self._units[items]))
+
+    def over(self, items: NDArray[np.int64]) -> Floats:
+        """Draws of the mean over items of several parts, each resampled by itself: (runs, R)."""
+        strata = {part: np.intersect1d(items, own) for part, own in self._of_part.items()}
+        single = [own for part, own in strata.items() if len(own) and self._single(part)]
+        pieces = [(part, own) for part, own in strata.items() if len(own) and not self._single(part)]
+        pieces += [("*", np.concatenate(single))] if single else []
+        total = sum(np.nan_to_num(self._resample(own, part)) * self._counted(own) for part, own in pieces)
+        counted = self._counted(items)
+        draws = np.full((self._runs, self._resamples), np.nan, dtype=np.float32)
+        draws[self._there] = total / np.where(counted > 0, counted, np.nan)
+        return draws
 
     def part(self, part: str) -> Floats:
         """Draws of one part: (runs, R); adds them to the measures that the part belongs to."""

@@ -44,7 +44,7 @@ def forget_failures(run: RunFolder, plans: Sequence[JobPlan]) -> None:
     for plan in plans:
         for benchmark, identity in plan.cells.items():
             found = run.read_cell(plan.key(benchmark), identity)
-            if found is not None and found.status != "done":
+            if found is not None and found.status != "done" and not found.incomplete:  # what is incomplete is due anyway
                 run.cell_path(plan.key(benchmark), identity).unlink(missing_ok=True)
 
 

@@ -29,7 +29,6 @@ from unlearnbench.api import (
     Answer,
     Benchmark,
     BenchmarkSpec,
-    Dialogue,
     Exchange,
     Half,
     ItemResult,
@@ -52,59 +51,14 @@ from unlearnbench.api import (
     in_half,
     load_prompts,
     open_judge,
-    parse_source,
-    read_table,
     repeated_ngrams,
 )
+from unlearnbench_benchmarks.fastchat import Item, read_items
 
-# FastChat's; categories it does not know get .7 there, too
-TEMPERATURES = {
-    "writing": 0.7,
-    "roleplay": 0.7,
-    "extraction": 0.0,
-    "math": 0.0,
-    "coding": 0.0,
-    "reasoning": 0.0,
-    "stem": 0.1,
-    "humanities": 0.1,
-}
-OTHER_TEMPERATURE = 0.7
-REFERENCED = ("math", "reasoning", "coding")  # for these FastChat shows its judge a reference answer
 LOWEST, HIGHEST = 1.0, 10.0
 RULES = "rules"
 RULES_VERSION = 1
 USUAL_ANSWER, USUAL_REPLY, CHARS_PER_TOKEN = 350, 200, 4  # tokens of an answer and of a judgment, for estimates
-MOST_TURNS = 2  # that a judge's prompts can show
-
-
-class Item:
-    """One question of two turns with its reference answers, where it has any.
-
-    Args:
-        row: FastChat's or the hub's.
-        where: its file and line, for messages.
-        answers: reference answers by question, from FastChat's `reference_answer`; without any, the row's own notes count.
-    """
-
-    def __init__(self, row: dict[str, Any], where: str, answers: Mapping[str, list[str]]) -> None:
-        turns = row.get("turns", row.get("prompt"))
-        if not isinstance(turns, list) or not turns or not all(isinstance(turn, str) for turn in turns):
-            raise UsageError(f"{where} needs its turns as a list of texts, under `turns` (FastChat) or `prompt` (the hub).")
-        self.id = str(row.get("question_id", row.get("prompt_id")))
-        self.part = str(row.get("category", "all"))
-        self.turns: list[str] = turns
-        notes = [str(text) for text in row.get("reference") or []]
-        self.references = answers.get(self.id, []) if answers else notes
-
-    def turn_id(self, turn: int) -> str:
-        """The name of one turn's result; intervals resample what shares the part before the slash."""
-        return f"{self.id}/turn-{turn + 1}"
-
-    @property
-    def dialogue(self) -> Dialogue:
-        """How it is asked."""
-        temperature = TEMPERATURES.get(self.part, OTHER_TEMPERATURE)
-        return Dialogue(id=self.id, turns=tuple(self.turns), temperature=temperature)
 
 
 class MtBench(Benchmark):
@@ -164,6 +118,14 @@ class MtBench(Benchmark):
         self._revision: str | None = None
         self._half: Half | None = None
         self.panel: Panel | None = None
+        online = {"judge_url": judge_url, "judge_requests": judge_requests, "judge_tokens": judge_tokens}
+        model = {"judge_prompts": judge_prompts, "judge_repeats": judge_repeats if judge_repeats > 1 else None}
+        _check_use(judge, {**online, **model} if judge == RULES else online if judge.startswith("hf:") else {})
+        if judge.startswith("hf:") and judge_repeats > 1 and judge_temperature == 0:
+            raise UsageError(
+                f"At temperature 0 {judge} says the same each time, so judge_repeats={judge_repeats} would tell nothing of its "
+                "variance; give --set mt_bench.judge_temperature=0.7, too."
+            )
         if judge != RULES:
             limits = RequestLimits(
                 concurrency=judge_concurrency,
@@ -177,7 +139,8 @@ class MtBench(Benchmark):
 
     @property
     def metric(self) -> Metric:
-        return Metric(name=f"rating by {self.judge}", role="retain", chance=LOWEST, unit="points", note=self.judge)
+        name = _short(self.judge)
+        return Metric(name=f"rating by {name}", role="retain", chance=LOWEST, unit="points", note=name)
 
     def keep_half(self, half: Half) -> bool:
         self._half = half
@@ -186,49 +149,8 @@ class MtBench(Benchmark):
     @cached_property
     def items(self) -> Sequence[Item]:
         """The questions, or a half of them, with FastChat's reference answers where the folder has them."""
-        folder = parse_source(self.source).path
-        file = folder / "question.jsonl" if folder is not None and folder.is_dir() else None
-        table = read_table(str(file) if file is not None and file.is_file() else self.source, default_split="train")
-        self._revision = table.revision
-        answers = _reference_answers(sorted((folder / "reference_answer").glob("*.jsonl"))) if folder is not None else {}
-        items = [Item(row, table.where(index), answers) for index, row in enumerate(table.rows)]
-        self._check(items, table.where)
-        if self.judge != RULES and not answers:  # the questions' own notes: where FastChat's judge sees a reference
-            for item in items:
-                if item.part in TEMPERATURES and item.part not in REFERENCED:
-                    item.references = []
-        if self.references is not None:
-            self._replace(items, self.references)
-        for item in items:
-            if 0 < len(item.references) < len(item.turns) and (answers or self.references) and self.judge != RULES:
-                said = f"{len(item.references)} of its {len(item.turns)} turns"
-                raise UsageError(f"The reference answers to question {item.id} are for {said}; a judge is shown all or none.")
-            if len(item.references) < len(item.turns):
-                item.references = []
-        if self.judge == RULES and not all(len(item.references) >= len(item.turns) for item in items):
-            raise UsageError(
-                f"The judge `rules` needs a reference for each turn, and '{self.source}' has not; use openai:MODEL or hf:MODEL."
-            )
+        items, self._revision = read_items(self.source, self.references, model_judges=self.judge != RULES)
         return in_half(items, self._half, lambda item: item.id)
-
-    def _check(self, items: Sequence[Item], where: Any) -> None:
-        seen: dict[str, int] = {}
-        for index, item in enumerate(items):
-            if item.id in seen:
-                raise UsageError(f"{where(index)} has the question_id {item.id}, as has {where(seen[item.id]).rstrip(',')}.")
-            seen[item.id] = index
-            if self.panel is not None and len(item.turns) > MOST_TURNS:
-                raise UsageError(f"{where(index)} has {len(item.turns)} turns; a judge can be shown {MOST_TURNS}.")
-
-    def _replace(self, items: Sequence[Item], file: str) -> None:
-        """Take the reference answers of a file where it has some."""
-        if not Path(file).is_file():
-            raise UsageError(f"There is no file of reference answers {file}.")
-        replaced = _reference_answers([Path(file)])
-        if unknown := sorted(replaced.keys() - {item.id for item in items}):
-            raise UsageError(f"{file} has an answer to question {unknown[0]}, and '{self.source}' has no such question.")
-        for item in items:
-            item.references = replaced.get(item.id, item.references)
 
     def digest(self) -> str:
         questions = [[item.id, item.part, item.turns, item.references] for item in self.items]
@@ -294,8 +216,10 @@ class MtBench(Benchmark):
             for turn in range(len(item.turns))
         ]
         chars = sum(len(message["content"]) for messages in asked for message in messages)
-        tokens = panel.repeats * (chars // CHARS_PER_TOKEN + turns * USUAL_REPLY)
-        return replace(written, judge_requests=turns * panel.repeats, judge_tokens=tokens)
+        requests = turns * panel.repeats
+        replies = requests * min(panel.judge.replies.tokens, USUAL_REPLY)
+        tokens = panel.repeats * chars // CHARS_PER_TOKEN + replies
+        return replace(written, judge_requests=requests, judge_tokens=tokens, judge_reply_tokens=replies)
 
     def evaluate(self, subject: Subject) -> Iterable[ItemResult]:
         items = list(first_of_each_part(self.items, subject.limit))
@@ -345,6 +269,20 @@ class MtBench(Benchmark):
         return self.panel.rate(exchanges, self.panel.journal(subject.keep))
 
 
+def _check_use(judge: str, unused: Mapping[str, object]) -> None:
+    """Refuse options that the judge has no use for: a score of `rules` is not what somebody wants who names an address."""
+    for option, value in unused.items():
+        if value is not None:
+            fitting = "openai:MODEL or hf:MODEL" if option in ("judge_prompts", "judge_repeats") else "openai:MODEL"
+            raise UsageError(f"{option} is for the judge {fitting}, and the judge is {judge}; give --judge, or leave it out.")
+
+
+def _short(judge: str) -> str:
+    """The judge for a column's head: of a folder its own name."""
+    kind, colon, model = judge.partition(":")
+    return f"{kind}:{Path(model).name}" if colon and model.startswith(("/", ".", "~")) else judge
+
+
 def _exchanges(items: Sequence[Item], talks: Sequence[Sequence[Answer]]) -> list[Exchange]:
     """What there is to rate: every answer that is none of an error."""
     return [
@@ -372,22 +310,6 @@ def _result(item: Item, turn: int, answer: Answer, verdict: Verdict) -> ItemResu
         judgment=verdict.text,
         error=verdict.error,
     )
-
-
-def _reference_answers(files: Sequence[Path]) -> dict[str, list[str]]:
-    """The answers in FastChat's `reference_answer/*.jsonl`, by question; the first file that has one counts."""
-    answers: dict[str, list[str]] = {}
-    for file in files:
-        table = read_table(str(file), columns=("question_id", "choices"))
-        for index, row in enumerate(table.rows):
-            try:
-                turns = [str(turn) for turn in row["choices"][0]["turns"]]
-            except (KeyError, IndexError, TypeError) as error:
-                raise UsageError(
-                    f"{table.where(index)} needs the answers as choices[0].turns, as FastChat writes them."
-                ) from error
-            answers.setdefault(str(row["question_id"]), turns)
-    return answers
 
 
 def rules(exchange: Exchange) -> float:

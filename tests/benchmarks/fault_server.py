@@ -20,13 +20,23 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        if self.path != "/v1/chat/completions":
+            send(self, 404, {"error": {"message": "Not Found"}})
+            return
+        if "messages" not in body:
+            send(self, 400, {"error": {"message": "messages: field required"}})
+            return
         with self.server.lock:
             self.server.asked.append(body)
             self.server.keys.append(self.headers.get("Authorization", ""))
             fault = self.server.faults.pop(0) if self.server.faults else None
-        (fault or say(self.server.reply))(self)
+        reply = self.server.reply
+        (fault or say(reply if isinstance(reply, str) else reply(body)))(self)
 
     def do_GET(self) -> None:
+        if self.path != "/v1/models" or not self.server.models:
+            send(self, 404, {"error": {"message": "Not Found"}})
+            return
         with self.server.lock:
             self.server.listed += 1
         models = [{"id": name, "object": "model", "created": 0, "owned_by": "nobody"} for name in self.server.models]
@@ -49,7 +59,7 @@ class JudgeServer(ThreadingHTTPServer):
         self.faults: list[Fault] = []
         self.models = ["model-x"]
         self.listed = 0
-        self.reply = "Good. Rating: [[8]]"
+        self.reply: str | Callable[[dict], str] = "Good. Rating: [[8]]"
         self.url = f"http://127.0.0.1:{self.server_port}/v1"
 
     def handle_error(self, request: object, client_address: object) -> None:

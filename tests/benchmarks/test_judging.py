@@ -120,6 +120,23 @@ def test_who_is_refused_for_good_does_not_ask_on(server, fault):
     assert all("the judge refuses" in verdict.error for verdict in verdicts)
 
 
+def test_no_more_are_asked_at_a_time_than_allowed(server):
+    busy, seen = [0], []
+
+    def slowly(handler):
+        with server.lock:
+            busy[0] += 1
+            seen.append(busy[0])
+        time.sleep(0.05)
+        with server.lock:
+            busy[0] -= 1
+        say("[[6]]")(handler)
+
+    server.faults = [slowly] * 12
+    panel(server, concurrency=3).rate(exchanges(12), Journal(None))
+    assert max(seen) == 3
+
+
 def test_one_refused_question_is_one_missing_judgment(server):
     server.faults = [status(400, "this context is too long")]
     verdicts = panel(server, concurrency=1).rate(exchanges(3), Journal(None))
@@ -135,6 +152,16 @@ def test_a_model_that_takes_other_options_gets_them(server):
     assert panel(server, concurrency=1).rate(exchanges(2), Journal(None))[1].ratings == (8.0,)
     assert {"temperature", "max_tokens"} & server.asked[-1].keys() == set()
     assert server.asked[-1]["max_completion_tokens"] == 2048
+
+
+def test_a_model_without_a_system_role_gets_its_text_at_the_head(server):
+    server.faults = [status(400, "Conversation roles must alternate: System role not supported")]
+    assert panel(server, concurrency=1).rate(exchanges(2), Journal(None))[0].ratings == (8.0,)
+    system, user = server.asked[0]["messages"]
+    assert [body["messages"] for body in server.asked[1:2]] == [
+        [{"role": "user", "content": f"{system['content']}\n\n{user['content']}"}]
+    ]
+    assert len(server.asked) == 3
 
 
 def test_budgets_stop_politely(server):
@@ -243,8 +270,8 @@ def test_what_the_judge_is_shown(server, tiny_model, tokenizer):
 def test_partial_coverage_is_said_and_decides_the_exit_code(server, cli, tmp_path):
     """6 of 8 judged: the table says so, the exit code is 1 below the bound, and the same command asks for two."""
     arguments = (
-        "evaluate", "sandbox:model", "--benchmarks", "mt_bench", "--set", "mt_bench.judge=openai:model-x", "--judge-url",
-        server.url, "--limit", "2", "--out", tmp_path / "run",
+        "evaluate", "sandbox:model", "--benchmarks", "mt_bench", "--judge", "openai:model-x", "--judge-url", server.url,
+        "--limit", "2", "--out", tmp_path / "run",
     )  # fmt: skip
     outcome = cli(*arguments, "--set", "mt_bench.judge_requests=6")
     assert outcome.code == 1
@@ -263,12 +290,93 @@ def test_partial_coverage_is_said_and_decides_the_exit_code(server, cli, tmp_pat
     assert "judged" not in outcome.out
 
 
+def test_every_fault_in_one_run(server, cli, tmp_path):
+    """All of them at eight answers, from the command line: full coverage, each judgment kept once, nothing asked twice."""
+    server.faults = list(FAULTS.values())
+    outcome = cli(
+        "evaluate", "sandbox:model", "--benchmarks", "mt_bench", "--judge", "openai:model-x", "--judge-url", server.url,
+        "--limit", "2", "--out", tmp_path / "run", "--cache", tmp_path / "cache", "--set", "mt_bench.judge_timeout=0.4",
+    )  # fmt: skip
+    assert outcome.code == 0, outcome.err
+    assert "8.00" in outcome.out
+    assert len(server.asked) == 8 + len(FAULTS)
+    [file] = (tmp_path / "cache" / "judgments").glob("*.jsonl")
+    keys = [json.loads(line)["key"] for line in file.read_text().splitlines()]
+    assert len(set(keys)) == len(keys) == 8
+
+
+def test_repeats_and_turns_in_the_table(server, cli, tmp_path):
+    """Ratings that differ: the judge's own spread stands below the table, and turns have intervals."""
+    seen: dict[str, int] = {}
+
+    def reply(body):
+        asked = body["messages"][-1]["content"]
+        seen[asked] = seen.get(asked, 0) + 1
+        return f"[[{1 + (len(asked) + 3 * seen[asked]) % 10}]]"
+
+    server.reply = reply
+    outcome = cli(
+        "evaluate", "sandbox:model", "--benchmarks", "mt_bench", "--judge", "openai:model-x", "--judge-url", server.url,
+        "--judge-repeats", "3", "--limit", "6", "--out", tmp_path / "run", "--cache", tmp_path / "cache",
+    )  # fmt: skip
+    assert outcome.code == 0, outcome.err
+    assert len(server.asked) == 3 * 24
+    score = json.loads((tmp_path / "run" / "leaderboard.json").read_text())["rows"][0]["scores"]["mt_bench"]
+    said = " ".join(outcome.out.split())
+    assert f"ratings of one answer have a standard deviation of {score['figures']['judge_sd']:.2f} points" in said
+    turns = score["groups"]
+    assert turns.keys() == {"turn 1", "turn 2"}
+    assert all(turn["low"] < turn["value"] < turn["high"] for turn in turns.values())
+    assert (turns["turn 1"]["value"] + turns["turn 2"]["value"]) / 2 == pytest.approx(score["value"], abs=1e-4)
+
+
+def test_repeats_that_did_not_come_are_asked_for(server, cli, tmp_path):
+    """Two ratings of twelve are left when the budget is spent: the scores stand, the table says so, and two are asked for."""
+    arguments = (
+        "evaluate", "sandbox:model", "--benchmarks", "mt_bench", "--judge", "openai:model-x", "--judge-url", server.url,
+        "--limit", "1", "--judge-repeats", "3", "--out", tmp_path / "run", "--cache", tmp_path / "cache",
+    )  # fmt: skip
+    outcome = cli(*arguments, "--set", "mt_bench.judge_requests=10", "--set", "mt_bench.judge_concurrency=1")
+    assert outcome.code == 0, outcome.err
+    assert "none: behind 1 of 4 scores on mt_bench stand fewer ratings than were asked for" in " ".join(outcome.out.split())
+    shown = " ".join(cli("answers", tmp_path / "run", "none").out.replace("│", " ").split())
+    assert "2 of 3 ratings are missing: the budget of 10 requests is spent" in shown
+    assert "no score" not in shown
+    outcome = cli(*arguments)
+    assert outcome.code == 0, outcome.err
+    assert len(server.asked) == 12
+    assert "fewer ratings" not in outcome.out
+
+
+def test_a_judge_that_rates_nothing_is_asked_again(server, cli, tmp_path, monkeypatch):
+    """The cell failed, and says what to do; the same command asks for all of it and loads no model."""
+    from unlearnbench import loaded
+
+    server.faults = [status(401, "expired key")] * 8
+    arguments = (
+        "evaluate", "sandbox:model", "--benchmarks", "mt_bench", "--judge", "openai:model-x", "--judge-url", server.url,
+        "--limit", "2", "--out", tmp_path / "run", "--cache", tmp_path / "cache", "--set", "mt_bench.judge_concurrency=1",
+    )  # fmt: skip
+    outcome = cli(*arguments)
+    assert outcome.code == 1
+    assert "none of 8 items has a score: the judge refuses: " in " ".join(outcome.err.split())
+    assert "the same command asks for them again" in " ".join(outcome.err.split())
+    assert len(server.asked) == 1
+    assert "no score" in cli("answers", tmp_path / "run", "none").out
+    server.faults.clear()
+    monkeypatch.setattr(loaded, "load_model", lambda *_, **__: pytest.fail("the model was loaded"))
+    outcome = cli(*arguments)
+    assert outcome.code == 0, outcome.err
+    assert len(server.asked) == 9
+    assert "8.00" in outcome.out
+
+
 def test_the_key_is_in_no_file_and_no_log(server, cli, tmp_path, monkeypatch, caplog):
-    """Not even where the server repeats it."""
+    """Not even where the server repeats it, in an error or as the judge's words."""
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     monkeypatch.setenv("UNLEARNBENCH_CACHE", str(tmp_path / "cache"))
     caplog.set_level(logging.DEBUG)
-    server.faults = [status(500, f"Incorrect key {KEY}"), status(400, f"key {KEY}"), say(f"[[7]] {KEY[:3]}")]
+    server.faults = [status(500, f"Incorrect key {KEY}"), status(400, f"key {KEY}"), say(f"[[7]] {KEY}")]
     outcome = cli(
         "evaluate", "sandbox:model", "--benchmarks", "mt_bench", "--set", "mt_bench.judge=openai:model-x", "--judge-url",
         server.url, "--limit", "2", "--out", tmp_path / "run", "--cache", tmp_path / "cache",
@@ -284,7 +392,7 @@ def test_the_key_is_in_no_file_and_no_log(server, cli, tmp_path, monkeypatch, ca
 def test_judges_that_there_are_not(monkeypatch, tmp_path):
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
-    with pytest.raises(UsageError, match=r"Unknown judge .gpt.\. Available: rules, openai:MODEL, hf:MODEL"):
+    with pytest.raises(UsageError, match=r"Unknown judge .gpt.\. Available: rules, openai:MODEL, hf:MODEL\. A model .* openai:gpt"):
         MtBench(judge="gpt")
     with pytest.raises(UsageError, match="needs the environment's OPENAI_API_KEY"):
         MtBench(judge="openai:gpt-4")
@@ -292,8 +400,44 @@ def test_judges_that_there_are_not(monkeypatch, tmp_path):
         MtBench(judge="openai:m", judge_url="localhost:80")
     with pytest.raises(UsageError, match="must hold no user name"):
         MtBench(judge="openai:m", judge_url="http://me:secret@127.0.0.1/v1")
+    with pytest.raises(UsageError, match="password or query"):
+        MtBench(judge="openai:m", judge_url="http://127.0.0.1/v1?key=secret")
     with pytest.raises(UsageError, match="does not exist"):
         MtBench(judge=f"hf:{tmp_path}/none")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"judge_url": "http://127.0.0.1:1/v1"}, "judge_url is for the judge openai:MODEL, and the judge is rules"),
+        ({"judge_repeats": 3}, "judge_repeats is for the judge openai:MODEL or hf:MODEL, and the judge is rules"),
+        ({"judge": "hf:anything", "judge_requests": 3}, "judge_requests is for the judge openai:MODEL"),
+        ({"judge": "hf:anything", "judge_repeats": 3}, "judge_repeats=3 would tell nothing"),
+    ],
+)
+def test_options_that_the_judge_has_no_use_for(options, said):
+    with pytest.raises(UsageError, match=said):
+        MtBench(source="sandbox:mt_bench", **options)
+
+
+def test_flags_of_a_benchmark_that_is_not_scored(cli, tmp_path):
+    outcome = cli("evaluate", "sandbox:model", "--benchmarks", "mmlu", "--judge-repeats", "3", "--out", tmp_path / "run")
+    assert outcome.code == 2
+    assert "--judge-repeats is for mt_bench, which is not scored here" in outcome.err
+
+
+def test_an_address_that_is_not_the_judges(server):
+    """Said before anything is generated; a server that cannot list its models is one all the same."""
+
+    def problems(url: str) -> list[str]:
+        return list(open_judge("openai:model-x", url, RequestLimits(), Replies()).problems())
+
+    [said] = problems(server.url.removesuffix("/v1"))
+    assert "no /chat/completions" in said
+    assert f"Did you mean --judge-url {server.url}?" in said
+    server.models = []
+    assert problems(server.url) == []
+    assert server.asked == []
 
 
 def test_problems_before_anything_is_computed(server, monkeypatch):
@@ -363,12 +507,16 @@ def test_a_process_killed_while_judging_loses_only_what_was_on_its_way(server, t
 
 def test_a_dry_run_estimates_and_asks_nothing(server, cli, tmp_path):
     out = tmp_path / "run"
-    options = ("--set", "mt_bench.judge=openai:model-x", "--judge-url", server.url, "--judge-repeats", "3", "--out", out)
+    options = ("--judge", "openai:model-x", "--judge-url", server.url, "--judge-repeats", "3", "--out", out)
     outcome = cli("compare", "--methods", "none", "--benchmarks", "mt_bench", "--dry-run", *options)
     assert outcome.code == 0, outcome.err
     assert "240 requests to a judge, about" in " ".join(outcome.out.split())
     assert server.asked == []
     assert server.listed == 1
+    alone = cli("evaluate", "sandbox:model", "--benchmarks", "mt_bench", "--dry-run", *options)
+    assert alone.code == 0, alone.err
+    assert "240 requests to a judge, about" in " ".join(alone.out.split())
+    assert "tokens to send and 48,000 in its replies" in " ".join(alone.out.split())
     gone = cli("compare", "--methods", "none", "--benchmarks", "mt_bench", *options, "--judge-url", "http://127.0.0.1:1/v1")
     assert gone.code == 2
     assert "does not answer" in gone.err

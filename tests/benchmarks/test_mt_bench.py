@@ -8,7 +8,9 @@ import pytest
 from unlearnbench.benchmark import Subject
 from unlearnbench.chat import Request
 from unlearnbench.errors import UsageError
-from unlearnbench.judging.panel import Exchange
+from unlearnbench.judging.judgment import Inquiry, Judgment, Replies, without_system
+from unlearnbench.judging.panel import Exchange, open_judge
+from unlearnbench.judging.remote import RequestLimits
 from unlearnbench_benchmarks.mt_bench import MtBench, rules
 
 
@@ -226,3 +228,27 @@ def test_a_judge_in_memory(tiny_folder, tiny_model, tokenizer, tmp_path, monkeyp
     for _ in range(2):
         assert [result.score for result in again.evaluate(subject)] == [4.0] * 4
     assert len(loads) == 1
+
+
+def test_a_judge_in_memory_whose_template_knows_no_system_role(tiny_folder, tmp_path):
+    """The system's text stands at the head of the user's; a template that refuses everything is said beforehand."""
+    folder = tmp_path / "judge"
+    shutil.copytree(tiny_folder, folder)
+    template = folder / "chat_template.jinja"
+    refusal = "{% if messages[0].role == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}"
+    template.write_text(refusal + "{% for m in messages %}{{ m.content }}\n{% endfor %}")
+    judge = open_judge(f"hf:{folder}", None, RequestLimits(), Replies(tokens=2))
+    assert list(judge.problems()) == []
+    said = [{"role": "system", "content": "Be strict."}, {"role": "user", "content": "Rate it."}]
+    judged: list[Judgment] = []
+    judge.rate([Inquiry(key="k", messages=said, about={})], lambda _, judgment: judged.append(judgment))
+    assert "no rating from 1 to 10" in judged[0].error
+    assert without_system(said) == [{"role": "user", "content": "Be strict.\n\nRate it."}]
+    template.write_text("{{ raise_exception('no') }}")
+    [problem] = open_judge(f"hf:{folder}", None, RequestLimits(), Replies()).problems()
+    assert f"The judge {folder} cannot be asked: " in problem
+
+
+def test_a_folder_stands_in_the_head_by_its_own_name(tiny_folder):
+    assert MtBench(source="sandbox:mt_bench", judge=f"hf:{tiny_folder}").metric.note == "hf:model"
+    assert MtBench(judge="openai:meta/llama", judge_url=URL).metric.note == "openai:meta/llama"

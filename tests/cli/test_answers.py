@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import io
+import json
 import math
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
 
-from unlearnbench.records import ItemResult
+from unlearnbench.board import RowHead
+from unlearnbench.compare import MANIFEST
+from unlearnbench.records import CellKey, ItemResult
 from unlearnbench.reports.answers import Written, render
 
 
@@ -69,3 +73,19 @@ def test_answers_of_a_run(cli, tmp_path):
         refused = cli(*arguments)
         assert refused.code == 2
         assert said in refused.err
+
+
+def test_empty_answers_are_answers(cli, tmp_path):
+    """A model that says nothing at all is what one wants to look at."""
+    from small_runs import small_run
+
+    run = small_run(tmp_path / "run", write=False)
+    manifest = json.loads((tmp_path / "run" / MANIFEST).read_text())
+    row = RowHead.model_validate(next(row for row in manifest["rows"] if row["variant"] == "ssd"))
+    key = CellKey(variant="ssd", benchmark="mt_bench", seed=0)
+    cell = run.read_cell(key, row.cells[str(key)])
+    silent = [replace(one, text="", question="What is it?", score=1.0) for one in run.read_items(key, cell.identity)]
+    run.write_cell(cell, silent)
+    outcome = cli("answers", tmp_path / "run", "ssd", "--question", "3")
+    assert outcome.code == 0, outcome.err
+    assert outcome.out.count("(an empty answer)") == 2

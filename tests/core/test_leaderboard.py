@@ -3,13 +3,16 @@ from __future__ import annotations
 import csv
 import io
 
+import numpy as np
 import pytest
-from made_up import accuracy, answered, comparison
+from made_up import accuracy, answered, comparison, of_scores, rating
 from rich.console import Console
 
 from unlearnbench.board import Leaderboard, TableSettings
 from unlearnbench.errors import UsageError
 from unlearnbench.leaderboard import build_leaderboard
+from unlearnbench.outcomes import Outcomes
+from unlearnbench.records import PartScore
 from unlearnbench.reports import terminal, text
 from unlearnbench.reports.cells import notes
 from unlearnbench.reports.grid import lay_out
@@ -343,3 +346,42 @@ def test_latex_is_booktabs(paper):
     assert lines[0].startswith(r"\begin{tabular}{rl")
     assert lines[rules[3] + 1] == r"\end{tabular}"
     assert not [line for line in lines if r"\hline" in line]
+
+
+def conversations(mean: float, seed: int) -> Outcomes:
+    """Sixty conversations of two turns in two parts, rated from 1 to 10; second turns are worse."""
+    rng = np.random.default_rng(seed)
+    drawn = {part: np.clip(rng.normal(mean, 2, (30, 2)) - [0, 1], 1, 10).round() for part in ("stem", "math")}
+    return of_scores({part: own.ravel() for part, own in drawn.items()}, turns=2)
+
+
+def rated(means: dict[str, float], **settings) -> tuple[Leaderboard, dict[str, Outcomes]]:
+    talks = {row: conversations(mean, seed) for seed, (row, mean) in enumerate(means.items())}
+    manifest, cells, items = comparison([rating("mt_bench", ["stem", "math"])], {r: {"mt_bench": t} for r, t in talks.items()})
+    second = {row: talk.scores[1::2] for row, talk in talks.items()}
+    groups = {row: {"turn 1": PartScore(value=float(own.mean()), n=60)} for row, own in second.items()}
+    cells = {name: cell.model_copy(update={"groups": groups[cell.key.variant]}) for name, cell in cells.items()}
+    return build_leaderboard(manifest, cells, items, TableSettings(resamples=4000, **settings)), talks
+
+
+def test_a_turn_has_an_interval_over_conversations():
+    """Against its standard error by hand: strata of 30 conversations, half the items each."""
+    board, talks = rated({"none": 7.0})
+    turn = row_of(board, "none").scores["mt_bench"].groups["turn 1"]
+    scores = talks["none"].scores[1::2].reshape(2, 30)
+    error = np.sqrt((scores.var(axis=1, ddof=1) / 30 / 4).sum())
+    assert turn.high - turn.low == pytest.approx(2 * 1.96 * error, rel=0.05)
+    assert (turn.low + turn.high) / 2 == pytest.approx(scores.mean(), abs=0.2 * error)
+
+
+def test_a_column_ranks_where_nothing_was_to_be_forgotten():
+    """Pairs are compared on the same conversations; by S nothing is ranked, and the table says how else."""
+    means = {"none": 7.0, "gentle": 6.5, "harsh": 3.0}
+    board, _ = rated(means)
+    assert [row.rank for row in board.rows] == [None] * 3
+    assert "--rank-by goes by one column alone: mt_bench" in (board.unranked or "")
+    board, talks = rated(means, rank_by="mt_bench")
+    assert [(row.variant, row.rank) for row in board.rows] == [("none", None), ("gentle", 1), ("harsh", 2)]
+    [pair] = board.pairs
+    assert pair.better == "gentle"
+    assert pair.difference == pytest.approx(float(talks["gentle"].scores.mean() - talks["harsh"].scores.mean()), abs=1e-4)

@@ -291,7 +291,25 @@ def checks_page() -> str:
     return "\n".join(lines)
 
 
-PAGES = {"checks.md": checks_page, "api.md": api_page, "recipe-reference.md": recipes_page, "cli.md": cli_page}
+def mt_bench_page() -> str:
+    """The page as it was written by hand, and below it what the judge is asked, word for word."""
+    from unlearnbench.judging.prompts import load_prompts
+
+    page = DOCS / "mt-bench.md"
+    lines = [page.read_text(encoding="utf-8").partition(MARK)[0] + MARK, ""]
+    for prompt in load_prompts(None).prompts.values():
+        title = f"{'One turn' if prompt.turns == 1 else 'Two turns'}, {'with' if prompt.reference else 'without'} a reference"
+        lines += [f"### {title}", "", "```text", f"system: {prompt.system}", "", prompt.template, "```", ""]
+    return "\n".join(lines)
+
+
+PAGES = {
+    "checks.md": checks_page,
+    "api.md": api_page,
+    "recipe-reference.md": recipes_page,
+    "cli.md": cli_page,
+    "mt-bench.md": mt_bench_page,
+}
 
 
 def main() -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import os
 import shutil
 import socket
 import subprocess
@@ -20,14 +19,6 @@ import pytest
 pytestmark = pytest.mark.slow
 QUESTIONS = 2  # of MT-Bench, with two turns each
 START_SECONDS = 240
-
-
-@pytest.fixture(scope="module")
-def smollm2() -> Path:
-    folder = Path(os.environ.get("UNLEARNBENCH_SMOLLM2", Path(__file__).parents[2] / "runs" / "smollm2"))
-    if not (folder / "model.safetensors").is_file():
-        pytest.skip(f"SmolLM2 is not at {folder}; set UNLEARNBENCH_SMOLLM2 (examples/tofu_authors/fetch_smollm2.py fetches it)")
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -74,15 +65,14 @@ def test_smollm2_judges_real_questions(url, smollm2, real_data, cli, tmp_path, m
     questions = tmp_path / "questions.jsonl"
     questions.write_text("\n".join(lines[:QUESTIONS]) + "\n", encoding="utf-8")
     settings = {
-        "judge": f"openai:{smollm2}",
         "source": questions,
         "max_new_tokens": 24,
         "judge_timeout": 300,
         "judge_reply_tokens": 160,
     }
     arguments = [
-        "evaluate", "sandbox:model", "--benchmarks", "mt_bench", "--judge-url", url, "--cache", tmp_path / "cache", "--out",
-        tmp_path / "run", "--min-coverage", "0",
+        "evaluate", "sandbox:model", "--benchmarks", "mt_bench", "--judge", f"openai:{smollm2}", "--judge-url", url, "--cache",
+        tmp_path / "cache", "--out", tmp_path / "run", "--min-coverage", "0",
         *(word for name, value in settings.items() for word in ("--set", f"mt_bench.{name}={value}")),
     ]  # fmt: skip
     outcome = cli(*arguments)

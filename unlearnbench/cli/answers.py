@@ -58,6 +58,11 @@ def _wanted(item: ItemResult, question: str | None, part: str | None) -> bool:
     return (question is None or question in (item.id, item.id.partition("/")[0])) and (part is None or part == item.part)
 
 
+def _written(item: ItemResult) -> bool:
+    """Whether an answer was asked for in writing; an empty one is one, too."""
+    return bool(item.question or item.text or item.error)
+
+
 def _parts(items: list[ItemResult]) -> str:
     return ", ".join(dict.fromkeys(item.part for item in items))
 
@@ -71,7 +76,7 @@ def _benchmark(manifest: Manifest, asked: str | None, folder: RunFolder, row: Ro
         return asked
     for name in names:
         seeds = [seed for seed in row.seeds if _read(folder, row, name, seed) is not None]
-        if seeds and any(item.text or item.error for item in _read(folder, row, name, seeds[0]) or ()):
+        if seeds and any(_written(item) for item in _read(folder, row, name, seeds[0]) or ()):
             return name
     raise UsageError(
         f"{row.variant} has no written answers in {folder.root}: of {', '.join(names)} none that is finished has any; "
@@ -86,7 +91,7 @@ def _items(folder: RunFolder, row: RowHead, name: str, seed: int | None) -> list
     found = _read(folder, row, name, wanted)
     if found is None:
         raise UsageError(f"{row.variant}/{name}/{wanted} is not finished; the comparison's command goes on with it.")
-    if not any(item.text or item.error for item in found):
+    if not any(_written(item) for item in found):
         raise UsageError(f"{name} has no written answers; it asks for choices.")
     return found
 
@@ -96,13 +101,13 @@ def _base(folder: RunFolder, row: RowHead | None, name: str) -> list[ItemResult]
 
 
 def _read(folder: RunFolder, row: RowHead, name: str, seed: int) -> list[ItemResult] | None:
-    """A finished cell's items; None where it is not finished."""
+    """A cell's items; None where it has none yet."""
     from unlearnbench.records import CellKey
 
     key = CellKey(variant=row.variant, benchmark=name, seed=seed)
     identity = row.cells.get(str(key))
     cell = folder.read_cell(key, identity) if identity is not None else None
-    if cell is None or identity is None or cell.status != "done":
+    if cell is None or identity is None or (cell.status != "done" and cell.items_hash is None):
         return None
     try:
         return folder.read_items(key, identity)

@@ -41,7 +41,9 @@ def compare(
         typer.Option(metavar="NAME=ROW", help="Random noise, as much as ROW changes, as a row of its own; repeatable."),
     ] = None,
     settings: options.Settings = None,
+    judge: options.Judge = None,
     judge_url: options.JudgeUrl = None,
+    judge_prompts: options.JudgePrompts = None,
     judge_repeats: options.JudgeRepeats = None,
     references: options.References = None,
     min_coverage: options.MinCoverage = options.COVERAGE,
@@ -91,7 +93,14 @@ def compare(
     table = problems.attempt(options.table_settings, rank_by, damage_margin)
     if evaluate_every is not None:
         wanted = wanted.model_copy(update={"evaluate_every": evaluate_every, "half": "reporting"})
-    given = options.with_judge(settings, judge_url=judge_url, judge_repeats=judge_repeats, references=references)
+    about_judge: dict[str, str | int | None] = {
+        "judge": judge,
+        "judge_url": judge_url,
+        "judge_prompts": judge_prompts,
+        "judge_repeats": judge_repeats,
+        "references": references,
+    }
+    given = problems.attempt(options.with_judge, settings, wanted.benchmarks, **about_judge) or []
     keep = problems.attempt(options.choose, "--keep-deltas", keep_deltas, ("all", "best", "none")) or "all"
     how = Execution(
         executor=executor,

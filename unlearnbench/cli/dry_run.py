@@ -77,6 +77,7 @@ def _totals(comparison: Comparison, jobs: Sequence[JobEstimate], how: Execution)
         "generated": sum(job.generated for job in jobs),
         "judge_requests": sum(job.judge_requests for job in jobs),
         "judge_tokens": sum(job.judge_tokens for job in jobs),
+        "judge_reply_tokens": sum(job.judge_reply_tokens for job in jobs),
         "memory_bytes": sum(sorted((job.memory_bytes or 0 for job in jobs), reverse=True)[: how.limits.jobs]),
         "free_memory_bytes": free_memory(device)[0],
         "disk_bytes": sum(sorted(deltas, reverse=True)[: how.limits.jobs]) if how.keep_deltas == "none" else sum(deltas),
@@ -85,13 +86,21 @@ def _totals(comparison: Comparison, jobs: Sequence[JobEstimate], how: Execution)
     }
 
 
+def _of_judge(totals: dict[str, Any]) -> str:
+    """Tokens apart, since a hosted judge's reply costs several times what is sent to it."""
+    if not totals["judge_tokens"]:
+        return "."
+    replies = totals["judge_reply_tokens"]
+    return f", about {totals['judge_tokens'] - replies:,} tokens to send and {replies:,} in its replies."
+
+
 def _sentences(totals: dict[str, Any]) -> list[str]:
     return [
         f"{counted(totals['jobs'], 'job')} with {counted(totals['cells'], 'cell')} to compute; {totals['finished']} finished.",
         f"{totals['updates']:,} updates on at most {amount(totals['tokens'])} tokens; "
         f"{totals['items']:,} questions, at most {totals['generated']:,} tokens to write, "
         f"{totals['judge_requests']:,} requests to a judge"
-        + (f", about {totals['judge_tokens']:,} tokens." if totals["judge_tokens"] else "."),
+        + _of_judge(totals),
         f"Memory about {size(totals['memory_bytes'])} of {size(totals['free_memory_bytes'])} free; "
         f"deltas at most {size(totals['disk_bytes'])} of {size(totals['free_disk_bytes'])} free on the disk.",
         "Nothing was computed and nothing written.",

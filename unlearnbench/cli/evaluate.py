@@ -16,7 +16,9 @@ def evaluate(
     benchmarks: options.Benchmarks = None,
     limit: options.Limit = None,
     settings: options.Settings = None,
+    judge: options.Judge = None,
     judge_url: options.JudgeUrl = None,
+    judge_prompts: options.JudgePrompts = None,
     judge_repeats: options.JudgeRepeats = None,
     references: options.References = None,
     min_coverage: options.MinCoverage = options.COVERAGE,
@@ -45,7 +47,14 @@ def evaluate(
     problems.attempt(options.check_coverage, min_coverage)
     if names is None:
         problems.settle()
-    given = options.with_judge(settings, judge_url=judge_url, judge_repeats=judge_repeats, references=references)
+    about_judge: dict[str, str | int | None] = {
+        "judge": judge,
+        "judge_url": judge_url,
+        "judge_prompts": judge_prompts,
+        "judge_repeats": judge_repeats,
+        "references": references,
+    }
+    given = problems.attempt(options.with_judge, settings, recipe.benchmarks, **about_judge) or []
     how = Execution(keep_deltas="none", retry_failed=retry_failed, items=not no_items, command=options.command_line())
     compare.run(
         recipe, given, device, how, out, cache, as_json, dry_run=dry_run, problems=problems, min_coverage=min_coverage

@@ -6,15 +6,15 @@ import os
 import re
 import shlex
 import sys
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from pydantic import ByteSize, TypeAdapter, ValidationError
 
-from unlearnbench.errors import Problems, UsageError, unknown_name
+from unlearnbench.errors import Problems, UsageError, normalise, unknown_name
 from unlearnbench.limits import Limits
 
 if TYPE_CHECKING:
@@ -27,7 +27,11 @@ Limit = Annotated[str | None, typer.Option(metavar="N", help="Score only the fir
 Settings = Annotated[
     list[str] | None, typer.Option("--set", metavar="NAME.OPTION=VALUE", help="An option of a row or benchmark.")
 ]
+Judge = Annotated[str | None, typer.Option(help="Who rates mt_bench: rules, openai:MODEL or hf:MODEL.")]
 JudgeUrl = Annotated[str | None, typer.Option(help="Base address of mt_bench's judge, OpenAI-compatible.")]
+JudgePrompts = Annotated[
+    str | None, typer.Option(metavar="FILE", help="What mt_bench's judge is asked, in FastChat's format.")
+]
 JudgeRepeats = Annotated[int | None, typer.Option(help="How often mt_bench's judge rates each answer.")]
 References = Annotated[str | None, typer.Option(metavar="FILE", help="Reference answers that replace mt_bench's.")]
 COVERAGE = 0.95
@@ -114,9 +118,20 @@ def table_settings(rank_by: str | None, damage_margin: float | None, start: Tabl
     return (start or TableSettings()).model_copy(update={name: value for name, value in given.items() if value is not None})
 
 
-def with_judge(settings: list[str] | None, **given: str | int | None) -> list[str]:
-    """`--judge-url` and the like as the settings of mt_bench that they stand for."""
-    return [*(settings or ()), *(f"mt_bench.{name}={value}" for name, value in given.items() if value is not None)]
+def with_judge(
+    settings: list[str] | None, benchmarks: Mapping[str, Mapping[str, Any]], **given: str | int | None
+) -> list[str]:
+    """`--judge-url` and the like as the settings that they stand for, of every benchmark that is an mt_bench.
+
+    Raises:
+        UsageError: none is.
+    """
+    wanted = {name: value for name, value in given.items() if value is not None}
+    names = [name for name, own in benchmarks.items() if normalise(str(own.get("benchmark", name))) == "mt-bench"]
+    if wanted and not names:
+        flag = next(iter(wanted)).replace("_", "-")
+        raise UsageError(f"--{flag} is for mt_bench, which is not scored here; add mt_bench to --benchmarks.")
+    return [*(settings or ()), *(f"{name}.{option}={value}" for name in names for option, value in wanted.items())]
 
 
 def check_coverage(value: float) -> float:

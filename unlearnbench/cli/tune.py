@@ -31,6 +31,7 @@ def tune(
     forget: Annotated[list[str] | None, typer.Option(metavar="[TOPIC=]SOURCE", help="Texts to forget; repeatable.")] = None,
     retain: Annotated[list[str] | None, typer.Option(metavar="[TOPIC=]SOURCE", help="Texts to keep; repeatable.")] = None,
     settings: options.Settings = None,
+    judge: options.Judge = None,
     judge_url: options.JudgeUrl = None,
     device: options.DeviceName = "auto",
     dtype: options.DtypeName = None,
@@ -58,7 +59,8 @@ def tune(
     wanted = problems.attempt(with_rule, wanted, keep_at_least, probe_every, seed) or wanted
     limits = problems.attempt(options.read_limits, jobs, job_timeout, job_memory) or Limits()
     how = Execution(executor=executor, limits=limits)
-    given = options.with_judge(settings, judge_url=judge_url)
+    about_judge: dict[str, str | int | None] = {"judge": judge, "judge_url": judge_url}
+    given = problems.attempt(options.with_judge, settings, wanted.benchmarks, **about_judge) or []
     wanted = problems.attempt(with_fixed, wanted, given) or wanted
     place = problems.attempt(place_of, wanted, how, out, cache, device)
     budget = problems.attempt(options.read_budget, trials, tune_seconds)

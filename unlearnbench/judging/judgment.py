@@ -102,6 +102,14 @@ def insist(messages: Messages, reply: str) -> Messages:
     return [*messages, {"role": "assistant", "content": reply or "..."}, {"role": "user", "content": INSIST}]
 
 
+def without_system(messages: Messages) -> Messages:
+    """The same for a model that knows no system role: its text stands at the head of the user's first message."""
+    if messages[0]["role"] != "system":
+        return messages
+    system, first, *rest = messages
+    return [{"role": "user", "content": f"{system['content']}\n\n{first['content']}"}, *rest]
+
+
 def no_rating(reply: str) -> str:
     """Why a judgment is missing after `TRIES` replies."""
     return f"no rating from 1 to 10 in {TRIES} tries; it last said {reply[:SHOWN]!r}"

@@ -6,8 +6,20 @@ from collections.abc import Iterable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from unlearnbench.errors import UsageError
 from unlearnbench.files import Memory, default_cache, hash_files
-from unlearnbench.judging.judgment import TRIES, Arrived, Inquiry, Judgment, Replies, insist, no_rating, parse_rating
+from unlearnbench.judging.judgment import (
+    TRIES,
+    Arrived,
+    Inquiry,
+    Judgment,
+    Messages,
+    Replies,
+    insist,
+    no_rating,
+    parse_rating,
+    without_system,
+)
 from unlearnbench.models import load_model, load_tokenizer, model_folder, weight_files
 
 if TYPE_CHECKING:
@@ -27,7 +39,7 @@ class LocalJudge:
     def __init__(self, source: str, replies: Replies) -> None:
         self.source, self.replies = source, replies
         self.folder = model_folder(source)
-        self._loaded: tuple[PreTrainedModel, PreTrainedTokenizerBase] | None = None
+        self._model: PreTrainedModel | None = None
         self._place: tuple[torch.dtype, torch.device] | None = None
 
     @cached_property
@@ -35,14 +47,22 @@ class LocalJudge:
         """Hash of the model folder."""
         return hash_files(weight_files(self.folder), Memory(default_cache() / "memory.json"))
 
+    @cached_property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """The judge's own."""
+        return load_tokenizer(self.folder)
+
     @property
     def identity(self) -> Sequence[str]:
         """The weights, wherever they lie."""
         return ("hf", self.weights, self.replies.identity)
 
     def problems(self) -> Iterable[str]:
-        """Nothing: what could be wrong was said when the folder was looked for."""
-        return ()
+        """A chat template that refuses a conversation."""
+        from unlearnbench.chat import check_chat
+
+        if problem := check_chat(self.tokenizer):
+            yield f"The judge {self.source} cannot be asked: {problem}"
 
     def move_to(self, dtype: torch.dtype, device: torch.device) -> None:
         """Where to load it, before it is first asked."""
@@ -52,9 +72,12 @@ class LocalJudge:
         """Ask everything in batches; a reply without a rating is asked for again while its conversation is in memory."""
         from unlearnbench.generate import Request, generate
 
-        model, tokenizer = self._load()
+        takes_system = _takes_system(self.tokenizer)
         tries = [0] * len(inquiries)
         spent = [0] * len(inquiries)
+
+        def request(messages: Messages, seed: str) -> Request:
+            return Request(tuple(messages if takes_system else without_system(messages)), self.replies.temperature, seed)
 
         def follow(index: int, answer: Answer) -> Request | None:
             inquiry = inquiries[index]
@@ -62,20 +85,28 @@ class LocalJudge:
             spent[index] += answer.tokens
             rating = None if answer.error else parse_rating(answer.text)
             if rating is None and not answer.error and tries[index] < TRIES:
-                return Request(
-                    tuple(insist(inquiry.messages, answer.text)), self.replies.temperature, f"{inquiry.key} {tries[index]}"
-                )
+                return request(insist(inquiry.messages, answer.text), f"{inquiry.key} {tries[index]}")
             error = answer.error or ("" if rating is not None else no_rating(answer.text))
             arrived(inquiry, Judgment(rating=rating, text=answer.text, error=error, tokens=spent[index]))
             return None
 
-        requests = [Request(tuple(inquiry.messages), self.replies.temperature, inquiry.key) for inquiry in inquiries]
-        generate(model, tokenizer, requests, max_new_tokens=self.replies.tokens, follow=follow)
+        requests = [request(inquiry.messages, inquiry.key) for inquiry in inquiries]
+        generate(self._load(), self.tokenizer, requests, max_new_tokens=self.replies.tokens, follow=follow)
 
-    def _load(self) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    def _load(self) -> PreTrainedModel:
         import torch
 
-        if self._loaded is None:
-            dtype, device = self._place or (torch.float32, torch.device("cpu"))
-            self._loaded = (load_model(self.folder, dtype, device), load_tokenizer(self.folder))
-        return self._loaded
+        if self._model is None:
+            self._model = load_model(self.folder, *(self._place or (torch.float32, torch.device("cpu"))))
+        return self._model
+
+
+def _takes_system(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether a system message gets into the prompt: some chat templates refuse it, and some leave it out."""
+    from unlearnbench.chat import render_chat
+
+    said = [{"role": "system", "content": "what to do"}, {"role": "user", "content": "a question"}]
+    try:
+        return said[0]["content"] in render_chat(said, tokenizer)
+    except UsageError:
+        return False

@@ -41,7 +41,7 @@ class Verdict:
     Attributes:
         ratings: of the repeats that brought one.
         text: the first judge's words.
-        error: why there is none, where there is none.
+        error: why there is none, or fewer than were asked for.
     """
 
     ratings: tuple[float, ...] = ()
@@ -70,7 +70,8 @@ def open_judge(name: str, url: str | None, limits: RequestLimits, replies: Repli
         return RemoteJudge(model, url, limits, replies)
     if kind == "hf" and model:
         return LocalJudge(model, replies)
-    raise UsageError(f"Unknown judge '{name}'. Available: rules, openai:MODEL, hf:MODEL.")
+    meant = f" A model of that name is openai:{name}, or hf:{name} in memory." if name and ":" not in name else ""
+    raise UsageError(f"Unknown judge '{name}'. Available: rules, openai:MODEL, hf:MODEL.{meant}")
 
 
 class Panel:
@@ -134,5 +135,12 @@ class Panel:
         return Verdict(
             ratings=tuple(float(record["rating"]) for record in kept),
             text=str(kept[0]["text"]) if kept else "",
-            error="" if kept else (reasons[0] if reasons else "not judged"),
+            error=_missing(len(row) - len(kept), len(row), reasons[0] if reasons else "not judged"),
         )
+
+
+def _missing(missing: int, asked: int, reason: str) -> str:
+    """What is said of ratings that did not come."""
+    if not missing or missing == asked:
+        return reason if missing else ""
+    return f"{missing} of {asked} ratings {'is' if missing == 1 else 'are'} missing: {reason}"

@@ -7,16 +7,14 @@ import importlib.util
 import json
 import os
 import random
-import threading
 import time
-from collections.abc import Coroutine, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from unlearnbench.errors import UsageError, closest
+from unlearnbench.judging.calls import finish, retry_after, without_key
 from unlearnbench.judging.judgment import (
     TRIES,
     Arrived,
@@ -27,6 +25,7 @@ from unlearnbench.judging.judgment import (
     insist,
     no_rating,
     parse_rating,
+    without_system,
 )
 
 if TYPE_CHECKING:
@@ -82,8 +81,11 @@ class RemoteJudge:
         self.url = (url or os.environ.get("OPENAI_BASE_URL") or HOSTED).rstrip("/")
         if urlsplit(self.url).scheme not in ("http", "https") or not urlsplit(self.url).hostname:
             raise UsageError(f"The judge's address must begin with http:// or https://; got '{self.url}'.")
-        if "@" in urlsplit(self.url).netloc:
-            raise UsageError("The judge's address must hold no user name or password; the key comes from OPENAI_API_KEY.")
+        if "@" in urlsplit(self.url).netloc or urlsplit(self.url).query or urlsplit(self.url).fragment:
+            raise UsageError(
+                "The judge's address must hold no user name, password or query; the key comes from the environment's "
+                "OPENAI_API_KEY."
+            )
         self._local = urlsplit(self.url).hostname in LOOPBACK
         if not self._local and not os.environ.get("OPENAI_API_KEY"):
             raise UsageError(
@@ -92,33 +94,33 @@ class RemoteJudge:
         self.asked = self.tokens = 0
         self._closed = ""
         self._wait_until = 0.0
+        self._no_system = False  # the model knows no system role
         self._options: dict[str, Any] = {"temperature": replies.temperature, "max_tokens": replies.tokens}
 
     @property
     def identity(self) -> Sequence[str]:
         """Model and address; on loopback without the port, which is another one each time."""
         parts = urlsplit(self.url)
-        place = str(parts.hostname) if self._local else parts.netloc.rpartition("@")[2]
+        place = str(parts.hostname) if self._local else parts.netloc
         return ("openai", self.model, place + parts.path, self.replies.identity)
 
     def problems(self) -> Iterable[str]:
         """Whether somebody answers at the address, takes the key and knows the model; rates nothing."""
-        return _run(self._problems())
+        return finish(self._problems())
 
     async def _problems(self) -> list[str]:
         import openai
 
         try:
             async with self._client() as client, asyncio.timeout(CHECK_SECONDS):
-                known = [model.id for model in (await client.models.list()).data]
+                known = await _models(client)
+                if not known and not await _completes(client):
+                    there = "" if self.url.endswith("/v1") else f" Did you mean --judge-url {self.url}/v1?"
+                    return [f"There is no OpenAI-compatible judge at {self.url}: it has no /chat/completions.{there}"]
         except openai.APIStatusError as error:
-            if error.status_code in (401, 403):
-                return [f"The judge at {self.url} does not take the key: {self._said(error)}."]
-            return []  # it answers; not every server can list its models
+            return [f"The judge at {self.url} does not take the key in OPENAI_API_KEY: {self._said(error)}."]
         except (openai.APIConnectionError, TimeoutError) as error:
             return [f"The judge at {self.url} does not answer ({self._said(error)}); look at --judge-url."]
-        except Exception:  # an answer of another shape: the first judgment will tell
-            return []
         if self._local or not known or self.model in known:
             return []
         guess = closest(self.model, known)
@@ -126,7 +128,7 @@ class RemoteJudge:
 
     def rate(self, inquiries: Sequence[Inquiry], arrived: Arrived) -> None:
         """Ask everything, some at a time."""
-        _run(self._rate(inquiries, arrived))
+        finish(self._rate(inquiries, arrived))
 
     async def _rate(self, inquiries: Sequence[Inquiry], arrived: Arrived) -> None:
         slots = asyncio.Semaphore(self.limits.concurrency)
@@ -188,11 +190,12 @@ class RemoteJudge:
     async def _request(self, client: AsyncOpenAI, messages: Messages) -> tuple[str, int]:
         async with asyncio.timeout(self.limits.timeout):  # in all: a reply that drips would never time out by itself
             create: Any = client.chat.completions.create
-            reply: Any = await create(model=self.model, messages=messages, **self._options)
+            shown = without_system(messages) if self._no_system else messages
+            reply: Any = await create(model=self.model, messages=shown, **self._options)
         choices = getattr(reply, "choices", None)
         if not choices or getattr(choices[0], "message", None) is None:
             raise ValueError("the reply holds no choices" if hasattr(reply, "choices") else "the reply is not JSON")
-        said = str(choices[0].message.content or "")
+        said = without_key(str(choices[0].message.content or ""))
         used = getattr(getattr(reply, "usage", None), "total_tokens", None)
         tokens = used if isinstance(used, int) else sum(len(m["content"]) for m in messages) // 4 + len(said) // 4
         self.tokens += tokens
@@ -219,7 +222,7 @@ class RemoteJudge:
             raise error
         if retry >= self.limits.retries:
             raise _Unanswered(f"{said} ({retry + 1} times)") from None
-        if isinstance(error, openai.APIStatusError) and (asked := _retry_after(error)) is not None:
+        if isinstance(error, openai.APIStatusError) and (asked := retry_after(error)) is not None:
             if asked > LONGEST_WAIT:
                 self._closed = f"the judge asks to wait {asked:.0f} s"
                 raise _Closed(self._closed) from None
@@ -228,60 +231,53 @@ class RemoteJudge:
         return min(BACKOFF * 2**retry, LONGEST_BACKOFF) * random.uniform(0.5, 1.5)
 
     def _other_options(self, said: str) -> bool:
-        """Some models take no temperature, and call the limit by another name."""
+        """Some models take no temperature, call the limit by another name, or know no system role."""
         if "temperature" in said and "temperature" in self._options:
             del self._options["temperature"]
         elif "max_tokens" in said and "max_tokens" in self._options:
             self._options["max_completion_tokens"] = self._options.pop("max_tokens")
+        elif "system" in said.lower() and "role" in said.lower() and not self._no_system:
+            self._no_system = True
         else:
             return False
         return True
 
     def _said(self, error: Exception) -> str:
         """The error in a few words, without the key that some servers repeat."""
-        key = os.environ.get("OPENAI_API_KEY")
-        words = " ".join(str(error).split())[:200]
+        words = without_key(" ".join(str(error).split()))[:200]
         if isinstance(error, TimeoutError):
             words = f"no whole reply within {self.limits.timeout:g} s"
         elif isinstance(error, json.JSONDecodeError):
             words = "the reply is not JSON"
-        return words.replace(key, "***").rstrip(".") if key else words.rstrip(".")
+        return words.rstrip(".")
 
 
-def _retry_after(error: Any) -> float | None:
-    """Seconds that the server asks to wait, as a number or a date."""
-    headers = error.response.headers
+async def _models(client: AsyncOpenAI) -> list[str]:
+    """The models that the address lists; none where it has no list, as some servers."""
+    import openai
+
     try:
-        if (milliseconds := headers.get("retry-after-ms")) is not None:
-            return max(float(milliseconds) / 1000, 0.0)
-        if (text := headers.get("retry-after")) is None:
-            return None
-        try:
-            return max(float(text), 0.0)
-        except ValueError:
-            return max((parsedate_to_datetime(text) - datetime.now(UTC)).total_seconds(), 0.0)
-    except (ValueError, TypeError):
-        return None
+        return [model.id for model in (await client.models.list()).data]
+    except openai.APIStatusError as error:
+        if error.status_code in (401, 403):
+            raise
+    except openai.APIConnectionError:
+        raise
+    except Exception:  # an answer of another shape
+        return []
+    return []
 
 
-def _run(work: Coroutine[Any, Any, Any]) -> Any:
-    """Run to the end; in a thread of its own where this one has an event loop already, as in a notebook."""
+async def _completes(client: AsyncOpenAI) -> bool:
+    """Whether there are chat completions at the address; asked with an empty request, which every server refuses."""
+    import openai
+
     try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return asyncio.run(work)
-    outcome: list[Any] = []
-    failure: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            outcome.append(asyncio.run(work))
-        except BaseException as error:
-            failure.append(error)
-
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-    thread.join()
-    if failure:
-        raise failure[0]
-    return outcome[0]
+        reply: Any = await client.post("/chat/completions", cast_to=object, body={})
+    except openai.APIStatusError as error:
+        if error.status_code in (401, 403):
+            raise
+        return error.status_code not in (404, 405, 501)
+    except ValueError:  # it says JSON and is none
+        return False
+    return not isinstance(reply, str)

@@ -63,7 +63,8 @@ def _title(name: str, item: ItemResult) -> Text:
 def _block(item: ItemResult, *, judgments: bool) -> Text:
     text = _plain(item.text or ("" if item.error else "(an empty answer)"))
     if item.error:
-        text.append_text(_plain(f"{'' if not item.text else chr(10) * 2}no score: {item.error}", "red"))
+        why = item.error if item.scored else f"no score: {item.error}"
+        text.append_text(_plain(f"{'' if not item.text else chr(10) * 2}{why}", "red"))
     if judgments and item.judgment:
         text.append_text(_plain(f"\n\njudge: {item.judgment.strip()}", "dim"))
     return text

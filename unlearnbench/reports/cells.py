@@ -149,7 +149,28 @@ def notes(board: Leaderboard) -> list[str]:
         for name, score in row.scores.items()
         if score.missing
     ]
+    lines += [
+        f"{row.variant}: behind {score.partial} of {score.scored} scores on {name} stand fewer ratings than were asked for; the same "
+        "command asks again."
+        for row in board.rows
+        for name, score in row.scores.items()
+        if score.partial
+    ]
+    lines += _about_judges(board)
     lines += [f"{failure['status']}: {failure['cell']}: {failure['error']}" for failure in board.failures]
+    return lines
+
+
+def _about_judges(board: Leaderboard) -> list[str]:
+    """How far a judge that was asked several times agrees with itself, where it was."""
+    lines: list[str] = []
+    for name in dict.fromkeys(column.benchmark for column in board.columns):
+        scores = [row.scores[name] for row in board.rows if name in row.scores]
+        spreads = [score.figures["judge_sd"] for score in scores if "judge_sd" in score.figures]
+        if spreads:
+            least, most = (figure(one, "points") for one in (min(spreads), max(spreads)))
+            told = least if least == most else f"{least} to {most}"
+            lines.append(f"{name}: the judge's own ratings of one answer have a standard deviation of {told} points.")
     return lines
 
 

@@ -52,7 +52,7 @@ class Talks {
       const score = pack.scores[number][item];
       box.append(element("div", { class: "turn" },
         element("span", { class: "chip" }, `turn ${turn + 1}: ${score === null ? "not judged" : score.toFixed(1)}`),
-        pack.errors?.[number][item] ? element("div", { class: "chip wrong" }, `no score: ${pack.errors[number][item].slice(0, SHOWN)}`) : null,
+        pack.errors?.[number][item] ? element("div", { class: "chip wrong" }, `${score === null ? "no score: " : ""}${pack.errors[number][item].slice(0, SHOWN)}`) : null,
         longText(pack.answers_text[number][item] || "(nothing)"),
         pack.judgments?.[number][item] ? element("details", {}, element("summary", {}, "judgment"),
           element("div", { class: "inside" }, longText(pack.judgments[number][item]))) : null));
