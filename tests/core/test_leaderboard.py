@@ -370,8 +370,8 @@ def test_a_turn_has_an_interval_over_conversations():
     turn = row_of(board, "none").scores["mt_bench"].groups["turn 1"]
     scores = talks["none"].scores[1::2].reshape(2, 30)
     error = np.sqrt((scores.var(axis=1, ddof=1) / 30 / 4).sum())
-    assert turn.high - turn.low == pytest.approx(2 * 1.96 * error, rel=0.05)
-    assert (turn.low + turn.high) / 2 == pytest.approx(scores.mean(), abs=0.2 * error)
+    assert turn.high - turn.low == pytest.approx(2 * 1.96 * float(error), rel=0.05)
+    assert (turn.low + turn.high) / 2 == pytest.approx(float(scores.mean()), abs=0.2 * float(error))
 
 
 def test_a_column_ranks_where_nothing_was_to_be_forgotten():

@@ -15,7 +15,7 @@ import yaml
 from small_runs import IDENTITY, small_run
 
 from unlearnbench.records import CellKey
-from unlearnbench.store import RunFolder
+from unlearnbench.store import RunFolder, checksum
 
 
 @pytest.fixture(scope="module")
@@ -140,6 +140,7 @@ def test_scores_changed_everywhere_are_caught_by_the_hash(cli, run):
     pyarrow.parquet.write_table(table, items_path(run))
     cell = json.loads(cell_path(run).read_text())
     cell |= {"value": 0.0, "parts": {"bio": {"value": 0.0, "n": len(table)}}}
+    cell["checksum"] = checksum(cell)
     cell_path(run).write_text(json.dumps(cell))
     write_leaderboard(RunFolder(run))
     outcome = cli("verify", run)

@@ -99,8 +99,7 @@ def _sentences(totals: dict[str, Any]) -> list[str]:
         f"{counted(totals['jobs'], 'job')} with {counted(totals['cells'], 'cell')} to compute; {totals['finished']} finished.",
         f"{totals['updates']:,} updates on at most {amount(totals['tokens'])} tokens; "
         f"{totals['items']:,} questions, at most {totals['generated']:,} tokens to write, "
-        f"{totals['judge_requests']:,} requests to a judge"
-        + _of_judge(totals),
+        f"{totals['judge_requests']:,} requests to a judge" + _of_judge(totals),
         f"Memory about {size(totals['memory_bytes'])} of {size(totals['free_memory_bytes'])} free; "
         f"deltas at most {size(totals['disk_bytes'])} of {size(totals['free_disk_bytes'])} free on the disk.",
         "Nothing was computed and nothing written.",

@@ -56,6 +56,4 @@ def evaluate(
     }
     given = problems.attempt(options.with_judge, settings, recipe.benchmarks, **about_judge) or []
     how = Execution(keep_deltas="none", retry_failed=retry_failed, items=not no_items, command=options.command_line())
-    compare.run(
-        recipe, given, device, how, out, cache, as_json, dry_run=dry_run, problems=problems, min_coverage=min_coverage
-    )
+    compare.run(recipe, given, device, how, out, cache, as_json, dry_run=dry_run, problems=problems, min_coverage=min_coverage)
