@@ -158,10 +158,9 @@ def test_a_model_without_a_system_role_gets_its_text_at_the_head(server):
     server.faults = [status(400, "Conversation roles must alternate: System role not supported")]
     assert panel(server, concurrency=1).rate(exchanges(2), Journal(None))[0].ratings == (8.0,)
     system, user = server.asked[0]["messages"]
-    assert [body["messages"] for body in server.asked[1:2]] == [
-        [{"role": "user", "content": f"{system['content']}\n\n{user['content']}"}]
-    ]
-    assert len(server.asked) == 3
+    merged = f"{system['content']}\n\n{user['content']}"
+    assert {"role": "user", "content": merged} in [body["messages"][0] for body in server.asked[1:]]
+    assert [len(body["messages"]) for body in server.asked] == [2, 1, 1]
 
 
 def test_budgets_stop_politely(server):
@@ -392,7 +391,9 @@ def test_the_key_is_in_no_file_and_no_log(server, cli, tmp_path, monkeypatch, ca
 def test_judges_that_there_are_not(monkeypatch, tmp_path):
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
-    with pytest.raises(UsageError, match=r"Unknown judge .gpt.\. Available: rules, openai:MODEL, hf:MODEL\. A model .* openai:gpt"):
+    with pytest.raises(
+        UsageError, match=r"Unknown judge .gpt.\. Available: rules, openai:MODEL, hf:MODEL\. A model .* openai:gpt"
+    ):
         MtBench(judge="gpt")
     with pytest.raises(UsageError, match="needs the environment's OPENAI_API_KEY"):
         MtBench(judge="openai:gpt-4")

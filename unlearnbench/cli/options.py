@@ -29,9 +29,7 @@ Settings = Annotated[
 ]
 Judge = Annotated[str | None, typer.Option(help="Who rates mt_bench: rules, openai:MODEL or hf:MODEL.")]
 JudgeUrl = Annotated[str | None, typer.Option(help="Base address of mt_bench's judge, OpenAI-compatible.")]
-JudgePrompts = Annotated[
-    str | None, typer.Option(metavar="FILE", help="What mt_bench's judge is asked, in FastChat's format.")
-]
+JudgePrompts = Annotated[str | None, typer.Option(metavar="FILE", help="What mt_bench's judge is asked, in FastChat's format.")]
 JudgeRepeats = Annotated[int | None, typer.Option(help="How often mt_bench's judge rates each answer.")]
 References = Annotated[str | None, typer.Option(metavar="FILE", help="Reference answers that replace mt_bench's.")]
 COVERAGE = 0.95
@@ -118,9 +116,7 @@ def table_settings(rank_by: str | None, damage_margin: float | None, start: Tabl
     return (start or TableSettings()).model_copy(update={name: value for name, value in given.items() if value is not None})
 
 
-def with_judge(
-    settings: list[str] | None, benchmarks: Mapping[str, Mapping[str, Any]], **given: str | int | None
-) -> list[str]:
+def with_judge(settings: list[str] | None, benchmarks: Mapping[str, Mapping[str, Any]], **given: str | int | None) -> list[str]:
     """`--judge-url` and the like as the settings that they stand for, of every benchmark that is an mt_bench.
 
     Raises:
@@ -168,6 +164,13 @@ def read_limit(text: str | None) -> int | None:
         return None
     if not text.isdecimal() or int(text) < 1:
         raise UsageError(f"--limit takes a whole number of at least 1; got '{text}'.")
+    return int(text)
+
+
+def read_whole(flag: str, text: str, *, most: int) -> int:
+    """A whole number from 0 to `most`."""
+    if not text.isdecimal() or int(text) > most:
+        raise UsageError(f"{flag} takes a whole number from 0 to {most}; got '{text}'.")
     return int(text)
 
 
