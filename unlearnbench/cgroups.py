@@ -29,7 +29,7 @@ def _groups(root: Path) -> Iterator[tuple[Path, tuple[str, str, str]]]:
     except OSError:
         return
     for line in lines:
-        _, controllers, path = line.split(":", 2)
+        _, controllers, path = (*line.split(":", 2), "", "")[:3]
         if not controllers:
             mount, names = root / "sys/fs/cgroup", ("memory.max", "memory.current", "inactive_file")
         elif "memory" in controllers.split(","):

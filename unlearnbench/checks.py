@@ -148,7 +148,12 @@ def check_room(
 
 
 def check_memory(
-    jobs: Sequence[JobPlan], footprints: Mapping[str, Footprint], processes: int, device: str, limits: Limits, problems: Problems
+    jobs: Sequence[JobPlan],
+    footprints: Mapping[str, Footprint],
+    processes: int,
+    device: str,
+    limits: Limits,
+    problems: Problems,
 ) -> None:
     """Memory for what each row cannot do without: the model, gradients and the optimizer's state.
 
@@ -171,7 +176,8 @@ def check_memory(
         if needed > free:
             problems.add(UsageError(f"{holds}, and {place} has {free / 1e9:,.1f} GB free; {advice}"))
         elif device == "cpu" and limits.bytes is not None and needed > limits.bytes:
-            problems.add(UsageError(f"{holds}, more than the {limits.bytes / 1e9:,.1f} GB of --job-memory; allow more, or {advice}"))
+            allowed = f"more than the {limits.bytes / 1e9:,.1f} GB of --job-memory"
+            problems.add(UsageError(f"{holds}, {allowed}; allow more, or {advice}"))
     largest = sorted((needs.get(plan.job.variant, 0) for plan in jobs if plan.due), reverse=True)[: limits.jobs]
     if len(largest) > 1 and largest[0] <= free < sum(largest):
         problems.add(

@@ -14,8 +14,8 @@ from pydantic import ValidationError
 
 from unlearnbench.board import Leaderboard, Manifest, RowHead, TableSettings
 from unlearnbench.errors import StorageError, UsageError
-from unlearnbench.limits import Limits
 from unlearnbench.leaderboard import build_leaderboard, check_settings
+from unlearnbench.limits import Limits
 from unlearnbench.locks import WAIT_SECONDS, Holding, Queue
 from unlearnbench.outcomes import Outcomes
 from unlearnbench.plan import head_of, what_is_due
@@ -196,7 +196,7 @@ def read_leaderboard(folder: Path, settings: TableSettings | None = None, *, in_
     """
     run = RunFolder(folder)
     manifest = read_manifest(run)
-    cells = read_cells(run, manifest)
+    cells = read_cells(run, manifest, in_passing=in_passing)
     return build_leaderboard(manifest, cells, None if in_passing else read_items(run, cells), settings)
 
 
@@ -303,14 +303,26 @@ def read_manifest(run: RunFolder) -> Manifest:
         ) from error
 
 
-def read_cells(run: RunFolder, manifest: Manifest) -> dict[str, CellResult]:
-    """The finished cells that belong to a plan, by name."""
+def read_cells(run: RunFolder, manifest: Manifest, *, in_passing: bool = False) -> dict[str, CellResult]:
+    """The finished cells that belong to a plan, by name.
+
+    Args:
+        run: folder of the comparison.
+        manifest: its plan.
+        in_passing: leave damaged ones out.
+
+    Raises:
+        UsageError: one is damaged.
+    """
     cells: dict[str, CellResult] = {}
     for row in manifest.rows:
         for name, identity in row.cells.items():
             found = run.read_cell(row.key(name), identity)
             if found is not None:
                 cells[name] = found
+            elif not in_passing and (problem := run.problem_of(row.key(name), identity)) is not None:
+                path = run.cell_path(row.key(name), identity)
+                raise UsageError(f"{path} {problem}; run the comparison again, and it is set aside.")
     return cells
 
 

@@ -92,7 +92,7 @@ def prepare(
     problems: Problems | None = None,
     checked: bool = False,
     broken: Mapping[str, str] | None = None,
-    limits: Limits = Limits(),
+    limits: Limits | None = None,
 ) -> Comparison:
     """Check a recipe and plan it.
 
@@ -147,8 +147,8 @@ def prepare(
         scored = {variant.model: folders[variant.model] for variant in waiting}
         check_benchmarks(benchmarks, scored, due, problems)
         footprints = check_methods(list(waiting), folders, topics, dtype, problems)
-        check_room(run, jobs, footprints, keep_deltas, limits, problems)
-        check_memory(jobs, footprints, recipe.trainer.devices, place_of(device), limits, problems)
+        check_room(run, jobs, footprints, keep_deltas, limits or Limits(), problems)
+        check_memory(jobs, footprints, recipe.trainer.devices, place_of(device), limits or Limits(), problems)
     problems.settle()
     return Comparison(
         recipe=recipe,

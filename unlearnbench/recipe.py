@@ -221,7 +221,9 @@ def check_names(recipe: Recipe) -> Recipe:
     for name in named:
         if not NAME.fullmatch(name) or ".." in name:
             problems.add(
-                UsageError(f"The name '{name}' must start with a letter or digit and use only letters, digits, '-', '_' and '.'.")
+                UsageError(
+                    f"The name '{name}' must start with a letter or digit and use only letters, digits, '-', '_' and '.'."
+                )
             )
     rows = [*recipe.variants(), *recipe.checkpoints, *recipe.controls]
     kinds = (("checkpoint", "--checkpoint OTHER=PATH", recipe.checkpoints), ("control", "--control OTHER=ROW", recipe.controls))

@@ -223,7 +223,7 @@ class RunFolder:
         )
 
     def delta_damaged(self, folder: Path) -> bool:
-        """Whether a delta that was whole can no longer be read, or not to its end; its numbers are looked at when it is used."""
+        """Whether a delta that was whole can no longer be read to its end; its numbers are looked at when it is used."""
         from safetensors import SafetensorError, safe_open
 
         if not (folder / MANIFEST).exists():

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from unlearnbench.store import checksum
+
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory, tiny_folder: Path, cache: Path) -> Path:
@@ -115,10 +117,27 @@ def test_cells_of_different_identity_are_refused(cli, models, tmp_path):
     cell = next((folder / "cells" / "copy" / "mmlu").glob("*.json"))
     record = json.loads(cell.read_text())
     record["provenance"]["limit"] = 7
+    record["checksum"] = checksum(record)
     cell.write_text(json.dumps(record))
     outcome = cli("leaderboard", folder)
     assert (outcome.code, outcome.out) == (2, "")
     assert "none/mmlu/0 and copy/mmlu/0 cannot stand in one table: they differ in 'limit' (None against 7)" in outcome.err
+
+
+def test_damaged_record_is_said_to_be(cli, models, tmp_path):
+    """A figure that somebody changed is shown by nothing."""
+    folder = tmp_path / "run"
+    shutil.copytree(models, folder)
+    cell = next((folder / "cells" / "copy" / "mmlu").glob("*.json"))
+    cell.write_text(json.dumps({**json.loads(cell.read_text()), "value": 0.5}))
+    for command in (
+        ("leaderboard", folder),
+        ("show", folder, "copy/mmlu/0"),
+        ("report", folder, "--out", tmp_path / "report.html"),
+    ):
+        outcome = cli(*command)
+        assert (outcome.code, outcome.out) == (2, "")
+        assert f"{cell} is damaged, was changed, or is the record of another cell; run the comparison again" in outcome.err
 
 
 def test_damaged_items_are_said_to_be(cli, models, tmp_path):

@@ -282,7 +282,7 @@ def test_narrow_terminal_loses_columns_not_sense(width):
     for word in ("a-rather-long-variant-name", "wmdp ↓", "forgot", "chance", ".300", *sum(figures, ())):
         assert word in shown
     left_out = f"Left out in {width} columns: tokens, trained, memory, evaluate, seeds, unlearn, best"
-    assert (left_out in shown.replace("\n", " ")) == (width < 200)
+    assert (left_out in " ".join(shown.split())) == (width < 200)
 
 
 @pytest.mark.parametrize("width", [60, 80, 120])
@@ -295,8 +295,8 @@ def test_of_many_parts_a_terminal_shows_those_that_it_has_room_for(width):
     assert "wmdp ↓" in shown
     assert "mmlu ↑" in shown
     assert ".300" in shown
-    assert "S, mmlu/subject_56" not in shown  # counted, not listed
-    assert " more; a wider terminal" in shown.replace("\n", " ")
+    assert "mmlu/subject_9," not in shown  # counted, not listed
+    assert " more; a wider terminal" in " ".join(shown.split())
 
 
 def test_precision_has_room_for_ratings():

@@ -128,7 +128,8 @@ def test_model_that_does_not_fit_in_memory(tmp_path, monkeypatch):
 
 def test_jobs_that_run_at_a_time_share_the_memory(tmp_path, monkeypatch):
     """Two jobs fit, three do not; and no job may need more than --job-memory."""
-    whole = sum(parameter.numel() for parameter in skeleton(Path(checks.__file__).parent / "sandbox" / "model").parameters()) * 4
+    shape = skeleton(Path(checks.__file__).parent / "sandbox" / "model")
+    whole = sum(parameter.numel() for parameter in shape.parameters()) * 4
     monkeypatch.setattr(checks, "free_memory", lambda device: (int(whole * 2.5), "this machine"))
     wanted = recipe(methods={"rmu": {"layer": 3}}, seeds=[0, 1])
     prepare(wanted, out=tmp_path / "run", cache=tmp_path / "cache", limits=Limits(jobs=2))

@@ -50,8 +50,8 @@ CONFORMANCE = {
 ```
 
 Every method and benchmark that comes with unlearnbench passes every check, but for what `unlearnbench_methods.CONFORMANCE`
-states. The test suite tries each method on Llama and on one other family; `make conformance` tries all on all. Which check finds which mistake: `tests/conformance/wrong_methods.py` and
-`wrong_benchmarks.py`.
+states. The test suite tries each method on Llama and on one other family; `make conformance` tries all on all. Which check
+finds which mistake: `tests/conformance/wrong_methods.py` and `wrong_benchmarks.py`.
 """
 
 
@@ -94,9 +94,8 @@ def _attributes_of(thing: type) -> list[str]:
     if dataclasses.is_dataclass(thing) or issubclass(thing, BaseModel):
         return []
     own = {name: hint for name, hint in vars(thing).get("__annotations__", {}).items() if not name.startswith("_")}
-    return [
-        f"{name}: {_plain(hint)}" + (f" = {vars(thing)[name]!r}" if name in vars(thing) else "") for name, hint in own.items()
-    ]
+    defaults = {name: f" = {vars(thing)[name]!r}" for name in own if name in vars(thing)}
+    return [f"{name}: {_plain(hint)}{defaults.get(name, '')}" for name, hint in own.items()]
 
 
 def _brief(default: object) -> object:

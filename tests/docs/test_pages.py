@@ -27,7 +27,7 @@ PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
 ROOMS = ("unlearnbench", "methods", "benchmarks")
 FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"(?<!!)\[[^]]+\]\(([^)\s]+)\)")
-MADE_UP = {"NAME", "up-and-down", "grad-diff-demo", "sums"}  # what pages call plugins that are still to be written
+MADE_UP = {"NAME", "mine", "up-and-down", "grad-diff-demo", "sums"}  # what pages call plugins that are still to be written
 COMMAND = re.compile(rf"unlearnbench (?:{'|'.join(sorted({path[0] for path in reference.commands()}))})\b")
 
 

@@ -15,7 +15,7 @@ import yaml
 from small_runs import IDENTITY, small_run
 
 from unlearnbench.records import CellKey
-from unlearnbench.store import RunFolder
+from unlearnbench.store import RunFolder, checksum
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +46,13 @@ def items_path(run: Path, variant: str = "rmu", benchmark: str = "wmdp") -> Path
 
 def cell_path(run: Path) -> Path:
     return RunFolder(run).cell_path(CellKey(variant="rmu", benchmark="wmdp", seed=0), IDENTITY)
+
+
+def remake(path: Path, **provenance: object) -> None:
+    """A cell as another comparison would have written it."""
+    cell = json.loads(path.read_text())
+    cell["provenance"] |= provenance
+    path.write_text(json.dumps({**cell, "checksum": checksum(cell)}))
 
 
 def test_a_run_that_nobody_touched_adds_up(cli, run):
@@ -140,6 +147,7 @@ def test_scores_changed_everywhere_are_caught_by_the_hash(cli, run):
     pyarrow.parquet.write_table(table, items_path(run))
     cell = json.loads(cell_path(run).read_text())
     cell |= {"value": 0.0, "parts": {"bio": {"value": 0.0, "n": len(table)}}}
+    cell["checksum"] = checksum(cell)
     cell_path(run).write_text(json.dumps(cell))
     write_leaderboard(RunFolder(run))
     outcome = cli("verify", run)
@@ -165,9 +173,7 @@ def test_deltas_are_those_that_were_scored(run):
     assert hashes_of_file(delta / "delta.safetensors") == tensor_hashes(tensors)
     assert any("the scores of rmu are of other weights" in one for one in verify(run))  # the cells name others
     for path in (run / "cells" / "rmu").rglob("seed-0-*.json"):
-        cell = json.loads(path.read_text())
-        cell["provenance"]["weights"] = weights
-        path.write_text(json.dumps(cell))
+        remake(path, weights=weights)
     assert list(verify(run)) == []
     content = bytearray((delta / "delta.safetensors").read_bytes())
     content[-1] ^= 1
@@ -219,9 +225,7 @@ def test_rows_that_share_only_a_name_are_told_apart(cli, made, tmp_path):
     other = tmp_path / "two"
     shutil.copytree(made, other)
     for path in (other / "cells" / "rmu").rglob("*.json"):
-        cell = json.loads(path.read_text())
-        cell["provenance"]["method_options"] = {"lr": 7}
-        path.write_text(json.dumps(cell))
+        remake(path, method_options={"lr": 7})
     names = [row["variant"] for row in json.loads(cli("leaderboard", made, other, "--format", "json").out)["rows"]]
     assert sorted(names) == ["none", "rmu", "rmu@two", "scrub", "ssd"]
 
@@ -230,9 +234,7 @@ def test_runs_that_differ_say_in_what(cli, made, tmp_path):
     other = tmp_path / "two"
     shutil.copytree(made, other)
     for path in (other / "cells").rglob("*.json"):
-        cell = json.loads(path.read_text())
-        cell["provenance"]["dtype"] = "bfloat16"
-        path.write_text(json.dumps(cell))
+        remake(path, dtype="bfloat16")
     outcome = cli("leaderboard", made, other)
     assert (outcome.code, outcome.out) == (2, "")
     assert "one and two cannot stand in one table: they differ in 'wmdp: dtype' (float32 against bfloat16)" in outcome.err
@@ -249,9 +251,7 @@ def test_runs_of_different_bases_say_so_without_a_base_row(cli, made, tmp_path):
         plan["rows"] = [row for row in plan["rows"] if row["variant"] != "none"]
         (other / "plan.json").write_text(json.dumps(plan))
         for path in (other / "cells").rglob("*.json"):
-            cell = json.loads(path.read_text())
-            cell["provenance"]["base_weights"] = weights * 64
-            path.write_text(json.dumps(cell))
+            remake(path, base_weights=weights * 64)
         others.append(other)
     outcome = cli("leaderboard", *others)
     assert (outcome.code, outcome.out) == (2, "")
@@ -399,11 +399,11 @@ def test_json_takes_an_order_and_a_publication(cli, made):
         (("--columns", "variant,mmlo"), "Unknown column in --columns 'mmlo'. Did you mean 'mmlu'?"),
         (("--columns", ","), "--columns takes a list separated by commas; got ','."),
         (("--sort", "mmlo"), "Unknown column in --sort 'mmlo'. Did you mean 'mmlu'?"),
-        (("--sort", ""), "Unknown column in --sort ''. Available: F, K, S, best,"),
+        (("--sort", ""), "Unknown column in --sort ''. Available: F, GPU memory, K, S, best,"),
         (("--reference", ""), "Unknown value of --reference ''. Available: wmdp-paper."),
         (("--format", "tex"), "Unknown value of --format 'tex'. Did you mean 'latex'?"),
-        (("--precision", "9"), "Invalid value for '--precision': 9 is not in the range 0<=x<=6"),
-        (("--precision", "two"), "Invalid value for '--precision': 'two' is not a valid int"),
+        (("--precision", "9"), "--precision takes a whole number from 0 to 6; got '9'."),
+        (("--precision", "two"), "--precision takes a whole number from 0 to 6; got 'two'."),
         (("--format", "json", "--columns", "S"), "--format json has every column, part and digit: leave --columns out."),
         (("--format", "json", "--parts", "--precision", "2"), "leave --parts and --precision out."),
         (("--explain", "--sort", "S", "--format", "csv"), "--explain is plain text about every row: leave --sort and --format"),

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from unlearnbench.recipe import Recipe, Topic, load_recipe
 from unlearnbench.itemfiles import items_from_parquet
+from unlearnbench.recipe import Recipe, Topic, load_recipe
 from unlearnbench.trials import Look, best_look, read_tuning
 
 QUESTIONS = 24  # per part

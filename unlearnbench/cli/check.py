@@ -55,7 +55,6 @@ def _checks(name: str, settings: Sequence[str], expected: dict[str, str]) -> lis
     from unlearnbench.plugins import find_plugin
     from unlearnbench.recipe import load_recipe, parse_setting
     from unlearnbench.specs import resolve_options, takes_argument
-    from unlearnbench.testing.installed import stated_by
 
     plugin, colon, argument = name.partition(":")
     given: dict[str, Any] = {}
@@ -72,12 +71,13 @@ def _checks(name: str, settings: Sequence[str], expected: dict[str, str]) -> lis
     if kind == "benchmark":
         configured = {normalise(key): value for key, value in load_recipe("sandbox").benchmarks.items()}
         given = {**configured.get(normalise(name), {}), **given}
+    from unlearnbench.testing import checks_of
+    from unlearnbench.testing.installed import stated_by
+
     if changed:  # a mistake on this command line is none of the plugin's
         resolve_options(spec, {**stated_by(spec).options, **given}, name)
     if colon:
         given["argument"] = argument
-    from unlearnbench.testing import checks_of
-
     return checks_of(spec, given, expected)
 
 

@@ -12,7 +12,6 @@ from unlearnbench.cli import options
 
 if TYPE_CHECKING:
     from rich.table import Table
-    from rich.text import Text
 
     from unlearnbench.differences import Difference, ScoreChange
 

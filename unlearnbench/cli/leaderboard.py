@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 FORMATS = ("terminal", "markdown", "latex", "csv", "json", "html")
 PRECISION = 3
+MOST_DIGITS = 6
 JSON_TAKES = ("--sort", "--reference")
 
 
@@ -26,7 +27,7 @@ def leaderboard(
     parts: Annotated[bool, typer.Option("--parts", help="Also a column for each part of each benchmark.")] = False,
     columns: Annotated[str | None, typer.Option(help="Only these columns, in this order: variant,wmdp,mmlu,S,verdict.")] = None,
     sort: Annotated[str | None, typer.Option(help="Order rows by a column, the best first; -COLUMN turns it round.")] = None,
-    precision: Annotated[int, typer.Option(help="Decimals of figures.", min=0, max=6)] = PRECISION,
+    precision: Annotated[str | None, typer.Option(metavar="N", help="Decimals of figures, 0 to 6; 3 by default.")] = None,
     reference: Annotated[str | None, typer.Option(metavar="NAME", help="Published rows below one's own: wmdp-paper.")] = None,
     separate: Annotated[bool, typer.Option("--separate", help="One table for each comparison.")] = False,
     explain: Annotated[
@@ -79,13 +80,13 @@ def leaderboard(
         typer.echo(text.render(boards, cast("Format", style), choices))
 
 
-def _given(parts: bool, columns: str | None, sort: str | None, precision: int, reference: str | None) -> list[str]:
+def _given(parts: bool, columns: str | None, sort: str | None, precision: str | None, reference: str | None) -> list[str]:
     """The options that say how a table looks, as far as they were given."""
     flags = {
         "--parts": parts,
         "--columns": columns is not None,
         "--sort": sort is not None,
-        "--precision": precision != PRECISION,
+        "--precision": precision is not None,
         "--reference": reference is not None,
     }
     return [flag for flag, here in flags.items() if here]
@@ -112,7 +113,7 @@ def _record(board: Leaderboard, choices: Choices) -> dict[str, Any]:
     return record
 
 
-def _choices(parts: bool, columns: str | None, sort: str | None, precision: int, reference: str | None) -> Choices:
+def _choices(parts: bool, columns: str | None, sort: str | None, precision: str | None, reference: str | None) -> Choices:
     from unlearnbench.reports.published import load_reference
     from unlearnbench.reports.text import Choices
 
@@ -120,7 +121,7 @@ def _choices(parts: bool, columns: str | None, sort: str | None, precision: int,
         parts=parts,
         columns=options.split_list("--columns", columns),
         sort=sort,
-        precision=precision,
+        precision=PRECISION if precision is None else options.read_whole("--precision", precision, most=MOST_DIGITS),
         reference=None if reference is None else load_reference(reference),
     )
 

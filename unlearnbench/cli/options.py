@@ -167,6 +167,13 @@ def read_limit(text: str | None) -> int | None:
     return int(text)
 
 
+def read_whole(flag: str, text: str, *, most: int) -> int:
+    """A whole number from 0 to `most`."""
+    if not text.isdecimal() or int(text) > most:
+        raise UsageError(f"{flag} takes a whole number from 0 to {most}; got '{text}'.")
+    return int(text)
+
+
 def read_limits(jobs: int, seconds: float | None, memory: str | None) -> Limits:
     """`--jobs`, `--job-timeout` and `--job-memory` as what isolated jobs keep to."""
     problems = Problems()

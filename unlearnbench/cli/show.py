@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from unlearnbench.figures import amount, duration, size
 from unlearnbench.errors import UsageError, closest
+from unlearnbench.figures import amount, duration, size
 
 if TYPE_CHECKING:
     from unlearnbench.records import CellResult, Cost

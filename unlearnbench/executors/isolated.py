@@ -18,9 +18,9 @@ from typing import Any
 import psutil
 
 from unlearnbench.errors import CellError, StorageError
-from unlearnbench.limits import Limits
 from unlearnbench.job import Workshop, fail_job
 from unlearnbench.launch import Worker, error_of, how_it_ended, relay
+from unlearnbench.limits import Limits
 from unlearnbench.locks import Claim, Queue
 from unlearnbench.records import CellResult
 

@@ -103,8 +103,10 @@ def _escape(text: str) -> str:
 
 
 def _latex(grid: Grid, lines: Sequence[str]) -> str:
-    """A booktabs table; bold is what is significantly better than every other row, and nothing else; what was not run stands
-    below a rule of its own."""
+    """A booktabs table; bold is what is significantly better than every other row, and nothing else.
+
+    What was not run stands below a rule of its own.
+    """
     cells = [
         [
             rf"\textbf{{{_tex(cell)}}}{_tex(span)}" if place in line.best else f"{_tex(cell)}{_tex(span)}"

@@ -66,7 +66,7 @@ def plane(board: Leaderboard) -> Chart | None:
     return as_chart(
         traces,
         height=560,
-        xaxis={"title": {"text": "K: share kept →"}, "range": [-0.04, 1.06]},
+        xaxis={"title": {"text": "K: share kept →"}, "range": [-0.04, 1.12]},
         yaxis={"title": {"text": "F: share forgotten →"}, "range": [-0.04, 1.06]},
         legend={"itemsizing": "constant"},
         margin={"l": 60, "r": 20, "t": 20, "b": 60},
@@ -143,7 +143,7 @@ def _level(level: float) -> Any:
         y=[f for _, f in points],
         mode="lines+text",
         text=labels,
-        textposition="bottom center",
+        textposition="middle right",
         textfont={"color": GREY, "size": 10},
         line={"color": GREY, "width": 0.7, "dash": "dot"},
         opacity=0.6,
@@ -194,7 +194,7 @@ def heat_map(finished: Finished, head: BenchmarkHead) -> Chart | None:
         text=figures,
         texttemplate="%{text}" if len(rows) <= LABELLED else None,
         hovertemplate="%{y}<br>%{x}<br>%{text}<extra></extra>",
-        colorbar={"title": {"text": "change"}, "thickness": 12},
+        colorbar={"thickness": 12, "tickformat": "+.2~f"},
     )
     return as_chart(
         [trace],

@@ -197,7 +197,7 @@ def _provenance(finished: Finished) -> list[tuple[str, Any]]:
 def _benchmark(cell: CellResult) -> str:
     facts = cell.provenance
     revision = f", revision {facts['data_revision']}" if facts.get("data_revision") else ""
-    options = ", ".join(f"{name}={value}" for name, value in (facts.get("benchmark_options") or {}).items())
+    options = _listed(facts.get("benchmark_options") or {})
     return f"{facts.get('benchmark_distribution', '')}; data {facts.get('data', '')}{revision}; {options}"
 
 
@@ -209,8 +209,20 @@ def _origins(finished: Finished) -> list[dict[str, Any]]:
         if cell is None:
             continue
         pairs = [
-            (name.replace("_", " "), cell.provenance[name]) for name in OF_ROW if cell.provenance.get(name) not in (None, {})
+            (name.replace("_", " "), _listed(cell.provenance[name]))
+            for name in OF_ROW
+            if cell.provenance.get(name) not in (None, {})
         ]
         cost = {name: value for name, value in cell.cost if value is not None}
-        found.append({"name": row_title(row.variant), "pairs": [*pairs, ("cost", cost), ("cell", str(cell.key))]})
+        found.append({"name": row_title(row.variant), "pairs": [*pairs, ("cost", _listed(cost)), ("cell", str(cell.key))]})
     return found
+
+
+def _listed(value: Any) -> str:
+    """Settings as one reads them: `layer=3, subjects=virology anatomy`."""
+    if isinstance(value, Mapping):
+        own: Mapping[Any, Any] = value  # pyright: ignore[reportUnknownVariableType]
+        return ", ".join(f"{name}={_listed(one)}" for name, one in own.items())
+    if isinstance(value, list | tuple):
+        return " ".join(map(str, value))  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
+    return str(value).lower() if isinstance(value, bool) else str(value)

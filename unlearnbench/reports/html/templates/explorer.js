@@ -110,7 +110,7 @@ class Explorer {
     const { pack } = this;
     const chips = element("span");
     if (this.base >= 0) chips.append(this.chip(this.base, item, "base"), " ");
-    if (this.run !== this.base) chips.append(this.chip(this.run, item, "row"));
+    if (this.run !== this.base) chips.append(this.chip(this.run, item, pack.runs[this.run].name));
     const asked = pack.texts?.[item] ?? pack.ids[item];
     const details = element("details", { class: "item" },
       element("summary", {},
