@@ -6,7 +6,7 @@ import functools
 import inspect
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -133,10 +133,17 @@ def list_options(spec: MethodSpec | BenchmarkSpec) -> list[Option]:
 
 def _type_name(field: FieldInfo) -> str:
     """The type as its author wrote it, with its bounds: `float > 0`."""
-    kind = field.annotation
+    return _bounded(field.annotation, field.metadata)
+
+
+def _bounded(kind: Any, metadata: Iterable[Any]) -> str:
+    if typing.get_origin(kind) is Annotated:
+        return _bounded(kind.__origin__, kind.__metadata__)
+    if any(typing.get_origin(one) is Annotated for one in typing.get_args(kind)):  # `PositiveInt | None`
+        return " | ".join("None" if one is types.NoneType else _bounded(one, ()) for one in typing.get_args(kind))
     name = kind.__name__ if isinstance(kind, type) else str(kind).replace("typing.", "")
     signs = {"gt": ">", "ge": ">=", "lt": "<", "le": "<="}
-    bounds = [f"{sign} {getattr(b, word)}" for b in field.metadata for word, sign in signs.items() if hasattr(b, word)]
+    bounds = [f"{sign} {getattr(b, word)}" for b in metadata for word, sign in signs.items() if hasattr(b, word)]
     return " ".join([name, ", ".join(bounds)]) if bounds else name
 
 

@@ -274,7 +274,8 @@ def _check_use(judge: str, unused: Mapping[str, object]) -> None:
     for option, value in unused.items():
         if value is not None:
             fitting = "openai:MODEL or hf:MODEL" if option in ("judge_prompts", "judge_repeats") else "openai:MODEL"
-            raise UsageError(f"{option} is for the judge {fitting}, and the judge is {judge}; give --judge, or leave it out.")
+            told = f"{option} is for the judge {fitting}, and the judge is {judge}"
+            raise UsageError(f"{told}; choose another --judge or leave it out.")
 
 
 def _short(judge: str) -> str:

@@ -150,8 +150,8 @@ def notes(board: Leaderboard) -> list[str]:
         if score.missing
     ]
     lines += [
-        f"{row.variant}: behind {score.partial} of {score.scored} scores on {name} stand fewer ratings than were asked for; the same "
-        "command asks again."
+        f"{row.variant}: behind {score.partial} of {score.scored} scores on {name} stand fewer ratings than were asked for; "
+        "the same command asks again."
         for row in board.rows
         for name, score in row.scores.items()
         if score.partial
