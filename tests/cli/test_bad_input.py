@@ -437,11 +437,10 @@ def test_everything_on_the_command_line_is_said_at_once(cli, tmp_path):
 
 
 def test_mistakes_of_evaluate_and_tune_are_said_at_once(cli, tmp_path):
-    outcome = cli(
-        "evaluate", "sandbox:model", "--benchmarks", "wmpd", "--limit", "x", "--dtype", "y", "--out", tmp_path / "run"
-    )
+    out = tmp_path / "run"
+    outcome = cli("evaluate", "sandbox:model", "--benchmarks", "wmpd", "--limit", "x", "--dtype", "y", "--out", out)
     assert (outcome.code, len(outcome.err.splitlines())) == (2, 4)
-    outcome = cli("tune", "rmu", "--limit", "x", "--job-timeout", "0", "--keep-at-least", "2", "--out", tmp_path / "run")
+    outcome = cli("tune", "rmu", "--limit", "x", "--job-timeout", "0", "--keep-at-least", "2", "--out", out)
     assert (outcome.code, len(outcome.err.splitlines())) == (2, 5)
     assert "tune needs a budget" in outcome.err
 

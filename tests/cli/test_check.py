@@ -44,6 +44,14 @@ def test_stated_failure_is_told_with_its_reason(cli):
     assert "random_weight=0" in told["padding_does_not_count"]
 
 
+def test_data_that_cannot_be_read_fail_one_check(cli):
+    """What depends on them is skipped."""
+    outcomes = json.loads(cli("check", "mcq", "--set", "mcq.source=nowhere.jsonl", "--json").out)
+    failed = {one["check"]: one["message"] for one in outcomes if one["status"] == "failed"}
+    assert set(failed) == {"runs_to_the_end"}
+    assert "there is no file or folder nowhere.jsonl; if its data are elsewhere" in failed["runs_to_the_end"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

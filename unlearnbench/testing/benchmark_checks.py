@@ -249,7 +249,7 @@ def runs_to_the_end(case: BenchmarkCase) -> None:
     if _network(scored.error) is not None:
         raise NotApplicable("it asks for the network: see works_offline")
     if scored.error is not None:
-        said = " ".join(str(scored.error).split())[:300]
+        said = " ".join(str(scored.error).split())[:300].rstrip(".")
         raise CheckFailed(
             f"it stops with {type(scored.error).__name__}: {said}; if its data are elsewhere, give the check a local copy "
             "(--set NAME.source=FOLDER)."
@@ -372,8 +372,8 @@ def prints_nothing(case: BenchmarkCase) -> None:
 @BENCHMARK_CHECKS.check()
 def direction_right(case: BenchmarkCase) -> None:
     """A model that knows every answer scores better than chance, in the direction that the metric declares."""
-    metric = case.benchmark().metric
     oracle = _mean(case.items("oracle", MANY))
+    metric = case.benchmark().metric
     sign = 1 if metric.better == "higher" else -1
     require(
         sign * (oracle - metric.chance) > 0,
@@ -409,9 +409,9 @@ def chance_right(case: BenchmarkCase) -> None:
 @BENCHMARK_CHECKS.check()
 def constant_gains_nothing(case: BenchmarkCase) -> None:
     """A model that always answers the same is no better than chance, whichever letter it likes."""
+    error = _error(case.items("random", MANY))
     metric = case.benchmark().metric
     sign = 1 if metric.better == "higher" else -1
-    error = _error(case.items("random", MANY))
     for letter in LETTERS:
         score = _mean(case.items(letter, MANY))
         require(

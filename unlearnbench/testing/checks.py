@@ -81,7 +81,7 @@ class Check:
         except CheckFailed as failure:
             status, message = "failed", str(failure)
         except Exception as error:  # a check that breaks is a finding, too
-            status, message = "failed", f"the check itself stopped with {type(error).__name__}: {error}."
+            status, message = "failed", f"the check itself stopped with {type(error).__name__}: {str(error).rstrip('.')}."
         if self.expected_failure is not None and status == "failed":
             status, message = "expected failure", self.expected_failure
         elif self.expected_failure is not None and status == "passed" and self.strict:
