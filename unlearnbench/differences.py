@@ -51,8 +51,9 @@ class ScoreChange(Record):
 
     Attributes:
         unit: of the scores, `fraction` or `points`.
-        before: the mean over seeds in the first; null where no item has a score; after: likewise in the second.
-        difference: second less first, over the items that both asked and every seed has a score of.
+        before: the first's mean, over seeds and the items that both asked and every seed has a score of; null where there are
+            none; after: the second's.
+        difference: second less first.
         low: of the 95% interval: items resampled in pairs.
         p: McNemar's exact where each has one seed and answers are right or wrong, else of the resampled difference; after
             Holm over all changes listed.
@@ -156,31 +157,31 @@ def _scores(first: Part, second: Part) -> Iterator[ScoreChange]:
 
 def _change(variant: str, head: BenchmarkHead, one: list[Outcomes], two: list[Outcomes]) -> ScoreChange:
     facts: dict[str, Any] = {"variant": variant, "benchmark": head.name, "unit": head.metric.unit}
-    facts |= {"before": _mean(one), "after": _mean(two)}
     by_seed = [[dict(zip(outcomes.ids, outcomes.scores.tolist(), strict=True)) for outcomes in own] for own in (one, two)]
     first, second = (set(own[0]) for own in by_seed)
     known = {name for name in first & second if all(math.isfinite(scores[name]) for own in by_seed for scores in own)}
     shared = [name for name in one[0].ids if name in known]
     facts |= {"n": len(shared), "only_one": len(first ^ second)}
     if not shared:
-        return ScoreChange(**facts)
+        return ScoreChange(**facts, before=None, after=None)
     scores = np.array([np.mean([[own[name] for name in shared] for own in seeds], axis=0) for seeds in by_seed])  # (2, N)
     _, units = np.unique([name.rpartition(TURN)[0] or name for name in shared], return_inverse=True)
     draws = resampled_means(scores, units, np.random.default_rng(SEED), RESAMPLES)
     change = draws[1].astype(np.float64) - draws[0]
     low, high = quantiles(change, LEVEL)
-    difference = float(scores[1].mean() - scores[0].mean())
-    facts |= {"difference": round(difference, 6), "low": round(low, 6), "high": round(high, 6)}
+    before, after = (float(own.mean()) for own in scores)
+    difference = after - before
+    facts |= {
+        "before": round(before, 6),
+        "after": round(after, 6),
+        "difference": round(difference, 6),
+        "low": round(low, 6),
+        "high": round(high, 6),
+    }
     if len(one) == len(two) == 1 and np.isin(scores, (0.0, 1.0)).all():
         facts |= {"lost": int((scores[0] > scores[1]).sum()), "gained": int((scores[1] > scores[0]).sum())}
         return ScoreChange(**facts, p=float(mcnemar(scores)[0, 1]))
     return ScoreChange(**facts, p=_p_of(difference, change))
-
-
-def _mean(own: list[Outcomes]) -> float | None:
-    """The mean over seeds of the means over the items that have a score; None where none has."""
-    means = [float(known.mean()) for one in own if len(known := one.scores[np.isfinite(one.scores)])]
-    return round(sum(means) / len(means), 6) if means else None
 
 
 def _p_of(difference: float, draws: Any) -> float:

@@ -13,7 +13,7 @@ from unlearnbench.compare import read_finished
 from unlearnbench.errors import UsageError
 from unlearnbench.files import check_folder, content_hash, write_atomic
 from unlearnbench.recipe import BASELINE
-from unlearnbench.reports.cells import figure, row_title, span
+from unlearnbench.reports.cells import figure, place_of, row_title, span
 from unlearnbench.reports.html.embed import fill
 from unlearnbench.reports.html.page import render
 from unlearnbench.reports.html.table import Cell, anchor
@@ -148,7 +148,7 @@ def _line(row: Row, page: Page) -> dict[str, Any]:
     ]
     cells = [
         Cell(page.name, sort=page.name, kind="words", link=address),
-        Cell("" if row.rank is None else str(row.rank), sort="" if row.rank is None else row.rank),
+        Cell(place_of(row, page.board), sort="" if row.rank is None else row.rank),
         Cell(row_title(row.variant), sort=row.variant, kind="words name", link=f"{address}#{anchor('row', row.variant)}"),
         *figures,
         Cell(verdict, sort=verdict, kind="words verdict"),

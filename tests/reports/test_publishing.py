@@ -321,6 +321,22 @@ def test_diff_leaves_out_what_has_no_score(made, tmp_path):
     assert change.after == pytest.approx(sum(scores[1:]) / len(scores[1:]))
 
 
+def test_diff_compares_what_both_asked(made, tmp_path):
+    """Of thirty questions the other asked the first ten: both scores are over these, and their difference adds up."""
+    from unlearnbench.differences import differ
+
+    other = tmp_path / "two"
+    shutil.copytree(made, other)
+    for variant in ("none", "rmu"):
+        path = items_path(other, variant)
+        pyarrow.parquet.write_table(pyarrow.parquet.ParquetFile(path).read().slice(0, 10), path)
+    whole = pyarrow.parquet.ParquetFile(items_path(made, "none")).read()["score"].to_pylist()
+    change = next(one for one in differ(made, other).scores if (one.variant, one.benchmark) == ("none", "wmdp"))
+    assert (change.n, change.only_one) == (10, 20)
+    assert change.before == change.after == pytest.approx(sum(whole[:10]) / 10)
+    assert change.difference == 0
+
+
 @pytest.mark.parametrize("width", [60, 80, 200])
 def test_diff_fits_the_terminal(cli, made, monkeypatch, width):
     monkeypatch.setenv("COLUMNS", str(width))

@@ -137,7 +137,7 @@ def _level(level: float) -> Any:
     keep = np.geomspace(level / (2 - level), 1, 40)
     forget = level * keep / (2 * keep - level)
     points = [(round(float(k), 4), round(float(f), 4)) for k, f in zip(keep, forget, strict=True)]
-    labels = [*[""] * 39, f"S {figure(level, digits=1)}"]
+    labels = [*[""] * 39, f"\u2002S {figure(level, digits=1)}"]
     return go.Scatter(
         x=[k for k, _ in points],
         y=[f for _, f in points],

@@ -69,6 +69,7 @@ function startPrinting(changed) {
   addEventListener("beforeprint", () => {
     before = document.documentElement.dataset.theme;
     document.documentElement.dataset.theme = "light";
+    document.documentElement.dataset.paper = "yes"; // charts are drawn as wide as a page
     folded = [...document.querySelectorAll("#evidence details:not([open]), #provenance details:not([open])")];
     folded.forEach((one) => { one.open = true; });
     [...waiting].forEach((begin) => begin());
@@ -76,6 +77,7 @@ function startPrinting(changed) {
   });
   addEventListener("afterprint", () => {
     folded.forEach((one) => { one.open = false; });
+    delete document.documentElement.dataset.paper;
     if (before) document.documentElement.dataset.theme = before;
     else delete document.documentElement.dataset.theme;
     changed();
