@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -95,6 +96,18 @@ def test_both_install_and_run_on_the_sandbox(cli, here, cache):
     assert done.returncode == 0, done.stderr
     rows = {row["variant"]: row for row in json.loads(done.stdout)["rows"]}
     assert rows["newcomer"]["status"] == "done"
+
+
+def test_what_is_written_is_clean(cli, here):
+    """By the settings that are written, too."""
+    ruff = shutil.which("ruff", path=str(Path(sys.executable).parent))
+    if ruff is None:
+        pytest.skip("ruff is not installed beside Python")
+    for kind in ("method", "benchmark"):
+        assert cli("new", kind, f"tidy-{kind}").code == 0
+        for command in (["check"], ["format", "--check"]):
+            done = subprocess.run([ruff, *command, f"unlearnbench-tidy-{kind}"], capture_output=True, text=True, check=False)
+            assert done.returncode == 0, done.stdout
 
 
 @pytest.mark.parametrize(("kind", "name"), [("method", "training"), ("method", "unlearning-method"), ("benchmark", "question")])
