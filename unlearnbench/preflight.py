@@ -19,7 +19,7 @@ from unlearnbench.checks import (
     check_trainer,
     place_of,
 )
-from unlearnbench.errors import Problems, UsageError, unknown_name
+from unlearnbench.errors import PluginError, Problems, UsageError, unknown_name
 from unlearnbench.estimates import Footprint, JobEstimate, estimate_job
 from unlearnbench.files import Memory, content_hash, hash_files
 from unlearnbench.limits import Limits
@@ -220,7 +220,12 @@ def _model_folders(variants: Iterable[VariantPlan], problems: Problems) -> dict[
 
 def _plan_variant(name: str, method: str, given: Options, recipe: Recipe, memory: Memory, problem: str | None) -> VariantPlan:
     plugin = find_plugin("method", method)
-    options, training = (given, None) if problem is not None else _settle(plugin, given, name, memory)
+    try:
+        options, training = (given, None) if problem is not None else _settle(plugin, given, name, memory)
+    except PluginError as error:
+        raise PluginError(
+            f"{error} Mend it, or leave the row out; `compare --executor isolated` goes on without it."
+        ) from error
     return VariantPlan(
         name=name,
         method=plugin.info.name,

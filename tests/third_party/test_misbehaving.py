@@ -195,3 +195,12 @@ def test_benchmarks_that_cannot_be_made_are_named(compare):
         "  2. The benchmark 'misbehaves' of misbehaving-plugins 1.0 fails in its constructor: RuntimeError: no such file.",
     ]
     assert not run.exists()
+
+
+def test_in_one_process_a_method_that_cannot_be_imported_is_an_error(compare):
+    """It says how to go on without it; nothing is written."""
+    outcome, run = compare(["raises-on-import", "well-behaved"], WMDP)
+    assert (outcome.returncode, outcome.stdout) == (2, "")
+    assert "The method 'raises-on-import' of misbehaving-plugins 1.0 cannot be imported" in outcome.stderr
+    assert "leave the row out; `compare --executor isolated` goes on without it." in outcome.stderr
+    assert not run.exists()

@@ -95,13 +95,14 @@ def _of_judge(totals: dict[str, Any]) -> str:
 
 
 def _sentences(totals: dict[str, Any]) -> list[str]:
+    of_memory = f"about {size(totals['memory_bytes'])}" if totals["memory_bytes"] else "nothing"
     of_disk = f"at most {size(totals['disk_bytes'])}" if totals["disk_bytes"] else "nothing"
     return [
         f"{counted(totals['jobs'], 'job')} with {counted(totals['cells'], 'cell')} to compute; {totals['finished']} finished.",
         (f"{counted(totals['updates'], 'update')} on at most {amount(totals['tokens'])} tokens; " if totals["updates"] else "")
         + f"{counted(totals['items'], 'question')}, at most {totals['generated']:,} tokens to write, "
         f"{totals['judge_requests']:,} requests to a judge" + _of_judge(totals),
-        f"Memory about {size(totals['memory_bytes'])} of {size(totals['free_memory_bytes'])} free; "
+        f"Memory {of_memory} of {size(totals['free_memory_bytes'])} free; "
         f"deltas take {of_disk} of {size(totals['free_disk_bytes'])} free on the disk.",
         "Nothing was computed and nothing written.",
     ]
