@@ -1,14 +1,14 @@
-"""SmolLM2 answers real questions: the same in batches, one at a time, and after it was cut off; a judge in memory rates."""
+"""SmolLM2 answers real questions: the same in batches, one at a time, and after it was cut off; a judge in memory is asked."""
 
 from __future__ import annotations
 
 import json
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from real_judge import check_judged
 
 from unlearnbench.benchmark import Subject, first_of_each_part
 from unlearnbench.chat import Answer
@@ -92,24 +92,14 @@ def test_another_seed_samples_other_answers(subject, bench, together):
     assert not same["roleplay"]
 
 
-def test_a_judge_in_memory_rates(smollm2, real_data, cli, tmp_path):
-    """From the command line: SmolLM2 rates the sandbox's model; every answer has a rating or a reason."""
+def test_a_judge_in_memory_is_asked(smollm2, real_data, cli, tmp_path):
+    """From the command line: every answer has a rating or, mostly, the reason that SmolLM2-135M gave none."""
     lines = (real_data / "mt_bench" / "question.jsonl").read_text(encoding="utf-8").splitlines()
     questions = tmp_path / "questions.jsonl"
     questions.write_text("\n".join(lines[:2]) + "\n", encoding="utf-8")
     arguments: list[str | Path] = [
         "evaluate", "sandbox:model", "--benchmarks", "mt_bench", "--judge", f"hf:{smollm2}", "--min-coverage", "0", "--cache",
         tmp_path / "cache", "--out", tmp_path / "run", "--set", f"mt_bench.source={questions}", "--set",
-        "mt_bench.max_new_tokens=24", "--set", "mt_bench.judge_reply_tokens=160",
+        "mt_bench.max_new_tokens=24", "--set", "mt_bench.judge_reply_tokens=48",
     ]  # fmt: skip
-    outcome = cli(*arguments)
-    assert outcome.code == 0, outcome.err
-    score = json.loads((tmp_path / "run" / "leaderboard.json").read_text())["rows"][0]["scores"]["mt_bench"]
-    assert (score["asked"], 1 <= score["value"] <= 10) == (4, True)
-    assert sum(score["missing"].values()) == 4 - score["scored"]
-    [kept] = (tmp_path / "cache" / "judgments").glob("hf-*.jsonl")
-    records = [json.loads(line) for line in kept.read_text().splitlines()]
-    assert len(records) == score["scored"]
-    shutil.rmtree(tmp_path / "run")
-    assert cli(*arguments).code == 0
-    assert [json.loads(line) for line in kept.read_text().splitlines()][: len(records)] == records
+    check_judged(cli(*arguments), tmp_path, asked=4)

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from real_judge import check_judged, judgments
 
 pytestmark = pytest.mark.slow
 QUESTIONS = 2  # of MT-Bench, with two turns each
@@ -59,7 +60,11 @@ def _wait_for(address: str, server: subprocess.Popen[bytes], log: Path) -> None:
 
 
 def test_smollm2_judges_real_questions(url, smollm2, real_data, cli, tmp_path, monkeypatch):
-    """A poor judge and a real one: every answer has a rating or a reason, and a rerun asks only for what is missing."""
+    """Every answer has a rating or a reason in the judge's own words, and a rerun asks only for what is missing.
+
+    SmolLM2-135M mostly gives no rating at all: what this proves is the way to a real server and back, and honest coverage.
+    Ratings that arrive are proven with the server of tests/benchmarks/fault_server.py.
+    """
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     lines = (real_data / "mt_bench" / "question.jsonl").read_text(encoding="utf-8").splitlines()
     questions = tmp_path / "questions.jsonl"
@@ -68,7 +73,7 @@ def test_smollm2_judges_real_questions(url, smollm2, real_data, cli, tmp_path, m
         "source": questions,
         "max_new_tokens": 24,
         "judge_timeout": 300,
-        "judge_reply_tokens": 160,
+        "judge_reply_tokens": 48,
     }
     arguments = [
         "evaluate", "sandbox:model", "--benchmarks", "mt_bench", "--judge", f"openai:{smollm2}", "--judge-url", url, "--cache",
@@ -76,18 +81,10 @@ def test_smollm2_judges_real_questions(url, smollm2, real_data, cli, tmp_path, m
         *(word for name, value in settings.items() for word in ("--set", f"mt_bench.{name}={value}")),
     ]  # fmt: skip
     outcome = cli(*arguments)
-    assert outcome.code == 0, outcome.err
-    score = json.loads((tmp_path / "run" / "leaderboard.json").read_text())["rows"][0]["scores"]["mt_bench"]
-    assert score["asked"] == 2 * QUESTIONS
-    assert score["scored"] >= 1
-    assert 1 <= score["value"] <= 10
-    assert sum(score["missing"].values()) == score["asked"] - score["scored"]
-    [kept] = (tmp_path / "cache" / "judgments").glob("*.jsonl")
-    records = [json.loads(line) for line in kept.read_text().splitlines()]
-    assert len(records) == score["scored"]
-    assert all(record["text"] and 1 <= record["rating"] <= 10 for record in records)
+    check_judged(outcome, tmp_path, asked=2 * QUESTIONS)
+    records = judgments(tmp_path)
     shutil.rmtree(tmp_path / "run")
     cli(*arguments)
-    again = [json.loads(line) for line in kept.read_text().splitlines()]
+    again = judgments(tmp_path)
     assert again[: len(records)] == records
-    assert len({record["key"] for record in again}) == len(again)
+    assert len({json.loads(line)["key"] for line in again}) == len(again)
