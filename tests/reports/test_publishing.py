@@ -206,6 +206,15 @@ def test_site_refuses_to_write_into_a_run(cli, made, tmp_path):
     assert not (tmp_path / "site").exists()
 
 
+def test_report_goes_into_a_file(cli, made, tmp_path):
+    (tmp_path / "taken").write_text("")
+    for out, told in ((tmp_path, "is a folder; name a file in it, as in"), (tmp_path / "taken" / "x.html", "is a file")):
+        outcome = cli("report", made, "--out", out)
+        assert (outcome.code, outcome.out) == (2, "")
+        assert told in outcome.err
+    assert [path.name for path in tmp_path.iterdir()] == ["taken"]
+
+
 def test_report_command_can_leave_items_out(cli, made, tmp_path):
     out = tmp_path / "public.html"
     assert cli("report", made, "--out", out, "--no-items").code == 0

@@ -106,8 +106,8 @@ def _record(board: Leaderboard, choices: Choices) -> dict[str, Any]:
     """The table as in leaderboard.json, its rows in the order that was asked for, with what was published beside it."""
     record = board.model_dump(mode="json", by_alias=True)
     if choices.sort is not None:
-        order = [line.name for line in choices.grid(board).lines]
-        record["rows"].sort(key=lambda row: order.index(row["variant"]))
+        rows = {row["variant"]: row for row in record["rows"]}
+        record["rows"] = [rows[line.name] for line in choices.grid(board).lines if line.kind in ("base", "row")]
     if choices.reference is not None:
         record["reference"] = choices.reference.model_dump(mode="json")
     return record

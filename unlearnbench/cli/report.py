@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from unlearnbench.cli import options
+from unlearnbench.errors import UsageError
 
 
 def report(
@@ -17,11 +18,14 @@ def report(
 ) -> None:
     """Write a comparison's report: one HTML file that opens without a network."""
     from unlearnbench.compare import REPORT, read_finished
-    from unlearnbench.files import write_atomic
+    from unlearnbench.files import check_folder, write_atomic
     from unlearnbench.reports.html.page import render
 
     options.check_runs([run])
-    finished, outcomes = read_finished(run, items=not no_items)
     path = out or run / REPORT
+    if path.is_dir():
+        raise UsageError(f"--out {path} is a folder; name a file in it, as in {path / REPORT}.")
+    check_folder(path.parent, "--out")
+    finished, outcomes = read_finished(run, items=not no_items)
     write_atomic(path, render(finished, outcomes).encode())
     typer.echo(f"Written to {path}.", err=True)
