@@ -76,9 +76,9 @@ class _Piecewise(torch.autograd.Function):
         for loss_of in losses:
             with torch.enable_grad():
                 loss = loss_of()
-            for known, new in zip(slopes, torch.autograd.grad(loss, parameters, allow_unused=True), strict=True):
-                if new is not None:
-                    known += new
+            gradients = torch.autograd.grad(loss, parameters, allow_unused=True, materialize_grads=True)
+            for known, new in zip(slopes, gradients, strict=True):
+                known += new
             total = total + loss.detach()
         ctx.slopes = slopes  # gradients of leaves, which the backward pass of this sum alone needs
         return total
