@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from heapq import nlargest
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -136,7 +137,7 @@ def check_room(
     """Room on the disk for the deltas: with `none` they are removed job by job, with `best` only when all are there."""
     missing = [plan for plan in jobs if plan.due and run.read_manifest(run.delta_path_of(plan.job)) is None]
     deltas = [footprints[plan.job.variant].delta for plan in missing if plan.job.variant in footprints]
-    needed = sum(sorted(deltas, reverse=True)[: limits.jobs]) if keep == "none" else sum(deltas)
+    needed = room_for(deltas, keep, limits)
     free = run.free_bytes()
     if needed > free:
         problems.add(
@@ -145,6 +146,11 @@ def check_room(
                 f"{free / 1e6:,.1f} MB; choose another --out, or --keep-deltas none."
             )
         )
+
+
+def room_for(deltas: Iterable[int], keep: KeepDeltas, limits: Limits) -> int:
+    """Bytes that deltas of these sizes take on the disk at most: where none is kept, those of the jobs that run at a time."""
+    return sum(nlargest(limits.jobs, deltas) if keep == "none" else deltas)
 
 
 def check_memory(
@@ -178,7 +184,7 @@ def check_memory(
         elif device == "cpu" and limits.bytes is not None and needed > limits.bytes:
             allowed = f"more than the {limits.bytes / 1e9:,.1f} GB of --job-memory"
             problems.add(UsageError(f"{holds}, {allowed}; allow more, or {advice}"))
-    largest = sorted((needs.get(plan.job.variant, 0) for plan in jobs if plan.due), reverse=True)[: limits.jobs]
+    largest = nlargest(limits.jobs, (needs.get(plan.job.variant, 0) for plan in jobs if plan.due))
     if len(largest) > 1 and largest[0] <= free < sum(largest):
         problems.add(
             UsageError(

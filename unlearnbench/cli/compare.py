@@ -93,14 +93,19 @@ def compare(
     table = problems.attempt(options.table_settings, rank_by, damage_margin)
     if evaluate_every is not None:
         wanted = wanted.model_copy(update={"evaluate_every": evaluate_every, "half": "reporting"})
-    about_judge: dict[str, str | int | None] = {
-        "judge": judge,
-        "judge_url": judge_url,
-        "judge_prompts": judge_prompts,
-        "judge_repeats": judge_repeats,
-        "references": references,
-    }
-    given = problems.attempt(options.with_judge, settings, wanted.benchmarks, **about_judge) or []
+    given = (
+        problems.attempt(
+            options.with_judge,
+            settings,
+            wanted.benchmarks,
+            judge=judge,
+            judge_url=judge_url,
+            judge_prompts=judge_prompts,
+            judge_repeats=judge_repeats,
+            references=references,
+        )
+        or []
+    )
     keep = problems.attempt(options.choose, "--keep-deltas", keep_deltas, ("all", "best", "none")) or "all"
     how = Execution(
         executor=executor,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from heapq import nlargest
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -63,7 +64,7 @@ def _row(job: JobEstimate) -> list[str]:
 
 def _totals(comparison: Comparison, jobs: Sequence[JobEstimate], how: Execution) -> dict[str, Any]:
     """Over all jobs; memory is that of the largest, of as many as run at a time."""
-    from unlearnbench.checks import free_memory, place_of
+    from unlearnbench.checks import free_memory, place_of, room_for
 
     device = place_of(comparison.device)
     deltas = [job.delta_bytes for job in jobs]
@@ -78,9 +79,9 @@ def _totals(comparison: Comparison, jobs: Sequence[JobEstimate], how: Execution)
         "judge_requests": sum(job.judge_requests for job in jobs),
         "judge_tokens": sum(job.judge_tokens for job in jobs),
         "judge_reply_tokens": sum(job.judge_reply_tokens for job in jobs),
-        "memory_bytes": sum(sorted((job.memory_bytes or 0 for job in jobs), reverse=True)[: how.limits.jobs]),
+        "memory_bytes": sum(nlargest(how.limits.jobs, (job.memory_bytes or 0 for job in jobs))),
         "free_memory_bytes": free_memory(device)[0],
-        "disk_bytes": sum(sorted(deltas, reverse=True)[: how.limits.jobs]) if how.keep_deltas == "none" else sum(deltas),
+        "disk_bytes": room_for(deltas, how.keep_deltas, how.limits),
         "free_disk_bytes": comparison.run.free_bytes(),
         "device": device,
     }

@@ -47,13 +47,18 @@ def evaluate(
     problems.attempt(options.check_coverage, min_coverage)
     if names is None:
         problems.settle()
-    about_judge: dict[str, str | int | None] = {
-        "judge": judge,
-        "judge_url": judge_url,
-        "judge_prompts": judge_prompts,
-        "judge_repeats": judge_repeats,
-        "references": references,
-    }
-    given = problems.attempt(options.with_judge, settings, recipe.benchmarks, **about_judge) or []
+    given = (
+        problems.attempt(
+            options.with_judge,
+            settings,
+            recipe.benchmarks,
+            judge=judge,
+            judge_url=judge_url,
+            judge_prompts=judge_prompts,
+            judge_repeats=judge_repeats,
+            references=references,
+        )
+        or []
+    )
     how = Execution(keep_deltas="none", retry_failed=retry_failed, items=not no_items, command=options.command_line())
     compare.run(recipe, given, device, how, out, cache, as_json, dry_run=dry_run, problems=problems, min_coverage=min_coverage)

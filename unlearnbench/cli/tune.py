@@ -59,8 +59,7 @@ def tune(
     wanted = problems.attempt(with_rule, wanted, keep_at_least, probe_every, seed) or wanted
     limits = problems.attempt(options.read_limits, jobs, job_timeout, job_memory) or Limits()
     how = Execution(executor=executor, limits=limits)
-    about_judge: dict[str, str | int | None] = {"judge": judge, "judge_url": judge_url}
-    given = problems.attempt(options.with_judge, settings, wanted.benchmarks, **about_judge) or []
+    given = problems.attempt(options.with_judge, settings, wanted.benchmarks, judge=judge, judge_url=judge_url) or []
     wanted = problems.attempt(with_fixed, wanted, given) or wanted
     place = problems.attempt(place_of, wanted, how, out, cache, device)
     budget = problems.attempt(options.read_budget, trials, tune_seconds)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 
 from unlearnbench.board import UNRANKED, Column, Estimate, Evidence, Leaderboard, Row
+from unlearnbench.figures import MISSING, amount
 from unlearnbench.recipe import BASELINE
 from unlearnbench.reports.published import Reference
 
 ARROWS = {"forget": "↓", "retain": "↑", "untargeted": ""}
-MISSING = "-"
 GPU = "GPU memory"
 COST = ("unlearn", "evaluate", "memory", GPU, "trained", "tokens")
 AFTER = ("F", "K", "S", "best", "verdict", "seeds", *COST)  # columns behind the scores
@@ -100,6 +100,20 @@ def row_title(variant: str, tuned: str | None = None) -> str:
 def seconds(value: float | None) -> str:
     """A duration with one decimal."""
     return MISSING if value is None else f"{value:.1f} s"
+
+
+def costs_of(row: Row) -> dict[str, tuple[str, float | None]]:
+    """What a row cost, as shown and to sort by, for each column of `COST`."""
+    cost = row.cost
+    told: list[tuple[str, float | None]] = [
+        (seconds(cost.unlearn_seconds), cost.unlearn_seconds),
+        (seconds(cost.evaluate_seconds), cost.evaluate_seconds),
+        (size(cost.peak_bytes), cost.peak_bytes),
+        (size(cost.peak_gpu_bytes), cost.peak_gpu_bytes),
+        (amount(cost.trained_parameters), cost.trained_parameters),
+        (amount(cost.tokens), cost.tokens),
+    ]
+    return dict(zip(COST, told, strict=True))
 
 
 def size(count: int | None) -> str:

@@ -8,12 +8,12 @@ from typing import Literal
 
 from unlearnbench.board import Column, Estimate, Leaderboard, Row
 from unlearnbench.errors import unknown_name
-from unlearnbench.figures import amount
 from unlearnbench.recipe import BASELINE
 from unlearnbench.reports.cells import (
     AFTER,
     GPU,
     MISSING,
+    costs_of,
     estimate_of,
     figure,
     heading,
@@ -21,9 +21,7 @@ from unlearnbench.reports.cells import (
     place_of,
     published_key,
     row_title,
-    seconds,
     shown_columns,
-    size,
     span,
 )
 from unlearnbench.reports.published import Reference
@@ -205,7 +203,7 @@ class _Style:
 
 
 def _line(row: Row, board: Leaderboard, columns: Sequence[Column], style: _Style) -> Line:
-    summary, cost = row.summary, row.cost
+    summary = row.summary
     scores = [estimate_of(row, column) for column in columns]
     shares = [summary.forget, summary.keep, summary.score] if summary else [None] * 3
     best = summary.best_share if summary else None
@@ -214,12 +212,7 @@ def _line(row: Row, board: Leaderboard, columns: Sequence[Column], style: _Style
         (MISSING if best is None else f"{best:.0%}", best),
         (verdict, verdict or None),
         (str(len(row.seeds)), len(row.seeds)),
-        (seconds(cost.unlearn_seconds), cost.unlearn_seconds),
-        (seconds(cost.evaluate_seconds), cost.evaluate_seconds),
-        (size(cost.peak_bytes), cost.peak_bytes),
-        (size(cost.peak_gpu_bytes), cost.peak_gpu_bytes),
-        (amount(cost.trained_parameters), cost.trained_parameters),
-        (amount(cost.tokens), cost.tokens),
+        *costs_of(row).values(),
     ]
     figures = [
         style.value(one.value if one else None, column) + judged(row, column)

@@ -11,14 +11,13 @@ from rich.table import Table
 from rich.text import Text
 
 from unlearnbench.board import Leaderboard
-from unlearnbench.reports.cells import notes, printable, reference_note
+from unlearnbench.reports.cells import COST, notes, printable, reference_note
 from unlearnbench.reports.grid import Grid, Line
 from unlearnbench.reports.text import Choices
 
 # what a narrow terminal loses, in this order; then columns of parts and, at the last, of scores, from the right
 INTERVALS = "95% intervals"
-COSTS = ("tokens", "trained", "GPU memory", "memory", "evaluate")
-LOSABLE = (*COSTS, "seeds", "unlearn", "best", "F", "K", "rank", INTERVALS, "S")
+LOSABLE = (*reversed(COST[1:]), "seeds", "unlearn", "best", "F", "K", "rank", INTERVALS, "S")
 ALWAYS = ("variant", "verdict")
 MISSED = {"rank", INTERVALS}  # rather than these, long names take two lines
 MOST_NAMES = 16  # of columns that a note lists

@@ -7,24 +7,21 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from unlearnbench.board import Column, Estimate, Leaderboard, Row
-from unlearnbench.figures import amount
 from unlearnbench.files import content_hash
 from unlearnbench.recipe import BASELINE
-from unlearnbench.records import Cost
 from unlearnbench.reports.cells import (
     AFTER,
     COST,
     GPU,
     MISSING,
+    costs_of,
     estimate_of,
     figure,
     heading,
     judged,
     place_of,
     row_title,
-    seconds,
     shown_columns,
-    size,
     span,
 )
 
@@ -92,7 +89,7 @@ def _heads(columns: Sequence[Column], after: Sequence[str]) -> list[dict[str, st
 
 
 def _row(row: Row, columns: Sequence[Column], units: dict[str, str], board: Leaderboard) -> dict[str, Any]:
-    summary, costs = row.summary, _costs(row.cost)
+    summary, costs = row.summary, costs_of(row)
     shares = [summary.forget, summary.keep, summary.score] if summary else [None] * 3
     best = summary.best_share if summary else None
     verdict = row.verdict or ("" if row.status == "done" else row.status)
@@ -105,7 +102,7 @@ def _row(row: Row, columns: Sequence[Column], units: dict[str, str], board: Lead
         Cell(MISSING if best is None else f"{best:.0%}", sort="" if best is None else best),
         Cell(verdict, sort=verdict, kind="words verdict"),
         Cell(str(len(row.seeds)), sort=len(row.seeds)),
-        *(costs[name] for name in _after(board) if name in costs),
+        *(Cell(text, sort=number or "") for text, number in (costs[name] for name in _after(board) if name in costs)),
     ]
     words = " ".join([row.variant, row.method, verdict])
     return {
@@ -116,19 +113,6 @@ def _row(row: Row, columns: Sequence[Column], units: dict[str, str], board: Lead
         "anchor": anchor("row", row.variant),
         "evidence": "" if base else anchor("why", row.variant),
     }
-
-
-def _costs(cost: Cost) -> dict[str, Cell]:
-    """What a row cost, by column."""
-    told = {
-        "unlearn": (seconds(cost.unlearn_seconds), cost.unlearn_seconds),
-        "evaluate": (seconds(cost.evaluate_seconds), cost.evaluate_seconds),
-        "memory": (size(cost.peak_bytes), cost.peak_bytes),
-        GPU: (size(cost.peak_gpu_bytes), cost.peak_gpu_bytes),
-        "trained": (amount(cost.trained_parameters), cost.trained_parameters),
-        "tokens": (amount(cost.tokens), cost.tokens),
-    }
-    return {name: Cell(text, sort=number or "") for name, (text, number) in told.items()}
 
 
 def _after(board: Leaderboard) -> list[str]:
