@@ -35,7 +35,9 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         if self.path != "/v1/models" or not self.server.models:
+            self.protocol_version = "HTTP/1.1"  # which says that the connection stays
             send(self, 404, {"error": {"message": "Not Found"}})
+            self.rfile.readline()  # and hangs up when it is used
             return
         with self.server.lock:
             self.server.listed += 1

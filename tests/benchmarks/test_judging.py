@@ -428,7 +428,7 @@ def test_flags_of_a_benchmark_that_is_not_scored(cli, tmp_path):
 
 
 def test_an_address_that_is_not_the_judges(server):
-    """Said before anything is generated; a server that cannot list its models is one all the same."""
+    """Said before anything is generated; a server that cannot list its models, and hangs up over it, is one all the same."""
 
     def problems(url: str) -> list[str]:
         return list(open_judge("openai:model-x", url, RequestLimits(), Replies()).problems())

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from real_judge import check_judged
+from real_judge import check_judged, easy_prompts
 
 from unlearnbench.benchmark import Subject, first_of_each_part
 from unlearnbench.chat import Answer
@@ -93,13 +93,14 @@ def test_another_seed_samples_other_answers(subject, bench, together):
 
 
 def test_a_judge_in_memory_is_asked(smollm2, real_data, cli, tmp_path):
-    """From the command line: every answer has a rating or, mostly, the reason that SmolLM2-135M gave none."""
+    """From the command line: ratings arrive, and what has none says why."""
     lines = (real_data / "mt_bench" / "question.jsonl").read_text(encoding="utf-8").splitlines()
     questions = tmp_path / "questions.jsonl"
     questions.write_text("\n".join(lines[:2]) + "\n", encoding="utf-8")
     arguments: list[str | Path] = [
         "evaluate", "sandbox:model", "--benchmarks", "mt_bench", "--judge", f"hf:{smollm2}", "--min-coverage", "0", "--cache",
         tmp_path / "cache", "--out", tmp_path / "run", "--set", f"mt_bench.source={questions}", "--set",
-        "mt_bench.max_new_tokens=24", "--set", "mt_bench.judge_reply_tokens=48",
+        "mt_bench.max_new_tokens=24", "--set", "mt_bench.judge_reply_tokens=16", "--judge-prompts",
+        easy_prompts(tmp_path / "prompts.jsonl"),
     ]  # fmt: skip
     check_judged(cli(*arguments), tmp_path, asked=4)

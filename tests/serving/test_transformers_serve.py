@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from real_judge import check_judged, judgments
+from real_judge import check_judged, easy_prompts, judgments
 
 pytestmark = pytest.mark.slow
 QUESTIONS = 2  # of MT-Bench, with two turns each
@@ -60,10 +60,9 @@ def _wait_for(address: str, server: subprocess.Popen[bytes], log: Path) -> None:
 
 
 def test_smollm2_judges_real_questions(url, smollm2, real_data, cli, tmp_path, monkeypatch):
-    """Every answer has a rating or a reason in the judge's own words, and a rerun asks only for what is missing.
+    """Ratings arrive; what has none says so in the judge's own words, and a rerun asks only for what is missing.
 
-    SmolLM2-135M mostly gives no rating at all: what this proves is the way to a real server and back, and honest coverage.
-    Ratings that arrive are proven with the server of tests/benchmarks/fault_server.py.
+    To our own wording and FastChat's SmolLM2-135M gives no rating at all, so it is asked with prompts that it can follow.
     """
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     lines = (real_data / "mt_bench" / "question.jsonl").read_text(encoding="utf-8").splitlines()
@@ -73,11 +72,12 @@ def test_smollm2_judges_real_questions(url, smollm2, real_data, cli, tmp_path, m
         "source": questions,
         "max_new_tokens": 24,
         "judge_timeout": 300,
-        "judge_reply_tokens": 48,
+        "judge_reply_tokens": 16,
     }
     arguments = [
         "evaluate", "sandbox:model", "--benchmarks", "mt_bench", "--judge", f"openai:{smollm2}", "--judge-url", url, "--cache",
         tmp_path / "cache", "--out", tmp_path / "run", "--min-coverage", "0",
+        "--judge-prompts", easy_prompts(tmp_path / "prompts.jsonl"),
         *(word for name, value in settings.items() for word in ("--set", f"mt_bench.{name}={value}")),
     ]  # fmt: skip
     outcome = cli(*arguments)

@@ -8,9 +8,9 @@ import json
 import os
 import random
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
 from unlearnbench.errors import UsageError, closest
@@ -31,6 +31,7 @@ from unlearnbench.judging.judgment import (
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
 
+Answered = TypeVar("Answered")
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 HOSTED = "https://api.openai.com/v1"
 BACKOFF, LONGEST_BACKOFF = 1.0, 60.0  # seconds, before the first retry and at most; times .5 to 1.5
@@ -112,9 +113,9 @@ class RemoteJudge:
         import openai
 
         try:
-            async with self._client() as client, asyncio.timeout(CHECK_SECONDS):
-                known = await _models(client)
-                if not known and not await _completes(client):
+            async with asyncio.timeout(CHECK_SECONDS):
+                known = await self._ask(_models)
+                if not known and not await self._ask(_completes):
                     there = "" if self.url.endswith("/v1") else f" Did you mean --judge-url {self.url}/v1?"
                     return [f"There is no OpenAI-compatible judge at {self.url}: it has no /chat/completions.{there}"]
         except openai.APIStatusError as error:
@@ -125,6 +126,11 @@ class RemoteJudge:
             return []
         guess = closest(self.model, known)
         return [f"The judge at {self.url} has no model '{self.model}'." + (f" Did you mean '{guess}'?" if guess else "")]
+
+    async def _ask(self, question: Callable[[AsyncOpenAI], Awaitable[Answered]]) -> Answered:
+        """Ask on a connection of its own: some servers hang up after an error, as an unlisted list of models may be."""
+        async with self._client() as client:
+            return await question(client)
 
     def rate(self, inquiries: Sequence[Inquiry], arrived: Arrived) -> None:
         """Ask everything, some at a time."""
