@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from unlearnbench.recipe import TrainerOptions
 
 OUTPUT = "output.log"
+THREADS = "OMP_NUM_THREADS"
 LAST_WORDS_SECONDS = 10.0  # from the last message to the end of a process
 
 
@@ -67,13 +68,15 @@ class Process:
     Args:
         words: a module to run and its arguments; `--tell` and the descriptor to write to follow.
         output: where what it prints is added.
+        environment: variables that it has beside ours.
     """
 
-    def __init__(self, words: Sequence[str], output: Path) -> None:
+    def __init__(self, words: Sequence[str], output: Path, environment: Mapping[str, str] | None = None) -> None:
         self.pipe, telling = os.pipe()
         self._unread = b""
+        command = [sys.executable, "-m", *words, "--tell", str(telling)]
         try:
-            self.process = _start([sys.executable, "-m", *words, "--tell", str(telling)], telling, output)
+            self.process = _start(command, telling, output, {**os.environ, **(environment or {})})
         except BaseException:
             os.close(self.pipe)
             raise
@@ -129,22 +132,35 @@ class Worker(Process):
         plan: of the job.
         shop: of the comparison, whose recipe lies in the run folder.
         due: the benchmarks to score; without any it trains and leaves the delta.
+        beside: how many such processes there are at a time; they share the cores.
     """
 
-    def __init__(self, plan: JobPlan, shop: Workshop, due: tuple[str, ...] = ()) -> None:
+    def __init__(self, plan: JobPlan, shop: Workshop, due: tuple[str, ...] = (), *, beside: int = 1) -> None:
         job = plan.job
         self._log = shop.run.log_path(job) / OUTPUT
         self._root = shop.run.root
         words = ["unlearnbench.worker", str(shop.run.root), job.variant, str(job.seed)]
         words += ["--identity", job.identity, "--cache", str(shop.cache_folder), "--device", shop.device.type]
-        super().__init__([*words, *(word for name in due for word in ("--due", name))], self._log)
+        super().__init__([*words, *(word for name in due for word in ("--due", name))], self._log, share_of_cores(beside))
 
     def where_to_look(self) -> str:
         """The end of a sentence: where what it printed can be read."""
         return f"its output is in {self._log.relative_to(self._root)}"
 
 
-def _start(command: list[str], telling: int, log: Path) -> subprocess.Popen[bytes]:
+def share_of_cores(processes: int) -> dict[str, str]:
+    """The variable that gives each of so many processes its share of the cores, unless the user has set it.
+
+    More threads than cores wait for each other at every product: two processes with two threads each on two cores train a
+    small model twenty times slower than with one each.
+    """
+    if processes == 1 or THREADS in os.environ:
+        return {}
+    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    return {THREADS: str(max(cores // processes, 1))}
+
+
+def _start(command: list[str], telling: int, log: Path, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
     try:
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("ab") as output:
@@ -155,6 +171,7 @@ def _start(command: list[str], telling: int, log: Path) -> subprocess.Popen[byte
                 stderr=subprocess.STDOUT,
                 pass_fds=(telling,),
                 start_new_session=True,
+                env=dict(environment),
             )
     except OSError as error:
         raise StorageError.of(log, error) from error

@@ -42,7 +42,7 @@ def execute(queue: Queue, shop: Workshop, limits: Limits) -> Iterator[CellResult
                     yield from fail_job(plan, shop, CellError(plan.variant.problem))
                     claim.release()
                     continue
-                running.append(_start(claim, shop, stack, selector))
+                running.append(_start(claim, shop, stack, selector, limits.jobs))
             for key, _ in selector.select(POLL_SECONDS):
                 yield from key.data.listen()
             for job in running[:]:
@@ -53,12 +53,14 @@ def execute(queue: Queue, shop: Workshop, limits: Limits) -> Iterator[CellResult
                     yield from job.close()
                     if job.due:
                         rest = replace(job.claim, plan=replace(job.claim.plan, due=tuple(job.due)))
-                        running.append(_start(rest, shop, stack, selector))
+                        running.append(_start(rest, shop, stack, selector, limits.jobs))
 
 
-def _start(claim: Claim, shop: Workshop, stack: contextlib.ExitStack, selector: selectors.BaseSelector) -> _Running:
+def _start(
+    claim: Claim, shop: Workshop, stack: contextlib.ExitStack, selector: selectors.BaseSelector, beside: int
+) -> _Running:
     """A process for what a job owes, ended with the stack at the latest."""
-    started = _Running(stack.enter_context(Worker(claim.plan, shop, claim.plan.due)), claim, shop)
+    started = _Running(stack.enter_context(Worker(claim.plan, shop, claim.plan.due, beside=beside)), claim, shop)
     selector.register(started.worker.pipe, selectors.EVENT_READ, started)
     return started
 
