@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -58,28 +58,13 @@ class ReferenceOutputs:
             texts = _texts(stream)
             if all(_key(ids) in kept for ids in texts):
                 continue
-            hidden = self._shared(stream)
+            hidden = _shared(method, "hidden", stream, ("input_ids", "attention_mask"), self._computed)
             for ids, row, mask in zip(texts, hidden, stream["attention_mask"].bool(), strict=True):
                 kept.setdefault(_key(ids), row[mask].clone())
         self._kept = kept
 
-    def _shared(self, stream: Stream) -> Tensor:
-        """The untouched model's states of a stream, on the CPU; a search computes them once for all its trials."""
-        context: MethodContext | None = getattr(self._method, "context", None)
-        if context is None or not context.reuse:
-            return self._computed(stream)
-        key = ("reference", content_hash([stream["input_ids"].tolist(), stream["attention_mask"].tolist()]))
-        if (known := context.recall(*key)) is not None:
-            return known["hidden"]
-        started = time.perf_counter()
-        hidden = self._computed(stream)
-        context.keep({"hidden": hidden}, *key, seconds=time.perf_counter() - started, tokens=0)
-        return hidden
-
     def _computed(self, stream: Stream) -> Tensor:
-        method = self._method
-        with method.computation():
-            return final_hidden(method.model, method.transfer_batch_to_device(stream, method.device, 0)).cpu()
+        return final_hidden(self._method.model, stream)
 
     @torch.no_grad()
     def hidden(self, stream: Stream) -> Tensor:
@@ -122,9 +107,8 @@ class ReferenceNLL:
             keys = _scored(stream)
             if all(key in self._kept for key in keys):
                 continue
-            method = self._method
-            with method.computation():
-                nll = method.sequence_nll(method.transfer_batch_to_device(stream, method.device, 0))
+            tensors = ("input_ids", "attention_mask", "labels")
+            nll = _shared(self._method, "nll", stream, tensors, self._method.sequence_nll)
             for key, value in zip(keys, nll.tolist(), strict=True):
                 self._kept.setdefault(key, value)
 
@@ -137,6 +121,30 @@ class ReferenceNLL:
         """By how much each sequence is likelier than it was: (B,), nats, with gradient; exactly 0 before the first update."""
         nll = self._method.sequence_nll(stream)
         return self(stream).to(nll.dtype) - nll
+
+
+def _shared(
+    method: UnlearningMethod, name: str, stream: Stream, tensors: Sequence[str], compute: Callable[[Stream], Tensor]
+) -> Tensor:
+    """What the untouched model says of a stream, on the CPU; a search computes it once for all its trials.
+
+    Args:
+        method: whose model is meant.
+        name: of what is computed.
+        stream: on the CPU.
+        tensors: of the stream, on which it depends.
+        compute: is given the stream on the model's device.
+    """
+    context: MethodContext | None = getattr(method, "context", None)
+    key = ("reference", name, content_hash([stream[part].tolist() for part in tensors]))
+    if context is not None and context.reuse and (known := context.recall(*key)) is not None:
+        return known[name]
+    started = time.perf_counter()
+    with method.computation():
+        computed = compute(method.transfer_batch_to_device(stream, method.device, 0)).cpu()
+    if context is not None and context.reuse:
+        context.keep({name: computed}, *key, seconds=time.perf_counter() - started, tokens=0)
+    return computed
 
 
 def _scored(stream: Stream) -> list[bytes]:

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from unlearnbench.heads import final_hidden, head_logits, over_positions
 from unlearnbench.pieces import KEPT_AT_ONCE, loss_in_pieces, pieces_of
-from unlearnbench.reference import ReferenceOutputs
+from unlearnbench.reference import ReferenceNLL, ReferenceOutputs
 from unlearnbench.tensors import distillation, kl_divergence, next_tokens, token_nll
 from unlearnbench_methods.llmu import LLMU
 from unlearnbench_methods.scrub import SCRUB
@@ -180,19 +180,40 @@ def test_head_is_the_familys_own(tiny_model):
         assert F.cosine_similarity(hidden[0, 0], hidden[0, 1], dim=0) < 1
 
 
-def test_trials_of_a_search_share_the_answers(tiny_model, tokenizer, tmp_path):
+ANSWERS = {"states": (ReferenceOutputs, ReferenceOutputs.hidden), "nll": (ReferenceNLL, ReferenceNLL.__call__)}
+
+
+@pytest.mark.parametrize(("kind", "asked"), ANSWERS.values(), ids=ANSWERS)
+def test_trials_of_a_search_share_the_answers(tiny_model, tokenizer, tmp_path, kind, asked):
     """The second trial reads what the first computed, bit for bit, and runs no block for it."""
     from dataclasses import replace
 
     method = prepare(LLMU(tiny_model, answers=2), tokenizer)
     method.context = replace(method.context, memory=tmp_path, reuse=True)
     streams = [batch(method, step)["retain"] for step in range(3)]
-    first, second = ReferenceOutputs(method), ReferenceOutputs(method)
+    first, second = kind(method), kind(method)
     first.prepare(streams)
     runs = []
     handle = tiny_model.model.layers[0].register_forward_hook(lambda *_: runs.append(1))
     second.prepare(streams)
     handle.remove()
     assert not runs
-    assert all(torch.equal(first.hidden(stream), second.hidden(stream)) for stream in streams)
+    assert all(torch.equal(asked(first, stream), asked(second, stream)) for stream in streams)
     assert method.context.reused["seconds"] > 0  # the second paid nothing, and is not cheaper for it
+
+
+def test_answers_to_other_labels_are_others(tiny_model, tokenizer, tmp_path):
+    """The same tokens with another prompt have another likelihood, also where trials share them."""
+    from dataclasses import replace
+
+    method = prepare(LLMU(tiny_model, answers=2), tokenizer)
+    method.context = replace(method.context, memory=tmp_path, reuse=True)
+    stream = batch(method, 0)["retain"]
+    shorter = {**stream, "labels": stream["labels"].clone()}
+    shorter["labels"][:, :4] = -100
+    found = []
+    for asked in (stream, shorter):
+        before = ReferenceNLL(method)
+        before.prepare([asked])
+        found.append(before(asked))
+    assert (found[1] < found[0]).all()
