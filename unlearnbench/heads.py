@@ -76,8 +76,7 @@ def over_positions(
         losses = torch.stack(list(loss_of(head_logits(model, chosen), part)))  # (K, n)
         return losses @ weights[part]
 
-    head = model.get_output_embeddings()
-    trained = [p for p in head.parameters() if p.requires_grad] if isinstance(head, nn.Module) else []
+    trained = _trained_head(model)
     size = _rows_at_once(model, hidden)
     chosen = hidden[counted]
     if not torch.is_grad_enabled() or not (trained or chosen.requires_grad):
@@ -115,9 +114,19 @@ def sequence_nll(model: PreTrainedModel, hidden: Tensor, labels: Tensor) -> Tens
     return nll.new_zeros(labels.shape[0]).index_add(0, predicting.nonzero()[:, 0], nll)
 
 
+def _trained_head(model: PreTrainedModel) -> list[nn.Parameter]:
+    head = model.get_output_embeddings()
+    return [p for p in head.parameters() if p.requires_grad] if isinstance(head, nn.Module) else []
+
+
 def _rows_at_once(model: PreTrainedModel, hidden: Tensor) -> int:
+    """So many that their logits are few; where the head trains, at least half as many as its gradient has numbers.
+
+    Each chunk's gradient of the head, (V, D), is added to that of the others, which costs as much as D rows do.
+    """
     at_once = LOGITS_AT_ONCE.get(hidden.device.type, LOGITS_AT_ONCE["cuda"])
-    return max(at_once // int(model.config.get_text_config().vocab_size), 1)
+    least = hidden.shape[-1] if torch.is_grad_enabled() and _trained_head(model) else 1
+    return max(at_once // int(model.config.get_text_config().vocab_size), least)
 
 
 def _parts(count: int, size: int) -> list[slice]:
@@ -133,7 +142,7 @@ class _InChunks(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor]:
         terms = torch.zeros_like(factors)
         slope = torch.zeros_like(rows)
-        slopes = [torch.zeros_like(parameter, dtype=factors.dtype) for parameter in trained]
+        slopes: list[Tensor] = []
         for part in _parts(len(rows), size):
             with torch.enable_grad():
                 piece = rows[part].detach().requires_grad_()
@@ -141,8 +150,11 @@ class _InChunks(torch.autograd.Function):
                 gradients = torch.autograd.grad(own @ factors, [piece, *trained], allow_unused=True, materialize_grads=True)
             terms += own.detach()
             slope[part] = gradients[0]
-            for known, new in zip(slopes, gradients[1:], strict=True):
-                known += new
+            if slopes:
+                for known, new in zip(slopes, gradients[1:], strict=True):
+                    known += new
+            else:
+                slopes = [new.to(factors.dtype) for new in gradients[1:]]
         ctx.save_for_backward(slope, *(own.to(p.dtype) for own, p in zip(slopes, trained, strict=True)))
         ctx.mark_non_differentiable(terms)
         return terms @ factors, terms

@@ -204,6 +204,11 @@ class UnlearningMethod(LightningModule):
         if self.adapter is None and not self._original:
             self._original = copy_of(self.changing())
 
+    def optimizer_step(self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Any = None) -> None:
+        """As Lightning's, but the gradients go at once: Lightning would hold them through the next forward."""
+        super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
+        optimizer.zero_grad()
+
     def preflight(self, topics: Sequence[str]) -> Iterable[str]:
         """What is wrong with the options for these topics and this model, a sentence each.
 
