@@ -48,6 +48,15 @@ def test_what_is_wrong_is_said_all_the_same(cli, tmp_path):
     assert "There is no block 99" in outcome.err
 
 
+def test_a_search_is_announced(cli, tmp_path):
+    rows = ("compare", "--methods", "none,rmu,ssd", "--limit", "4", "--out", tmp_path / "run", "--dry-run")
+    outcome = cli(*rows, "--tune", "3")
+    assert outcome.code == 0, outcome.err
+    assert "Before this, on the other half of the questions: 3 trials of each of 2 rows." in outcome.err
+    assert ": trials in at most 60 s of each of 2 rows." in cli(*rows, "--tune-seconds", "60").err
+    assert not (tmp_path / "run").exists()
+
+
 def test_evaluate_has_a_plan_too(cli, tmp_path):
     outcome = cli("evaluate", "sandbox:model", "--benchmarks", "wmdp", "--limit", "4", "--dry-run", "--out", tmp_path / "run")
     assert outcome.code == 0, outcome.err

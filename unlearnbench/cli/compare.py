@@ -131,11 +131,13 @@ def compare(
 def _tuned(recipe: Recipe, budget: Budget, place: Place, dry_run: bool) -> Recipe:
     """The recipe with the settings that a search chose, to be compared on the other half of the questions."""
     from unlearnbench.preflight import prepare
+    from unlearnbench.tuning.rows import plan_rows
     from unlearnbench.tuning.search import tuned_recipe, untuned_recipe
 
     untuned = untuned_recipe(recipe)
     if dry_run:
-        typer.echo("Before this, every row is tuned with what the command says, on the other half of the questions.", err=True)
+        rows = [row.name for row in plan_rows(recipe) if row.space]
+        typer.echo(f"Before this, on the other half of the questions: {budget} of each of {len(rows)} rows.", err=True)
         return untuned
     # what is wrong with the comparison is said before the search
     prepare(untuned, out=place.out, cache=place.cache, device=place.device)

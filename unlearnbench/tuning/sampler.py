@@ -46,7 +46,7 @@ class Sampler:
         name: of the search: another one where anything has changed that its results depend on.
         space: what to choose from.
         start: settings of the first trial; see `first_settings`.
-        seed: the same seed and results give the same proposals.
+        seed: the same seed, space and results give the same proposals.
         keep_at_least: the constraint.
     """
 
@@ -71,7 +71,7 @@ class Sampler:
         import optuna
 
         # a sampler of its own for each trial: where the search was interrupted does not matter
-        seed = int(content_hash([self._seed, self._study.study_name, number])[:8], 16)
+        seed = int(content_hash([self._seed, number])[:8], 16)
         known = self._study.get_trials(deepcopy=False)
         with _quiet():
             self._study.sampler = optuna.samplers.TPESampler(

@@ -61,6 +61,10 @@ class Budget:
         if self.trials is None and self.seconds is None:
             raise UsageError("A search needs a budget, the same for every method: --trials N, --tune-seconds S, or both.")
 
+    def __str__(self) -> str:
+        trials = "trials" if self.trials is None else f"{self.trials} trial{'s' * (self.trials != 1)}"
+        return trials if self.seconds is None else f"{trials} in at most {self.seconds:g} s"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
@@ -132,9 +136,8 @@ class _Search:
             own = of[row.variant(1)].job.identity
             name = content_hash([row.name, own, base, row.written(), tune.seed, tune.keep_at_least])[:16]
             row.search = name
-            row.sampler = Sampler(
-                self._place.folder, name, row.space, row.first, seed=tune.seed, keep_at_least=tune.keep_at_least
-            )
+            seed = int(content_hash([tune.seed, row.name])[:8], 16)  # not of the name, in which the plugin's code is
+            row.sampler = Sampler(self._place.folder, name, row.space, row.first, seed=seed, keep_at_least=tune.keep_at_least)
             self._adopt(row)
 
     def _adopt(self, row: Row) -> None:
