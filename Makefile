@@ -17,7 +17,7 @@ demo: $(BIN)/.installed ## forget with four methods on the sandbox and print the
 	$(BIN)/unlearnbench compare --methods rmu,llmu,scrub,ssd --out $(RUN)
 
 demo-all: $(BIN)/.installed ## every method on the sandbox
-	$(BIN)/unlearnbench compare sandbox-roster --out runs/roster
+	$(BIN)/unlearnbench compare --out runs/roster
 
 test: $(BIN)/.installed ## the whole suite, without what takes minutes
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" --numprocesses 2 --dist loadfile
@@ -68,12 +68,12 @@ crash: $(BIN)/.installed ## kill a small comparison at 60 random moments; nothin
 real: $(BIN)/.installed ## SmolLM2 learns twenty authors and forgets ten: see examples/tofu_authors
 	PATH="$(abspath $(BIN)):$$PATH" sh examples/tofu_authors/run.sh
 
-sandbox: $(BIN)/.installed ## rebuild the sandbox's data and base model from the seed (half an hour)
-	$(BIN)/unlearnbench sandbox build --out unlearnbench/sandbox --only model
+sandbox: $(BIN)/.installed ## rebuild the sandbox's data and two models from the seed (an hour)
+	$(BIN)/unlearnbench sandbox build --out unlearnbench/sandbox
 
-TRIALS ?= 16
+TRIALS ?= 8
 tune-sandbox: $(BIN)/.installed ## search the sandbox's settings with one budget for all methods (hours)
-	$(BIN)/unlearnbench tune --recipe sandbox --trials $(TRIALS) --executor isolated --jobs 2 --out runs/sandbox-tuned
+	$(BIN)/unlearnbench tune --trials $(TRIALS) --executor isolated --jobs 2 --out runs/sandbox-tuned
 
 clean: ## remove the environment and the runs
 	rm -rf .venv runs

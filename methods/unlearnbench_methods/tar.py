@@ -24,7 +24,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
@@ -41,6 +41,7 @@ from unlearnbench.api import (
     UnlearnBatch,
     UnlearningMethod,
     copy_of,
+    decoder_blocks,
     displacement,
     final_hidden,
     hookimpl,
@@ -181,10 +182,19 @@ class TAR(UnlearningMethod):
 
     def _states(self, stream: Stream) -> tuple[list[Tensor], Tensor]:
         """Each block's output, the last one's after the final norm, and that again: (B, T, D) each."""
-        base: nn.Module = self.model.base_model
-        inputs = {"input_ids": stream["input_ids"], "attention_mask": stream["attention_mask"]}
-        output = base(**inputs, use_cache=False, output_hidden_states=True)
-        return list(output.hidden_states[1:]), output.last_hidden_state
+        states: list[Tensor] = []
+
+        def note(_module: nn.Module, _inputs: Any, output: Any) -> None:
+            states.append(output if isinstance(output, Tensor) else output[0])
+
+        # asked for hidden states, transformers would leave hooks on the model
+        hooks = [block.register_forward_hook(note) for block in decoder_blocks(self.model)[1]]
+        try:
+            final = final_hidden(self.model, stream)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return [*states[:-1], final], final
 
     def _slopes(self, loss: Tensor, named: Mapping[str, nn.Parameter]) -> dict[str, Tensor]:
         slopes = torch.autograd.grad(loss, list(named.values()), allow_unused=True, materialize_grads=True)

@@ -193,3 +193,16 @@ def test_the_learning_rate_warms_up(tiny_model, tokenizer):
         configured["optimizer"].step()
         configured["lr_scheduler"]["scheduler"].step()
     assert rates == pytest.approx([0.25, 0.5, 0.75, 1, 1])
+
+
+def test_states_are_the_models_hidden_states_and_no_hook_stays(tiny_model, tokenizer):
+    """transformers' own `output_hidden_states` gives the same, and leaves a hook on every block."""
+    method = ready(tiny_model, tokenizer)
+    stream = batch(method)["forget"]
+    inputs = {"input_ids": stream["input_ids"], "attention_mask": stream["attention_mask"]}
+    states, final = method._states(stream)
+    assert not any(module._forward_hooks for module in tiny_model.modules())
+    expected = copy.deepcopy(tiny_model).model(**inputs, use_cache=False, output_hidden_states=True)
+    assert len(states) == len(expected.hidden_states) - 1
+    assert all(torch.equal(own, other) for own, other in zip(states, expected.hidden_states[1:], strict=True))
+    assert torch.equal(final, expected.last_hidden_state)

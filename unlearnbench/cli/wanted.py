@@ -40,12 +40,16 @@ def with_values(recipe: Recipe, problems: Problems, *, limit: str | None, model:
 def with_lists(
     recipe: Recipe, problems: Problems, *, methods: str | None, benchmarks: str | None, seeds: str | None = None
 ) -> Recipe:
-    """The recipe with the rows, benchmarks and seeds that the command line names."""
+    """The recipe with the rows, benchmarks and seeds that the command line names; a row may be one of its checkpoints."""
     from unlearnbench.recipe import BASELINE, select
 
     changes: dict[str, Any] = {}
     if (names := problems.attempt(options.split_list, "--methods", methods)) is not None:
-        changes["methods"] = select([name for name in names if name != BASELINE], recipe.methods)
+        rows = select([name for name in names if name != BASELINE and name not in recipe.checkpoints], recipe.methods)
+        spaces = {row: space for row, space in recipe.tune.spaces.items() if row in rows or row not in recipe.methods}
+        changes["methods"] = rows
+        changes["checkpoints"] = {name: source for name, source in recipe.checkpoints.items() if name in names}
+        changes["tune"] = recipe.tune.model_copy(update={"spaces": spaces})
     if (names := problems.attempt(options.split_list, "--benchmarks", benchmarks)) is not None:
         changes["benchmarks"] = select(names, recipe.benchmarks)
     if (numbers := problems.attempt(options.split_seeds, seeds)) is not None:

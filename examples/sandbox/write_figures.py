@@ -1,0 +1,110 @@
+"""Write the sandbox's figures into the documentation: what a comparison of every method says, and the settings it ran with.
+
+    unlearnbench compare --seeds 0,1,2 --out RUN
+    python -m examples.sandbox.write_figures RUN
+
+docs/sandbox.md has the table of all rows, docs/findings.md what the search's trials reached (trials.json), and each method's
+page its own row and what was chosen.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from unlearnbench.board import Estimate, Leaderboard, Row
+from unlearnbench.compare import read_leaderboard
+from unlearnbench.recipe import BASELINE
+from unlearnbench.reports.cells import figure, span
+from unlearnbench.reports.trials import said
+from unlearnbench.trials import RowTrials, Tuning
+
+HERE = Path(__file__).parent
+DOCS = HERE.parents[1] / "docs"
+RETRAIN = "retrain"
+LEAST = (0.95, 0.75, 0.5)
+NEAR = ("virology", "computer_security")
+HEAD = ("row", "wmdp ↓", "mmlu ↑", *(f"{part} ↑" for part in NEAR), "mt_bench ↑", "F ↑", "K ↑", "S ↑", "verdict", "unlearn")
+
+
+def main() -> None:
+    """Write docs/sandbox.md and the methods' pages."""
+    parser = argparse.ArgumentParser(description="Write the sandbox's figures into the documentation.")
+    parser.add_argument("run", type=Path, help="folder of a comparison of all rows")
+    board = read_leaderboard(parser.parse_args().run)
+    tuning = Tuning.model_validate_json((HERE / "trials.json").read_text(encoding="utf-8"))
+    lines = {row.variant: line(row) for row in board.rows}
+    between = r"(?<=<!-- figures -->\n).*(?=<!-- end -->)"
+    put(DOCS / "sandbox.md", between, table(HEAD, list(lines.values())))
+    head = ("method", *(f"F at K ≥ {figure(least, digits=2)}" for least in LEAST))
+    put(DOCS / "findings.md", between, table(head, [reached(row) for row in tuning.rows]))
+    for row in tuning.rows:
+        shown = [lines[name] for name in (BASELINE, RETRAIN, row.row) if name in lines]
+        put(
+            DOCS / "methods" / f"{row.method}.md",
+            r"(?<=## On the sandbox\n\n).*",
+            section(row, tuning, board) + table(HEAD, shown),
+        )
+
+
+def section(row: RowTrials, tuning: Tuning, board: Leaderboard) -> str:
+    """What the search chose for a method."""
+    chosen = next(trial for trial in row.trials if trial.number == row.chosen)
+    seeds, least = board.recipe["seeds"], figure(tuning.keep_at_least, digits=2)
+    over = f"seed {seeds[0]}" if len(seeds) == 1 else f"seeds {seeds[0]} to {seeds[-1]}"
+    rule = f"highest F of those with K at least {least}" if row.met else f"highest S, since none had K at least {least}"
+    shares = ", ".join(f"{n} {figure(v)}" for n, v in (("F", chosen.forget), ("K", chosen.keep), ("S", chosen.score)))
+    return (
+        f"`{said(row.settings)}`: trial {chosen.number} of {len(row.trials)} of [the search](../sandbox.md), the one with\n"
+        f"the {rule}. The half of the questions that chose it reads {shares}.\n"
+        f"All questions, {over}:\n\n"
+    )
+
+
+def line(row: Row) -> tuple[str, ...]:
+    """A row's cells, under `HEAD`."""
+    mmlu = row.scores["mmlu"]
+    shares: Sequence[Estimate | None] = (None,) * 3
+    if row.summary is not None and row.variant != BASELINE:
+        shares = (row.summary.forget, row.summary.keep, row.summary.score)
+    return (
+        row.variant,
+        spanned(row.scores["wmdp"]),
+        spanned(mmlu),
+        *(spanned(mmlu.parts[part]) for part in NEAR),
+        f"{row.scores['mt_bench'].value:.2f}",
+        *("-" if share is None else figure(share.value) for share in shares[:2]),
+        "-" if shares[2] is None else spanned(shares[2]),
+        row.verdict or "",
+        f"{row.cost.unlearn_seconds:.0f} s" if row.cost.unlearn_seconds else "-",
+    )
+
+
+def reached(row: RowTrials) -> tuple[str, ...]:
+    """The highest F of a row's trials, by what they keep at least."""
+    best = (max((t.forget for t in row.trials if t.forget is not None and t.met(least)), default=None) for least in LEAST)
+    return (row.row, *map(figure, best))
+
+
+def table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    """Markdown."""
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *lines)) + "\n"
+
+
+def spanned(estimate: Estimate) -> str:
+    """A figure with its interval."""
+    ends = span(estimate, digits=2)
+    return figure(estimate.value) + (f" ({ends})" if ends else "")
+
+
+def put(page: Path, place: str, text: str) -> None:
+    """Replace what stands at a place of a page."""
+    written, count = re.subn(place, lambda _: text, page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    assert count == 1, f"{page} has no place for figures"
+    page.write_text(written, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
