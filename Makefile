@@ -68,8 +68,8 @@ crash: $(BIN)/.installed ## kill a small comparison at 60 random moments; nothin
 real: $(BIN)/.installed ## SmolLM2 learns twenty authors and forgets ten: see examples/tofu_authors
 	PATH="$(abspath $(BIN)):$$PATH" sh examples/tofu_authors/run.sh
 
-sandbox: $(BIN)/.installed ## rebuild the sandbox's data and two models from the seed (an hour)
-	$(BIN)/unlearnbench sandbox build --out unlearnbench/sandbox
+sandbox: $(BIN)/.installed ## rebuild the sandbox's data and base model from the seed (half an hour)
+	$(BIN)/unlearnbench sandbox build --out unlearnbench/sandbox --only model
 
 TRIALS ?= 8
 tune-sandbox: $(BIN)/.installed ## search the sandbox's settings with one budget for all methods (hours)

@@ -25,7 +25,6 @@ from unlearnbench.files import content_hash
 Row = dict[str, Any]
 T = TypeVar("T")
 SANDBOX = "sandbox:"
-SANDBOX_MODELS = ("model", "retrained")  # the one that is to forget, and the one that never knew
 SPLITS = ("train", "validation", "test", "dev")
 DATA_ENDINGS = (".jsonl", ".json", ".parquet", ".csv", ".txt")
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
@@ -88,10 +87,10 @@ def parse_source(text: str) -> Source:
     if rest.startswith(SANDBOX):
         name, _, config = rest.removeprefix(SANDBOX).partition(":")
         data = sandbox_folder() / "data"
-        known = [*SANDBOX_MODELS, *sorted(entry.name for entry in data.iterdir() if entry.is_dir())]
+        known = ["model", *sorted(entry.name for entry in data.iterdir() if entry.is_dir())]
         if name not in known:
             raise unknown_name("sandbox source", name, known)
-        location = sandbox_folder() / name if name in SANDBOX_MODELS else data / name
+        location = sandbox_folder() / "model" if name == "model" else data / name
         return Source(text, str(location), None, config or None, split or None)
     config = revision = ""
     if not Path(rest).exists() and ":" in rest:

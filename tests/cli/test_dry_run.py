@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
+from unlearnbench.recipe import load_recipe
+
 ARGUMENTS = ("compare", "--methods", "rmu", "--benchmarks", "wmdp,mmlu", "--set", "rmu.steps=6", "--limit", "4")
 
 
@@ -48,12 +52,33 @@ def test_what_is_wrong_is_said_all_the_same(cli, tmp_path):
     assert "There is no block 99" in outcome.err
 
 
+@pytest.fixture
+def with_checkpoint(tmp_path):
+    """The sandbox with a finished model as a further row."""
+    recipe = load_recipe("sandbox").model_copy(update={"checkpoints": {"retrain": "sandbox:model"}})
+    (tmp_path / "checkpoint.yaml").write_text(recipe.to_yaml())
+    return tmp_path / "checkpoint.yaml"
+
+
+@pytest.mark.parametrize(("named", "rows"), [("rmu", {"none", "rmu"}), ("Retrain,rmu", {"none", "rmu", "retrain"})])
+def test_checkpoints_of_a_recipe_are_rows_that_can_be_named(cli, tmp_path, with_checkpoint, named, rows):
+    words = ("--methods", named, "--limit", "4", "--dry-run", "--json", "--out", tmp_path / "run")
+    plan = cli("compare", with_checkpoint, *words)
+    assert {job["variant"] for job in json.loads(plan.out)["jobs"]} == rows
+
+
+def test_a_misspelt_checkpoint_is_recognized(cli, tmp_path, with_checkpoint):
+    outcome = cli("compare", with_checkpoint, "--methods", "rmu,retrian", "--out", tmp_path / "run")
+    assert (outcome.code, outcome.out) == (2, "")
+    assert "Unknown row 'retrian'. Did you mean 'retrain'?" in outcome.err
+
+
 def test_a_search_is_announced(cli, tmp_path):
     rows = ("compare", "--methods", "none,rmu,ssd", "--limit", "4", "--out", tmp_path / "run", "--dry-run")
     outcome = cli(*rows, "--tune", "3")
     assert outcome.code == 0, outcome.err
-    assert "Before this, on the other half of the questions: 3 trials of each of 2 rows." in outcome.err
-    assert ": trials in at most 60 s of each of 2 rows." in cli(*rows, "--tune-seconds", "60").err
+    assert "Before this, on the other half of the questions: 3 trials of rmu, ssd each." in outcome.err
+    assert ": trials in at most 60 s of rmu, ssd each." in cli(*rows, "--tune-seconds", "60").err
     assert not (tmp_path / "run").exists()
 
 

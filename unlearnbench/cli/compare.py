@@ -137,7 +137,7 @@ def _tuned(recipe: Recipe, budget: Budget, place: Place, dry_run: bool) -> Recip
     untuned = untuned_recipe(recipe)
     if dry_run:
         rows = [row.name for row in plan_rows(recipe) if row.space]
-        typer.echo(f"Before this, on the other half of the questions: {budget} of each of {len(rows)} rows.", err=True)
+        typer.echo(f"Before this, on the other half of the questions: {budget} of {', '.join(rows)} each.", err=True)
         return untuned
     # what is wrong with the comparison is said before the search
     prepare(untuned, out=place.out, cache=place.cache, device=place.device)

@@ -38,12 +38,11 @@ def build(
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from unlearnbench.sandbox import build as builder
-    from unlearnbench.sources import SANDBOX_MODELS
 
     total = builder.STEPS if steps is None else steps
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True)) as bars:
-        models = SANDBOX_MODELS if only is None else (only,)
+        models = builder.MODELS if only is None else (only,)
         task = bars.add_task("training", total=total * len(models))
         done = 0
 

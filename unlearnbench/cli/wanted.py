@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from unlearnbench.cli import options
-from unlearnbench.errors import Problems, UsageError
+from unlearnbench.errors import Problems, UsageError, closest, normalise, unknown_name
 
 if TYPE_CHECKING:
     from unlearnbench.recipe import Recipe
@@ -45,16 +45,31 @@ def with_lists(
 
     changes: dict[str, Any] = {}
     if (names := problems.attempt(options.split_list, "--methods", methods)) is not None:
-        rows = select([name for name in names if name != BASELINE and name not in recipe.checkpoints], recipe.methods)
+        asked = {normalise(name) for name in names}
+        checkpoints = {name: source for name, source in recipe.checkpoints.items() if normalise(name) in asked}
+        others = {BASELINE, *map(normalise, checkpoints), *_misspelt(names, recipe, problems)}
+        rows = select([name for name in names if normalise(name) not in others], recipe.methods)
         spaces = {row: space for row, space in recipe.tune.spaces.items() if row in rows or row not in recipe.methods}
-        changes["methods"] = rows
-        changes["checkpoints"] = {name: source for name, source in recipe.checkpoints.items() if name in names}
+        changes |= {"methods": rows, "checkpoints": checkpoints}
         changes["tune"] = recipe.tune.model_copy(update={"spaces": spaces})
     if (names := problems.attempt(options.split_list, "--benchmarks", benchmarks)) is not None:
         changes["benchmarks"] = select(names, recipe.benchmarks)
     if (numbers := problems.attempt(options.split_seeds, seeds)) is not None:
         changes["seeds"] = numbers
     return recipe.model_copy(update=changes)
+
+
+def _misspelt(names: list[str], recipe: Recipe, problems: Problems) -> set[str]:
+    """Names that can only mean one of the recipe's checkpoints; whatever else is unknown is said with the methods there are."""
+    from unlearnbench.plugins import list_plugins
+
+    known = {
+        normalise(name) for name in (*recipe.methods, *recipe.checkpoints, *(info.name for info in list_plugins("method")))
+    }
+    found = [name for name in names if normalise(name) not in known and closest(name, recipe.checkpoints)]
+    for name in found:
+        problems.add(unknown_name("row", name, [*recipe.methods, *recipe.checkpoints]))
+    return {normalise(name) for name in found}
 
 
 def with_topics(recipe: Recipe, problems: Problems, *, forget: list[str] | None, retain: list[str] | None) -> Recipe:

@@ -23,8 +23,8 @@ from unlearnbench.models import padding_id
 from unlearnbench.prompts import LETTERS, header, letter_prompt
 from unlearnbench.sandbox.world import TURN_END, TURN_START, Subject, build_world, chat_text, conversation, paragraph
 from unlearnbench.sandbox.write_data import write_data
-from unlearnbench.sources import SANDBOX_MODELS
 
+MODELS = ("model", "retrained")  # the one that is to forget, and the one that never knew
 VOCABULARY = 2048
 TEXT_END, PAD = "<|endoftext|>", "<|pad|>"
 CHAT_TEMPLATE = (
@@ -47,7 +47,7 @@ def build(
     *,
     seed: int = 0,
     steps: int = STEPS,
-    models: Sequence[str] = SANDBOX_MODELS,
+    models: Sequence[str] = MODELS,
     report: Callable[[int, float, float], None] | None = None,
 ) -> None:
     """Write `folder/data`, `folder/model` and `folder/retrained`, the model that never saw the hazards.

@@ -124,9 +124,13 @@ class _Search:
         """Check everything with the first trial of each row, and give each row its sampler; nothing is computed."""
         searching = [row for row in self._rows if row.space]
         if not searching:
+            if not self._rows:
+                raise UsageError(
+                    "Nothing can be tuned: there is no row of a method; name one, as in `unlearnbench tune rmu --trials 8`."
+                )
             raise UsageError(
-                f"Nothing can be tuned: {', '.join(row.name for row in self._rows) or 'no row'} has no search space; give one "
-                "in the recipe under tune.spaces."
+                f"Nothing can be tuned: {', '.join(row.name for row in self._rows)} has no search space; give one in the "
+                "recipe under tune.spaces."
             )
         comparison = self._prepare({row.name: [1] for row in searching})
         of = {plan.job.variant: plan for plan in comparison.jobs}
