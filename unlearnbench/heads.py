@@ -120,9 +120,10 @@ def _trained_head(model: PreTrainedModel) -> list[nn.Parameter]:
 
 
 def _rows_at_once(model: PreTrainedModel, hidden: Tensor) -> int:
-    """So many that their logits are few; where the head trains, at least half as many as its gradient has numbers.
+    """So many that their logits are few; where the head trains, D at least.
 
-    Each chunk's gradient of the head, (V, D), is added to that of the others, which costs as much as D rows do.
+    Each chunk has a gradient of the head, (V, D), that is added to the others': fewer rows than D would cost more to add up
+    than to compute.
     """
     at_once = LOGITS_AT_ONCE.get(hidden.device.type, LOGITS_AT_ONCE["cuda"])
     least = hidden.shape[-1] if torch.is_grad_enabled() and _trained_head(model) else 1
