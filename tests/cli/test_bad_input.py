@@ -12,6 +12,7 @@ import torch
 
 SANDBOX_FORGET = "sandbox:corpora:bio-forget"
 SANDBOX_RETAIN = "sandbox:corpora:retain"
+FEW = ("--methods", "rmu,llmu,scrub,ssd")  # the mistake is looked for in rows enough
 SCORED = ("--benchmarks", "wmdp", "--set", "wmdp.source=sandbox:wmdp")
 
 
@@ -21,7 +22,12 @@ def refuse(cli, tmp_path: Path):
 
     def run(*arguments: object, out: Path | None = None) -> str:
         folder = out if out is not None else tmp_path / "run"
-        outcome = cli(*arguments, "--out", folder)
+        whole = (
+            arguments[0] == "compare"
+            and all(str(word).startswith("--") for word in arguments[1:2])
+            and "--methods" not in arguments
+        )
+        outcome = cli(*arguments, *(FEW if whole else ()), "--out", folder)
         assert outcome.code == 2, outcome.err
         assert "Traceback" not in outcome.err
         assert outcome.out == ""
