@@ -1,4 +1,4 @@
-"""What both searches share: trials as rows of an ordinary comparison, the choice of the best, and the table.
+"""Pieces of a search by hand: trials as rows of an ordinary comparison, the choice of the best, and the table.
 
 A search is honest when every method has the same number of trials and the questions that choose are not those that are
 reported. Since trials are rows, a search that was interrupted goes on, and its cells can be looked at like any others.
