@@ -72,7 +72,7 @@ sandbox: $(BIN)/.installed ## rebuild the sandbox's data and base model from the
 	$(BIN)/unlearnbench sandbox build --out unlearnbench/sandbox --only model
 
 TRIALS ?= 8
-tune-sandbox: $(BIN)/.installed ## search the sandbox's settings with one budget for all methods (hours)
+tune-sandbox: $(BIN)/.installed ## search the sandbox's settings with one budget for all methods (forty minutes)
 	$(BIN)/unlearnbench tune --trials $(TRIALS) --executor isolated --jobs 2 --out runs/sandbox-tuned
 
 clean: ## remove the environment and the runs
