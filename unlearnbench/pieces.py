@@ -72,17 +72,22 @@ class _Piecewise(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, losses: Sequence[Callable[[], Tensor]], *parameters: Tensor) -> Tensor:
-        total, slopes = torch.zeros((), device=parameters[0].device), [torch.zeros_like(p) for p in parameters]
+        total, slopes = torch.zeros((), device=parameters[0].device), list[Tensor]()
         for loss_of in losses:
             with torch.enable_grad():
                 loss = loss_of()
-            gradients = torch.autograd.grad(loss, parameters, allow_unused=True, materialize_grads=True)
-            for known, new in zip(slopes, gradients, strict=True):
-                known += new
+            new = list(torch.autograd.grad(loss, parameters, allow_unused=True, materialize_grads=True))
+            new.reverse()
+            if slopes:  # not in place, since two gradients may be one tensor; one at a time is there three times
+                for index in range(len(slopes)):
+                    slopes[index] = slopes[index] + new.pop()
+            else:
+                slopes = new[::-1]
             total = total + loss.detach()
         ctx.slopes = slopes  # gradients of leaves, which the backward pass of this sum alone needs
         return total
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        return (None, *(own.mul_(gradients[0]) for own in ctx.slopes))
+        slopes, ctx.slopes = ctx.slopes, None  # what nobody else holds becomes the parameter's gradient without a copy
+        return (None, *(own.mul_(gradients[0]) for own in slopes))

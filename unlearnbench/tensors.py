@@ -109,23 +109,25 @@ def is_finite(tensors: list[Tensor]) -> bool:
 
 
 class _Divergence(torch.autograd.Function):
-    """KL(teacher || student) per position, with the gradient in closed form: student minus teacher probabilities.
+    """Of a teacher and a student, KL or cross-entropy per position, with the gradient in closed form: the difference of their
+    probabilities.
 
     Left to autograd, rounding leaves a gradient of about 1e-8 where the two are bit-equal, and Adam makes whole steps of
     it; in closed form it is exactly zero there.
     """
 
     @staticmethod
-    def forward(ctx: Any, student: Tensor, teacher: Tensor) -> Tensor:
-        log_student, log_teacher = student.log_softmax(-1), teacher.log_softmax(-1)  # (B, T, V)
+    def forward(ctx: Any, student: Tensor, teacher: Tensor, entropy: bool) -> Tensor:
+        log_student, log_teacher = student.log_softmax(-1), teacher.log_softmax(-1)  # (..., V)
         probabilities = log_teacher.exp()
-        ctx.save_for_backward(log_student.exp() - probabilities)
-        return (probabilities * (log_teacher - log_student)).sum(-1)  # (B, T)
+        ctx.save_for_backward(log_student.exp().sub_(probabilities))
+        gap = log_student.neg_() if entropy else log_teacher.sub_(log_student)
+        return probabilities.mul_(gap).sum(-1)  # (...)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
         (difference,) = ctx.saved_tensors
-        return gradients[0].unsqueeze(-1) * difference, None
+        return gradients[0].unsqueeze(-1) * difference, None, None
 
 
 def token_kl(logits: Tensor, target: Tensor, temperature: float = 1.0) -> Tensor:
@@ -142,15 +144,24 @@ def token_kl(logits: Tensor, target: Tensor, temperature: float = 1.0) -> Tensor
         (...) float32, nats.
     """
     divergence: Tensor = _Divergence.apply(  # pyright: ignore[reportAssignmentType]
-        wide(logits) / temperature, wide(target.detach()) / temperature
+        wide(logits) / temperature, wide(target.detach()) / temperature, False
     )
     return temperature**2 * divergence
 
 
-def token_entropy(logits: Tensor) -> Tensor:
-    """The entropy of each position's distribution: (..., V) -> (...) float32, nats; no gradient is taken."""
-    logs = logits.detach().float().log_softmax(-1)
-    return -(logs.exp() * logs).sum(-1)
+def token_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
+    """Cross-entropy from the target's distribution at each position: -sum over v of p_target(v) log p(v).
+
+    It is the forward KL divergence plus the target's entropy: the same gradient, but not zero where the two agree.
+
+    Args:
+        logits: (..., V), of the model that learns; upcast to float32.
+        target: (..., V), of the teacher; no gradient is taken.
+
+    Returns:
+        (...) float32, nats.
+    """
+    return _Divergence.apply(wide(logits), wide(target.detach()), True)  # pyright: ignore[reportReturnType]
 
 
 def kl_divergence(logits: Tensor, target: Tensor, counted: Tensor, temperature: float = 1.0) -> Tensor:
@@ -171,9 +182,7 @@ def kl_divergence(logits: Tensor, target: Tensor, counted: Tensor, temperature: 
 
 
 def distillation(logits: Tensor, target: Tensor, counted: Tensor) -> Tensor:
-    """Cross-entropy from a frozen model's distribution: -sum over v of p_target(v) log p(v).
-
-    It is the forward KL divergence plus the target's entropy: the same gradient, but not zero where the two agree.
+    """`token_cross_entropy` at every counted position.
 
     Args:
         logits: (B, T, V), of the model that learns; upcast to float32.
@@ -183,8 +192,7 @@ def distillation(logits: Tensor, target: Tensor, counted: Tensor) -> Tensor:
     Returns:
         scalar float32, nats per position: mean over each sequence's counted positions, then over sequences.
     """
-    entropy = token_entropy(target)  # (B, T)
-    return kl_divergence(logits, target, counted) + (entropy * per_sequence_weights(counted)).sum(dim=1).mean()
+    return mean_over(token_cross_entropy(logits, target), counted)
 
 
 @torch.no_grad()

@@ -48,8 +48,7 @@ from unlearnbench.api import (
     padding_id,
     select_parameters,
     stack,
-    token_entropy,
-    token_kl,
+    token_cross_entropy,
     train_only,
     wide,
 )
@@ -153,7 +152,7 @@ class ELM(UnlearningMethod):
         def loss_of(logits: Tensor, part: slice) -> list[Tensor]:
             logits_of = self.original.logits  # (n, D) -> (n, V)
             target = moved(logits_of(plain[part]), logits_of(novice[part]), logits_of(expert[part]), strengths[part])
-            return [token_kl(logits, target) + token_entropy(target)]
+            return [token_cross_entropy(logits, target)]
 
         return loss_of
 

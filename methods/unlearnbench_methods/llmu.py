@@ -50,8 +50,7 @@ from unlearnbench.api import (
     salient_rows,
     splice,
     stack,
-    token_entropy,
-    token_kl,
+    token_cross_entropy,
 )
 
 if TYPE_CHECKING:
@@ -141,7 +140,7 @@ class LLMU(UnlearningMethod):
 
         def loss_of(logits: Tensor, part: slice) -> list[Tensor]:
             target = self.original.logits(frozen[part])
-            return [token_kl(logits, target) + token_entropy(target)]
+            return [token_cross_entropy(logits, target)]
 
         return over_positions(self.model, hidden, real, loss_of).total
 
