@@ -20,7 +20,7 @@ demo-all: $(BIN)/.installed ## every method on the sandbox
 	$(BIN)/unlearnbench compare --out runs/roster
 
 test: $(BIN)/.installed ## the whole suite, without what takes minutes
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" --numprocesses 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 lint: $(BIN)/.installed ## ruff, pyright (strict) and the import contracts
 	$(BIN)/ruff check .
@@ -68,8 +68,8 @@ crash: $(BIN)/.installed ## kill a small comparison at 60 random moments; nothin
 real: $(BIN)/.installed ## SmolLM2 learns twenty authors and forgets ten: see examples/tofu_authors
 	PATH="$(abspath $(BIN)):$$PATH" sh examples/tofu_authors/run.sh
 
-sandbox: $(BIN)/.installed ## rebuild the sandbox's data and base model from the seed (half an hour)
-	$(BIN)/unlearnbench sandbox build --out unlearnbench/sandbox --only model
+sandbox: $(BIN)/.installed ## rebuild the sandbox's data and its two models from the seed (two hours)
+	$(BIN)/unlearnbench sandbox build --out unlearnbench/sandbox
 
 TRIALS ?= 8
 tune-sandbox: $(BIN)/.installed ## search the sandbox's settings with one budget for all methods (forty minutes)

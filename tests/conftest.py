@@ -12,6 +12,14 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
 
+LONG = ("third_party", "crash", "tuning", "cli")  # folders whose tests start processes, a file of them for minutes
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long files first, so that where two processes share the files neither is left with one of them in the end."""
+    items.sort(key=lambda item: LONG.index(item.path.parent.name) if item.path.parent.name in LONG else len(LONG))
+
+
 @dataclass(frozen=True)
 class Outcome:
     """What one run of the command line left behind."""

@@ -73,19 +73,20 @@ FAULTS = {
 def test_a_fault_that_passes_costs_nothing(server, fault):
     """One more request, the right rating, and every exchange rated once though all replies have the same id."""
     server.faults = [FAULTS[fault]]
-    verdicts = panel(server, timeout=0.4, concurrency=2).rate(exchanges(4), Journal(None))
+    timeout = 1 if fault == "slow drip" else 30  # of a busy machine, an honest reply may take a while
+    verdicts = panel(server, timeout=timeout, concurrency=2).rate(exchanges(4), Journal(None))
     assert [verdict.ratings for verdict in verdicts] == [(8.0,)] * 4
     assert len(server.asked) == 5
 
 
 @pytest.mark.parametrize(
     ("fault", "reason"),
-    [("500", "no (3 times)"), ("rating 100", "no rating from 1 to 10 in 3 tries"), ("slow drip", "no whole reply within 0.2 s"),
+    [("500", "no (3 times)"), ("rating 100", "no rating from 1 to 10 in 3 tries"), ("slow drip", "no whole reply within 1 s"),
      ("HTML", "the reply is not JSON"), ("empty choices", "the reply holds no choices"), ("half-closed", "(3 times)")],
 )  # fmt: skip
 def test_a_fault_that_stays_is_a_missing_judgment_with_its_reason(server, fault, reason):
     server.faults = [FAULTS[fault]] * 3
-    judges = panel(server, timeout=0.2, retries=2)
+    judges = panel(server, timeout=1, retries=2)
     [verdict] = judges.rate(exchanges(1), Journal(None))
     assert (verdict.ratings, verdict.mean) == ((), None)
     assert reason in verdict.error
@@ -294,7 +295,7 @@ def test_every_fault_in_one_run(server, cli, tmp_path):
     server.faults = list(FAULTS.values())
     outcome = cli(
         "evaluate", "sandbox:model", "--benchmarks", "mt_bench", "--judge", "openai:model-x", "--judge-url", server.url,
-        "--limit", "2", "--out", tmp_path / "run", "--cache", tmp_path / "cache", "--set", "mt_bench.judge_timeout=0.4",
+        "--limit", "2", "--out", tmp_path / "run", "--cache", tmp_path / "cache", "--set", "mt_bench.judge_timeout=2",
     )  # fmt: skip
     assert outcome.code == 0, outcome.err
     assert "8.00" in outcome.out

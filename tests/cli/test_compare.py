@@ -12,12 +12,13 @@ from pathlib import Path
 
 import pytest
 
-SANDBOX = ("compare", "--methods", "rmu")
+# set by hand, to forget more than what the equal search of the recipe found in its few trials
+SANDBOX = ("compare", "--methods", "rmu", "--set", "rmu.coefficient=200", "--set", "rmu.lr=0.01")
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Path:
-    """One whole comparison by the installed command, as `make demo` runs it."""
+    """One whole comparison by the installed command."""
     folder = tmp_path_factory.mktemp("runs") / "sandbox"
     environment = {**os.environ, "UNLEARNBENCH_CACHE": str(cache)}
     line = [sys.executable, "-m", "unlearnbench", *SANDBOX, "--out", str(folder)]
@@ -28,11 +29,11 @@ def finished(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Path:
 
 
 def test_rmu_forgets_and_keeps(finished):
-    """With the settings of the equal search: more than half of WMDP above chance is gone, and at most .05 of MMLU."""
+    """Most of WMDP above chance is gone, and at most .05 of MMLU."""
     none, rmu = json.loads((finished / "leaderboard.json").read_text())["rows"]
     assert none["scores"]["wmdp"]["value"] >= 0.97
     assert none["scores"]["mmlu"]["value"] >= 0.97
-    assert rmu["scores"]["wmdp"]["value"] <= 0.5
+    assert rmu["scores"]["wmdp"]["value"] <= 0.4
     assert rmu["scores"]["mmlu"]["value"] >= none["scores"]["mmlu"]["value"] - 0.05
 
 
@@ -43,7 +44,7 @@ def test_rmu_forgets_facts_and_not_phrasings(cli, finished):
     assert "unlearning" not in outcome.err
     none, rmu = json.loads(outcome.out)["rows"]
     assert none["scores"]["wmdp"]["value"] >= 0.97
-    assert rmu["scores"]["wmdp"]["value"] <= 0.5
+    assert rmu["scores"]["wmdp"]["value"] <= 0.4
     assert rmu["scores"]["mmlu"]["value"] >= none["scores"]["mmlu"]["value"] - 0.05
     cli(*SANDBOX, "--out", finished)
 
@@ -138,7 +139,7 @@ def test_the_same_command_again_computes_nothing(cli, finished):
 def test_again_needs_no_torch(finished, cache):
     """A finished comparison is shown from disk: the heavy libraries stay out."""
     code = (
-        "import sys; sys.argv[1:] = ['compare', '--methods', 'rmu', '--out', sys.argv[1]]\n"
+        f"import sys; sys.argv[1:] = [*{SANDBOX!r}, '--out', sys.argv[1]]\n"
         "from unlearnbench.cli import main\n"
         "try:\n    main()\nexcept SystemExit: pass\n"
         "heavy = {'torch', 'lightning', 'transformers', 'datasets'} & set(sys.modules)\n"
@@ -153,7 +154,7 @@ def test_again_needs_no_torch(finished, cache):
 
 def test_one_more_row_computes_only_that(cli, finished):
     before = {path: path.stat().st_mtime_ns for path in (finished / "cells").rglob("*.json")}
-    outcome = cli("compare", "--methods", "rmu", "--checkpoint", "copy=sandbox:model", "--out", finished)
+    outcome = cli(*SANDBOX, "--checkpoint", "copy=sandbox:model", "--out", finished)
     assert outcome.code == 0, outcome.err
     after = {path: path.stat().st_mtime_ns for path in (finished / "cells").rglob("*.json")}
     assert {path: stamp for path, stamp in after.items() if path in before} == before

@@ -146,6 +146,7 @@ def lost_columns(outcome) -> dict[str, str]:
     return {failure["cell"]: failure["error"] for failure in json.loads(outcome.stdout)["failures"]}
 
 
+@pytest.mark.slow
 def test_a_benchmark_that_crashes_costs_one_cell(compare, alone):
     """Another process takes the weights that were kept, and scores the rest; nothing is trained twice."""
     benchmarks = "{misbehaves: {how: exits}, wmdp: {source: 'sandbox:wmdp'}}"
