@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
@@ -20,6 +21,7 @@ INTERVALS = "95% intervals"
 LOSABLE = (*reversed(COST[1:]), "seeds", "unlearn", "best", "F", "K", "rank", INTERVALS, "S")
 ALWAYS = ("variant", "verdict")
 MISSED = {"rank", INTERVALS}  # rather than these, long names take two lines
+LONG_NAME = 12  # characters; a longer one may take two lines
 MOST_NAMES = 16  # of columns that a note lists
 CELL_BORDER = 3  # characters per column: a line and two spaces
 
@@ -70,7 +72,7 @@ def _fitting(board: Leaderboard, choices: Choices, width: int) -> tuple[Grid, li
     """The table that loses least in a terminal of this width, and what it loses."""
     losable = [*LOSABLE, *_scores(board, choices)]
     found = _fit(choices.grid(board), width, losable)
-    for shape in (_compact, _tight):
+    for shape in (_compact, _tight, _narrow):
         if not MISSED & set(found[1]):
             break
         found = _fit(shape(choices.grid(board, digits=min(2, choices.precision))), width, losable)
@@ -95,6 +97,18 @@ def _tight(grid: Grid) -> Grid:
     """The same with whatever can be broken on lines of its own."""
     breaks = {"verdict": [("-", "-\n")], "variant": [(" (", "\n("), (" + ", "\n+ "), ("@", "\n@")]}
     return replace(_broken(grid, breaks), head=[name.replace(" (", "\n(").replace("/", "/\n") for name in grid.head])
+
+
+def _narrow(grid: Grid) -> Grid:
+    """The same with long names on lines that end with their hyphens."""
+    grid = _tight(grid)
+    place = grid.names.index("variant")
+
+    def wrapped(line: Line) -> Line:
+        name = "\n".join(textwrap.fill(part, LONG_NAME, break_long_words=False) for part in line.cells[place].split("\n"))
+        return replace(line, cells=[*line.cells[:place], name, *line.cells[place + 1 :]])
+
+    return replace(grid, lines=[wrapped(line) for line in grid.lines])
 
 
 def _broken(grid: Grid, breaks: dict[str, list[tuple[str, str]]]) -> Grid:
