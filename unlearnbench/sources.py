@@ -25,6 +25,7 @@ from unlearnbench.files import content_hash
 Row = dict[str, Any]
 T = TypeVar("T")
 SANDBOX = "sandbox:"
+SANDBOX_MODELS = ("model", "retrained")  # the one that is to forget, and the one that never knew
 SPLITS = ("train", "validation", "test", "dev")
 DATA_ENDINGS = (".jsonl", ".json", ".parquet", ".csv", ".txt")
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
@@ -71,7 +72,7 @@ class Table:
 
 
 def sandbox_folder() -> Path:
-    """Where the sandbox's data and model are."""
+    """Where the sandbox's data and models are."""
     return Path(__file__).parent / "sandbox"
 
 
@@ -87,10 +88,10 @@ def parse_source(text: str) -> Source:
     if rest.startswith(SANDBOX):
         name, _, config = rest.removeprefix(SANDBOX).partition(":")
         data = sandbox_folder() / "data"
-        known = ["model", *sorted(entry.name for entry in data.iterdir() if entry.is_dir())]
+        known = [*SANDBOX_MODELS, *sorted(entry.name for entry in data.iterdir() if entry.is_dir())]
         if name not in known:
             raise unknown_name("sandbox source", name, known)
-        location = sandbox_folder() / "model" if name == "model" else data / name
+        location = sandbox_folder() / name if name in SANDBOX_MODELS else data / name
         return Source(text, str(location), None, config or None, split or None)
     config = revision = ""
     if not Path(rest).exists() and ":" in rest:

@@ -3,9 +3,9 @@
     unlearnbench compare --out RUN --keep-deltas all
     python -m examples.sandbox.relearn RUN OUT
 
-Every model of RUN is trained ten updates further on the forget corpora, all with the same settings, and asked WMDP before and
-after. Let RUN have a checkpoint that never knew the hazards: what that one learns is new to it, and what another row scores
-beyond it was still there.
+Every model of RUN, the one that never knew the hazards among them, is trained ten updates further on the forget corpora, all
+with the same settings, and asked WMDP before and after. What the model that never knew learns in them is new to it; what
+another row scores beyond that was still there.
 """
 
 from __future__ import annotations

@@ -17,15 +17,15 @@ def _root() -> None:
 
 @app.command("build")
 def build(
-    out: Annotated[Path, typer.Option(help="Folder to write `data` and `model` into.")] = Path("sandbox"),
+    out: Annotated[Path, typer.Option(help="Folder to write `data`, `model` and `retrained` into.")] = Path("sandbox"),
     seed: Annotated[int, typer.Option(help="Of the world and of the training.")] = 0,
-    steps: Annotated[int | None, typer.Option(help="Training updates; the shipped model took the default.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Updates of each model; the shipped ones took the default.")] = None,
     only: Annotated[
         Literal["model", "retrained"] | None, typer.Option(help="Train one model: the base, or the one without the hazards.")
     ] = None,
     data_only: Annotated[bool, typer.Option("--data-only", help="Write the data sets and train nothing.")] = False,
 ) -> None:
-    """Write the sandbox's data from the seed and train its two models: about half an hour each on two cores."""
+    """Write the sandbox's data from the seed and train its two models: about an hour each on two cores."""
     from unlearnbench.files import check_folder
     from unlearnbench.sandbox.write_data import write_data
 
@@ -38,11 +38,12 @@ def build(
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from unlearnbench.sandbox import build as builder
+    from unlearnbench.sources import SANDBOX_MODELS
 
     total = builder.STEPS if steps is None else steps
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True)) as bars:
-        models = builder.MODELS if only is None else (only,)
+        models = SANDBOX_MODELS if only is None else (only,)
         task = bars.add_task("training", total=total * len(models))
         done = 0
 

@@ -23,8 +23,8 @@ from unlearnbench.models import padding_id
 from unlearnbench.prompts import LETTERS, header, letter_prompt
 from unlearnbench.sandbox.world import TURN_END, TURN_START, Subject, build_world, chat_text, conversation, paragraph
 from unlearnbench.sandbox.write_data import write_data
+from unlearnbench.sources import SANDBOX_MODELS
 
-MODELS = ("model", "retrained")  # the one that is to forget, and the one that never knew
 VOCABULARY = 2048
 TEXT_END, PAD = "<|endoftext|>", "<|pad|>"
 CHAT_TEMPLATE = (
@@ -47,7 +47,7 @@ def build(
     *,
     seed: int = 0,
     steps: int = STEPS,
-    models: Sequence[str] = MODELS,
+    models: Sequence[str] = SANDBOX_MODELS,
     report: Callable[[int, float, float], None] | None = None,
 ) -> None:
     """Write `folder/data`, `folder/model` and `folder/retrained`, the model that never saw the hazards.
@@ -55,7 +55,7 @@ def build(
     Args:
         folder: created when absent; files of an earlier build are replaced.
         seed: of the world, the initial weights and the order of the texts.
-        steps: optimizer updates of each model; 4,000 take about 20 minutes on two cores.
+        steps: optimizer updates of each model; 4,000 take about an hour on two cores.
         models: which of the two to train.
         report: called every 50 updates with (step, language-model loss, letter loss), both in nats per token.
     """
