@@ -178,7 +178,7 @@ def kl_divergence(logits: Tensor, target: Tensor, counted: Tensor, temperature: 
     Returns:
         scalar float32, nats per position: mean over each sequence's counted positions, then over sequences.
     """
-    return (token_kl(logits, target, temperature) * per_sequence_weights(counted)).sum(dim=1).mean()
+    return mean_over(token_kl(logits, target, temperature), counted)
 
 
 def distillation(logits: Tensor, target: Tensor, counted: Tensor) -> Tensor:
