@@ -40,20 +40,18 @@ def check_trainer(recipe: Recipe, variants: Sequence[VariantPlan], device: str, 
     """The recipe's `trainer` section against the budgets and this machine."""
     options = recipe.trainer
     for variant in variants:
-        training = variant.training
-        if training is not None and training.batch_size % (training.accumulate * options.devices):
+        training, devices = variant.training, variant.processes(options.devices)
+        if training is not None and training.batch_size % (training.accumulate * devices):
             problems.add(
                 UsageError(
                     f"'{variant.name}' cannot cut a batch of {training.batch_size} into equal parts for accumulate "
-                    f"{training.accumulate} and {options.devices} devices; choose a batch_size that both divide."
+                    f"{training.accumulate} and {devices} devices; choose a batch_size that both divide."
                 )
             )
     if options.logger == "tensorboard" and importlib.util.find_spec("tensorboard") is None:
         problems.add(
             UsageError("trainer.logger is tensorboard, which is not installed: `pip install tensorboard`, or use csv.")
         )
-    if options.precision == "16-mixed" and device == "cpu":
-        problems.add(UsageError("trainer.precision 16-mixed needs a GPU; on the CPU use bf16-mixed or 32-true."))
     if options.devices > 1 and device != "cpu" and shutil.which("nvidia-smi") is not None:
         import torch
 
@@ -166,7 +164,7 @@ def check_memory(
     Args:
         jobs: of the comparison.
         footprints: by row.
-        processes: that train together; on the CPU they share its memory.
+        processes: that train a job together, unless its method must see whole batches; on the CPU they share its memory.
         device: `cpu` or `cuda`.
         limits: how many jobs run at a time, and what each may hold of the host's memory.
         problems: where to note what is too large.
@@ -174,8 +172,8 @@ def check_memory(
     if not footprints:
         return
     free, place = free_memory(device)
-    shared = processes if device == "cpu" else 1
-    needs = {name: own.least * (shared if own.trained else 1) for name, own in footprints.items()}
+    sharing = {plan.job.variant: plan.variant.processes(processes) for plan in jobs if device == "cpu"}
+    needs = {name: own.least * (sharing.get(name, 1) if own.trained else 1) for name, own in footprints.items()}
     for name, needed in needs.items():
         holds = f"'{name}' needs at least {needed / 1e9:,.1f} GB of memory for weights, gradients and optimizer"
         advice = "train an adapter, choose a smaller model or --dtype bfloat16, or leave the row out."

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from unlearnbench.errors import CellError
-from unlearnbench.files import content_hash
-from unlearnbench.job import Workshop, tensor_hashes
+from unlearnbench.job import Workshop
 from unlearnbench.loaded import LoadedModel
 from unlearnbench.plan import JobPlan
 from unlearnbench.records import Cost
+from unlearnbench.store import weights_hash
 
 
 def write_noise(plan: JobPlan, like: JobPlan, shop: Workshop) -> None:
@@ -43,7 +43,7 @@ def write_noise(plan: JobPlan, like: JobPlan, shop: Workshop) -> None:
     base = {name: parameter.detach().cpu() for name, parameter in loaded.model.named_parameters() if name in changed}
     noisy = add_noise(base, changed, plan.job.seed)
     manifest = {
-        "weights": content_hash([plan.variant.weights, shop.dtype, tensor_hashes(noisy)]),
+        "weights": weights_hash(plan.variant.weights, shop.dtype, noisy),
         "base": plan.variant.weights,
         "dtype": shop.dtype,
         "job": plan.job.model_dump(),

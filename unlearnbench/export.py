@@ -21,7 +21,7 @@ from unlearnbench.models import model_folder, weight_files
 from unlearnbench.recipe import BASELINE, CHECKPOINT
 from unlearnbench.records import CellKey, CellResult
 from unlearnbench.reports.cells import figure, said, span
-from unlearnbench.store import RunFolder
+from unlearnbench.store import RunFolder, weights_hash
 
 CARD = "README.md"
 
@@ -153,7 +153,7 @@ def export(candidate: Candidate, out: Path, base: str | None = None) -> None:
             f"{candidate.manifest['base'][:HASH_CHARS]}, and {source} has {own[:HASH_CHARS]}."
         )
     stored = RunFolder(candidate.delta.parents[2]).read_delta(candidate.delta)
-    if stored is None:
+    if stored is None or weights_hash(own, candidate.manifest["dtype"], stored[0]) != candidate.manifest["weights"]:
         raise UsageError(f"The delta in {candidate.delta} is damaged; run the comparison again.")
     loaded = LoadedModel(source, candidate.manifest["dtype"], resolve_device("cpu"))
     loaded.apply(stored[0])

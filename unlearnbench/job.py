@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
@@ -17,20 +16,19 @@ import torch
 from unlearnbench.benchmark import Subject, in_half
 from unlearnbench.errors import CellError, PrunedError, StorageError, UnlearnbenchError
 from unlearnbench.files import content_hash
-from unlearnbench.launch import processes, train_in_processes
+from unlearnbench.launch import train_in_processes
 from unlearnbench.loaded import LoadedModel, resolve_device
 from unlearnbench.plan import BenchmarkPlan, JobPlan, LookPlan, TopicData
 from unlearnbench.provenance import cell_provenance, environment, last_frames, peak_bytes, reset_peak
 from unlearnbench.recipe import TrainerOptions
 from unlearnbench.records import CellResult, Cost, ItemResult, Job, PartScore
-from unlearnbench.store import MEMORY, RunFolder, ScoreCache
+from unlearnbench.store import MEMORY, RunFolder, ScoreCache, weights_hash
 from unlearnbench.tensors import is_finite
 from unlearnbench.training import fit, rank_zero
 from unlearnbench.untouched import seed_all, untouched
 
 if TYPE_CHECKING:
     from lightning.pytorch import Callback
-    from torch import Tensor
 
     from unlearnbench.benchmark import Benchmark
     from unlearnbench.preflight import Comparison
@@ -183,7 +181,7 @@ def _unlearn(plan: JobPlan, loaded: LoadedModel, shop: Workshop) -> Unlearned:
         return Unlearned(weights=plan.variant.weights, cost=Cost())
     if (stored := _stored(plan, loaded, shop)) is not None:
         return stored
-    if processes(plan, shop.trainer) == 1:
+    if plan.variant.processes(shop.trainer.devices) == 1:
         return unlearn_here(plan, loaded, shop)
     train_in_processes(plan, shop)
     stored = _stored(plan, loaded, shop)
@@ -199,7 +197,7 @@ def _stored(plan: JobPlan, loaded: LoadedModel, shop: Workshop) -> Unlearned | N
     if found is None:
         return None
     delta, manifest = found
-    if content_hash([plan.variant.weights, shop.dtype, tensor_hashes(delta)]) != manifest["weights"]:
+    if weights_hash(plan.variant.weights, shop.dtype, delta) != manifest["weights"]:
         there = shop.run.set_aside(folder)
         shop.reporter.warn(f"{folder} holds other weights than were trained; it is kept as {there}, and trained again")
         return None
@@ -214,7 +212,7 @@ def unlearn_here(plan: JobPlan, loaded: LoadedModel, shop: Workshop) -> Unlearne
     delta, cost = fitted.delta, fitted.cost
     if not is_finite(list(delta.values())):
         raise FloatingPointError("the unlearned weights are not finite (NaN or infinity)")
-    weights = content_hash([plan.variant.weights, shop.dtype, tensor_hashes(delta)])
+    weights = weights_hash(plan.variant.weights, shop.dtype, delta)
     looks = {"looks": [look.model_dump() for look in fitted.looks], "best_update": fitted.best} if fitted.looks else {}
     manifest = {
         "weights": weights,
@@ -227,12 +225,6 @@ def unlearn_here(plan: JobPlan, loaded: LoadedModel, shop: Workshop) -> Unlearne
     if rank_zero():
         shop.run.write_delta(shop.run.delta_path(plan.job.variant, plan.job.seed, plan.job.identity), delta, manifest)
     return Unlearned(weights=weights, cost=cost, looks=looks)
-
-
-def tensor_hashes(delta: Mapping[str, Tensor]) -> list[tuple[str, str]]:
-    """The sha256 of each tensor, by its name."""
-    bits = {n: t.contiguous().flatten().view(torch.uint8).numpy().tobytes() for n, t in sorted(delta.items())}
-    return [(name, hashlib.sha256(array).hexdigest()) for name, array in bits.items()]
 
 
 def _guarded_score(plan: JobPlan, name: str, loaded: LoadedModel, shop: Workshop, unlearned: Unlearned) -> CellResult:

@@ -27,18 +27,10 @@ if TYPE_CHECKING:
 
     from unlearnbench.job import Reporter, Workshop
     from unlearnbench.plan import JobPlan
-    from unlearnbench.recipe import TrainerOptions
 
 OUTPUT = "output.log"
 THREADS = "OMP_NUM_THREADS"
 LAST_WORDS_SECONDS = 10.0  # from the last message to the end of a process
-
-
-def processes(plan: JobPlan, options: TrainerOptions) -> int:
-    """How many processes train a job: the recipe's number, or one for a method that must see whole batches."""
-    assert plan.variant.plugin is not None
-    alone = getattr(plan.variant.plugin.method.factory, "one_process", False)
-    return 1 if alone else options.devices
 
 
 def train_in_processes(plan: JobPlan, shop: Workshop) -> None:

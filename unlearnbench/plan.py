@@ -107,6 +107,12 @@ class VariantPlan:
     noise_of: str | None = None
     problem: str | None = None
 
+    def processes(self, devices: int) -> int:
+        """How many processes train it: the recipe's number, or one for a method that must see whole batches."""
+        if self.plugin is None or self.training is None:
+            return 1
+        return 1 if getattr(self.plugin.method.factory, "one_process", False) else devices
+
 
 @dataclass(frozen=True, kw_only=True)
 class JobPlan:

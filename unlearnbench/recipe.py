@@ -54,9 +54,10 @@ class TrainerOptions(_Section):
     Attributes:
         devices: processes that share each update's batch, one per GPU or, on the CPU, as many as asked for.
         strategy: how they exchange gradients; `auto` is `ddp` where there is more than one.
-        precision: of the computation; the weights keep the recipe's dtype.
+        precision: of the computation; the weights keep the recipe's dtype. There is no float16: the head's gradients are taken
+            on the way forward, before a loss could be scaled up.
         logger: `csv` writes metrics.csv per job, `tensorboard` also event files, `none` nothing.
-        log_every_n_steps: updates from one logged row to the next.
+        log_every_n_steps: updates at least from one logged value of a name to its next.
         gradient_clip_val: largest norm, or largest value, of the gradients; None does not clip.
         gradient_clip_algorithm: `norm` over all trained parameters together, or `value` of each.
         deterministic: refuse operations that are not.
@@ -65,7 +66,7 @@ class TrainerOptions(_Section):
 
     devices: int = Field(default=1, gt=0)
     strategy: Literal["auto", "ddp", "ddp_find_unused_parameters_true"] = "auto"
-    precision: Literal["32-true", "16-mixed", "bf16-mixed"] = "32-true"
+    precision: Literal["32-true", "bf16-mixed"] = "32-true"
     logger: Literal["csv", "tensorboard", "none"] = "csv"
     log_every_n_steps: int = Field(default=1, gt=0)
     gradient_clip_val: float | None = Field(default=None, gt=0)

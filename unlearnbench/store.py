@@ -31,6 +31,23 @@ def folder_name(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9._-]", "-", name.replace(":", "--")).lstrip(".")
 
 
+def weights_hash(base: str, dtype: str, delta: Mapping[str, Tensor]) -> str:
+    """What tells a model's weights from others: where they came from, and the bits of every tensor that changed.
+
+    Args:
+        base: hash of the base model's files.
+        dtype: of the weights.
+        delta: the changed tensors, or an adapter's factors, by name; any dtype, on the CPU.
+    """
+    import torch
+
+    sums: list[tuple[str, str]] = []
+    for name, tensor in sorted(delta.items()):
+        bits = tensor.contiguous().flatten().view(torch.uint8).numpy()
+        sums.append((name, hashlib.sha256(memoryview(bits)).hexdigest()))
+    return content_hash([base, dtype, sums])
+
+
 class RunFolder:
     """Reads and writes one comparison's folder."""
 

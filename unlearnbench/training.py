@@ -24,15 +24,18 @@ from unlearnbench.loaded import LoadedModel
 from unlearnbench.looks import Looker, looking
 from unlearnbench.looks import trained as trained_by
 from unlearnbench.models import padding_id
+from unlearnbench.plugins import core_hash
 from unlearnbench.provenance import peak_bytes
 from unlearnbench.records import Cost
 from unlearnbench.trials import Look
+from unlearnbench.untouched import generators
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from lightning.pytorch import Trainer
     from lightning.pytorch.loggers import Logger
+    from transformers import PreTrainedModel
 
     from unlearnbench.batches import Schedule
     from unlearnbench.job import Workshop
@@ -80,8 +83,12 @@ def _train(plan: JobPlan, loaded: LoadedModel, shop: Workshop) -> Fitted:
     assert plugin is not None
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    pl.seed_everything(plan.job.seed, workers=True, verbose=False)
-    method = loaded.build(lambda model: plugin.method.factory(model, **plan.variant.options), whole=shop.looks is not None)
+
+    def built(model: PreTrainedModel) -> UnlearningMethod:  # the same draws, whether a model is loaded already or not
+        pl.seed_everything(plan.job.seed, workers=True, verbose=False)
+        return plugin.method.factory(model, **plan.variant.options)
+
+    method = loaded.build(built, whole=shop.looks is not None)
     looker = None
     if shop.looks is not None and method.automatic_optimization:  # an editor's weights change once, at the end
         looker = Looker(shop.looks, plan.job.variant, loaded.tokenizer, plan.job.seed)
@@ -90,7 +97,7 @@ def _train(plan: JobPlan, loaded: LoadedModel, shop: Workshop) -> Fitted:
         metrics = None
         if shop.trainer.logger != "none" and rank_zero():
             metrics = stack.enter_context(MetricsFile(shop.run.log_path(plan.job), shop.trainer.log_every_n_steps))
-        watch = _watch(partial(shop.reporter.step, plan.job), training.accumulate, metrics, method.logged)
+        watch = _watch(partial(shop.reporter.step, plan.job), training.accumulate, metrics, method.logged, generators())
         stack.enter_context(warnings.catch_warnings())
         warnings.simplefilter("ignore")  # Lightning's advice on data loader workers and loggers
         callbacks = [watch]
@@ -164,7 +171,9 @@ def _context(plan: JobPlan, loaded: LoadedModel, shop: Workshop, method: Unlearn
             shuffle_seed=plan.job.seed if training.order == "shuffled" else None,
         )
         sides[side].share = Share(training.accumulate, trainer.world_size, trainer.global_rank)
-    passed = [plan.variant.weights, shop.dtype, vars(training), plan.job.seed, *(t.identity() for t in shop.topics)]
+    code = [plan.variant.plugin.source_hash if plan.variant.plugin else None, core_hash()]
+    computed = [shop.dtype, shop.trainer.precision, vars(training), plan.job.seed]
+    passed = [*code, plan.variant.weights, *computed, *(topic.identity() for topic in shop.topics)]
     return MethodContext(
         tokenizer=loaded.tokenizer,
         topics=tuple(topic.name for topic in shop.topics),
@@ -216,6 +225,7 @@ class MetricsFile:
 
     def __init__(self, folder: Path, every: int) -> None:
         self._folder, self._every = folder, every
+        self._last: dict[str, int] = {}  # the update whose value of a name was written last
         self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> MetricsFile:
@@ -233,25 +243,41 @@ class MetricsFile:
             self._stack.close()
 
     def write(self, update: int, logged: Mapping[str, Sequence[Tensor]]) -> None:
-        """Rows of one update, counted from 0: the mean over the pieces of its batch; those of skipped updates are dropped."""
-        if update % self._every == 0:
-            means = {name: float(torch.stack(list(values)).float().mean()) for name, values in logged.items()}
-            try:
-                self._rows.writerows((update, name, f"{mean:.6g}") for name, mean in means.items())
-                self._file.flush()  # whoever looks at a run that goes on sees where it is
-            except OSError as error:
-                raise StorageError.of(self._folder / METRICS, error) from error
+        """Rows of one update, counted from 0: the mean over the pieces of its batch.
+
+        Each name has its own rhythm, since updates take topics, and some methods their steps, in turn.
+        """
+        due = [name for name in logged if name not in self._last or update - self._last[name] >= self._every]
+        if not due:
+            return
+        means = {name: float(torch.stack(list(logged[name])).float().mean()) for name in due}
+        self._last.update(dict.fromkeys(due, update))
+        try:
+            self._rows.writerows((update, name, f"{mean:.6g}") for name, mean in means.items())
+            self._file.flush()  # whoever looks at a run that goes on sees where it is
+        except OSError as error:
+            raise StorageError.of(self._folder / METRICS, error) from error
 
 
 def _watch(
-    report: Callable[[float | None], None], accumulate: int, metrics: MetricsFile | None, logged: dict[str, list[Tensor]]
+    report: Callable[[float | None], None],
+    accumulate: int,
+    metrics: MetricsFile | None,
+    logged: dict[str, list[Tensor]],
+    as_built: Callable[[], None],
 ) -> Any:
-    """A Lightning callback that counts tokens, reports what is logged, and stops when the loss is not a number or explodes."""
+    """A Lightning callback that counts tokens, reports what is logged, and stops when the loss is not a number or explodes.
+
+    What is random goes on from where building the method left it: with several processes Lightning seeds them once more.
+    """
     from lightning.pytorch import Callback, LightningModule
 
     class Watching(Callback):
         tokens = 0
         first: float | None = None
+
+        def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+            as_built()
 
         def check(self, loss: float, update: int) -> None:
             if not math.isfinite(loss):

@@ -15,7 +15,7 @@ DTYPE, MATMUL = "float32", "highest"  # what torch starts with
 @contextmanager
 def untouched() -> Generator[None]:
     """Put back afterwards: random generators, torch's global settings, environment variables and the working folder."""
-    put_back = [_environment(), _generators(), _torch_settings()]
+    put_back = [_environment(), generators(), _torch_settings()]
     try:
         yield
     finally:
@@ -46,7 +46,8 @@ def _environment() -> Callable[[], None]:
     return undo
 
 
-def _generators() -> Callable[[], None]:
+def generators() -> Callable[[], None]:
+    """Remember where Python's, numpy's and torch's generators are; what it returns puts them back there."""
     own = random.getstate()
     numpy, torch = sys.modules.get("numpy"), sys.modules.get("torch")
     numpys = numpy.random.get_state() if numpy else None

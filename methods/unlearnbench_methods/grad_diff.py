@@ -1,4 +1,4 @@
-"""GradDiff: raise the loss on forget texts, lower it on retain texts and lower it on retain texts.
+"""GradDiff: raise the loss on forget texts and lower it on retain texts.
 
 Source: Liu, Liu and Stone, "Continual Learning and Private Unlearning", CoLLAs 2022, arXiv:2203.12817; settings:
     OpenUnlearning, src/trainer/unlearn/grad_diff.py.

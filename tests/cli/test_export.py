@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from unlearnbench.loaded import LoadedModel
@@ -125,6 +125,17 @@ def test_delta_of_another_base_is_refused(cli, run, tiny_folder, tmp_path):
     assert outcome.code == 2
     assert "belongs to another base model" in outcome.err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_delta_with_other_weights_than_were_scored_is_refused(cli, run, tmp_path):
+    """Whole and readable, of the same shapes, but not what the card would say it is."""
+    shutil.copytree(run, tmp_path / "run")
+    file = delta_of(tmp_path / "run", "rmu") / "delta.safetensors"
+    save_file({name: tensor + 1 for name, tensor in load_file(file).items()}, file)
+    outcome = cli("export", tmp_path / "run", "rmu", tmp_path / "out", "--seed", "0")
+    assert outcome.code == 2
+    assert "is damaged; run the comparison again" in outcome.err
+    assert not (tmp_path / "out").exists()
 
 
 def test_bad_input_is_one_sentence(cli, run, tmp_path):

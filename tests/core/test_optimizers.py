@@ -5,7 +5,8 @@ import copy
 import pytest
 import torch
 
-from unlearnbench.optimizers import AdamW
+from unlearnbench import optimizers
+from unlearnbench.optimizers import AdamW, ReferenceAdamW
 
 
 def stepped(weight: torch.nn.Parameter, steps: int, **options) -> torch.nn.Parameter:
@@ -42,3 +43,53 @@ def test_parameters_without_gradients_stay():
     AdamW([weight], lr=1.0, master_weights=True).step()
     assert torch.equal(weight, before)
     assert weight.grad is None
+
+
+@pytest.mark.parametrize("options", [{}, {"weight_decay": 0.1}, {"master_weights": True}])
+@pytest.mark.parametrize("factory", [AdamW, ReferenceAdamW])
+def test_one_kernel_gives_the_same_weights_up_to_rounding(monkeypatch, factory, options):
+    generator = torch.Generator().manual_seed(0)
+    start = torch.randn(40, 30, generator=generator)
+    gradients = [torch.randn(40, 30, generator=generator) for _ in range(5)]
+    ends = []
+    for least in (10**9, 1):
+        monkeypatch.setattr(optimizers, "FUSED_FROM", least)
+        weight = torch.nn.Parameter(start.clone())
+        optimizer = factory([weight], lr=1e-2, **options)
+        assert bool(optimizer.param_groups[0]["fused"]) == (least == 1)
+        for gradient in gradients:
+            weight.grad = gradient.clone()
+            optimizer.step()
+        ends.append(weight.detach())
+    assert not torch.equal(ends[0], start)
+    torch.testing.assert_close(ends[0], ends[1], rtol=0, atol=2e-6)
+
+
+def test_the_references_weights_decay_after_the_step_by_hand():
+    """transformers 4 with lr .1, decay .5, no epsilon to speak of: the first step is -lr * g / |g|, then w loses lr * decay
+    of what it is: (1 - .1) * (1 - .05) = .855. torch's decays first: 1 * .95 - .1 = .85."""
+    weights = [torch.nn.Parameter(torch.ones(3)) for _ in range(2)]
+    for weight, factory in zip(weights, (ReferenceAdamW, AdamW), strict=True):
+        weight.grad = torch.full((3,), 2.0)
+        factory([weight], lr=0.1, eps=1e-12, weight_decay=0.5).step()
+    assert weights[0].tolist() == pytest.approx([0.855] * 3, rel=1e-6)
+    assert weights[1].tolist() == pytest.approx([0.85] * 3, rel=1e-6)
+
+
+def test_decay_reaches_a_master_copy():
+    """Twenty decays by a factor of 1 - 5e-5, each too small for bfloat16, add up in the copy."""
+    weight = torch.nn.Parameter(torch.full((3,), 2.0, dtype=torch.bfloat16))
+    optimizer = ReferenceAdamW([weight], lr=5e-5, weight_decay=1.0, master_weights=True)
+    for _ in range(20):
+        weight.grad = torch.zeros_like(weight)
+        optimizer.step()
+    (master,) = optimizer._masters.values()
+    assert master.tolist() == pytest.approx([2 * (1 - 5e-5) ** 20] * 3, rel=1e-6)
+
+
+def test_wide_weights_stay_wide():
+    weight = torch.nn.Parameter(torch.full((3,), 1 / 3, dtype=torch.float64))
+    weight.grad = torch.zeros_like(weight)
+    AdamW([weight], lr=1e-3, master_weights=True).step()
+    assert weight.dtype == torch.float64
+    assert weight.tolist() == [1 / 3] * 3

@@ -16,6 +16,13 @@ scrub: {lr: 1.0e-4, alpha: 0.5, forget_steps: 4, steps: 4, batch_size: 4, max_le
 llmu: {lr: 1.0e-4, answers: 2, steps: 3, batch_size: 4, max_length: 24}
 ssd: {alpha: 1, steps: 2, batch_size: 4, max_length: 24}
 """
+SHARED = (
+    METHODS.replace("ssd: {alpha: 1, steps: 2, batch_size: 4,", "ssd: {alpha: 1, steps: 2, batch_size: 3,")
+    + """
+rmu-lora: {method: rmu, adapter: lora, rank: 2, layer: 3, coefficient: 20, alpha: 5, lr: 1.0e-3, steps: 4, batch_size: 4}
+grad-diff: {accumulate: 2, lr: 1.0e-4, steps: 3, batch_size: 4, max_length: 24}
+"""
+)
 TOPICS = """
 topics:
   bio: {forget: "sandbox:corpora:bio-forget", retain: "sandbox:corpora:retain", parts: [wmdp/bio]}
@@ -64,9 +71,8 @@ def test_pieces_and_recomputation_change_memory_only(compare):
 
 def test_two_processes_are_one(compare):
     """DDP on the CPU, each process half of every batch, against one process on the same batches; SSD runs in one anyway."""
-    methods = "\n".join(line for line in METHODS.strip().splitlines() if not line.startswith("scrub"))
-    one = compare("one", methods)
-    two = compare("two", methods, "{devices: 2, strategy: ddp}")
+    one = compare("one", SHARED)
+    two = compare("two", SHARED, "{devices: 2, strategy: ddp}")
     assert_same(one, two, 2e-6)
     costs = [json.loads(next((f / "deltas" / "rmu").rglob("manifest.json")).read_text())["cost"]["tokens"] for f in (one, two)]
     assert costs[0] == pytest.approx(costs[1], rel=0.3)  # the second counts its own half twice
@@ -84,9 +90,10 @@ def test_failure_in_a_process_fails_the_row_alone(cli, compare, tiny_folder, tmp
     assert "rmu/wmdp/0: diverged: FloatingPointError: the loss is inf at update 0" in outcome.err
 
 
-def test_mixed_precision_and_clipping_are_honoured(compare):
-    """Both change the numbers, neither breaks anything."""
+def test_mixed_precision_and_clipping_are_honoured(compare, monkeypatch):
+    """Both change the numbers, neither breaks anything, not even with the optimizer's one kernel."""
     plain = compare("plain", METHODS)
+    monkeypatch.setattr("unlearnbench.optimizers.FUSED_FROM", 1)
     mixed = compare("mixed", METHODS, "{precision: bf16-mixed, gradient_clip_val: 0.01}")
     for variant in ("rmu", "scrub", "llmu"):
         one, other = deltas(plain)[variant], deltas(mixed)[variant]
@@ -106,6 +113,7 @@ def test_logger_none_writes_nothing(compare):
         ("{max_epochs: 3}", "unknown key 'trainer.max_epochs'"),
         ("{devices: 0}", "'trainer.devices'"),
         ("{precision: bf16-true}", "'trainer.precision'"),
+        ("{precision: 16-mixed}", "'trainer.precision'"),
         ("{strategy: fsdp}", "'trainer.strategy'"),
         ("{devices: 3}", "cannot cut a batch of 4 into equal parts for accumulate 1 and 3 devices"),
     ],
@@ -118,6 +126,26 @@ def test_bad_trainer_sections(cli, tiny_folder, tmp_path, trainer, words):
     assert outcome.code == 2
     assert words in outcome.err
     assert not (tmp_path / "run").exists()
+
+
+def test_the_same_weights_whether_the_model_was_loaded_before_or_not(compare, tmp_path):
+    """An adapter is drawn at random. In the first run the baseline was scored with the model that the row is then built on; in
+    the second its score is known, and the row is the first to need a model."""
+    row = "rmu: {adapter: lora, rank: 2, layer: 3, coefficient: 20, alpha: 5, lr: 1.0e-3, steps: 2, batch_size: 2}"
+    one, two = compare("one", row), compare("two", row)
+    cells = [json.loads(next((f / "cells" / "none" / "wmdp").glob("*.json")).read_text()) for f in (one, two)]
+    assert [cell["provenance"]["cached"] for cell in cells] == [False, True]
+    assert_same(one, two, 0.0)
+
+
+@pytest.mark.parametrize(("every", "updates"), [(1, ["0", "2", "4"]), (2, ["0", "2", "4"]), (3, ["0", "4"])])
+def test_every_topic_is_logged_however_seldom(compare, every, updates):
+    """Two topics take turns: of every second update alone, one of them would never be seen."""
+    row = "rmu: {layer: 3, coefficient: 20, alpha: 5, lr: 1.0e-3, steps: 6, batch_size: 2, max_length: 24}"
+    run = compare("seldom", row, f"{{log_every_n_steps: {every}}}")
+    rows = list(csv.DictReader(next((run / "logs" / "rmu").rglob("metrics.csv")).read_text().splitlines()))
+    seen = {topic: [r["update"] for r in rows if r["name"] == f"forget/{topic}"] for topic in ("bio", "cyber")}
+    assert seen == {"bio": updates, "cyber": [str(int(update) + 1) for update in updates]}
 
 
 def test_ssd_refuses_pieces(cli, tiny_folder, tmp_path):

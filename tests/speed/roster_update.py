@@ -1,13 +1,14 @@
 """One side of the roster's figures: updates of SmolLM2 on 4 + 4 sequences of 128 tokens, every weight, AdamW, float32.
 
-python roster_update.py naive|ours grad-diff|npo MODEL_FOLDER UPDATES [PIECES]
+python roster_update.py naive|ours|checkpointed grad-diff|npo MODEL_FOLDER UPDATES [PIECES]
 naive: whole logits, and for npo a deep copy of the model that runs live. ours may take an update's batch in pieces, as the
-methods' own budgets do. Says the mean seconds of an update after the first two, those of what is computed before the first
-one, and the peak memory.
+methods' own budgets do; checkpointed is ours with the budget's `checkpointing`. Says the mean seconds of an update after the
+first two, those of what is computed before the first one, and the peak memory.
 """
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import json
 import statistics
@@ -23,6 +24,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from unlearnbench.batches import Schedule
+from unlearnbench.forward import checkpointed
 from unlearnbench.loaded import LoadedModel
 from unlearnbench.models import load_model
 from unlearnbench_methods.grad_diff import GradDiff
@@ -64,7 +66,7 @@ def naive(name: str, folder: str, forget: Schedule, retain: Schedule) -> list[fl
     return seconds
 
 
-def ours(name: str, folder: str, forget: Schedule, retain: Schedule, pieces: int) -> tuple[list[float], float]:
+def ours(name: str, folder: str, forget: Schedule, retain: Schedule, pieces: int, again: bool) -> tuple[list[float], float]:
     """Seconds of the updates, and of what is computed before the first one."""
     loaded = LoadedModel(folder, "float32", torch.device("cpu"))
     method = loaded.build(lambda model: METHODS[name](model, lr=LR))
@@ -76,7 +78,8 @@ def ours(name: str, folder: str, forget: Schedule, retain: Schedule, pieces: int
         prepared.append(time.perf_counter() - started)
 
     method.on_fit_start = timed
-    seconds = trained(method, forget, retain, accumulate=pieces)[0]
+    with checkpointed(method.model) if again else contextlib.nullcontext():
+        seconds = trained(method, forget, retain, accumulate=pieces)[0]
     return [sum(seconds[first : first + pieces]) for first in range(0, len(seconds), pieces)], prepared[0]
 
 
@@ -87,7 +90,7 @@ def main(side: str, name: str, folder: str, updates: int, pieces: int = 1) -> No
     if side == "naive":
         seconds, prepared = naive(name, folder, forget, retain), 0.0
     else:
-        seconds, prepared = ours(name, folder, forget, retain, pieces)
+        seconds, prepared = ours(name, folder, forget, retain, pieces, again=side == "checkpointed")
     peak = peak_bytes()
     said = {"seconds": statistics.mean(seconds[2:] or seconds), "prepared": prepared}
     print(json.dumps({**said, "peak_bytes": peak, "beyond_imports": peak - before}))
