@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 RUN := runs/sandbox
 
-.PHONY: demo demo-all test lint conformance third-party browser reference docs speed parity judge-server crash real sandbox tune-sandbox clean help
+.PHONY: demo demo-all test lint conformance third-party browser reference docs speed parity oracle judge-server crash real sandbox tune-sandbox clean help
 
 help: ## show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /: /'
@@ -67,6 +67,10 @@ crash: $(BIN)/.installed ## kill a small comparison at 60 random moments; nothin
 
 real: $(BIN)/.installed ## SmolLM2 learns twenty authors and forgets ten: see examples/tofu_authors
 	PATH="$(abspath $(BIN)):$$PATH" sh examples/tofu_authors/run.sh
+
+oracle: $(BIN)/.installed ## RMU against a naive loop with two models, on SmolLM2 (fetched once) in float32
+	$(BIN)/python examples/tofu_authors/fetch_smollm2.py runs/smollm2
+	$(BIN)/python -m pytest -m slow tests/methods
 
 sandbox: $(BIN)/.installed ## rebuild the sandbox's data and its two models from the seed (two hours)
 	$(BIN)/unlearnbench sandbox build --out unlearnbench/sandbox

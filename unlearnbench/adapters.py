@@ -78,7 +78,8 @@ class LoraAdapter:
 def merge_factors(weight: Tensor, down: Tensor, up: Tensor) -> None:
     """Weight + up @ down, computed in float32 on the weight's device and rounded once.
 
-    The one way in which adapters are merged, so that a stored one gives the very weights that were scored.
+    The one way in which adapters are merged, so that a stored one gives the very weights that were scored; on another device
+    last bits may differ.
 
     Args:
         weight: (out, in), changed in place.

@@ -13,7 +13,7 @@ from unlearnbench.records import CellKey, CellResult
 
 # what a cell's provenance must share with the others of its column, and with the other seeds of its row
 OF_COLUMN = ("benchmark_source", "benchmark_options", "data", "limit", "half", "dtype", "unlearnbench")
-OF_ROW = ("base_weights", "method", "method_source", "method_options", "budget", "topics", "dtype", "unlearnbench")
+OF_ROW = ("base_weights", "method", "method_source", "method_options", "budget", "trainer", "topics", "dtype", "unlearnbench")
 OF_TRAINED = ("base_weights",)  # and with every row that starts from the same base
 
 

@@ -23,6 +23,7 @@ PROVENANCE = (
     "method_source",
     "method_options",
     "budget",
+    "trainer",
     "topics",
     "benchmark_distribution",
     "benchmark_source",
@@ -139,7 +140,7 @@ def _cells(first: Part, second: Part) -> Iterator[SettingChange]:
 def _where(field: str, variant: str, benchmark: str) -> str:
     if field.startswith(("benchmark", "data")):
         return benchmark
-    return variant if field.startswith(("method", "budget", "topics")) else "all"
+    return variant if field.startswith(("method", "budget", "trainer", "topics")) else "all"
 
 
 def _scores(first: Part, second: Part) -> Iterator[ScoreChange]:

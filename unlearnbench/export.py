@@ -21,6 +21,7 @@ from unlearnbench.models import model_folder, weight_files
 from unlearnbench.recipe import BASELINE, CHECKPOINT
 from unlearnbench.records import CellKey, CellResult
 from unlearnbench.reports.cells import figure, said, span
+from unlearnbench.sources import public_name
 from unlearnbench.store import RunFolder, weights_hash
 
 CARD = "README.md"
@@ -176,10 +177,15 @@ def export(candidate: Candidate, out: Path, base: str | None = None) -> None:
 def card(candidate: Scored) -> str:
     """The model card: what was done to which model, with which data, what it scores and what that means."""
     facts = candidate.cells[0].provenance
-    name = _shown(candidate.source)
+    name = public_name(candidate.source)
     head = {"base_model": name, "library_name": "transformers", "tags": ["unlearning", "unlearnbench", facts["method"]]}
-    options = {**facts["method_options"], **(facts["budget"] or {}), "seed": candidate.seed}
-    topics = [f"| {topic} | `{d['forget']}` | `{d['retain']}` |" for topic, d in facts["topics"].items()]
+    options = {**facts["method_options"], **(facts["budget"] or {}), **(facts.get("trainer") or {}), "seed": candidate.seed}
+    named = facts.get("corpora", {})
+    topics = [
+        f"| {_cell(topic)} | {side} | {_cell(named[topic][side]) if topic in named else ''} | `{sums[side]}` |"
+        for topic, sums in facts["topics"].items()
+        for side in ("forget", "retain")
+    ]
     scores = [row for cell in candidate.cells for row in _scores(cell)]
     provenance = {
         "base weights": facts["base_weights"],
@@ -209,8 +215,8 @@ def card(candidate: Scored) -> str:
             "",
             "## Data",
             "",
-            "| topic | forget corpus, sha256 | retain corpus, sha256 |",
-            "|---|---|---|",
+            "| topic | side | corpus | sha256 of its rows |",
+            "|---|---|---|---|",
             *topics,
             "",
             "## Scores",
@@ -259,11 +265,6 @@ def _scores(cell: CellResult) -> list[str]:
     parts = [(part, score.value, score.n) for part, score in cell.parts.items()] if len(cell.parts) > 1 else []
     found = [("all", cell.value, cell.n), *parts]
     return [f"| {_cell(cell.key.benchmark)} | {_cell(part)} | {value:.4f} | {n} |" for part, value, n in found]
-
-
-def _shown(source: str) -> str:
-    """A hub id as it is; of a local folder only its name, since a card is for publishing."""
-    return source if not Path(source).exists() else Path(source).resolve().name
 
 
 def _cell(value: object) -> str:

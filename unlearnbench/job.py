@@ -305,7 +305,8 @@ def _with_scoring(cost: Cost, seconds: float, device: torch.device) -> Cost:
 
 
 def _provenance(plan: JobPlan, name: str, shop: Workshop, weights: str | None) -> dict[str, Any]:
-    return cell_provenance(plan, shop.benchmarks[name], shop.topics, dtype=shop.dtype, limit=shop.limit, weights=weights)
+    column = shop.benchmarks[name]
+    return cell_provenance(plan, column, shop.topics, shop.trainer, dtype=shop.dtype, limit=shop.limit, weights=weights)
 
 
 def _mean(items: Sequence[ItemResult]) -> float:

@@ -19,6 +19,8 @@ import torch
 from unlearnbench import __version__
 from unlearnbench.plan import BenchmarkPlan, JobPlan, TopicData
 from unlearnbench.plugins import core_hash
+from unlearnbench.recipe import TrainerOptions
+from unlearnbench.sources import public_name
 
 
 def last_frames(error: BaseException) -> list[str]:
@@ -28,7 +30,14 @@ def last_frames(error: BaseException) -> list[str]:
 
 
 def cell_provenance(
-    plan: JobPlan, column: BenchmarkPlan, topics: Sequence[TopicData], *, dtype: str, limit: int | None, weights: str | None
+    plan: JobPlan,
+    column: BenchmarkPlan,
+    topics: Sequence[TopicData],
+    trainer: TrainerOptions,
+    *,
+    dtype: str,
+    limit: int | None,
+    weights: str | None,
 ) -> dict[str, Any]:
     """Everything a cell's numbers depend on, for the record."""
     variant = plan.variant
@@ -43,7 +52,9 @@ def cell_provenance(
         "method_options": variant.options,
         "noise_of": variant.noise_of,
         "budget": vars(variant.training) if variant.training else None,
+        "trainer": trainer.identity() if variant.training else None,
         "topics": {t.name: _corpora(t) for t in topics} if variant.training else {},
+        "corpora": {t.name: _names(t) for t in topics} if variant.training else {},
         "benchmark_distribution": f"{column.plugin.info.distribution} {column.plugin.info.version}",
         "benchmark_source": column.plugin.source_hash,
         "benchmark_options": column.deciding,
@@ -66,6 +77,10 @@ def _corpora(topic: TopicData) -> dict[str, str | None]:
     sides = (("forget", topic.forget), ("retain", topic.retain))
     hashes: dict[str, str | None] = {name: table.digest for name, table in sides}
     return hashes | {f"{name}_revision": table.revision for name, table in sides if table.revision}
+
+
+def _names(topic: TopicData) -> dict[str, str]:
+    return {"forget": public_name(topic.forget.origin), "retain": public_name(topic.retain.origin)}
 
 
 @cache

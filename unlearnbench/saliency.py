@@ -1,4 +1,4 @@
-"""SURE: only the rows of the weights that matter most to the forget texts are trained, at a larger learning rate.
+"""SURE: only the rows of the weights that matter most to the forget texts are trained; meant for a larger learning rate.
 
 Small changes of every weight are undone by rounding to 4 bits; large changes of a few rows are not.
 

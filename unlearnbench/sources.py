@@ -101,6 +101,15 @@ def parse_source(text: str) -> Source:
     return Source(text, rest, revision or None, config or None, split or None)
 
 
+def public_name(text: str) -> str:
+    """A source as it may be published: of a file or folder of one's own the last part of its path only."""
+    path = parse_source(text).path
+    if text.startswith(SANDBOX) or path is None:
+        return text
+    rest = text.removeprefix(parse_source(text).location)
+    return path.resolve().name + rest
+
+
 def list_configs(text: str) -> list[str]:
     """The configs of a data set, in its own order; empty for a plain file."""
     source = parse_source(text)

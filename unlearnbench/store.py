@@ -44,7 +44,7 @@ def weights_hash(base: str, dtype: str, delta: Mapping[str, Tensor]) -> str:
     sums: list[tuple[str, str]] = []
     for name, tensor in sorted(delta.items()):
         bits = tensor.contiguous().flatten().view(torch.uint8).numpy()
-        sums.append((name, hashlib.sha256(memoryview(bits)).hexdigest()))
+        sums.append((name, hashlib.sha256(bits.data).hexdigest()))
     return content_hash([base, dtype, sums])
 
 

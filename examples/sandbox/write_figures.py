@@ -1,6 +1,6 @@
 """Write the sandbox's figures into the documentation: what a comparison of every method says, and the settings it ran with.
 
-    unlearnbench compare --seeds 0,1,2 --out RUN
+    unlearnbench compare --out RUN
     python -m examples.sandbox.write_figures RUN
 
 docs/sandbox.md has the table of all rows, docs/findings.md what the search's trials reached (trials.json), and each method's
@@ -50,16 +50,17 @@ def main() -> None:
 
 
 def section(row: RowTrials, tuning: Tuning, board: Leaderboard) -> str:
-    """What the search chose for a method."""
+    """What the search chose for a method, and what it did not look at."""
     chosen = next(trial for trial in row.trials if trial.number == row.chosen)
     seeds, least = board.recipe["seeds"], figure(tuning.keep_at_least, digits=2)
     over = f"seed {seeds[0]}" if len(seeds) == 1 else f"seeds {seeds[0]} to {seeds[-1]}"
     rule = f"highest F of those with K at least {least}" if row.met else f"highest S, since none had K at least {least}"
     shares = ", ".join(f"{n} {figure(v)}" for n, v in (("F", chosen.forget), ("K", chosen.keep), ("S", chosen.score)))
+    fixed = {n: v for n, v in (board.recipe["methods"][row.row] or {}).items() if n not in {"method", *row.settings}}
     return (
         f"`{said(row.settings)}`: trial {chosen.number} of {len(row.trials)} of [the search](../sandbox.md), the one with\n"
         f"the {rule}. The half of the questions that chose it reads {shares}.\n"
-        f"All questions, {over}:\n\n"
+        f"Set by hand for all trials: `{said(fixed)}`. All questions, {over}:\n\n"
     )
 
 

@@ -5,6 +5,7 @@ Source: Dang et al., "On Effects of Steering Latent Representation for Large Lan
     L = MSE(h_l(x_forget), c u) + alpha MSE(h_l(x_retain), h_l^0(x_retain)),  c = s mean ||h_l^0(x)||, h_l the output of
     block l, 0-based; the mean is over the tokens of the topic's first forget batch.
 Deviations:
+    - c is one length per topic, as in the public code; by the paper's words each token could have its own.
     - The mean norm is over real tokens; the public code counts padding, whose activations are no text's.
     - It is measured before the first update, for every topic on the untouched model; the public code measures a topic after
       the topics before it have had an update.
@@ -65,7 +66,8 @@ class AdaptiveRMU(UnlearningMethod):
         eps: AdamW's epsilon, added before bias correction as in RMU's reference.
         weight_decay: decoupled.
         master_weights: step float32 copies of narrower weights; the reference steps bfloat16 weights themselves.
-        masked: count real tokens only, each sequence weighing the same; the reference counts padding too.
+        masked: count tokens with labels only, no padding and no prompts, each sequence weighing the same; the reference counts
+            padding, too.
         vector: `uniform` draws each coordinate from [0, 1) as the reference does, `gaussian` is isotropic.
         adapter: `lora` trains a low-rank adapter on the chosen matrices, `none` the matrices themselves.
         rank: of the adapter.

@@ -13,6 +13,8 @@ Deviations:
     - No second model: what the untouched one answers is computed once per text and kept as final hidden states; where that
       would take more memory than the weights, its adapter is switched off or the original weights are put back.
     - The three terms share one forward.
+    - Texts of less than 50 characters count; the reference leaves them out, as a topic's `min_chars: 50` does.
+    - The rank is the reference code's, 256; the adapters that its authors published have rank 4.
 Streams: forget and retain of one topic per update.
 """
 

@@ -6,7 +6,8 @@ Source: Zhang et al., "Negative Preference Optimization: From Catastrophic Colla
     with nll the sum over a text's counted tokens, nll_0 the untouched model's
 Deviations:
     - No second model: what the untouched one says of a text is one number, computed once before the first update.
-    - The divergence counts the positions that predict a counted token; OpenUnlearning counts prompts and padding, too.
+    - The divergence counts the positions that predict a counted token; OpenUnlearning counts prompts and padding, too. It is
+      one of probabilities; MUSE's code passes raw logits where their logarithms belong.
     - The learning rate is constant; OpenUnlearning warms up and decays it.
 Streams: forget and retain of one topic per update.
 """

@@ -11,6 +11,8 @@ Deviations:
     - The control vectors are drawn on the CPU in float32, so that a seed means the same on every device.
     - A search runs what lies below the trained blocks once per batch, and the frozen model once per batch and layer.
     - A corpus that runs out starts again; the reference stops.
+    - Latent adversarial training (`lat_steps`) is not part of RMU: an adversary perturbs what goes into the first trained block
+      by steps of a fixed length, where EleutherAI/unlearn's perturbs the embeddings and several blocks with Adam.
 Streams: forget and retain of one topic per update, topics in turn. Padding on the left, as in the reference.
 """
 
@@ -71,7 +73,8 @@ class RMU(UnlearningMethod):
         eps: AdamW's epsilon, added before bias correction as in the reference.
         weight_decay: decoupled.
         master_weights: step float32 copies of narrower weights; the reference steps bfloat16 weights themselves.
-        masked: count real tokens only, each sequence weighing the same; the reference counts padding too.
+        masked: count tokens with labels only, no padding and no prompts, each sequence weighing the same; the reference counts
+            padding, too.
         vector: `uniform` draws each coordinate from [0, 1) as the reference does, `gaussian` is isotropic.
         adapter: `lora` trains a low-rank adapter on the chosen matrices, `none` the matrices themselves.
         rank: of the adapter.

@@ -1,9 +1,9 @@
 """RR (circuit breakers): turn the representations of forget texts away from what they were, hold those of retain texts.
 
 Source: Zou et al., "Improving Alignment and Robustness with Circuit Breakers", NeurIPS 2024, arXiv:2406.04313; its public
-    code, lorra_circuit_breaker; the settings for unlearning of EleutherAI/unlearn.
+    code, lorra_circuit_breaker.
     L = c_s mean_{l in targets} relu(cos(h_l(x_forget), h_l^0(x_forget))) + c_r mean_l ||h_l(x_retain) - h_l^0(x_retain)||_2,
-    c_s = alpha (1 - k / 2K), c_r = alpha k / 2K at update k of K; h_l the output of block l, 0-based.
+    c_s = alpha (1 - k / 2K), c_r = retain_weight alpha k / 2K at update k of K; h_l the output of block l, 0-based.
 Deviations:
     - `targets` number the outputs of blocks. The public code indexes hidden_states, whose entry l is the input of block l: its
       10 is our 9.
@@ -12,7 +12,9 @@ Deviations:
     - The retain term is over the blocks that can change; the embeddings' output, which the public code counts, is always 0.
     - The schedule follows the budget: the coefficients meet at the last update, as the public code's do after 150.
     - Adapters have no dropout and a scale of 1, so that both models agree at the start.
-    - Latent adversarial training perturbs what goes into the first adapted block, to make the forget term large.
+    - Latent adversarial training, which EleutherAI/unlearn adds, perturbs what goes into the first adapted block by steps of a
+      fixed length, to make the forget term large; theirs perturbs the embeddings and several blocks with Adam. Its coefficients
+      (5t to retain, 5 - 1.25t to forget, t up to 1) are not offered.
     - No second model, and no forward beyond the last target: the frozen one is the adapter switched off.
 Streams: forget and retain of one topic per update, topics in turn.
 """

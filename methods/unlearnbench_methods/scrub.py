@@ -30,18 +30,21 @@ from unlearnbench.api import (
     LossOf,
     MethodSpec,
     ReferenceOutputs,
+    SalientShare,
     Schedule,
     ShareOf,
     Stream,
     Training,
     UnlearnBatch,
     UnlearningMethod,
+    UsageError,
     copy_of,
     final_hidden,
     hookimpl,
     next_token_nll,
     next_tokens,
     over_positions,
+    salient_rows,
     token_kl,
 )
 
@@ -67,6 +70,7 @@ class SCRUB(UnlearningMethod):
         adapter: `lora` trains a low-rank adapter, `none` every weight.
         rank: of the adapter.
         master_weights: step float32 copies of narrower weights; with adamw.
+        salient: share of the weights' rows that train, those of the largest forget gradients (SURE), with adamw; 1 trains all.
         rewind: SCRUB+R: go back to the checkpoint whose forget loss is closest to that of unseen texts of the topic.
     """
 
@@ -85,14 +89,17 @@ class SCRUB(UnlearningMethod):
         adapter: Literal["none", "lora"] = "none",
         rank: PositiveInt = 32,
         master_weights: bool = True,
+        salient: SalientShare = 1.0,
         rewind: bool = False,
     ) -> None:
         super().__init__(model)
         self.save_hyperparameters(ignore=["model"])
+        if salient < 1 and optimizer != "adamw":
+            raise UsageError(f"scrub.salient={salient:g} needs adamw; set scrub.optimizer=adamw, or salient to 1.")
         self.alpha, self.gamma, self.temperature = alpha, gamma, temperature
         self.forget_steps, self.first = forget_steps, first
         self.lr, self.optimizer, self.weight_decay = lr, optimizer, weight_decay
-        self.master_weights, self.rewind = master_weights, rewind
+        self.master_weights, self.salient, self.rewind = master_weights, salient, rewind
         self.use_adapter(adapter, rank)
         self.checkpoints: list[tuple[float, dict[str, Tensor]]] = []
 
@@ -150,7 +157,10 @@ class SCRUB(UnlearningMethod):
     def configure_optimizers(self) -> torch.optim.Optimizer:
         if self.optimizer == "sgd":
             return torch.optim.SGD(self.trainable(), lr=self.lr, momentum=0.9, weight_decay=self.weight_decay)
-        return AdamW(self.trainable(), lr=self.lr, weight_decay=self.weight_decay, master_weights=self.master_weights)
+        rows = salient_rows(self, self.salient)
+        return AdamW(
+            self.trainable(), lr=self.lr, weight_decay=self.weight_decay, master_weights=self.master_weights, rows=rows
+        )
 
     def on_train_batch_end(self, outputs: object, batch: UnlearnBatch, batch_idx: int) -> None:
         if (batch_idx + 1) % self.context.accumulate:

@@ -2,17 +2,19 @@
 
 Source: Tamirisa et al., "Tamper-Resistant Safeguards for Open-Weight LLMs", ICLR 2025, arXiv:2408.00761; reference code
     rishub-tamirisa/tamper-resistance.
-    Safeguard, the first updates: mean_l (1 - |cos(h_l(x_forget), v_token)|) + CE(x_retain), v a random vector per token.
+    Safeguard, the first updates: mean_l (1 - |cos(h_l(x_forget), v_token)|) + retain_weight CE(x_retain), v a random vector
+    per token.
     Then, per update: an adversary fine-tunes a copy of the trained weights on forget texts for J steps; after every K-th, j,
     g += exp(decay (j - J)) grad of -H(p(. | x_forget)) at the attacked weights, H the entropy, x_forget held out from it;
-    gradient = tamper_weight g + grad of (CE(x_retain) + mean_l mean ||h_l(x_retain) - h_l^0(x_retain)||_2).
+    gradient = tamper_weight g + retain_weight grad of (CE(x_retain) + mean_l mean ||h_l(x_retain) - h_l^0(x_retain)||_2).
     g is first-order: taken at the attacked weights, applied to the outer ones.
 Deviations:
     - The adversary is AdamW on forget texts alone, its learning rate drawn from the reference's three; the reference also
       begins some attacks on retain texts, with a switch at a Beta(6, 3) share of their steps.
     - The held-out texts are the first half of each forget corpus, the adversary's the second.
     - Means are over counted positions, within each sequence, then over sequences; padding never counts.
-    - The outer optimizer is AdamW at a constant rate after a warm-up.
+    - The outer optimizer is AdamW at a constant rate after a warm-up. The safeguard's updates are part of the budget; how many
+      they are (250) is ours.
     - No second model: the untouched one is the adapter switched off or the original weights put back; the attacked one is the
       same module with other tensors.
 Streams: forget (held out) and retain of one topic per update; the adversary's texts are of the same topic. One outer update

@@ -28,6 +28,7 @@ from unlearnbench.api import (
     copy_of,
     hookimpl,
     salient_rows,
+    wide,
 )
 
 if TYPE_CHECKING:
@@ -88,10 +89,10 @@ class TaskVector(UnlearningMethod):
 
 
 def negated(original: Tensor, tuned: Tensor, scale: float) -> Tensor:
-    """Go from the original away from the tuned weight, by `scale` times their distance; in float32, rounded once, so
+    """Go from the original away from the tuned weight, by `scale` times their distance; in float32 at least, rounded once, so
     that a scale of 0 gives the original's bits.
     """
-    return (original.float() - scale * (tuned.float() - original.float())).to(original.dtype)
+    return (wide(original) - scale * (wide(tuned) - wide(original))).to(original.dtype)
 
 
 @hookimpl

@@ -115,7 +115,8 @@ def test_model_card_says_where_the_model_comes_from(cli, run, tmp_path):
     assert f"| wmdp | all | {cell['value']:.4f} | {cell['n']} |" in card
     assert "| coefficient | `20.0` |" in card
     assert "| seed | `1` |" in card
-    assert cell["provenance"]["topics"]["bio"]["forget"] in card
+    assert f"| bio | forget | sandbox:corpora:bio-forget | `{cell['provenance']['topics']['bio']['forget']}` |" in card
+    assert "| precision | `32-true` |" in card
     assert cell["provenance"]["weights"] in card
     assert str(run.parent) not in card
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import copy
+
 import formulas
 import torch
+from transformers import GPT2Config, GPT2LMHeadModel
 
 from unlearnbench.batches import Corpus, Example, Schedule
 from unlearnbench.method import MethodContext
@@ -86,27 +89,54 @@ ROSTER = {
 }
 
 
-def examples(seed: int) -> tuple[Example, ...]:
-    """Six texts of five to ten tokens whose first two are a prompt."""
+def examples(seed: int, length: int | None = None) -> tuple[Example, ...]:
+    """Six texts of five to ten tokens whose first two are a prompt; or all of one length, the first token the prompt."""
     generator = torch.Generator().manual_seed(seed)
     made = []
     for _ in range(6):
-        length = int(torch.randint(5, 11, (1,), generator=generator))
-        ids = torch.randint(4, 2000, (length,), generator=generator).tolist()
+        own = length or int(torch.randint(5, 11, (1,), generator=generator))
+        prompt = 1 if length else 2
+        ids = torch.randint(4, 2000, (own,), generator=generator).tolist()
         other = torch.randint(4, 2000, (4,), generator=generator).tolist()
-        alternative = Example(ids[:2] + other, [IGNORE] * 2 + other)
-        made.append(Example(ids, [IGNORE] * 2 + ids[2:], (alternative,)))
+        alternative = Example(ids[:prompt] + other, [IGNORE] * prompt + other)
+        made.append(Example(ids, [IGNORE] * prompt + ids[prompt:], (alternative,)))
     return tuple(made)
 
 
-def started(method, tokenizer, steps: int = 3):
+def started(method, tokenizer, steps: int = 3, length: int | None = None):
     """A method with prompts and responses to forget, on the verge of its first update."""
     settings = {"steps": steps, "batch_size": 2, "pad": 3, "side": "right"}
-    sides = {side: Schedule([Corpus("bio", examples(seed))], **settings) for seed, side in enumerate(("forget", "retain"))}
+    sides = {
+        side: Schedule([Corpus("bio", examples(seed, length))], **settings) for seed, side in enumerate(("forget", "retain"))
+    }
     method.context = MethodContext(tokenizer=tokenizer, topics=("bio",), steps=steps, **sides)
     method.log_dict = method.log = lambda *_, **__: None  # nobody to log to
     method.on_fit_start()
     return method
+
+
+def exact_model():
+    """A random GPT-2 in float64: nothing in it is rounded to float32, as Llama's norms are."""
+    torch.manual_seed(0)
+    shape = {"vocab_size": 2048, "n_positions": 64, "n_embd": 32, "n_layer": 3, "n_head": 4, "initializer_range": 0.2}
+    return GPT2LMHeadModel(GPT2Config(**shape, bos_token_id=0, eos_token_id=0)).double().eval()
+
+
+def moved(tokenizer, name: str, length: int | None = None, **options):
+    """A method in float64 whose model has left its origin, that model, and the model that it was."""
+    model = exact_model()
+    untouched = copy.deepcopy(model)
+    factory, own, _ = ROSTER[name]
+    method = started(factory(model, **{**own, **options}), tokenizer, length=length)
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.02 * torch.randn(parameter.shape, generator=generator, dtype=parameter.dtype))
+    return method, model, untouched
+
+
+def logits_of(model, stream):
+    return model(stream["input_ids"], attention_mask=stream["attention_mask"]).logits
 
 
 def pair(method, step: int = 0):

@@ -23,8 +23,8 @@ def ready(model, tokenizer, **options) -> AdaptiveRMU:
 
 
 def test_the_target_is_a_multiple_of_the_mean_norm_by_hand(tiny_model, tokenizer, monkeypatch):
-    """Two sequences, three real tokens of norms 3, 4 (a 3-4 pair: 5) and 6 and one padded of norm 100: the mean is
-    (3 + 5 + 6) / 3 = 14/3, and with s = 5 the target is 70/3 long."""
+    """Two sequences, three real tokens of norms 5 (3 and 4 across), 3 and 6 and one padded of norm 100: the mean is
+    (5 + 3 + 6) / 3 = 14/3, and with s = 5 the target is 70/3 long."""
     method = ready(tiny_model, tokenizer)
     hidden = torch.zeros(2, 2, 32)
     hidden[0, 0, 0], hidden[0, 1, 0], hidden[0, 1, 1] = 100.0, 3.0, 4.0

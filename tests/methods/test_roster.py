@@ -4,43 +4,26 @@ from __future__ import annotations
 
 import copy
 import gc
+import inspect
 
 import pytest
 import torch
-from formulas import Side
-from roster import ROSTER, pair, started
+from formulas import Side, cross_entropy, divergence
+from roster import ROSTER, logits_of, moved, pair, started
 from streams import train
 from torch.nn.functional import pad
-from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedModel
+from transformers import PreTrainedModel
 
+from unlearnbench.saliency import salient_rows
 from unlearnbench.tensors import IGNORE
+
+
+def has(factory, option: str) -> bool:
+    return option in inspect.signature(factory).parameters
+
 
 KEEPS_A_COPY = {"task-vector"}  # of the weights that train: it has to know where it came from
 every_method = pytest.mark.parametrize("name", ROSTER)
-
-
-def exact_model():
-    """A random GPT-2 in float64: nothing in it is rounded to float32, as Llama's norms are."""
-    torch.manual_seed(0)
-    shape = {"vocab_size": 2048, "n_positions": 64, "n_embd": 32, "n_layer": 3, "n_head": 4, "initializer_range": 0.2}
-    return GPT2LMHeadModel(GPT2Config(**shape, bos_token_id=0, eos_token_id=0)).double().eval()
-
-
-def moved(tokenizer, name):
-    """A method in float64 whose model has left its origin, and the model that it was."""
-    model = exact_model()
-    untouched = copy.deepcopy(model)
-    factory, options, _ = ROSTER[name]
-    method = started(factory(model, **options), tokenizer)
-    generator = torch.Generator().manual_seed(1)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(0.02 * torch.randn(parameter.shape, generator=generator, dtype=parameter.dtype))
-    return method, model, untouched
-
-
-def logits_of(model, stream):
-    return model(stream["input_ids"], attention_mask=stream["attention_mask"]).logits
 
 
 def formula_of(method, name, model, frozen, untouched, batch):
@@ -73,6 +56,42 @@ def test_loss_and_gradient_are_the_formulas(name, tokenizer):
         torch.testing.assert_close(
             ours.grad, theirs.grad, rtol=1e-6, atol=1e-9, msg=lambda text, which=which: f"{which}: {text}"
         )
+
+
+@pytest.mark.parametrize("name", [name for name, (factory, _, _) in ROSTER.items() if has(factory, "retain")])
+def test_the_divergence_takes_the_place_of_the_retain_loss(name, tokenizer):
+    """The same method with `retain=kl` and with `nll`: their values and gradients differ by alpha (KL - CE), alpha = 2."""
+    losses, slopes = [], []
+    for kind in ("kl", "nll"):
+        method, model, untouched = moved(tokenizer, name, retain=kind)
+        loss = method.training_step(pair(method), 0)
+        loss.backward()
+        losses.append(float(loss.detach()))
+        slopes.append([parameter.grad for parameter in model.parameters()])
+    plain = copy.deepcopy(model)
+    plain.zero_grad()
+    stream = pair(method)["retain"]
+    with torch.no_grad():
+        before = logits_of(untouched, stream)
+    side = Side(logits_of(plain, stream), before, before, stream["labels"])
+    expected = 2.0 * (divergence(side) - cross_entropy(side))
+    expected.backward()
+    assert losses[0] - losses[1] == pytest.approx(float(expected.detach()), rel=1e-9)
+    for kl, nll, both in zip(*slopes, plain.parameters(), strict=True):
+        torch.testing.assert_close(kl - nll, both.grad, rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", [name for name, (factory, _, _) in ROSTER.items() if has(factory, "salient")])
+def test_only_salient_rows_train(name, tiny_model, tokenizer):
+    """With a tenth of the rows: what the masks leave out stays bit for bit, and what they let through moves."""
+    factory, options, _ = ROSTER[name]
+    method = started(factory(tiny_model, **options, lr=1e-3, salient=0.1), tokenizer)
+    rows = salient_rows(method, 0.1)
+    before = {parameter: parameter.detach().clone() for parameter in rows}
+    train(method, 2)
+    moved_at = {parameter: (parameter.detach() != start) for parameter, start in before.items()}
+    assert not any(bool((where & ~rows[parameter]).any()) for parameter, where in moved_at.items())
+    assert any(bool(where.any()) for where in moved_at.values())
 
 
 @every_method

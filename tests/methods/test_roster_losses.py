@@ -5,9 +5,11 @@ from __future__ import annotations
 import copy
 import math
 
+import formulas
 import pytest
 import torch
-from roster import pair, started
+from formulas import Side
+from roster import logits_of, moved, pair, started
 from streams import train
 from torch import tensor
 
@@ -28,9 +30,11 @@ LN2 = math.log(2)
 
 
 def test_log_sigmoid_loss_by_hand():
-    """Margins of 0 and ln 3 with beta 1: sigmoid is 1/2 and 3/4, so the loss is 2 (ln 2 + ln 4/3) / 2 = ln 8/3 = 0.98083."""
+    """Margins of 0 and ln 3 with beta 1: sigmoid is 1/2 and 3/4, so the loss is 2 (ln 2 + ln 4/3) / 2 = ln 8/3 = 0.98083.
+
+    With beta .5 and a margin of 2 ln 3: sigmoid(ln 3) = 3/4 again, times 2 / .5: 4 ln 4/3 = 1.15073.
+    """
     assert float(log_sigmoid_loss(tensor([0.0, math.log(3)]), 1.0)) == pytest.approx(0.980829, abs=1e-6)
-    """With beta .5 and a margin of 2 ln 3: sigmoid(ln 3) = 3/4 again, times 2 / .5: 4 ln 4/3 = 1.15073."""
     assert float(log_sigmoid_loss(tensor([2 * math.log(3)]), 0.5)) == pytest.approx(1.150728, abs=1e-6)
 
 
@@ -92,6 +96,34 @@ def test_task_vector_by_hand():
     assert float(negated(tensor(1.0), tensor(1.5), 2.0)) == 0.0
 
 
+def known(*targets: int) -> Side:
+    """One text of two counted tokens; at both the model says (1, 2, 4) / 7 of three tokens, and said 1/3 of each before."""
+    logits = tensor([[[0.0, LN2, 2 * LN2]] * 3])
+    return Side(logits, logits, torch.zeros(1, 3, 3), tensor([[IGNORE, *targets]]))
+
+
+def test_formulas_by_hand():
+    """The tokens are 2 and 1: nll is ln 7/4 + ln 7/2 = ln 49/8 in all, .906189 per token; before it was 2 ln 3.
+
+    GradDiff: (-.5 + 2) * .906189 = 1.359284. NPO, beta 1: the margin is ln 49/72, its sigmoid 49/121: 2 ln 121/49 = 1.807940.
+    SimNPO, beta 2, delta .5: 2 (.906189 - .5) = .812378, -(2/2) ln sigmoid of it = .367279. KL(before || now): the mean of
+    -ln 3p over the three tokens, ln 7 - ln 3 - ln 2 = ln 7/6 = .154151. PDU: (2 ln 2 - ln 2)^2 / 2 + 3 (.906189 - .5) =
+    1.458794. DPO, beta 1, the winner's tokens 2 and 2: its log ratio is 2 ln 12/7, the loser's ln 12/7 + ln 6/7; ln 2 apart,
+    so -2 ln 2/3 = .810930. Each of these formulas is what test_roster holds its method against.
+    """
+    side, winner = known(2, 1), known(2, 2)
+    found = {
+        "grad-diff": formulas.grad_diff(side, side, gamma=0.5, alpha=2.0),
+        "npo": formulas.npo(side, side, beta=1.0, gamma=1.0, alpha=0.0),
+        "simnpo": formulas.simnpo(side, side, beta=2.0, delta=0.5, gamma=1.0, alpha=0.0),
+        "kl": formulas.divergence(side),
+        "pdu": formulas.pdu(side, side, gamma=0.5, multiplier=3.0, bound=0.5),
+        "dpo": formulas.dpo(winner, side, side, beta=1.0, gamma=1.0, alpha=0.0),
+    }
+    expected = {"grad-diff": 1.359284, "npo": 1.807940, "simnpo": 0.367279, "kl": 0.154151, "pdu": 1.458794, "dpo": 0.810930}
+    assert {name: float(value) for name, value in found.items()} == pytest.approx(expected, abs=2e-6)
+
+
 def gradients(method):
     method.training_step(pair(method), 0).backward()
     return [p.grad for p in method.model.parameters()]
@@ -114,15 +146,21 @@ def test_grad_diff_without_retain_term_is_gradient_ascent(tiny_model, tokenizer)
     assert_same_slopes(gradients(alone), gradients(started(GradAscent(other), tokenizer)))
 
 
-def test_npo_goes_to_gradient_ascent_as_beta_goes_to_0(tiny_model, tokenizer):
-    """Its slope at beta 0 is that of -mean of the summed losses; per sequence, so a batch of one has N times the mean's."""
-    other = copy.deepcopy(tiny_model)
-    method = started(NPO(tiny_model, beta=1e-4, retain_weight=0.0), tokenizer)
-    plain = started(GradAscent(other), tokenizer)
-    for each in (method, plain):
-        each.context.forget.batch_size = 1
-    tokens = int((pair(plain)["forget"]["labels"][:, 1:] != IGNORE).sum())
-    assert_same_slopes(gradients(method), gradients(plain), scale=tokens, rtol=1e-3)
+@pytest.mark.parametrize(("beta", "near"), [(1e-6, True), (0.5, False)])
+def test_npo_goes_to_gradient_ascent_as_beta_goes_to_0(tokenizer, beta, near):
+    """The model has moved, so no margin is 0. Its slope is the mean over texts of -2 sigmoid(-beta margin) grad nll, nll a
+    text's sum: as beta goes to 0 that of -nll, gradient ascent on sums."""
+    method, model, _ = moved(tokenizer, "npo", beta=beta, forget_weight=1.0, retain_weight=0.0)
+    plain = copy.deepcopy(model)
+    stream = pair(method)["forget"]
+    assert method.before.gain(stream).abs().min() > 1e-2
+    method.training_step(pair(method), 0).backward()
+    nll = -logits_of(plain, stream)[:, :-1].log_softmax(-1).gather(-1, stream["input_ids"][:, 1:, None])[..., 0]
+    (-(nll * (stream["labels"][:, 1:] != IGNORE)).sum(dim=1).mean()).backward()
+    gaps = [
+        float((o.grad - t.grad).norm() / t.grad.norm()) for o, t in zip(model.parameters(), plain.parameters(), strict=True)
+    ]
+    assert max(gaps) < 1e-4 if near else max(gaps) > 1e-2
 
 
 def test_npo_with_a_large_beta_has_no_slope_once_a_text_is_forgotten():

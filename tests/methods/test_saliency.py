@@ -12,6 +12,7 @@ from unlearnbench.method import UnlearningMethod
 from unlearnbench.optimizers import AdamW
 from unlearnbench.saliency import salient_rows
 from unlearnbench_methods.llmu import LLMU
+from unlearnbench_methods.scrub import SCRUB
 
 
 class Ascent(UnlearningMethod):
@@ -137,11 +138,20 @@ def test_weight_decay_would_move_what_must_stay(tiny_model, tokenizer):
         method.configure_optimizers()
 
 
-def test_a_method_switches_it_on(tiny_model, tokenizer):
-    """LLMU with a twentieth of the rows: so many rows move, of all that train."""
+@pytest.mark.parametrize(
+    ("factory", "options"),
+    [(LLMU, {"answers": 1}), (SCRUB, {"forget_steps": 2, "first": "min", "alpha": 0.5})],
+)
+def test_a_method_switches_it_on(tiny_model, tokenizer, factory, options):
+    """With a twentieth of the rows: so many rows move, of all that train."""
     before = copy.deepcopy(tiny_model.state_dict())
     total = sum(p.numel() // p.shape[-1] for p in tiny_model.parameters())
-    train(prepare(LLMU(tiny_model, lr=1e-2, answers=1, salient=0.05), tokenizer), 2)
+    train(prepare(factory(tiny_model, lr=1e-2, salient=0.05, **options), tokenizer), 2)
     moved = moved_rows(tiny_model, before)
     del moved["lm_head.weight"]  # tied to the embeddings
     assert sum(moved.values()) == pytest.approx(0.05 * total, abs=2)
+
+
+def test_momentum_would_move_what_must_stay(tiny_model):
+    with pytest.raises(UsageError, match=r"set scrub\.optimizer=adamw, or salient to 1"):
+        SCRUB(tiny_model, optimizer="sgd", salient=0.5)

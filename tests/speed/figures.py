@@ -1,4 +1,4 @@
-"""How a figure of `make speed` is measured and printed: ratios of whole processes, interleaved, so that drift cancels."""
+"""How a figure of `make speed` is measured and printed: ratios of processes, interleaved, so that drift cancels."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ def main() -> int:
     if unknown := [name for name in wanted if name not in figures]:
         print(f"There is no figure {unknown[0]}; there are: {', '.join(figures)}.", file=sys.stderr)
         return 2
-    print(f"{os.cpu_count()} cores; whole processes, start-up included; median (smallest-largest)")
+    print(f"{os.cpu_count()} cores; processes in turn; median (smallest-largest)")
     for name in wanted:
         try:
             figures[name]()

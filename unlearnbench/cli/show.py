@@ -17,7 +17,18 @@ if TYPE_CHECKING:
 # what stands together, in this order; what is in no group comes last
 GROUPS = {
     "weights": ("model", "base_weights", "weights", "dtype"),
-    "method": ("method", "method_distribution", "method_source", "method_options", "budget", "noise_of", "seed", "topics"),
+    "method": (
+        "method",
+        "method_distribution",
+        "method_source",
+        "method_options",
+        "budget",
+        "trainer",
+        "noise_of",
+        "seed",
+        "topics",
+        "corpora",
+    ),
     "benchmark": (
         "benchmark_distribution",
         "benchmark_source",
