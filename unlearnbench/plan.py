@@ -109,7 +109,7 @@ class VariantPlan:
 
     def processes(self, devices: int) -> int:
         """How many processes train it: the recipe's number, or one for a method that must see whole batches."""
-        if self.plugin is None or self.training is None:
+        if devices == 1 or self.plugin is None or self.training is None:  # to ask a method, its module has to be imported
             return 1
         return 1 if getattr(self.plugin.method.factory, "one_process", False) else devices
 

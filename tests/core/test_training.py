@@ -128,12 +128,11 @@ def test_bad_trainer_sections(cli, tiny_folder, tmp_path, trainer, words):
     assert not (tmp_path / "run").exists()
 
 
-def test_the_same_weights_whether_the_model_was_loaded_before_or_not(compare, tmp_path, monkeypatch):
+def test_the_same_weights_whether_the_model_was_loaded_before_or_not(compare):
     """An adapter is drawn at random. In the first run the baseline was scored with the model that the row is then built on; in
     the second its score is known, and the row is the first to need a model."""
-    monkeypatch.setenv("UNLEARNBENCH_CACHE", str(tmp_path / "cache"))
     row = "rmu: {adapter: lora, rank: 2, layer: 3, coefficient: 20, alpha: 5, lr: 1.0e-3, steps: 2, batch_size: 2}"
-    one, two = compare("one", row), compare("two", row)
+    one, two = (compare(name, row, "{}", "--limit", "5") for name in ("one", "two"))  # so many that no other test asks
     cells = [json.loads(next((f / "cells" / "none" / "wmdp").glob("*.json")).read_text()) for f in (one, two)]
     assert [cell["provenance"]["cached"] for cell in cells] == [False, True]
     assert_same(one, two, 0.0)

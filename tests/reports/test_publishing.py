@@ -160,17 +160,17 @@ def test_deltas_are_those_that_were_scored(run):
     import torch
 
     from unlearnbench.files import content_hash
-    from unlearnbench.job import tensor_hashes
+    from unlearnbench.store import weights_hash
     from unlearnbench.verify import hashes_of_file, verify
 
     folder = RunFolder(run)
     delta = folder.delta_path("rmu", 0, IDENTITY)
     tensors = {"a.weight": torch.arange(6.0).view(2, 3), "b": torch.ones(3, dtype=torch.bfloat16)}
-    weights = content_hash(["w" * 64, "float32", tensor_hashes(tensors)])
+    weights = weights_hash("w" * 64, "float32", tensors)
     job = {"variant": "rmu", "method": "rmu", "seed": 0, "identity": IDENTITY}
     manifest = {"weights": weights, "base": "w" * 64, "dtype": "float32", "job": job, "cost": {}}
     folder.write_delta(delta, tensors, manifest)
-    assert hashes_of_file(delta / "delta.safetensors") == tensor_hashes(tensors)
+    assert content_hash(["w" * 64, "float32", hashes_of_file(delta / "delta.safetensors")]) == weights
     assert any("the scores of rmu are of other weights" in one for one in verify(run))  # the cells name others
     for path in (run / "cells" / "rmu").rglob("seed-0-*.json"):
         remake(path, weights=weights)
