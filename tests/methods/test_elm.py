@@ -9,7 +9,7 @@ from streams import TOPICS, batch, prepare, train
 
 from unlearnbench.batches import Example
 from unlearnbench.errors import UsageError
-from unlearnbench.tensors import IGNORE, next_tokens
+from unlearnbench.tensors import IGNORE, next_tokens, token_cross_entropy
 from unlearnbench_methods.elm import ELM, moved, prefixed, ramp
 
 OPTIONS = {"layers": [2, 3], "lr": 1e-2, "rank": 4, "continuations": 3, "continuation_tokens": 5}
@@ -29,12 +29,13 @@ def logged(method: ELM) -> dict[str, float]:
 def test_the_target_by_hand():
     """Three tokens. p_0 = (1/2, 1/4, 1/4), the novice says (1/4, 1/2, 1/4), the expert (1/2, 1/4, 1/4): the log ratios are
     (-ln 2, ln 2, 0). With eta = 1 p_0 times (1/2, 2, 1) is (1/4, 1/2, 1/4); with eta = 2, times (1/4, 4, 1), it is
-    (1/8, 1, 1/4) / (11/8) = (1/11, 8/11, 2/11). The cross-entropy of a uniform model to the latter is ln 3."""
+    (1/8, 1, 1/4) / (11/8) = (1/11, 8/11, 2/11). The cross-entropy of a uniform model to any of them is ln 3."""
     plain, novice = torch.tensor([[0.5, 0.25, 0.25]]).log(), torch.tensor([[0.25, 0.5, 0.25]]).log()
     for eta, expected in ((1.0, [0.25, 0.5, 0.25]), (2.0, [1 / 11, 8 / 11, 2 / 11]), (0.0, [0.5, 0.25, 0.25])):
         # a constant added to one voice's logits changes nothing
         target = moved(plain, novice + 3.0, plain, torch.tensor([eta]))
         assert target.softmax(-1)[0].tolist() == pytest.approx(expected, rel=1e-5)
+        assert float(token_cross_entropy(torch.zeros(1, 3), target)) == pytest.approx(math.log(3), rel=1e-6)
 
 
 def test_eta_grows_along_each_sequence():
@@ -65,7 +66,9 @@ def test_without_a_move_the_erasing_term_has_no_slope(tiny_model, tokenizer):
 def test_against_whole_logits_of_two_models(tiny_model, tokenizer, adapter):
     """All three terms from whole logits of the trained model and of a frozen copy, in three forwards each."""
     frozen = copy.deepcopy(tiny_model)
-    method = ready(tiny_model, tokenizer, adapter=adapter, eta=3.0)
+    weights = {"erase": 0.5, "retain": 2.0, "fluency": 3.0}
+    own = {f"{name}_weight": weight for name, weight in weights.items()}
+    method = ready(tiny_model, tokenizer, adapter=adapter, eta=3.0, **own)
     train(method, 2)  # away from the start
     pair = batch(method)
 
@@ -86,11 +89,20 @@ def test_against_whole_logits_of_two_models(tiny_model, tokenizer, adapter):
     erase = mean(-(target * logits(tiny_model, forget).log_softmax(-1)).sum(-1), forget)
     likeliest = logits(frozen, retain).argmax(-1)
     kept = mean(-logits(tiny_model, retain).log_softmax(-1).gather(1, likeliest[:, None])[:, 0], retain)
+    first = [example.ids for example in method.fluent[forget["topic"]][:2]]  # of as many as the batch has rows
+    prompts = [example.labels.count(IGNORE) for example in method.fluent[forget["topic"]][:2]]
+    said = []
+    for ids, prompt in zip(first, prompts, strict=True):
+        with torch.no_grad():
+            logs = tiny_model(torch.tensor([ids])).logits[0].log_softmax(-1)
+        said.append(torch.stack([-logs[place - 1, ids[place]] for place in range(max(prompt, 1), len(ids))]).mean())
+    fluent = torch.stack(said).mean()
     values = logged(method)
     loss = method.training_step(pair, 0)
     assert values["erase"] == pytest.approx(float(erase), rel=1e-4)
     assert values["retain"] == pytest.approx(float(kept), rel=1e-4)
-    assert float(loss.detach()) == pytest.approx(sum(values.values()), rel=1e-5)
+    assert values["fluency"] == pytest.approx(float(fluent), rel=1e-4)
+    assert float(loss.detach()) == pytest.approx(float(0.5 * erase + 2.0 * kept + 3.0 * fluent), rel=1e-4)
 
 
 def test_continuations_are_the_untouched_models_own(tiny_model, tokenizer):

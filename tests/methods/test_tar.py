@@ -133,6 +133,40 @@ def test_vectors_belong_to_tokens():
     assert not torch.equal(token_vectors(torch.tensor([[5]]), 16, seed=4)[0, 0], first[0, 0])
 
 
+def test_random_mapping_by_hand(tiny_model, tokenizer, monkeypatch):
+    """Two blocks, two counted tokens whose vectors are (1, 0, ...). States (2, 0, ...) and (0, 5, ...) have |cos| 1 and 0, those
+    of the other block, (-3, 0, ...) and (1, 1, 0, ...), 1 and 1 / sqrt 2: 1 - |cos| is (0 + 1 + 0 + 1 - .7071) / 4 on average."""
+    method = ready(tiny_model, tokenizer)
+    one, two = torch.zeros(1, 2, 8), torch.zeros(1, 2, 8)
+    one[0, 0, 0], one[0, 1, 1] = 2.0, 5.0
+    two[0, 0, 0], two[0, 1, 0], two[0, 1, 1] = -3.0, 1.0, 1.0
+    monkeypatch.setattr(method, "_states", lambda _stream: ([one, two], two))
+    monkeypatch.setattr("unlearnbench_methods.tar.token_vectors", lambda ids, width, seed: torch.eye(8)[0].expand(1, 2, 8))
+    stream = {"input_ids": torch.tensor([[5, 6]]), "labels": torch.tensor([[5, 6]])}
+    assert float(method.random_mapping(stream)) == pytest.approx((2 - 2**-0.5) / 4, rel=1e-6)
+
+
+def test_the_loss_after_a_move_by_whole_states(tiny_model, tokenizer):
+    """Away from the start: retain_weight times the loss and the mean distance of all blocks' outputs, the last one's normed."""
+    frozen = copy.deepcopy(tiny_model)
+    method = ready(tiny_model, tokenizer, retain_weight=0.5, tamper_weight=2.0)
+    train(method, 2)
+    pair = batch(method)
+    stream = pair["retain"]
+    states = []
+    for model in (tiny_model, frozen):
+        with torch.no_grad():
+            out = model(stream["input_ids"], attention_mask=stream["attention_mask"], output_hidden_states=True)
+        states.append(torch.stack(out.hidden_states[1:]))  # (L, B, T, D)
+    far = (states[0] - states[1]).norm(dim=-1)
+    counted = stream["labels"] != IGNORE
+    distance = torch.stack([far[:, row, own].mean() for row, own in enumerate(counted)]).mean()
+    assert distance > 1e-3
+    with torch.no_grad():
+        expected = 0.5 * (float(method.nll(stream)) + float(distance))
+    assert float(method.training_step(pair, 0).detach()) == pytest.approx(expected, rel=1e-4)
+
+
 @pytest.mark.parametrize("adapter", ["none", "lora"])
 def test_random_mapping_turns_states_towards_the_vectors(tiny_model, tokenizer, adapter):
     method = ready(tiny_model, tokenizer, mapping_steps=6, adapter=adapter, rank=4, lr=1e-2)
