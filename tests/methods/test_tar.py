@@ -134,8 +134,8 @@ def test_vectors_belong_to_tokens():
 
 
 def test_random_mapping_by_hand(tiny_model, tokenizer, monkeypatch):
-    """Two blocks, two counted tokens whose vectors are (1, 0, ...). States (2, 0, ...) and (0, 5, ...) have |cos| 1 and 0, those
-    of the other block, (-3, 0, ...) and (1, 1, 0, ...), 1 and 1 / sqrt 2: 1 - |cos| is (0 + 1 + 0 + 1 - .7071) / 4 on average."""
+    """Two blocks, two counted tokens whose vectors are (1, 0, ...). States (2, 0, ...) and (0, 5, ...) have |cos| 1 and 0,
+    those of the other block, (-3, 0, ...) and (1, 1, 0, ...), 1 and .7071: 1 - |cos| is (0 + 1 + 0 + .2929) / 4 on average."""
     method = ready(tiny_model, tokenizer)
     one, two = torch.zeros(1, 2, 8), torch.zeros(1, 2, 8)
     one[0, 0, 0], one[0, 1, 1] = 2.0, 5.0
