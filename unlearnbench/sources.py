@@ -103,11 +103,10 @@ def parse_source(text: str) -> Source:
 
 def public_name(text: str) -> str:
     """A source as it may be published: of a file or folder of one's own the last part of its path only."""
-    path = parse_source(text).path
-    if text.startswith(SANDBOX) or path is None:
+    source = parse_source(text)
+    if text.startswith(SANDBOX) or source.path is None:
         return text
-    rest = text.removeprefix(parse_source(text).location)
-    return path.resolve().name + rest
+    return source.path.resolve().name + text.removeprefix(source.location)
 
 
 def list_configs(text: str) -> list[str]:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from unlearnbench.errors import UsageError
-from unlearnbench.sources import list_configs, parse_source, read_corpus, read_table
+from unlearnbench.sources import list_configs, parse_source, public_name, read_corpus, read_table
 
 
 def jsonl(path: Path, *rows: dict) -> Path:
@@ -121,3 +121,20 @@ def test_hub_ids_go_through_datasets(real_data):
     assert sources._hub_configs(source) == ["wmdp-bio", "wmdp-cyber"]
     with pytest.raises(UsageError, match="wmdp-chem"):
         sources._read_hub(sources.Source("cais/wmdp", str(real_data / "wmdp"), config="wmdp-chem", split="test"))
+
+
+def test_a_source_may_be_published_without_the_path_to_it(tmp_path, monkeypatch):
+    (tmp_path / "texts.jsonl").write_text('{"text": "a"}\n')
+    (tmp_path / "set" / "bio").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    names = {
+        f"{tmp_path}/texts.jsonl": "texts.jsonl",
+        f"{tmp_path}/set:bio#test": "set:bio#test",
+        "./texts.jsonl": "texts.jsonl",
+        "~/not-there/texts.jsonl": "texts.jsonl",
+        "cais/wmdp-corpora:bio#train": "cais/wmdp-corpora:bio#train",
+        "cais/wmdp@abc123": "cais/wmdp@abc123",
+        "sandbox:corpora:retain": "sandbox:corpora:retain",
+        "sandbox:model": "sandbox:model",
+    }
+    assert {source: public_name(source) for source in names} == names
