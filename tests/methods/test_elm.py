@@ -66,9 +66,8 @@ def test_without_a_move_the_erasing_term_has_no_slope(tiny_model, tokenizer):
 def test_against_whole_logits_of_two_models(tiny_model, tokenizer, adapter):
     """All three terms from whole logits of the trained model and of a frozen copy, in three forwards each."""
     frozen = copy.deepcopy(tiny_model)
-    weights = {"erase": 0.5, "retain": 2.0, "fluency": 3.0}
-    own = {f"{name}_weight": weight for name, weight in weights.items()}
-    method = ready(tiny_model, tokenizer, adapter=adapter, eta=3.0, **own)
+    weights = {"erase_weight": 0.5, "retain_weight": 2.0, "fluency_weight": 3.0}
+    method = ready(tiny_model, tokenizer, adapter=adapter, eta=3.0, **weights)
     train(method, 2)  # away from the start
     pair = batch(method)
 
@@ -89,10 +88,9 @@ def test_against_whole_logits_of_two_models(tiny_model, tokenizer, adapter):
     erase = mean(-(target * logits(tiny_model, forget).log_softmax(-1)).sum(-1), forget)
     likeliest = logits(frozen, retain).argmax(-1)
     kept = mean(-logits(tiny_model, retain).log_softmax(-1).gather(1, likeliest[:, None])[:, 0], retain)
-    first = [example.ids for example in method.fluent[forget["topic"]][:2]]  # of as many as the batch has rows
-    prompts = [example.labels.count(IGNORE) for example in method.fluent[forget["topic"]][:2]]
     said = []
-    for ids, prompt in zip(first, prompts, strict=True):
+    for example in method.fluent[forget["topic"]][:2]:  # as many as the batch has rows
+        ids, prompt = example.ids, example.labels.count(IGNORE)
         with torch.no_grad():
             logs = tiny_model(torch.tensor([ids])).logits[0].log_softmax(-1)
         said.append(torch.stack([-logs[place - 1, ids[place]] for place in range(max(prompt, 1), len(ids))]).mean())
