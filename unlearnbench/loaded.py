@@ -103,7 +103,7 @@ class LoadedModel:
     def delta(self) -> dict[str, Tensor]:
         """The parameters that differ from the base, on the CPU."""
         now = dict(self.model.named_parameters())
-        changed = {name for name, base in self._base() if not torch.equal(now[name], base.to(now[name]))}
+        changed = {name for name, base in self.base() if not torch.equal(now[name], base.to(now[name]))}
         return {name: now[name].detach().cpu() for name in self._changing if name in changed}
 
     @torch.no_grad()
@@ -134,7 +134,7 @@ class LoadedModel:
         if any(name not in now for name in self._changing):
             self._drop()
             return
-        for name, base in self._base():
+        for name, base in self.base():
             now[name].copy_(base)
         self._changing, self._copies = (), {}
         self.model.requires_grad_(True)
@@ -159,8 +159,8 @@ class LoadedModel:
                 self._readable.add(name)
         self._copies = copy_of({name: own for name, own in changing.items() if name not in self._readable})
 
-    def _base(self) -> Iterator[tuple[str, Tensor]]:
-        """What the base model holds where something may have changed."""
+    def base(self) -> Iterator[tuple[str, Tensor]]:
+        """What the base model holds where something may have changed, by name, in the model's dtype."""
         yield from self._copies.items()
         wanted = set(self._changing) - set(self._copies)
         for name, base in read_tensors(self._folder, wanted) if wanted else ():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -41,6 +41,8 @@ class MethodContext:
         memory: folder for what `keep` keeps; None keeps nothing.
         reuse: trainings with other settings follow, on the same model, corpora and budget: what they share is worth keeping,
             even where reading it back saves seconds only.
+        original: reads the weights that train as they were before the first update, by name, one at a time, in the model's
+            dtype on the CPU; None where the model was not loaded for a run.
         reused: what making the recalled tensors cost, in `seconds` and `tokens`; empty where nothing was.
     """
 
@@ -52,6 +54,7 @@ class MethodContext:
     accumulate: int = 1
     memory: Path | None = None
     reuse: bool = False
+    original: Callable[[], Iterable[tuple[str, Tensor]]] | None = None
     reused: dict[str, float] = field(default_factory=dict, init=False)
 
     def recall(self, *key: str) -> dict[str, Tensor] | None:
@@ -123,6 +126,7 @@ class UnlearningMethod(LightningModule):
         self.model = model
         self.logged: dict[str, list[Tensor]] = {}
         self._original: dict[str, Tensor] = {}
+        self._in_files = False  # the original weights are read whenever they are wanted
 
     def log(self, name: str, value: Any, *args: Any, **kwargs: Any) -> None:
         """Lightning's, and a row of metrics.csv: what an update does not log has no value there, not its last one."""
@@ -195,13 +199,27 @@ class UnlearningMethod(LightningModule):
             with torch.no_grad(), self.adapter.disabled():
                 yield
             return
-        self.keep_original()
-        with torch.no_grad(), swapped(self.changing(), self._original):
+        own = self.changing()
+        if self._in_files:
+            assert self.context.original is not None
+            original = {name: tensor.to(own[name]) for name, tensor in self.context.original()}
+        else:
+            self.keep_original()
+            original = self._original
+        with torch.no_grad(), swapped(own, original):
             yield
 
-    def keep_original(self) -> None:
-        """Copy the weights that train, for `reference`; an adapter needs no copy."""
-        if self.adapter is None and not self._original:
+    def keep_original(self, *, in_memory: bool = True) -> None:
+        """Make sure of the weights that train as they are now, for `reference`; an adapter needs no copy.
+
+        Args:
+            in_memory: copy them. False leaves them in the files that the model was loaded from: `reference` then takes about as
+                long as loading it, and between its uses no second model stands in memory.
+        """
+        if self.adapter is not None or self._original:
+            return
+        self._in_files = not in_memory and self.context.original is not None
+        if not self._in_files:
             self._original = copy_of(self.changing())
 
     def optimizer_step(self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Any = None) -> None:
@@ -225,4 +243,4 @@ class UnlearningMethod(LightningModule):
         if self.adapter is not None:
             self.adapter.merge()
             self.adapter = None
-        self._original = {}
+        self._original, self._in_files = {}, False

@@ -181,6 +181,7 @@ def _context(plan: JobPlan, loaded: LoadedModel, shop: Workshop, method: Unlearn
         accumulate=training.accumulate,
         memory=shop.cache.folder(content_hash(passed)) if shop.memory is None else shop.memory / content_hash(passed),
         reuse=shop.memory is not None,
+        original=loaded.base,
         **sides,
     )
 

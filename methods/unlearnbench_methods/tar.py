@@ -15,8 +15,8 @@ Deviations:
     - Means are over counted positions, within each sequence, then over sequences; padding never counts.
     - The outer optimizer is AdamW at a constant rate after a warm-up. The safeguard's updates are part of the budget; how many
       they are (250) is ours.
-    - No second model: the untouched one is the adapter switched off or the original weights put back; the attacked one is the
-      same module with other tensors.
+    - No second model: the untouched one is the adapter switched off, or the original weights, read from the model's files; the
+      attacked one is the same module with other tensors.
 Streams: forget (held out) and retain of one topic per update; the adversary's texts are of the same topic. One outer update
 costs about as much as J + J / K + 3 ordinary ones.
 """
@@ -108,7 +108,7 @@ class TAR(UnlearningMethod):
         self.model.eval()  # dropout would make the frozen and the trained model differ from the start
         self.attack = self.context.forget.hold_out(0.5)
         self.attack.batch_size = min(self.context.forget.batch_size, self.attack.batch_size)
-        self.keep_original()
+        self.keep_original(in_memory=False)  # wanted once per update, which takes dozens of steps
         self._seed = torch.initial_seed() % 2**32
 
     def training_step(self, batch: UnlearnBatch, batch_idx: int) -> Tensor:
@@ -155,8 +155,9 @@ class TAR(UnlearningMethod):
             for inner in range(self.inner_steps):
                 slopes = self._slopes(self.nll(self._attack_on(step, inner)), named)
                 for name, parameter in named.items():
-                    parameter.grad = slopes[name]
+                    parameter.grad = slopes.pop(name)
                 adversary.step()
+                adversary.zero_grad()
                 if (inner + 1) % self.inner_every == 0:
                     entropy = self.entropy(held_out)
                     weight = math.exp(self.decay * (inner + 1 - self.inner_steps))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import warnings
 
 import torch
+from torch import Tensor, nn
 
 from unlearnbench.batches import Corpus, Example, Schedule, UnlearnBatch, paired_loader
 from unlearnbench.method import MethodContext, UnlearningMethod
@@ -30,11 +32,11 @@ def schedules(steps: int = 8, topics: tuple[str, ...] = TOPICS, side: str = "lef
 
 
 def prepare(
-    method: UnlearningMethod, tokenizer, *, steps: int = 8, topics: tuple[str, ...] = TOPICS, memory=None
+    method: UnlearningMethod, tokenizer, *, steps: int = 8, topics: tuple[str, ...] = TOPICS, **more
 ) -> UnlearningMethod:
     """Give a method its context and start it, without a trainer."""
     forget, retain = schedules(steps, topics, method.padding_side)
-    method.context = MethodContext(tokenizer=tokenizer, topics=topics, forget=forget, retain=retain, steps=steps, memory=memory)
+    method.context = MethodContext(tokenizer=tokenizer, topics=topics, forget=forget, retain=retain, steps=steps, **more)
     method.log_dict = method.log = lambda *_, **__: None  # nobody to log to
     method.on_fit_start()
     return method
@@ -44,6 +46,13 @@ def batch(method: UnlearningMethod, step: int = 0) -> UnlearnBatch:
     return {"forget": method.context.forget[step], "retain": method.context.retain[step]}
 
 
+def live_bytes() -> int:
+    """What all tensors in this process hold, storage by storage."""
+    gc.collect()
+    tensors = [thing for thing in gc.get_objects() if type(thing) in (Tensor, nn.Parameter)]
+    return sum({t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in tensors}.values())
+
+
 def train(method: UnlearningMethod, steps: int, optimizer: torch.optim.Optimizer | None = None) -> None:
     """The plainest training loop there is."""
     if optimizer is None:
@@ -51,10 +60,10 @@ def train(method: UnlearningMethod, steps: int, optimizer: torch.optim.Optimizer
         optimizer = configured["optimizer"] if isinstance(configured, dict) else configured
     for step in range(steps):
         loss = method.training_step(batch(method, step), step)
-        optimizer.zero_grad()
         if loss.requires_grad:
             loss.backward()
         optimizer.step()
+        optimizer.zero_grad()
         method.on_train_batch_end(loss, batch(method, step), step)
 
 

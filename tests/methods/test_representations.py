@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import copy
-import gc
 
 import pytest
 import torch
 import transformers
-from streams import batch, prepare, train
+from streams import batch, live_bytes, prepare, train
 from test_families import FAMILIES, SHAPE
-from torch import Tensor, nn
+from torch import Tensor
 
 from unlearnbench.forward import SplitForward, decoder_blocks
 from unlearnbench.loaded import LoadedModel
@@ -95,12 +94,6 @@ def test_two_topics_on_every_family(family, tokenizer):
         prefix = decoder_blocks(own)[0]
         assert {int(key.removeprefix(prefix + ".").split(".")[0]) for key in changed} == BLOCKS[name], name
         assert all(bool(torch.isfinite(tensor).all()) for tensor in own.state_dict().values())
-
-
-def live_bytes() -> int:
-    gc.collect()
-    tensors = [thing for thing in gc.get_objects() if type(thing) in (Tensor, nn.Parameter)]
-    return sum({t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in tensors}.values())
 
 
 @pytest.mark.parametrize("name", METHODS)

@@ -5,9 +5,10 @@ import math
 
 import pytest
 import torch
-from streams import TOPICS, batch, prepare, train
+from streams import TOPICS, batch, live_bytes, prepare, train
 from torch import nn
 
+from unlearnbench.loaded import LoadedModel
 from unlearnbench.optimizers import AdamW
 from unlearnbench.tensors import IGNORE, next_tokens
 from unlearnbench_methods.tar import TAR, token_vectors, with_gradient
@@ -240,3 +241,29 @@ def test_states_are_the_models_hidden_states_and_no_hook_stays(tiny_model, token
     assert len(states) == len(expected.hidden_states) - 1
     assert all(torch.equal(own, other) for own, other in zip(states, expected.hidden_states[1:], strict=True))
     assert torch.equal(final, expected.last_hidden_state)
+
+
+def test_no_untouched_model_stands_beside_the_one_that_trains(tiny_folder, tokenizer):
+    """The original weights are read when they are wanted. Between updates two moments are there besides the model; while the
+    adversary attacks also the weights from before the attack, its two moments, the sum of gradients and the last ones: seven.
+    The numbers are those of a copy in memory, bit for bit."""
+    seen = []
+
+    class Weighed(TAR):
+        def _slopes(self, loss, named):
+            slopes = super()._slopes(loss, named)
+            seen.append(live_bytes() - before)
+            return slopes
+
+    loaded = LoadedModel(str(tiny_folder), "float32", torch.device("cpu"))
+    torch.manual_seed(0)
+    method = loaded.build(lambda model: Weighed(model, **OPTIONS))
+    before = live_bytes()
+    model = sum(parameter.nbytes for parameter in method.model.parameters())
+    train(prepare(method, tokenizer, original=loaded.base), 3)
+    assert live_bytes() - before < 2.5 * model
+    assert max(seen) < 7.5 * model
+    assert max(seen) > 6 * model  # so that one more would be seen
+    other = LoadedModel(str(tiny_folder), "float32", torch.device("cpu"))
+    train(ready(other.model, tokenizer), 3)
+    assert all(torch.equal(tensor, other.model.state_dict()[name]) for name, tensor in method.model.state_dict().items())
