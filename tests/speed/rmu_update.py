@@ -10,7 +10,6 @@ import json
 import statistics
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -20,7 +19,7 @@ from lightning.pytorch import Callback, Trainer
 sys.path.insert(0, str(HERE.parent / "methods"))
 from naive_rmu import NaiveRMU
 
-from unlearnbench.batches import Corpus, Example, Schedule, Share, paired_loader
+from unlearnbench.batches import Corpus, Example, Schedule, paired_loader
 from unlearnbench.forward import select_parameters
 from unlearnbench.loaded import LoadedModel
 from unlearnbench.method import MethodContext, UnlearningMethod
@@ -66,16 +65,12 @@ def context_of(forget: Schedule, retain: Schedule, tokenizer=None) -> MethodCont
     return MethodContext(tokenizer=tokenizer, topics=topics, forget=forget, retain=retain, steps=len(forget))
 
 
-def trained(
-    method: UnlearningMethod, forget: Schedule, retain: Schedule, tokenizer=None, accumulate: int = 1
-) -> tuple[list[float], list[float]]:
-    """Train with Lightning; seconds and losses of the updates, or of the pieces that their batches come in."""
+def trained(method: UnlearningMethod, forget: Schedule, retain: Schedule, tokenizer=None) -> tuple[list[float], list[float]]:
+    """Train with Lightning; seconds and losses of the updates."""
     clock = Clock()
-    forget.share = retain.share = Share(accumulate=accumulate)
-    method.context = replace(context_of(forget, retain, tokenizer), steps=forget.steps, accumulate=accumulate)
+    method.context = context_of(forget, retain, tokenizer)
     settings = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False}
-    pieces = {"accumulate_grad_batches": accumulate}
-    trainer = Trainer(accelerator="cpu", devices=1, max_epochs=1, callbacks=[clock], **pieces, **settings)
+    trainer = Trainer(accelerator="cpu", devices=1, max_epochs=1, callbacks=[clock], **settings)
     trainer.fit(method, paired_loader(forget, retain))
     return clock.seconds, clock.losses
 

@@ -47,22 +47,23 @@ def npo_step() -> None:
 def roster_memory() -> None:
     """Peak memory, imports included: ours / OpenUnlearning's elsewhere, and ours / the naive loop's.
 
-    With the budget's `checkpointing`, and without it but with the batch in four pieces, the methods' default.
+    Ours with the budget's `checkpointing`, then so with glibc left to itself, then without `checkpointing`.
     """
     model = real_model()
     for name, theirs in THEIR_PEAK.items():
         runs = interleaved(
             lambda name=name: script("roster_update.py", "checkpointed", name, model, 3, **GIVE_BACK),
-            lambda name=name: script("roster_update.py", "ours", name, model, 3, 4, **GIVE_BACK),
-            lambda name=name: script("roster_update.py", "naive", name, model, 3, **GIVE_BACK),
+            lambda name=name: script("roster_update.py", "checkpointed", name, model, 3),
+            lambda name=name: script("roster_update.py", "ours", name, model, 3),
+            lambda name=name: script("roster_update.py", "naive", name, model, 3),
             runs=MEMORY_RUNS,
         )
-        for side, (ending, target) in enumerate((("", "<= .6"), ("-pieces", "none"))):
+        for side, (ending, target) in enumerate((("", "<= .6"), ("-allocator", "none"), ("-kept", "none"))):
             title = f"roster-memory-{name}{ending}"
             report(title, [run[side].peak_bytes / theirs for run in runs], target)
-            report(f"{title}-naive", [run[side].peak_bytes / run[2].peak_bytes for run in runs], "none")
+            report(f"{title}-naive", [run[side].peak_bytes / run[3].peak_bytes for run in runs], "none")
             print(
-                f"{title}: {runs[0][side].peak_bytes / GIB:.2f} GiB, naive {runs[0][2].peak_bytes / GIB:.2f}, imports included"
+                f"{title}: {runs[0][side].peak_bytes / GIB:.2f} GiB, naive {runs[0][3].peak_bytes / GIB:.2f}, imports included"
             )
 
 

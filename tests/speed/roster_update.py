@@ -1,9 +1,8 @@
 """One side of the roster's figures: updates of SmolLM2 on 4 + 4 sequences of 128 tokens, every weight, AdamW, float32.
 
-python roster_update.py naive|ours|checkpointed grad-diff|npo MODEL_FOLDER UPDATES [PIECES]
-naive: whole logits, and for npo a deep copy of the model that runs live. ours may take an update's batch in pieces, as the
-methods' own budgets do; checkpointed is ours with the budget's `checkpointing`. Says the mean seconds of an update after the
-first two, those of what is computed before the first one, and the peak memory.
+python roster_update.py naive|ours|checkpointed grad-diff|npo MODEL_FOLDER UPDATES
+naive: whole logits, and for npo a deep copy of the model that runs live. checkpointed: ours with the budget's `checkpointing`.
+Says the mean seconds of an update after the first two, those of what is computed before the first one, and the peak memory.
 """
 
 from __future__ import annotations
@@ -66,7 +65,7 @@ def naive(name: str, folder: str, forget: Schedule, retain: Schedule) -> list[fl
     return seconds
 
 
-def ours(name: str, folder: str, forget: Schedule, retain: Schedule, pieces: int, again: bool) -> tuple[list[float], float]:
+def ours(name: str, folder: str, forget: Schedule, retain: Schedule, again: bool) -> tuple[list[float], float]:
     """Seconds of the updates, and of what is computed before the first one."""
     loaded = LoadedModel(folder, "float32", torch.device("cpu"))
     method = loaded.build(lambda model: METHODS[name](model, lr=LR))
@@ -79,22 +78,22 @@ def ours(name: str, folder: str, forget: Schedule, retain: Schedule, pieces: int
 
     method.on_fit_start = timed
     with checkpointed(method.model) if again else contextlib.nullcontext():
-        seconds = trained(method, forget, retain, accumulate=pieces)[0]
-    return [sum(seconds[first : first + pieces]) for first in range(0, len(seconds), pieces)], prepared[0]
+        seconds = trained(method, forget, retain)[0]
+    return seconds, prepared[0]
 
 
-def main(side: str, name: str, folder: str, updates: int, pieces: int = 1) -> None:
+def main(side: str, name: str, folder: str, updates: int) -> None:
     before = resident_bytes()
     vocabulary = json.loads((Path(folder) / "config.json").read_text())["vocab_size"]
     forget, retain = schedules(1, updates, vocabulary)
     if side == "naive":
         seconds, prepared = naive(name, folder, forget, retain), 0.0
     else:
-        seconds, prepared = ours(name, folder, forget, retain, pieces, again=side == "checkpointed")
+        seconds, prepared = ours(name, folder, forget, retain, again=side == "checkpointed")
     peak = peak_bytes()
     said = {"seconds": statistics.mean(seconds[2:] or seconds), "prepared": prepared}
     print(json.dumps({**said, "peak_bytes": peak, "beyond_imports": peak - before}))
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:4], *map(int, sys.argv[4:]))
+    main(sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4]))
