@@ -213,10 +213,10 @@ class UnlearningMethod(LightningModule):
         """Make sure of the weights that train as they are now, for `reference`; an adapter needs no copy.
 
         Args:
-            in_memory: copy them. False leaves them in the files that the model was loaded from: `reference` then takes about as
-                long as loading it, and between its uses no second model stands in memory.
+            in_memory: copy them. False, from `on_fit_start` on, leaves them in the files that the model was loaded from:
+                `reference` then takes about as long as loading it, and between its uses no second model stands in memory.
         """
-        if self.adapter is not None or self._original:
+        if self.adapter is not None or self._original or self._in_files:
             return
         self._in_files = not in_memory and self.context.original is not None
         if not self._in_files:
