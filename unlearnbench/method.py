@@ -125,8 +125,7 @@ class UnlearningMethod(LightningModule):
         super().__init__()
         self.model = model
         self.logged: dict[str, list[Tensor]] = {}
-        self._original: dict[str, Tensor] = {}
-        self._in_files = False  # the original weights are read whenever they are wanted
+        self._original: Callable[[], Iterable[tuple[str, Tensor]]] | None = None  # the copies, or what reads the files
 
     def log(self, name: str, value: Any, *args: Any, **kwargs: Any) -> None:
         """Lightning's, and a row of metrics.csv: what an update does not log has no value there, not its last one."""
@@ -199,14 +198,10 @@ class UnlearningMethod(LightningModule):
             with torch.no_grad(), self.adapter.disabled():
                 yield
             return
+        self.keep_original()
+        assert self._original is not None
         own = self.changing()
-        if self._in_files:
-            assert self.context.original is not None
-            original = {name: tensor.to(own[name]) for name, tensor in self.context.original()}
-        else:
-            self.keep_original()
-            original = self._original
-        with torch.no_grad(), swapped(own, original):
+        with torch.no_grad(), swapped(own, {name: tensor.to(own[name]) for name, tensor in self._original()}):
             yield
 
     def keep_original(self, *, in_memory: bool = True) -> None:
@@ -216,11 +211,9 @@ class UnlearningMethod(LightningModule):
             in_memory: copy them. False, from `on_fit_start` on, leaves them in the files that the model was loaded from:
                 `reference` then takes about as long as loading it, and between its uses no second model stands in memory.
         """
-        if self.adapter is not None or self._original or self._in_files:
-            return
-        self._in_files = not in_memory and self.context.original is not None
-        if not self._in_files:
-            self._original = copy_of(self.changing())
+        if self.adapter is None and self._original is None:
+            read = None if in_memory else self.context.original
+            self._original = read or copy_of(self.changing()).items
 
     def optimizer_step(self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Any = None) -> None:
         """As Lightning's, but the gradients go at once: Lightning would hold them through the next forward."""
@@ -243,4 +236,4 @@ class UnlearningMethod(LightningModule):
         if self.adapter is not None:
             self.adapter.merge()
             self.adapter = None
-        self._original, self._in_files = {}, False
+        self._original = None

@@ -273,7 +273,7 @@ def _reference_gap(method: UnlearningMethod, trial: Trial) -> float | None:
     """
     base = _base(trial.family, trial.dtype)
     gaps: list[float] = []
-    if method.adapter is None and (getattr(method, "_original", None) or getattr(method, "_in_files", False)):
+    if method.adapter is None and getattr(method, "_original", None):
         with method.reference():
             own = dict(method.model.named_parameters())
             gaps += [_gap(own[name], base[name]) for name in method.changing() if name in base]
