@@ -45,7 +45,7 @@ def npo_step() -> None:
 
 
 def roster_memory() -> None:
-    """Peak memory, imports included: ours / OpenUnlearning's elsewhere, and ours / the naive loop's.
+    """Peak memory, imports included: ours / OpenUnlearning's elsewhere, and ours / the naive loop's under the same allocator.
 
     Ours with the budget's `checkpointing`, then so with glibc left to itself, then without `checkpointing`.
     """
@@ -61,7 +61,8 @@ def roster_memory() -> None:
         for side, (ending, target) in enumerate((("", "<= .6"), ("-allocator", "none"), ("-kept", "none"))):
             title = f"roster-memory-{name}{ending}"
             report(title, [run[side].peak_bytes / theirs for run in runs], target)
-            report(f"{title}-naive", [run[side].peak_bytes / run[3].peak_bytes for run in runs], "none")
+            if ending:
+                report(f"{title}-naive", [run[side].peak_bytes / run[3].peak_bytes for run in runs], "none")
             print(
                 f"{title}: {runs[0][side].peak_bytes / GIB:.2f} GiB, naive {runs[0][3].peak_bytes / GIB:.2f}, imports included"
             )
