@@ -19,6 +19,8 @@ from unlearnbench.errors import StorageError
 from unlearnbench.files import content_hash, write_atomic
 from unlearnbench.forward import copy_of, swapped
 from unlearnbench.heads import final_hidden, over_positions, sequence_nll
+from unlearnbench.joined import OneForward, worth_joining
+from unlearnbench.optimizers import AdamW
 from unlearnbench.tensors import next_token_nll, next_tokens
 
 if TYPE_CHECKING:
@@ -126,6 +128,7 @@ class UnlearningMethod(LightningModule):
         self.model = model
         self.logged: dict[str, list[Tensor]] = {}
         self._original: Callable[[], Iterable[tuple[str, Tensor]]] | None = None  # the copies, or what reads the files
+        self._joined: OneForward | None = None
 
     def log(self, name: str, value: Any, *args: Any, **kwargs: Any) -> None:
         """Lightning's, and a row of metrics.csv: what an update does not log has no value there, not its last one."""
@@ -135,7 +138,7 @@ class UnlearningMethod(LightningModule):
 
     def nll(self, stream: Stream) -> Tensor:
         """Negative log-likelihood of a stream: scalar, nats per token; mean over sequences of each one's mean."""
-        return self.nll_of(final_hidden(self.model, stream), stream)
+        return self.nll_of(self.final_hidden(stream), stream)
 
     def nll_of(self, hidden: Tensor, stream: Stream) -> Tensor:
         """`nll` where the final hidden states, (B, T, D), are there already."""
@@ -148,7 +151,29 @@ class UnlearningMethod(LightningModule):
 
     def sequence_nll(self, stream: Stream) -> Tensor:
         """Each sequence's negative log-likelihood: (B,), nats; the sum over its counted tokens."""
-        return sequence_nll(self.model, final_hidden(self.model, stream), stream["labels"])
+        return sequence_nll(self.model, self.final_hidden(stream), stream["labels"])
+
+    def final_hidden(self, stream: Stream) -> Tensor:
+        """What goes into the output head, after the final norm: (B, T, D) in the model's dtype."""
+        joined = None if self._joined is None else self._joined.hidden(stream)
+        return final_hidden(self.model, stream) if joined is None else joined
+
+    @contextmanager
+    def one_forward(self, *streams: Stream) -> Generator[None]:
+        """Let one forward give `nll`, `sequence_nll` and `final_hidden` of these streams, at the first of them that is asked.
+
+        A weight's gradient is whole then as soon as the backward pass has left its block, and `AdamW` steps it there: no full
+        set of gradients stands in memory. Only where many weights train and the streams are about as wide; else each stream
+        has a forward of its own.
+
+        Args:
+            streams: those that the loss depends on.
+        """
+        self._joined = OneForward(self.model, streams) if worth_joining(streams, self.trainable()) else None
+        try:
+            yield
+        finally:
+            self._joined = None
 
     def logits(self, stream: Stream) -> Tensor:
         """The model's next-token logits: (B, T, V), in the model's dtype."""
@@ -217,8 +242,25 @@ class UnlearningMethod(LightningModule):
 
     def optimizer_step(self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Any = None) -> None:
         """As Lightning's, but the gradients go at once: Lightning would hold them through the next forward."""
+        own = getattr(optimizer, "optimizer", optimizer)  # within Lightning's wrapper
+        if isinstance(own, AdamW):
+            own.in_backward = not self._gradients_wanted()
         super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
         optimizer.zero_grad()
+
+    def _gradients_wanted(self) -> bool:
+        """Whether somebody looks at all gradients between backward pass and step: to clip or share them, or a hook."""
+        from lightning.pytorch.strategies import SingleDeviceStrategy
+        from lightning.pytorch.utilities.model_helpers import is_overridden
+
+        trainer = self.trainer
+        if trainer.gradient_clip_val is not None or type(trainer.strategy) is not SingleDeviceStrategy:
+            return True
+        hooks = ("on_after_backward", "on_before_optimizer_step")
+        callbacks = trainer.callbacks  # pyright: ignore[reportAttributeAccessIssue]
+        return any(is_overridden(hook, self) for hook in (*hooks, "configure_gradient_clipping")) or any(
+            is_overridden(hook, callback) for callback in callbacks for hook in hooks
+        )
 
     def preflight(self, topics: Sequence[str]) -> Iterable[str]:
         """What is wrong with the options for these topics and this model, a sentence each.

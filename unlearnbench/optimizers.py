@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -11,13 +13,18 @@ from torch import Tensor, nn
 
 from unlearnbench.errors import UsageError
 
-FUSED_FROM = 2**24  # trained numbers
+LARGE = 2**24  # trained numbers
 
 
 class AdamW(torch.optim.AdamW):
     """torch's AdamW that can step float32 copies of narrower weights.
 
     At a learning rate of 5e-5 a bfloat16 weight above 2^-6 does not move at all: half a unit in its last place is more.
+
+    Attributes:
+        in_backward: `step` with a closure steps each parameter as soon as the closure's backward pass has its whole gradient,
+            and frees that, so that a full set of gradients need not stand in memory; the numbers are the same. Whoever wants
+            to see or change the gradients in between leaves it off.
 
     Args:
         parameters: what to train.
@@ -49,17 +56,55 @@ class AdamW(torch.optim.AdamW):
         narrow = [p for group in self.param_groups for p in group["params"] if p.dtype.itemsize < torch.float32.itemsize]
         self._masters: dict[nn.Parameter, Tensor] = {p: p.detach().float() for p in narrow} if master_weights else {}
         self._rows = dict(rows or {})
+        self.in_backward = False
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         loss = None
         if closure is not None:
-            with torch.enable_grad():
+            with torch.enable_grad(), self._stepping() if self.in_backward else contextlib.nullcontext():
                 loss = closure()
-        for parameter, mask in self._rows.items():  # no gradient, no momentum, no step
+        self._step(self._rows, self._masters)
+        return loss
+
+    @contextmanager
+    def _stepping(self) -> Generator[None]:
+        """Step parameters within the backward pass. The hooks are gone afterwards: the model may outlive its optimizer."""
+        stepped: set[nn.Parameter] = set()
+
+        def whole(parameter: Tensor) -> None:
+            assert isinstance(parameter, nn.Parameter)
+            if parameter in stepped:
+                raise RuntimeError("an update has more than one backward pass; set `in_backward` of its optimizer to False")
+            stepped.add(parameter)
+            with torch.no_grad(), self._alone(parameter):
+                self._step(*({p: of[p] for p in (parameter,) if p in of} for of in (self._rows, self._masters)))
+            parameter.grad = None
+
+        hooks = [p.register_post_accumulate_grad_hook(whole) for group in self.param_groups for p in group["params"]]
+        try:
+            yield
+        finally:
+            for hook in hooks:
+                hook.remove()
+
+    @contextmanager
+    def _alone(self, parameter: nn.Parameter) -> Generator[None]:
+        """As if the optimizer had this parameter only."""
+        everything = [group["params"] for group in self.param_groups]
+        for group, all_of_it in zip(self.param_groups, everything, strict=True):
+            group["params"] = [parameter] if any(parameter is p for p in all_of_it) else []
+        try:
+            yield
+        finally:
+            for group, all_of_it in zip(self.param_groups, everything, strict=True):
+                group["params"] = all_of_it
+
+    def _step(self, rows: Mapping[nn.Parameter, Tensor], masters: Mapping[nn.Parameter, Tensor]) -> None:
+        for parameter, mask in rows.items():  # no gradient, no momentum, no step
             if parameter.grad is not None:
                 parameter.grad.mul_(mask)
-        dtypes = {parameter: parameter.dtype for parameter in self._masters}
-        for parameter, master in self._masters.items():
+        dtypes = {parameter: parameter.dtype for parameter in masters}
+        for parameter, master in masters.items():
             gradient, parameter.grad = parameter.grad, None
             parameter.data = master
             parameter.grad = None if gradient is None else gradient.float()
@@ -69,10 +114,14 @@ class AdamW(torch.optim.AdamW):
             parameter.grad = None
             self._masters[parameter] = parameter.data
             parameter.data = parameter.data.to(dtype)
-        return loss
 
     def _after_step(self) -> None:
         """For what else happens to the weights of an update, while they are as wide as they are stepped."""
+
+
+def is_large(parameters: Sequence[nn.Parameter]) -> bool:
+    """Whether so many numbers train that their gradients and moments are most of the memory, and stepping them takes long."""
+    return sum(parameter.numel() for parameter in parameters) >= LARGE
 
 
 def _fused(parameters: Sequence[nn.Parameter]) -> bool | None:
@@ -80,8 +129,7 @@ def _fused(parameters: Sequence[nn.Parameter]) -> bool | None:
 
     Its last bits differ. Of few numbers it would save little, and the sandbox's published figures are the plain step's.
     """
-    large = sum(parameter.numel() for parameter in parameters) >= FUSED_FROM
-    return True if large and all(p.device.type in ("cpu", "cuda") for p in parameters) else None
+    return True if is_large(parameters) and all(p.device.type in ("cpu", "cuda") for p in parameters) else None
 
 
 class ReferenceAdamW(AdamW):

@@ -7,8 +7,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from unlearnbench.batches import Stream
-from unlearnbench.heads import final_hidden, over_positions
+from unlearnbench.batches import Stream, UnlearnBatch
+from unlearnbench.heads import over_positions
 from unlearnbench.method import UnlearningMethod
 from unlearnbench.reference import ReferenceOutputs
 from unlearnbench.tensors import next_tokens, token_kl
@@ -37,6 +37,10 @@ class RetainTerm:
             self._untouched = ReferenceOutputs(self._method)
             self._untouched.prepare([retain[index] for index in range(len(retain))])
 
+    def streams(self, batch: UnlearnBatch) -> tuple[Stream, ...]:
+        """The streams of a batch that the term runs the model on, for `one_forward`."""
+        return (batch["retain"],) if self._weight else ()
+
     def __call__(self, stream: Stream) -> Tensor:
         """The weighted term: scalar, nats per token times the weight; logged without it."""
         if not self._weight:
@@ -52,5 +56,4 @@ class RetainTerm:
         def loss_of(logits: Tensor, part: slice) -> list[Tensor]:
             return [token_kl(logits, untouched.logits(before[part]))]
 
-        model = self._method.model
-        return over_positions(model, final_hidden(model, stream), predicting, loss_of).total
+        return over_positions(self._method.model, self._method.final_hidden(stream), predicting, loss_of).total

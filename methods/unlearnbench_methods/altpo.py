@@ -91,9 +91,11 @@ class AltPO(UnlearningMethod):
     def training_step(self, batch: UnlearnBatch, batch_idx: int) -> Tensor:
         forget = batch["forget"]
         assert "alternative" in forget
-        winner, loser = self.before.gain(forget["alternative"]), self.before.gain(forget)
+        with self.one_forward(forget, forget["alternative"], *self.held.streams(batch)):
+            winner, loser = self.before.gain(forget["alternative"]), self.before.gain(forget)
+            held = self.held(batch["retain"])
         self.log_dict({"alternative/gain": winner.mean(), "forget/gain": loser.mean()})
-        return self.forget_weight * log_sigmoid_loss(winner - loser, self.beta) + self.held(batch["retain"])
+        return self.forget_weight * log_sigmoid_loss(winner - loser, self.beta) + held
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         rows = salient_rows(self, self.salient)

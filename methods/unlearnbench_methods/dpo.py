@@ -106,9 +106,12 @@ class DPO(UnlearningMethod):
         self.before.prepare(answer for index in range(len(forget)) for answer in self.answers(forget[index]))
 
     def training_step(self, batch: UnlearnBatch, batch_idx: int) -> Tensor:
-        winner, loser = (self.before.gain(answer) for answer in self.answers(batch["forget"]))
+        answers = self.answers(batch["forget"])
+        with self.one_forward(*answers, *self.held.streams(batch)):
+            winner, loser = (self.before.gain(answer) for answer in answers)
+            held = self.held(batch["retain"])
         self.log_dict({"winner/gain": winner.mean(), "forget/gain": loser.mean()})
-        return self.forget_weight * log_sigmoid_loss(winner - loser, self.beta) + self.held(batch["retain"])
+        return self.forget_weight * log_sigmoid_loss(winner - loser, self.beta) + held
 
     def answers(self, stream: Stream) -> tuple[Stream, Stream]:
         """What is to be preferred, and what is to be forgotten, sequence by sequence."""

@@ -75,9 +75,10 @@ class GradDiff(UnlearningMethod):
         self.held.prepare()
 
     def training_step(self, batch: UnlearnBatch, batch_idx: int) -> Tensor:
-        nll = self.nll(batch["forget"])
+        with self.one_forward(batch["forget"], *self.held.streams(batch)):
+            nll, held = self.nll(batch["forget"]), self.held(batch["retain"])
         self.log("forget/nll", nll)
-        return self.held(batch["retain"]) - self.forget_weight * nll
+        return held - self.forget_weight * nll
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         rows = salient_rows(self, self.salient)

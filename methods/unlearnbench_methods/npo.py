@@ -84,9 +84,10 @@ class NPO(UnlearningMethod):
         self.before.prepare(forget[index] for index in range(len(forget)))
 
     def training_step(self, batch: UnlearnBatch, batch_idx: int) -> Tensor:
-        gain = self.before.gain(batch["forget"])
+        with self.one_forward(batch["forget"], *self.held.streams(batch)):
+            gain, held = self.before.gain(batch["forget"]), self.held(batch["retain"])
         self.log("forget/gain", gain.mean())
-        return self.forget_weight * log_sigmoid_loss(-gain, self.beta) + self.held(batch["retain"])
+        return self.forget_weight * log_sigmoid_loss(-gain, self.beta) + held
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         rows = salient_rows(self, self.salient)

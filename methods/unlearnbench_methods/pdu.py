@@ -31,7 +31,6 @@ from unlearnbench.api import (
     Training,
     UnlearnBatch,
     UnlearningMethod,
-    final_hidden,
     hookimpl,
     next_tokens,
     over_positions,
@@ -93,7 +92,8 @@ class PDU(UnlearningMethod):
 
     def training_step(self, batch: UnlearnBatch, batch_idx: int) -> Tensor:
         assert self.bound is not None
-        flatness, retained = self.flatness(batch["forget"]), self.nll(batch["retain"])
+        with self.one_forward(batch["forget"], batch["retain"]):
+            flatness, retained = self.flatness(batch["forget"]), self.nll(batch["retain"])
         self._retained.append(retained.detach())
         self.log_dict({"forget/flatness": flatness, "retain/nll": retained, "multiplier": self.multiplier})
         return self.forget_weight * flatness + self.multiplier * (retained - self.bound)
@@ -101,7 +101,7 @@ class PDU(UnlearningMethod):
     def flatness(self, stream: Stream) -> Tensor:
         """f: scalar, squared logits; 0 where every token is as likely as any other."""
         predicting, _ = next_tokens(stream["labels"])
-        hidden = final_hidden(self.model, stream)
+        hidden = self.final_hidden(stream)
         return over_positions(self.model, hidden, predicting, lambda logits, part: [logit_margin(logits)]).total
 
     def on_train_batch_end(self, outputs: object, batch: UnlearnBatch, batch_idx: int) -> None:

@@ -30,7 +30,6 @@ from unlearnbench.api import (
     Training,
     UnlearnBatch,
     UnlearningMethod,
-    final_hidden,
     hookimpl,
     next_token_nll,
     next_tokens,
@@ -94,10 +93,12 @@ class SatImp(UnlearningMethod):
             nll = next_token_nll(logits, targets[part])
             return [weighted_ascent(nll, self.beta1, self.beta2), nll]
 
-        hidden = final_hidden(self.model, stream)
-        ascent = over_positions(self.model, hidden, predicting, loss_of, (self.forget_weight, 0.0))
+        with self.one_forward(stream, *self.held.streams(batch)):
+            hidden = self.final_hidden(stream)
+            ascent = over_positions(self.model, hidden, predicting, loss_of, (self.forget_weight, 0.0))
+            held = self.held(batch["retain"])
         self.log("forget/nll", ascent.terms[1])
-        return ascent.total + self.held(batch["retain"])
+        return ascent.total + held
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         rows = salient_rows(self, self.salient)

@@ -85,9 +85,10 @@ class SimNPO(UnlearningMethod):
     def training_step(self, batch: UnlearnBatch, batch_idx: int) -> Tensor:
         stream = batch["forget"]
         lengths = next_tokens(stream["labels"])[0].sum(dim=1)  # (B,)
-        nll = self.sequence_nll(stream) / lengths
+        with self.one_forward(stream, *self.held.streams(batch)):
+            nll, held = self.sequence_nll(stream) / lengths, self.held(batch["retain"])
         self.log("forget/nll", nll.mean())
-        return self.forget_weight * log_sigmoid_loss(nll - self.delta, self.beta) + self.held(batch["retain"])
+        return self.forget_weight * log_sigmoid_loss(nll - self.delta, self.beta) + held
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         rows = salient_rows(self, self.salient)

@@ -34,7 +34,6 @@ from unlearnbench.api import (
     Training,
     UnlearnBatch,
     UnlearningMethod,
-    final_hidden,
     hookimpl,
     next_token_nll,
     next_tokens,
@@ -100,10 +99,12 @@ class UNDIAL(UnlearningMethod):
             taught = self.untouched.logits(before[part])
             return [lowered(logits, taught, targets[part], self.beta), next_token_nll(logits, targets[part])]
 
-        hidden = final_hidden(self.model, stream)
-        loss = over_positions(self.model, hidden, predicting, loss_of, (self.forget_weight, 0.0))
+        with self.one_forward(stream, *self.held.streams(batch)):
+            hidden = self.final_hidden(stream)
+            loss = over_positions(self.model, hidden, predicting, loss_of, (self.forget_weight, 0.0))
+            held = self.held(batch["retain"])
         self.log("forget/nll", loss.terms[1])
-        return loss.total + self.held(batch["retain"])
+        return loss.total + held
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         rows = salient_rows(self, self.salient)

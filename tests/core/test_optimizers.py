@@ -53,7 +53,7 @@ def test_one_kernel_gives_the_same_weights_up_to_rounding(monkeypatch, factory, 
     gradients = [torch.randn(40, 30, generator=generator) for _ in range(5)]
     ends = []
     for least in (10**9, 1):
-        monkeypatch.setattr(optimizers, "FUSED_FROM", least)
+        monkeypatch.setattr(optimizers, "LARGE", least)
         weight = torch.nn.Parameter(start.clone())
         optimizer = factory([weight], lr=1e-2, **options)
         assert bool(optimizer.param_groups[0]["fused"]) == (least == 1)
