@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from torch.utils.hooks import RemovableHandle
 
+from unlearnbench.allocator import give_back
 from unlearnbench.errors import UsageError
 
 # a slice, not a character class: digits, colons and commas only, at the very end
@@ -278,12 +279,22 @@ def replaced_forward(replacements: Mapping[nn.Module, Callable[..., Any]]) -> Ge
 def checkpointed(model: nn.Module) -> Generator[None]:
     """Compute each decoder block's activations again in the backward pass instead of keeping them.
 
-    Unlike transformers' own, this does not depend on train mode, in which dropout would be on.
+    Unlike transformers' own, this does not depend on train mode, in which dropout would be on. What the forward left free of a
+    CPU's memory is given back before the head comes.
     """
     blocks = decoder_blocks(model)[1]
     again = {b: functools.partial(checkpoint, b.forward, use_reentrant=False, preserve_rng_state=False) for b in blocks}
-    with replaced_forward(again):
-        yield
+    handle = blocks[-1].register_forward_hook(_give_back)
+    try:
+        with replaced_forward(again):
+            yield
+    finally:
+        handle.remove()
+
+
+def _give_back(block: nn.Module, *_: Any) -> None:
+    if next(block.parameters()).device.type == "cpu":
+        give_back()
 
 
 @contextmanager
