@@ -27,6 +27,8 @@ class Footprint:
         needed: of the part of it that training runs.
         trained: numbers that the method may change, or an adapter's factors; None where only the real model tells.
         gradients: of these.
+        summed: what of the gradients stands while another piece of a batch is computed; without pieces each weight may be
+            stepped, and its gradient go, before the next one's is there.
         optimizer: two moments of each, and a float32 copy of narrower weights where the method steps one.
         sums: what a method without an optimizer gathers in host memory: two float32 numbers for each, by a rule of thumb.
         activations: that the backward pass of one piece of a batch needs, by a rule of thumb.
@@ -37,6 +39,7 @@ class Footprint:
     needed: int = 0
     trained: int | None = None
     gradients: int = 0
+    summed: int = 0
     optimizer: int = 0
     sums: int = 0
     activations: int = 0
@@ -45,7 +48,7 @@ class Footprint:
     @property
     def least(self) -> int:
         """Below this the job cannot run: what goes by a rule of thumb is left out."""
-        return max(self.weights, self.needed + self.gradients + self.optimizer)
+        return max(self.weights, self.needed + self.summed + self.optimizer)
 
     @property
     def likely(self) -> int:
@@ -73,11 +76,13 @@ def footprint(shape: PreTrainedModel, method: UnlearningMethod | None, training:
     base = whole - (trained if adapted else 0)
     stepped = method.automatic_optimization
     master = stepped and own_width < 4 and bool(getattr(method, "master_weights", False))
+    gradients = trained * own_width if stepped else 0
     return Footprint(
         weights=base * width,
         needed=_needed(shape, method, base) * width + (trained * own_width if adapted else 0),
         trained=trained,
-        gradients=trained * own_width if stepped else 0,
+        gradients=gradients,
+        summed=gradients if training.accumulate > 1 else 0,
         optimizer=trained * (2 * (4 if master else own_width) + 4 * master) if stepped else 0,
         sums=0 if stepped else 2 * 4 * trained,
         activations=_activations(shape, training, width, method.last_needed),

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import copy
+import gc
+import weakref
 
 import pytest
 import torch
@@ -93,3 +95,90 @@ def test_wide_weights_stay_wide():
     AdamW([weight], lr=1e-3, master_weights=True).step()
     assert weight.dtype == torch.float64
     assert weight.tolist() == [1 / 3] * 3
+
+
+def network() -> torch.nn.Sequential:
+    torch.manual_seed(0)
+    return torch.nn.Sequential(torch.nn.Linear(5, 7), torch.nn.Tanh(), torch.nn.Linear(7, 5), torch.nn.Tanh())
+
+
+def updated(model: torch.nn.Sequential, optimizer: AdamW, steps: int = 4, halves: int = 1) -> list[int]:
+    """Train on random numbers, each batch in so many pieces; how many gradients there are when each weight has its own."""
+    together: list[int] = []
+    for parameter in model.parameters():
+        parameter.register_post_accumulate_grad_hook(
+            lambda _: together.append(sum(p.grad is not None for p in model.parameters()))
+        )
+    generator = torch.Generator().manual_seed(1)
+    for _ in range(steps):
+        pieces = [torch.randn(3, 5, generator=generator).to(model[0].weight.dtype) for _ in range(halves)]
+
+        def closure(last: torch.Tensor = pieces[-1]) -> torch.Tensor:
+            loss = model(last).float().square().sum()
+            loss.backward()
+            return loss
+
+        for piece in pieces[:-1]:
+            closure(piece)
+        optimizer.step(closure)
+        optimizer.zero_grad()
+    return together
+
+
+@pytest.mark.parametrize("halves", [1, 2])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("factory", [AdamW, ReferenceAdamW])
+def test_steps_in_the_backward_pass_are_the_same_bit_for_bit(factory, dtype, halves):
+    """With master copies and decay, and where a batch comes in two pieces: the gradients of the first wait for the second."""
+    ends = []
+    for in_backward in (False, True):
+        model = network().to(dtype)
+        optimizer = factory(model.parameters(), lr=1e-2, weight_decay=0.1, master_weights=True)
+        optimizer.in_backward = in_backward
+        together = updated(model, optimizer, halves=halves)
+        ends.append([parameter.detach().clone() for parameter in model.parameters()])
+        assert max(together) == (1 if in_backward and halves == 1 else 4)
+        assert {parameter.dtype for parameter in model.parameters()} == {dtype}
+    assert all(torch.equal(one, other) for one, other in zip(*ends, strict=True))
+    assert not torch.equal(ends[0][0], network()[0].weight.to(dtype))
+
+
+def test_steps_in_the_backward_pass_leave_masked_rows_alone():
+    model = network()
+    before = copy.deepcopy(model)
+    rows = {model[0].weight: torch.tensor([True] * 3 + [False] * 4).unsqueeze(1)}
+    optimizer = AdamW(model.parameters(), lr=1e-2, rows=rows)
+    optimizer.in_backward = True
+    updated(model, optimizer)
+    same = (model[0].weight == before[0].weight).all(dim=1)
+    assert same.tolist() == [False] * 3 + [True] * 4
+
+
+def test_a_model_does_not_keep_its_optimizer():
+    """The next job gets the same model: a hook that stayed would step it again, and hold the moments."""
+    model = network()
+    optimizer = AdamW(model.parameters(), lr=1e-2)
+    optimizer.in_backward = True
+    updated(model, optimizer, steps=1)
+    alive = weakref.ref(optimizer)
+    del optimizer
+    gc.collect()
+    assert alive() is None
+    before = copy.deepcopy(model)
+    model(torch.ones(1, 5)).sum().backward()
+    assert torch.equal(model[0].weight, before[0].weight)
+    assert model[0].weight.grad is not None
+
+
+def test_two_backward_passes_cannot_both_step():
+    model = network()
+    optimizer = AdamW(model.parameters(), lr=1e-2)
+    optimizer.in_backward = True
+
+    def closure() -> None:
+        for _ in range(2):
+            model(torch.ones(1, 5)).sum().backward()
+
+    with pytest.raises(RuntimeError, match="more than one backward pass; set `in_backward` of its optimizer to False"):
+        optimizer.step(closure)
+    assert len(optimizer.param_groups[0]["params"]) == 4

@@ -67,7 +67,9 @@ def train(method: UnlearningMethod, steps: int, optimizer: torch.optim.Optimizer
         method.on_train_batch_end(loss, batch(method, step), step)
 
 
-def fit(method: UnlearningMethod, forget: Schedule, retain: Schedule, losses: list | None = None) -> UnlearningMethod:
+def fit(
+    method: UnlearningMethod, forget: Schedule, retain: Schedule, losses: list | None = None, callbacks=(), **options
+) -> UnlearningMethod:
     """Train with a real Lightning trainer on the CPU, seed 0.
 
     Args:
@@ -75,6 +77,8 @@ def fit(method: UnlearningMethod, forget: Schedule, retain: Schedule, losses: li
         forget: its schedule; the topics are those of its corpora.
         retain: likewise.
         losses: gets the forget and the retain loss of each update.
+        callbacks: of the trainer.
+        options: likewise.
     """
     import lightning.pytorch as pl
 
@@ -91,7 +95,7 @@ def fit(method: UnlearningMethod, forget: Schedule, retain: Schedule, losses: li
     pl.seed_everything(0, verbose=False)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Lightning's own, about torch's internals
-        trainer = pl.Trainer(accelerator="cpu", devices=1, max_epochs=1, callbacks=[Watch()], **quiet)
+        trainer = pl.Trainer(accelerator="cpu", devices=1, max_epochs=1, callbacks=[Watch(), *callbacks], **quiet, **options)
         trainer.fit(method, paired_loader(forget, retain))
     method.finish()
     return method

@@ -8,11 +8,21 @@ import pytest
 import torch
 from streams import batch, prepare, train
 from torch.nn import functional as F
+from transformers import (
+    CohereConfig,
+    CohereForCausalLM,
+    Gemma2Config,
+    Gemma2ForCausalLM,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PhiConfig,
+    PhiForCausalLM,
+)
 
-from unlearnbench.heads import final_hidden, head_logits, over_positions
+from unlearnbench.heads import _as_product, final_hidden, head_logits, over_positions
 from unlearnbench.pieces import KEPT_AT_ONCE, loss_in_pieces, pieces_of
 from unlearnbench.reference import ReferenceNLL, ReferenceOutputs
-from unlearnbench.tensors import distillation, kl_divergence, next_tokens, token_nll
+from unlearnbench.tensors import distillation, kl_divergence, next_token_nll, next_tokens, per_sequence_weights, token_nll
 from unlearnbench_methods.llmu import LLMU
 from unlearnbench_methods.scrub import SCRUB
 
@@ -45,9 +55,15 @@ def test_kept_answers_need_no_copy_of_the_weights(tiny_model, tokenizer):
     assert set(method.teacher._original_head) == {"model.embed_tokens.weight"}
 
 
-def test_loss_in_chunks_is_the_loss_of_whole_logits(tiny_model, tokenizer, monkeypatch):
-    """Value and gradients of every weight, tied head included, with chunks of three positions."""
+@pytest.fixture
+def three_at_a_time(monkeypatch):
+    """Logits of three positions, fewer than the tests' models are wide."""
     monkeypatch.setattr("unlearnbench.heads.LOGITS_AT_ONCE", {"cpu": 3 * 2048, "cuda": 1})
+    monkeypatch.setattr("unlearnbench.heads.PRODUCT_ROWS", 1)
+
+
+def test_loss_in_chunks_is_the_loss_of_whole_logits(tiny_model, tokenizer, three_at_a_time):
+    """Value and gradients of every weight, tied head included, with chunks of three positions."""
     method = prepare(LLMU(tiny_model, answers=2), tokenizer)
     stream = batch(method)["forget"]
     whole = token_nll(method.logits(stream), stream["labels"]).mean()
@@ -61,6 +77,53 @@ def test_loss_in_chunks_is_the_loss_of_whole_logits(tiny_model, tokenizer, monke
         torch.testing.assert_close(parameter.grad, 2 * expected[name], rtol=1e-4, atol=1e-6)
     with torch.no_grad():
         assert float(method.nll(stream)) == pytest.approx(float(whole.detach()), rel=1e-6)
+
+
+SHAPE = {"vocab_size": 2048, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4}
+HEADS = {
+    "soft-capped": lambda: Gemma2ForCausalLM(
+        Gemma2Config(**SHAPE, head_dim=8, num_key_value_heads=2, final_logit_softcapping=1.5)
+    ),
+    "scaled": lambda: CohereForCausalLM(CohereConfig(**SHAPE, logit_scale=0.3)),
+    "biased": lambda: PhiForCausalLM(PhiConfig(**SHAPE)),
+    "untied": lambda: LlamaForCausalLM(LlamaConfig(**SHAPE, tie_word_embeddings=False)),
+}
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("family", HEADS)
+def test_gradients_of_a_head_in_chunks(family, dtype, three_at_a_time):
+    """Of a head that is one product they are two more, whatever a family does to the logits; of others they are autograd's."""
+    torch.manual_seed(0)
+    model = HEADS[family]().to(dtype).eval()
+    generator = torch.Generator().manual_seed(1)
+    hidden = torch.randn(2, 9, 32, generator=generator, dtype=torch.float64).to(dtype)
+    counted = torch.rand(2, 9, generator=generator) < 0.8
+    targets = torch.randint(0, 2048, (int(counted.sum()),), generator=generator)
+    head = model.get_output_embeddings()
+    assert (_as_product(model, hidden, torch.promote_types(dtype, torch.float32)) is head) == (
+        family != "biased" and dtype != torch.bfloat16
+    )
+
+    def loss_of(logits: torch.Tensor, part: slice) -> list[torch.Tensor]:
+        nll = next_token_nll(logits, targets[part])
+        return [nll, nll.square()]
+
+    outcomes = []
+    for chunked in (False, True):
+        given = hidden.clone().requires_grad_()
+        model.zero_grad()
+        if chunked:
+            loss = over_positions(model, given, counted, loss_of, (1.0, 0.1)).total
+        else:
+            weights = per_sequence_weights(counted, torch.promote_types(dtype, torch.float32))[counted] / 2
+            terms = torch.stack(loss_of(head_logits(model, given[counted]), slice(None))) @ weights
+            loss = terms[0] + 0.1 * terms[1]
+        (3 * loss).backward()
+        outcomes.append([loss.detach(), given.grad, *(parameter.grad for parameter in head.parameters())])
+    precision = {torch.float64: 1e-9, torch.float32: 1e-4, torch.bfloat16: 3e-2}[dtype]
+    for ours, theirs in zip(*reversed(outcomes), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=precision, atol=precision * float(theirs.abs().max()))
 
 
 def test_terms_add_up(tiny_model, tokenizer):
