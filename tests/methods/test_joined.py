@@ -79,7 +79,7 @@ def test_streams_that_were_not_named_have_their_own_forward(tiny_model, tokenize
     first, second = pair(method, 0), pair(method, 1)
     with torch.no_grad(), method.one_forward(first["forget"], first["retain"]):
         other = method.nll(second["forget"])
-    expected = token_nll(logits_of(tiny_model, second["forget"]), second["forget"]["labels"]).mean()
+        expected = token_nll(logits_of(tiny_model, second["forget"]), second["forget"]["labels"]).mean()
     assert float(other) == pytest.approx(float(expected), rel=1e-5)
 
 
