@@ -207,11 +207,12 @@ class _ProductHead:
 
     def add(self, gradients: Sequence[Tensor]) -> Tensor:
         rows, scaled = self._ways.pop()
-        (own,) = gradients  # (1, n, V)
+        (own,) = gradients  # of the logits
+        flat, given = own.flatten(0, -2), scaled.detach().flatten(0, -2)  # (n, V), (n, D)
         if self.slopes:
-            self.slopes[0].addmm_(own[0].t(), scaled.detach()[0])
+            self.slopes[0].addmm_(flat.t(), given)
         else:
-            self.slopes = [own[0].t() @ scaled.detach()[0]]  # (V, D)
+            self.slopes = [flat.t() @ given]  # (V, D)
         (slope,) = torch.autograd.grad([scaled], [rows], [own @ self._weight])
         return slope
 

@@ -256,11 +256,9 @@ class UnlearningMethod(LightningModule):
         trainer = self.trainer
         if trainer.gradient_clip_val is not None or type(trainer.strategy) is not SingleDeviceStrategy:
             return True
-        hooks = ("on_after_backward", "on_before_optimizer_step")
-        callbacks = trainer.callbacks  # pyright: ignore[reportAttributeAccessIssue]
-        return any(is_overridden(hook, self) for hook in (*hooks, "configure_gradient_clipping")) or any(
-            is_overridden(hook, callback) for callback in callbacks for hook in hooks
-        )
+        hooks = ("on_after_backward", "on_before_optimizer_step", "configure_gradient_clipping")
+        lookers = (self, *trainer.callbacks)  # pyright: ignore[reportAttributeAccessIssue]
+        return any(is_overridden(hook, own) for own in lookers for hook in hooks if hasattr(own, hook))
 
     def preflight(self, topics: Sequence[str]) -> Iterable[str]:
         """What is wrong with the options for these topics and this model, a sentence each.

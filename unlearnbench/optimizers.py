@@ -63,7 +63,7 @@ class AdamW(torch.optim.AdamW):
         if closure is not None:
             with torch.enable_grad(), self._stepping() if self.in_backward else contextlib.nullcontext():
                 loss = closure()
-        self._step(self._rows, self._masters)
+        self._step([parameter for group in self.param_groups for parameter in group["params"]])
         return loss
 
     @contextmanager
@@ -77,7 +77,7 @@ class AdamW(torch.optim.AdamW):
                 raise RuntimeError("an update has more than one backward pass; set `in_backward` of its optimizer to False")
             stepped.add(parameter)
             with torch.no_grad(), self._alone(parameter):
-                self._step(*({p: of[p] for p in (parameter,) if p in of} for of in (self._rows, self._masters)))
+                self._step([parameter])
             parameter.grad = None
 
         hooks = [p.register_post_accumulate_grad_hook(whole) for group in self.param_groups for p in group["params"]]
@@ -99,18 +99,20 @@ class AdamW(torch.optim.AdamW):
             for group, all_of_it in zip(self.param_groups, everything, strict=True):
                 group["params"] = all_of_it
 
-    def _step(self, rows: Mapping[nn.Parameter, Tensor], masters: Mapping[nn.Parameter, Tensor]) -> None:
-        for parameter, mask in rows.items():  # no gradient, no momentum, no step
-            if parameter.grad is not None:
-                parameter.grad.mul_(mask)
-        dtypes = {parameter: parameter.dtype for parameter in masters}
-        for parameter, master in masters.items():
+    def _step(self, parameters: Sequence[nn.Parameter]) -> None:
+        """Step those of the parameters that have a gradient."""
+        ready = [parameter for parameter in parameters if parameter.grad is not None]
+        for parameter in ready:
+            if (mask := self._rows.get(parameter)) is not None and parameter.grad is not None:
+                parameter.grad.mul_(mask)  # no gradient, no momentum, no step
+        narrow = [(parameter, parameter.dtype) for parameter in ready if parameter in self._masters]
+        for parameter, _ in narrow:
             gradient, parameter.grad = parameter.grad, None
-            parameter.data = master
+            parameter.data = self._masters[parameter]
             parameter.grad = None if gradient is None else gradient.float()
         super().step()
         self._after_step()
-        for parameter, dtype in dtypes.items():
+        for parameter, dtype in narrow:
             parameter.grad = None
             self._masters[parameter] = parameter.data
             parameter.data = parameter.data.to(dtype)

@@ -43,6 +43,7 @@ NUMERIC_MODULES = (
     "forward",
     "generate",
     "heads",
+    "joined",
     "job",
     "judging/judgment",
     "judging/local",
