@@ -19,10 +19,18 @@ from transformers import (
     PhiForCausalLM,
 )
 
-from unlearnbench.heads import _as_product, final_hidden, head_logits, over_positions
+from unlearnbench.heads import _as_product, final_hidden, head_logits, over_positions, sequence_nll
 from unlearnbench.pieces import KEPT_AT_ONCE, loss_in_pieces, pieces_of
 from unlearnbench.reference import ReferenceNLL, ReferenceOutputs
-from unlearnbench.tensors import distillation, kl_divergence, next_token_nll, next_tokens, per_sequence_weights, token_nll
+from unlearnbench.tensors import (
+    IGNORE,
+    distillation,
+    kl_divergence,
+    next_token_nll,
+    next_tokens,
+    per_sequence_weights,
+    token_nll,
+)
 from unlearnbench_methods.llmu import LLMU
 from unlearnbench_methods.scrub import SCRUB
 
@@ -124,6 +132,34 @@ def test_gradients_of_a_head_in_chunks(family, dtype, three_at_a_time):
     precision = {torch.float64: 1e-9, torch.float32: 1e-4, torch.bfloat16: 3e-2}[dtype]
     for ours, theirs in zip(*reversed(outcomes), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=precision, atol=precision * float(theirs.abs().max()))
+
+
+@pytest.mark.parametrize("kept", [40, 1], ids=["kept", "again"])
+@pytest.mark.parametrize("family", HEADS)
+def test_gradients_of_each_sequences_likelihood(family, kept, three_at_a_time, monkeypatch):
+    """Of a loss that is no sum over tokens, in float64, whether the chunks' logits stay or are computed again."""
+    monkeypatch.setattr("unlearnbench.heads.CHUNKS_KEPT", kept)
+    torch.manual_seed(0)
+    model = HEADS[family]().double().eval()
+    generator = torch.Generator().manual_seed(1)
+    hidden = torch.randn(3, 20, 32, generator=generator, dtype=torch.float64)
+    labels = torch.randint(0, 2048, (3, 20), generator=generator)
+    labels[0, 14:] = labels[2, :3] = IGNORE
+    predicting, targets = next_tokens(labels)
+    head = model.get_output_embeddings()
+    outcomes = []
+    for chunked in (False, True):
+        given = hidden.clone().requires_grad_()
+        model.zero_grad()
+        if chunked:
+            nll = sequence_nll(model, given, labels)
+        else:
+            every = next_token_nll(head_logits(model, given[predicting]), targets)
+            nll = torch.stack([part.sum() for part in every.split(predicting.sum(dim=1).tolist())])
+        nll.square().sum().backward()
+        outcomes.append([nll.detach(), given.grad, *(parameter.grad for parameter in head.parameters())])
+    for ours, theirs in zip(*reversed(outcomes), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-9)
 
 
 def test_terms_add_up(tiny_model, tokenizer):
