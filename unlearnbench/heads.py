@@ -111,23 +111,13 @@ def sequence_nll(model: PreTrainedModel, hidden: Tensor, labels: Tensor) -> Tens
     def nll_of(rows: Tensor, part: slice) -> Tensor:
         return next_token_nll(head_logits(model, rows), targets[part])
 
-    product = _as_product(model, hidden, torch.promote_types(hidden.dtype, torch.float32))
-    few = max(_at_once(model, hidden), PRODUCT_ROWS)
-    if torch.is_grad_enabled() and product is not None and len(chosen) <= few * CHUNKS_KEPT:
-        head = _ProductHead(model, product)
-        nll: Tensor = _KeptChunks.apply(chosen, head, targets, few, product.weight)  # pyright: ignore
-        return _summed(nll, predicting)
     if torch.is_grad_enabled() and chosen.shape[0] > size * CHUNKS_KEPT:
         parts = _parts(len(chosen), size)
         pieces = [checkpoint(nll_of, chosen[part], part, use_reentrant=False, preserve_rng_state=False) for part in parts]
     else:
         pieces = [nll_of(chosen[part], part) for part in _parts(len(chosen), size)]
-    return _summed(torch.cat(pieces), predicting)
-
-
-def _summed(nll: Tensor, predicting: Tensor) -> Tensor:
-    """Of each sequence: (N,) -> (B,)."""
-    return nll.new_zeros(predicting.shape[0]).index_add(0, predicting.nonzero()[:, 0], nll)
+    nll = torch.cat(pieces)  # (N,)
+    return nll.new_zeros(labels.shape[0]).index_add(0, predicting.nonzero()[:, 0], nll)
 
 
 def _trained_head(model: PreTrainedModel) -> list[nn.Parameter]:
@@ -201,7 +191,7 @@ class _ProductHead:
     def __init__(self, model: PreTrainedModel, head: nn.Linear) -> None:
         self._model, self._head = model, head
         self._weight = head.weight.detach()  # (V, D)
-        self._ways: list[tuple[Tensor, Tensor]] = []  # of each chunk its rows, and what became of them before the product
+        self._ways: list[tuple[Tensor, Tensor]] = []  # the rows of a chunk, and what became of them before the product
         self.slopes: list[Tensor] = []
 
     def logits(self, rows: Tensor) -> tuple[Tensor, list[Tensor]]:
@@ -216,7 +206,6 @@ class _ProductHead:
             return head_logits(self._model, rows), answers
 
     def add(self, gradients: Sequence[Tensor]) -> Tensor:
-        """As above, of the last chunk that was not added yet."""
         rows, scaled = self._ways.pop()
         (own,) = gradients  # of the logits
         flat, given = own.flatten(0, -2), scaled.detach().flatten(0, -2)  # (n, V), (n, D)
@@ -258,29 +247,3 @@ class _InChunks(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         slope, *slopes = ctx.saved_tensors
         return (gradients[0] * slope, None, None, None, None, *(gradients[0] * own for own in slopes))
-
-
-class _KeptChunks(torch.autograd.Function):
-    """The negative log-likelihood of rows whose logits stay for the backward pass: only there it is known what each counts."""
-
-    @staticmethod
-    def forward(ctx: Any, rows: Tensor, head: _ProductHead, targets: Tensor, size: int, weight: Tensor) -> Tensor:
-        ctx.head, ctx.pieces = head, []
-        for part in _parts(len(rows), size):
-            with torch.enable_grad():
-                logits, ends = head.logits(rows[part].detach().requires_grad_())
-                ctx.pieces.append((next_token_nll(logits, targets[part]), ends))
-        return torch.cat([own.detach() for own, _ in ctx.pieces])
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        head, pieces, ctx.pieces = ctx.head, ctx.pieces, None
-        if pieces is None:
-            raise RuntimeError("the gradients of `sequence_nll` can be taken once; ask for it again")
-        slopes: list[Tensor] = []
-        for given in reversed(
-            gradients[0].split([len(own) for own, _ in pieces])
-        ):  # the last chunk first, as the head has them
-            own, ends = pieces.pop()
-            slopes.append(head.add(torch.autograd.grad(own, ends, given)))
-        return (torch.cat(slopes[::-1]), None, None, None, *head.slopes)
