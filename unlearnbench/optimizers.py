@@ -92,7 +92,7 @@ class AdamW(torch.optim.AdamW):
         """As if the optimizer had this parameter only."""
         everything = [group["params"] for group in self.param_groups]
         for group, all_of_it in zip(self.param_groups, everything, strict=True):
-            group["params"] = [parameter] if any(parameter is p for p in all_of_it) else []
+            group["params"] = [p for p in all_of_it if p is parameter]
         try:
             yield
         finally:
