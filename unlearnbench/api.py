@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from unlearnbench.generate import complete, generate, generation_hash
     from unlearnbench.heads import LossOf, final_hidden, head_logits, over_positions, sequence_nll
     from unlearnbench.hookspecs import hookimpl
+    from unlearnbench.joined import joined_hidden
     from unlearnbench.journal import Journal
     from unlearnbench.judging.judgment import Replies, parse_rating
     from unlearnbench.judging.local import LocalJudge
@@ -97,6 +98,7 @@ _HOME = {
     "files": ("content_hash",),
     "heads": ("LossOf", "final_hidden", "head_logits", "over_positions", "sequence_nll"),
     "hookspecs": ("hookimpl",),
+    "joined": ("joined_hidden",),
     "losses": ("log_sigmoid_loss", "weighted_ascent"),
     "method": ("MethodContext", "UnlearningMethod"),
     "models": ("padding_id",),
@@ -235,6 +237,7 @@ __all__ = [
     "hold",
     "hookimpl",
     "in_half",
+    "joined_hidden",
     "kl_divergence",
     "letter_prompt",
     "list_configs",

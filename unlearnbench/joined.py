@@ -17,6 +17,17 @@ if TYPE_CHECKING:
 MOST_PADDING = 1 / 8  # of all tokens: what joining may add
 
 
+def joined_hidden(model: PreTrainedModel, streams: Sequence[Stream]) -> list[Tensor]:
+    """The `final_hidden` of each stream, (B, T, D) in the model's dtype, from one forward of all.
+
+    Args:
+        model: a decoder-only language model.
+        streams: padded on the right to the widest of them.
+    """
+    rows = final_hidden(model, stack(streams, pad=0)).split([len(stream["input_ids"]) for stream in streams])
+    return [own[:, : stream["input_ids"].shape[1]] for own, stream in zip(rows, streams, strict=True)]
+
+
 class OneForward:
     """The final hidden states of streams that go through the model together, when one of them is asked for.
 
@@ -33,14 +44,9 @@ class OneForward:
         """A stream's final hidden states, (B, T, D); None if it is not one of these streams."""
         for index, own in enumerate(self._streams):
             if own is stream:
-                self._hidden = self._hidden or self._computed()
+                self._hidden = self._hidden or joined_hidden(self._model, self._streams)
                 return self._hidden[index]
         return None
-
-    def _computed(self) -> list[Tensor]:
-        sizes = [len(stream["input_ids"]) for stream in self._streams]
-        rows = final_hidden(self._model, stack(self._streams, pad=0)).split(sizes)
-        return [own[:, : stream["input_ids"].shape[1]] for own, stream in zip(rows, self._streams, strict=True)]
 
 
 def worth_joining(streams: Sequence[Stream], trained: Sequence[nn.Parameter]) -> bool:

@@ -43,13 +43,12 @@ from unlearnbench.api import (
     UnlearningMethod,
     collate,
     complete,
-    final_hidden,
     hookimpl,
+    joined_hidden,
     next_tokens,
     over_positions,
     padding_id,
     select_parameters,
-    stack,
     token_cross_entropy,
     train_only,
     wide,
@@ -130,11 +129,9 @@ class ELM(UnlearningMethod):
         }
         # a term without weight does not run
         streams = {name: sources[name]() for name, weight in self.weights.items() if weight}
-        hidden = final_hidden(self.model, stack(list(streams.values()), padding_id(self.context.tokenizer)))  # (B, T, D)
+        hidden = joined_hidden(self.model, list(streams.values()))
         losses: dict[str, Tensor] = {}
-        for name, stream in streams.items():
-            rows, width = stream["input_ids"].shape
-            own, hidden = hidden[:rows, :width], hidden[rows:]
+        for (name, stream), own in zip(streams.items(), hidden, strict=True):
             if name == "fluency":
                 losses[name] = self.nll_of(own, stream)
             else:

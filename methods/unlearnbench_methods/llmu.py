@@ -40,8 +40,8 @@ from unlearnbench.api import (
     UnlearnBatch,
     UnlearningMethod,
     collate,
-    final_hidden,
     hookimpl,
+    joined_hidden,
     loss_in_pieces,
     over_positions,
     padding_id,
@@ -49,7 +49,6 @@ from unlearnbench.api import (
     prompts_of,
     salient_rows,
     splice,
-    stack,
     token_cross_entropy,
 )
 
@@ -118,13 +117,10 @@ class LLMU(UnlearningMethod):
         terms: dict[str, Tensor] = {}
 
         def loss_of(piece: Mapping[str, Stream]) -> Tensor:
-            hidden = final_hidden(self.model, stack(list(piece.values()), padding_id(self.context.tokenizer)))  # (B, T, D)
             losses: list[Tensor] = []
-            for name, stream in piece.items():
-                rows, width = stream["input_ids"].shape
-                own, hidden = hidden[:rows, :width], hidden[rows:]
+            for (name, stream), own in zip(piece.items(), joined_hidden(self.model, list(piece.values())), strict=True):
                 mean = self.divergence(own, stream) if name == "normal" else self.nll_of(own, stream)
-                share = mean * (rows / sizes[name])
+                share = mean * (len(own) / sizes[name])
                 terms[name] = terms.get(name, 0.0) + share.detach()
                 losses.append(weights[name] * share)
             return torch.stack(losses).sum()
