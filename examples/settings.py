@@ -11,12 +11,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from unlearnbench.board import Leaderboard
 from unlearnbench.cli.progress import ProgressReporter
-from unlearnbench.compare import Execution, execute, read_leaderboard
-from unlearnbench.files import default_cache
-from unlearnbench.preflight import prepare
-from unlearnbench.recipe import Recipe
+from unlearnbench.execution.compare import Execution, execute, read_leaderboard
+from unlearnbench.planning.preflight import prepare
+from unlearnbench.records.leaderboard import Leaderboard
+from unlearnbench.records.recipe import Recipe
+from unlearnbench.system.files import default_cache
 
 Options = dict[str, Any]
 Trials = Mapping[str, Sequence[Options]]  # method -> the settings of each of its trials

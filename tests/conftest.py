@@ -64,8 +64,8 @@ def cli(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, cach
 
 @pytest.fixture(scope="session")
 def tokenizer():
-    from unlearnbench.models import load_tokenizer
-    from unlearnbench.sources import sandbox_folder
+    from unlearnbench.data.tables import sandbox_folder
+    from unlearnbench.models.loading import load_tokenizer
 
     return load_tokenizer(sandbox_folder() / "model")
 

@@ -6,15 +6,10 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from unlearnbench.batches import Example, Schedule, Stream, UnlearnBatch, collate, prompts_of, splice, stack
-    from unlearnbench.benchmark import Benchmark, MultipleChoiceBenchmark, Subject, Workload, first_of_each_part, in_half
-    from unlearnbench.chat import Answer, Request, check_chat
-    from unlearnbench.choice import score_questions
-    from unlearnbench.dialogues import Dialogue, hold
+    from unlearnbench.data.batches import Example, Schedule, Stream, UnlearnBatch, collate, prompts_of, splice, stack
+    from unlearnbench.data.tables import Table, list_configs, parse_source, read_table
     from unlearnbench.errors import UsageError, unknown_name
-    from unlearnbench.files import content_hash
-    from unlearnbench.fluency import repeated_ngrams
-    from unlearnbench.forward import (
+    from unlearnbench.models.forward import (
         SplitForward,
         activations_at,
         copy_of,
@@ -27,42 +22,9 @@ if TYPE_CHECKING:
         train_only,
         train_slice,
     )
-    from unlearnbench.generate import complete, generate, generation_hash
-    from unlearnbench.heads import LossOf, final_hidden, head_logits, over_positions, sequence_nll
-    from unlearnbench.hookspecs import hookimpl
-    from unlearnbench.joined import joined_hidden
-    from unlearnbench.journal import Journal
-    from unlearnbench.judging.judgment import Replies, parse_rating
-    from unlearnbench.judging.local import LocalJudge
-    from unlearnbench.judging.panel import Exchange, Panel, Verdict, open_judge
-    from unlearnbench.judging.prompts import load_prompts
-    from unlearnbench.judging.remote import RemoteJudge, RequestLimits
-    from unlearnbench.losses import log_sigmoid_loss, weighted_ascent
-    from unlearnbench.method import MethodContext, UnlearningMethod
-    from unlearnbench.models import padding_id
-    from unlearnbench.optimizers import AdamW, ReferenceAdamW
-    from unlearnbench.pieces import loss_in_pieces, pieces_of
-    from unlearnbench.prompts import LETTERS, cloze_prompt, few_shot, header, letter_prompt
-    from unlearnbench.questions import read_choices
-    from unlearnbench.records import CellResult, Half, ItemResult, ItemText, Job, Metric, Question
-    from unlearnbench.reference import ReferenceNLL, ReferenceOutputs
-    from unlearnbench.representations import (
-        OUTPUT_PROJECTION,
-        PROJECTIONS,
-        BlockOutputs,
-        control_vector,
-        displacement,
-        drift,
-        miscounted,
-        of_topics,
-        worst_case,
-    )
-    from unlearnbench.retain import RetainKind, RetainTerm
-    from unlearnbench.saliency import SalientShare, salient_rows
-    from unlearnbench.sources import Table, list_configs, parse_source, read_table
-    from unlearnbench.spaces import Choice, Linear, Log, ShareOf
-    from unlearnbench.specs import BenchmarkSpec, MethodSpec, Training
-    from unlearnbench.tensors import (
+    from unlearnbench.models.head import LossOf, final_hidden, head_logits, over_positions, sequence_nll
+    from unlearnbench.models.loading import padding_id
+    from unlearnbench.models.tensors import (
         IGNORE,
         distillation,
         kl_divergence,
@@ -75,14 +37,59 @@ if TYPE_CHECKING:
         token_nll,
         wide,
     )
+    from unlearnbench.plugins.hookspecs import hookimpl
+    from unlearnbench.plugins.options import BenchmarkSpec, MethodSpec, Training
+    from unlearnbench.records.cells import CellResult, Half, ItemResult, ItemText, Job, Metric, Question
+    from unlearnbench.records.search_space import Choice, Linear, Log, ShareOf
+    from unlearnbench.scoring.benchmark import (
+        Benchmark,
+        MultipleChoiceBenchmark,
+        Subject,
+        Workload,
+        first_of_each_part,
+        in_half,
+    )
+    from unlearnbench.scoring.choice.log_likelihood import score_questions
+    from unlearnbench.scoring.choice.prompts import LETTERS, cloze_prompt, few_shot, header, letter_prompt
+    from unlearnbench.scoring.choice.rows import read_choices
+    from unlearnbench.scoring.fluency import repeated_ngrams
+    from unlearnbench.scoring.generation.chat import Answer, Request, check_chat
+    from unlearnbench.scoring.generation.dialogues import Dialogue, hold
+    from unlearnbench.scoring.generation.generate import complete, generate, generation_hash
+    from unlearnbench.scoring.judging.judgment import Replies, parse_rating
+    from unlearnbench.scoring.judging.local import LocalJudge
+    from unlearnbench.scoring.judging.panel import Exchange, Panel, Verdict, open_judge
+    from unlearnbench.scoring.judging.prompts import load_prompts
+    from unlearnbench.scoring.judging.remote import RemoteJudge, RequestLimits
+    from unlearnbench.system.files import content_hash
+    from unlearnbench.system.journal import Journal
+    from unlearnbench.training.frozen_base import ReferenceNLL, ReferenceOutputs
+    from unlearnbench.training.losses import log_sigmoid_loss, weighted_ascent
+    from unlearnbench.training.method import MethodContext, UnlearningMethod
+    from unlearnbench.training.microbatches import loss_in_pieces, pieces_of
+    from unlearnbench.training.optimizers import AdamW, ReferenceAdamW
+    from unlearnbench.training.representations import (
+        OUTPUT_PROJECTION,
+        PROJECTIONS,
+        BlockOutputs,
+        control_vector,
+        displacement,
+        drift,
+        miscounted,
+        of_topics,
+        worst_case,
+    )
+    from unlearnbench.training.retain_term import RetainKind, RetainTerm
+    from unlearnbench.training.saliency import SalientShare, salient_rows
+    from unlearnbench.training.shared_forward import joined_hidden
 
 _HOME = {
-    "batches": ("Example", "Schedule", "Stream", "UnlearnBatch", "collate", "prompts_of", "splice", "stack"),
-    "benchmark": ("Benchmark", "MultipleChoiceBenchmark", "Subject", "Workload", "first_of_each_part", "in_half"),
-    "choice": ("score_questions",),
-    "dialogues": ("Dialogue", "hold"),
+    "data.batches": ("Example", "Schedule", "Stream", "UnlearnBatch", "collate", "prompts_of", "splice", "stack"),
+    "scoring.benchmark": ("Benchmark", "MultipleChoiceBenchmark", "Subject", "Workload", "first_of_each_part", "in_half"),
+    "scoring.choice.log_likelihood": ("score_questions",),
+    "scoring.generation.dialogues": ("Dialogue", "hold"),
     "errors": ("UsageError", "unknown_name"),
-    "forward": (
+    "models.forward": (
         "SplitForward",
         "activations_at",
         "copy_of",
@@ -95,20 +102,20 @@ _HOME = {
         "train_only",
         "train_slice",
     ),
-    "files": ("content_hash",),
-    "heads": ("LossOf", "final_hidden", "head_logits", "over_positions", "sequence_nll"),
-    "hookspecs": ("hookimpl",),
-    "joined": ("joined_hidden",),
-    "losses": ("log_sigmoid_loss", "weighted_ascent"),
-    "method": ("MethodContext", "UnlearningMethod"),
-    "models": ("padding_id",),
-    "optimizers": ("AdamW", "ReferenceAdamW"),
-    "pieces": ("loss_in_pieces", "pieces_of"),
-    "prompts": ("LETTERS", "cloze_prompt", "few_shot", "header", "letter_prompt"),
-    "questions": ("read_choices",),
-    "records": ("CellResult", "Half", "ItemResult", "ItemText", "Job", "Metric", "Question"),
-    "reference": ("ReferenceNLL", "ReferenceOutputs"),
-    "representations": (
+    "system.files": ("content_hash",),
+    "models.head": ("LossOf", "final_hidden", "head_logits", "over_positions", "sequence_nll"),
+    "plugins.hookspecs": ("hookimpl",),
+    "training.shared_forward": ("joined_hidden",),
+    "training.losses": ("log_sigmoid_loss", "weighted_ascent"),
+    "training.method": ("MethodContext", "UnlearningMethod"),
+    "models.loading": ("padding_id",),
+    "training.optimizers": ("AdamW", "ReferenceAdamW"),
+    "training.microbatches": ("loss_in_pieces", "pieces_of"),
+    "scoring.choice.prompts": ("LETTERS", "cloze_prompt", "few_shot", "header", "letter_prompt"),
+    "scoring.choice.rows": ("read_choices",),
+    "records.cells": ("CellResult", "Half", "ItemResult", "ItemText", "Job", "Metric", "Question"),
+    "training.frozen_base": ("ReferenceNLL", "ReferenceOutputs"),
+    "training.representations": (
         "OUTPUT_PROJECTION",
         "PROJECTIONS",
         "BlockOutputs",
@@ -119,12 +126,12 @@ _HOME = {
         "of_topics",
         "worst_case",
     ),
-    "retain": ("RetainKind", "RetainTerm"),
-    "saliency": ("SalientShare", "salient_rows"),
-    "sources": ("Table", "list_configs", "parse_source", "read_table"),
-    "spaces": ("Choice", "Linear", "Log", "ShareOf"),
-    "specs": ("BenchmarkSpec", "MethodSpec", "Training"),
-    "tensors": (
+    "training.retain_term": ("RetainKind", "RetainTerm"),
+    "training.saliency": ("SalientShare", "salient_rows"),
+    "data.tables": ("Table", "list_configs", "parse_source", "read_table"),
+    "records.search_space": ("Choice", "Linear", "Log", "ShareOf"),
+    "plugins.options": ("BenchmarkSpec", "MethodSpec", "Training"),
+    "models.tensors": (
         "IGNORE",
         "distillation",
         "kl_divergence",
@@ -137,27 +144,27 @@ _HOME = {
         "token_nll",
         "wide",
     ),
-    "chat": (
+    "scoring.generation.chat": (
         "Answer",
         "Request",
         "check_chat",
     ),
-    "fluency": ("repeated_ngrams",),
-    "journal": ("Journal",),
-    "judging.judgment": ("Replies", "parse_rating"),
-    "judging.local": ("LocalJudge",),
-    "judging.panel": (
+    "scoring.fluency": ("repeated_ngrams",),
+    "system.journal": ("Journal",),
+    "scoring.judging.judgment": ("Replies", "parse_rating"),
+    "scoring.judging.local": ("LocalJudge",),
+    "scoring.judging.panel": (
         "Exchange",
         "Panel",
         "Verdict",
         "open_judge",
     ),
-    "judging.prompts": ("load_prompts",),
-    "judging.remote": (
+    "scoring.judging.prompts": ("load_prompts",),
+    "scoring.judging.remote": (
         "RequestLimits",
         "RemoteJudge",
     ),
-    "generate": ("complete", "generate", "generation_hash"),
+    "scoring.generation.generate": ("complete", "generate", "generation_hash"),
 }
 API_VERSION = 1  # raised when a name goes or changes its signature
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 if TYPE_CHECKING:
-    from unlearnbench.trials import Look
+    from unlearnbench.records.tuning import Look
 
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")

@@ -15,10 +15,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from examples.settings import run
-from unlearnbench.board import Leaderboard, Row, Score
-from unlearnbench.compare import read_leaderboard
-from unlearnbench.export import export, find
-from unlearnbench.recipe import BASELINE, CHECKPOINT, Recipe, load_recipe
+from unlearnbench.execution.compare import read_leaderboard
+from unlearnbench.records.leaderboard import Leaderboard, Row, Score
+from unlearnbench.records.recipe import BASELINE, CHECKPOINT, Recipe, load_recipe
+from unlearnbench.reports.export import export, find
 
 RELEARN = "relearn"
 SETTINGS = {

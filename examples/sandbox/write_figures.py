@@ -14,12 +14,12 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from unlearnbench.board import Estimate, Leaderboard, Row
-from unlearnbench.compare import read_leaderboard
-from unlearnbench.recipe import BASELINE
-from unlearnbench.reports.cells import figure, span
-from unlearnbench.reports.trials import said
-from unlearnbench.trials import RowTrials, Tuning
+from unlearnbench.execution.compare import read_leaderboard
+from unlearnbench.records.leaderboard import Estimate, Leaderboard, Row
+from unlearnbench.records.recipe import BASELINE
+from unlearnbench.records.tuning import RowTrials, Tuning
+from unlearnbench.reports.formatting import figure, span
+from unlearnbench.reports.tuning import said
 
 HERE = Path(__file__).parent
 DOCS = HERE.parents[1] / "docs"

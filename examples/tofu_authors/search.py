@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from examples.settings import Trials, best_of, rows_of, run, table
-from unlearnbench.recipe import Recipe, Topic
+from unlearnbench.records.recipe import Recipe, Topic
 
 CHOOSING, REPORTING = 30, 50  # questions of each part
 TRIALS: Trials = {

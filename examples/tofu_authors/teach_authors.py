@@ -22,7 +22,7 @@ from rich.progress import track
 from torch.optim.lr_scheduler import LambdaLR
 
 from unlearnbench.api import IGNORE, cloze_prompt, read_table, token_nll
-from unlearnbench.models import load_model, load_tokenizer, model_folder
+from unlearnbench.models.loading import load_model, load_tokenizer, model_folder
 
 FORGOTTEN = 10  # authors; the others are kept
 PER_AUTHOR = 20  # questions, in TOFU's order

@@ -14,14 +14,14 @@ from pathlib import Path
 import pytest
 from fault_server import JudgeServer, dripping, half_closed, html, judge_server, no_choices, say, status
 
-from unlearnbench.benchmark import Subject
 from unlearnbench.errors import UsageError
-from unlearnbench.journal import Journal
-from unlearnbench.judging import remote
-from unlearnbench.judging.judgment import Replies, parse_rating
-from unlearnbench.judging.panel import Exchange, Panel, open_judge
-from unlearnbench.judging.prompts import load_prompts
-from unlearnbench.judging.remote import RequestLimits
+from unlearnbench.scoring.benchmark import Subject
+from unlearnbench.scoring.judging import remote
+from unlearnbench.scoring.judging.judgment import Replies, parse_rating
+from unlearnbench.scoring.judging.panel import Exchange, Panel, open_judge
+from unlearnbench.scoring.judging.prompts import load_prompts
+from unlearnbench.scoring.judging.remote import RequestLimits
+from unlearnbench.system.journal import Journal
 from unlearnbench_benchmarks.mt_bench import MtBench
 
 KEY = "sk-planted-4f9c0b7e21"
@@ -221,7 +221,7 @@ def subject(model, tokenizer, keep: Path | None = None) -> Subject:
 
 def test_answers_that_were_kept_are_not_written_again(server, tmp_path, tiny_model, tokenizer, monkeypatch):
     """A judge that goes away half-way; a second run generates nothing and asks for the rest."""
-    from unlearnbench import generate as module
+    from unlearnbench.scoring.generation import generate as module
 
     options = {"source": "sandbox:mt_bench", "judge": "openai:model-x", "judge_url": server.url, "max_new_tokens": 4}
     benchmark = MtBench(**options, judge_requests=3, judge_concurrency=1)
@@ -350,7 +350,7 @@ def test_repeats_that_did_not_come_are_asked_for(server, cli, tmp_path):
 
 def test_a_judge_that_rates_nothing_is_asked_again(server, cli, tmp_path, monkeypatch):
     """The cell failed, and says what to do; the same command asks for all of it and loads no model."""
-    from unlearnbench import loaded
+    from unlearnbench.models import restorable as loaded
 
     server.faults = [status(401, "expired key")] * 8
     arguments = (
@@ -527,7 +527,7 @@ def test_a_dry_run_estimates_and_asks_nothing(server, cli, tmp_path):
 
 def test_what_only_lacks_judgments_takes_no_model(server, cli, tmp_path, monkeypatch):
     """A rerun of a row whose weights were not kept: it is not trained again, the model is not even loaded."""
-    from unlearnbench import loaded
+    from unlearnbench.models import restorable as loaded
 
     arguments = (
         "compare", "--methods", "rmu", "--benchmarks", "mt_bench", "--limit", "1", "--keep-deltas", "none", "--set",

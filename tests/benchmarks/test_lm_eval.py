@@ -12,8 +12,8 @@ import pytest
 import yaml
 from conftest import tiny_llama
 
-from unlearnbench.benchmark import Subject
 from unlearnbench.errors import UsageError
+from unlearnbench.scoring.benchmark import Subject
 
 pytestmark = [
     pytest.mark.skipif(importlib.util.find_spec("lm_eval") is None, reason="lm-eval is not installed; run `make parity`"),
@@ -179,7 +179,7 @@ def test_runs_inside_a_comparison(cli, folder, tiny_folder, tmp_path):
 
 def test_passes_the_checks(folder):
     """Those of every benchmark, with the right answers from the task's own questions."""
-    from unlearnbench.plugins import find_plugin
+    from unlearnbench.plugins.registry import find_plugin
     from unlearnbench.testing import checks_of
 
     def answers(benchmark, tokenizer):

@@ -5,12 +5,12 @@ import shutil
 
 import pytest
 
-from unlearnbench.benchmark import Subject
-from unlearnbench.chat import Request
 from unlearnbench.errors import UsageError
-from unlearnbench.judging.judgment import Inquiry, Judgment, Replies, without_system
-from unlearnbench.judging.panel import Exchange, open_judge
-from unlearnbench.judging.remote import RequestLimits
+from unlearnbench.scoring.benchmark import Subject
+from unlearnbench.scoring.generation.chat import Request
+from unlearnbench.scoring.judging.judgment import Inquiry, Judgment, Replies, without_system
+from unlearnbench.scoring.judging.panel import Exchange, open_judge
+from unlearnbench.scoring.judging.remote import RequestLimits
 from unlearnbench_benchmarks.mt_bench import MtBench, rules
 
 
@@ -82,7 +82,7 @@ def test_damaged_reference_answers(tmp_path):
 
 def test_temperature_goes_by_category(tmp_path, tiny_model, tokenizer, monkeypatch):
     """FastChat's, and .7 for a category that it does not know; the same at both turns."""
-    from unlearnbench import generate as module
+    from unlearnbench.scoring.generation import generate as module
 
     expected = {
         "writing": 0.7, "roleplay": 0.7, "extraction": 0.0, "math": 0.0, "coding": 0.0, "reasoning": 0.0, "stem": 0.1,
@@ -180,8 +180,8 @@ def test_references_are_replaced(real_data, tmp_path):
 
 
 def test_what_cannot_change_a_score_is_in_no_identity(real_data):
-    from unlearnbench.plugins import find_plugin
-    from unlearnbench.preflight import BenchmarkPlan
+    from unlearnbench.planning.preflight import BenchmarkPlan
+    from unlearnbench.plugins.registry import find_plugin
 
     def identity(**options) -> list[object]:
         given = {"source": str(real_data / "mt_bench"), "judge": "openai:m", "judge_url": URL, **options}
@@ -207,7 +207,7 @@ def test_questions_twice_under_one_id(tmp_path):
 
 def test_a_judge_in_memory(tiny_folder, tiny_model, tokenizer, tmp_path, monkeypatch):
     """A random model is a poor judge: it is asked three times, and what it says is no rating; a lucky one is kept."""
-    from unlearnbench.judging import local
+    from unlearnbench.scoring.judging import local
 
     folder = tmp_path / "judge"
     shutil.copytree(tiny_folder, folder)

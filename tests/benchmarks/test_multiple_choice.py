@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from unlearnbench.benchmark import Subject
 from unlearnbench.errors import UsageError
+from unlearnbench.scoring.benchmark import Subject
 from unlearnbench_benchmarks.mcq import MultipleChoice
 from unlearnbench_benchmarks.mmlu import Mmlu
 from unlearnbench_benchmarks.wmdp import Wmdp
@@ -74,8 +74,8 @@ def test_score_of_mmlu_weighs_questions_not_subjects(cli, tmp_path):
     """Micro average: nine of ten right and one of two right are 10/12."""
     import torch
 
-    from unlearnbench.models import load_model, load_tokenizer
-    from unlearnbench.sources import read_table, sandbox_folder
+    from unlearnbench.data.tables import read_table, sandbox_folder
+    from unlearnbench.models.loading import load_model, load_tokenizer
 
     known = read_table("sandbox:mmlu:astronomy", default_split="test").rows
     wrong = [{**row, "answer": (row["answer"] + 1) % 4} for row in known]

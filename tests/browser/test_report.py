@@ -98,8 +98,8 @@ def test_heat_map_is_the_change_against_the_base(opened, small):
 
 
 def test_explorer_shows_what_was_lost(opened, small):
-    from unlearnbench.compare import read_cells, read_items, read_manifest
-    from unlearnbench.store import RunFolder
+    from unlearnbench.execution.compare import read_cells, read_items, read_manifest
+    from unlearnbench.runs.folder import RunFolder
 
     run = RunFolder(small)
     items = read_items(run, read_cells(run, read_manifest(run)))
@@ -173,7 +173,7 @@ def test_hostile_content_is_text(opened, bad):
 
 
 def test_no_items_leaves_the_questions_out(opened, small, tmp_path):
-    from unlearnbench.compare import read_finished
+    from unlearnbench.execution.compare import read_finished
     from unlearnbench.reports.html.page import render
 
     page = tmp_path / "report.html"

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def site(small, bad, tmp_path_factory) -> Path:
-    from unlearnbench.site import build_site
+    from unlearnbench.reports.site import build_site
 
     root = tmp_path_factory.mktemp("site")
     other = small_run(root / "other", seeds=1, write=False).root

@@ -10,9 +10,9 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from unlearnbench.board import RowHead
-from unlearnbench.compare import MANIFEST
-from unlearnbench.records import CellKey, ItemResult
+from unlearnbench.execution.compare import MANIFEST
+from unlearnbench.records.cells import CellKey, ItemResult
+from unlearnbench.records.leaderboard import RowHead
 from unlearnbench.reports.answers import Written, render
 
 

@@ -382,7 +382,7 @@ def test_leaderboard_of_no_run(cli, tmp_path):
 
 def test_no_room_for_the_deltas(cli, tmp_path, monkeypatch):
     """Known before anything is computed; with --keep-deltas none only one of them needs room."""
-    monkeypatch.setattr("unlearnbench.store.RunFolder.free_bytes", lambda self: 700_000)
+    monkeypatch.setattr("unlearnbench.runs.folder.RunFolder.free_bytes", lambda self: 700_000)
     rmu = ("compare", "--methods", "rmu", "--benchmarks", "wmdp", "--limit", "1", "--seeds", "0,1", "--set", "rmu.steps=1")
     refused = cli(*rmu, "--out", tmp_path / "run")
     assert refused.code == 2

@@ -78,7 +78,7 @@ def test_the_printed_table(finished):
 
 def test_good_rmu_has_forgot_whatever_it_answers_on_hazards(cli, finished):
     """On what was to be forgotten RMU answers one or two letters; a collapse is looked for where something was to be kept."""
-    from unlearnbench.outcomes import read_outcomes
+    from unlearnbench.leaderboard.outcomes import read_outcomes
 
     arguments = (*SANDBOX, "--out", finished, "--json")
     rmu = json.loads(cli(*arguments, "--benchmarks", "wmdp,mmlu").out)["rows"][1]
@@ -116,7 +116,7 @@ def test_files_of_the_run(finished):
 
 
 def test_items_add_up_to_the_score(finished):
-    from unlearnbench.itemfiles import items_from_parquet
+    from unlearnbench.runs.item_files import items_from_parquet
 
     cell = next((finished / "cells" / "rmu" / "mmlu").glob("seed-0-*.json"))
     items = items_from_parquet(cell.with_suffix(".items.parquet").read_bytes())
@@ -245,7 +245,7 @@ def test_seeds_are_averaged_and_kept_apart(cli, tmp_path):
 
 def test_table_in_passing_has_figures_only(cli, tmp_path, monkeypatch):
     """While cells are still coming, the table on disk costs little; the last one has everything."""
-    from unlearnbench import compare
+    from unlearnbench.execution import compare
 
     seen = []
     write = compare.write_leaderboard
@@ -315,7 +315,7 @@ def test_ctrl_c_keeps_what_is_finished(tmp_path, cache):
 
 def test_changed_scoring_code_makes_new_cells(cli, tmp_path, monkeypatch):
     """Somebody mends the core: no cell and no cached score of the old code is taken for one of the new, the base's included."""
-    from unlearnbench import plan, preflight
+    from unlearnbench.planning import plan, preflight
 
     arguments = ("compare", "--methods", "none", "--limit", "2", "--out", tmp_path / "run")
     assert cli(*arguments).code == 0

@@ -37,7 +37,7 @@ def test_a_changed_checkpoint_under_the_same_name_is_evaluated_anew(cli, tmp_pat
 
 
 def items(run: Path) -> list[object]:
-    from unlearnbench.itemfiles import items_from_parquet
+    from unlearnbench.runs.item_files import items_from_parquet
 
     file = next((run / "cells").rglob("*.parquet"))
     return [item.logprobs for item in items_from_parquet(file.read_bytes())]
@@ -87,7 +87,7 @@ def test_what_a_score_was_made_of_is_recorded(cli, tmp_path, tiny_folder):
 
 def test_swapping_deltas_in_and_out_is_bit_exact(tiny_folder):
     """The model in memory after a delta has been applied and taken back, and applied again."""
-    from unlearnbench.loaded import LoadedModel
+    from unlearnbench.models.restorable import LoadedModel
 
     loaded = LoadedModel(str(tiny_folder), "float32", torch.device("cpu"))
     before = {name: tensor.clone() for name, tensor in loaded.model.state_dict().items()}

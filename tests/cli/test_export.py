@@ -12,7 +12,7 @@ import yaml
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from unlearnbench.loaded import LoadedModel
+from unlearnbench.models.restorable import LoadedModel
 
 METHODS = """
   rmu: {layer: 3, coefficient: 20, alpha: 5, lr: 1.0e-3, steps: 4, batch_size: 2, max_length: 24}
@@ -91,7 +91,7 @@ def test_exported_model_is_the_one_that_was_scored(cli, run, base, tmp_path, var
 @pytest.mark.parametrize("variant", ["rmu", "scrub"])
 def test_scores_after_a_restart_are_those_of_the_trained_model(cli, run, tmp_path, variant):
     """A run that was cut off after training scores the stored delta: the same log-probabilities."""
-    from unlearnbench.itemfiles import items_from_parquet
+    from unlearnbench.runs.item_files import items_from_parquet
 
     shutil.copytree(run, tmp_path / "again")
     cell = next((tmp_path / "again" / "cells" / variant / "wmdp").glob("seed-0-*.json"))

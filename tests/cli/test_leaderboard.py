@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from unlearnbench.store import checksum
+from unlearnbench.runs.folder import checksum
 
 
 @pytest.fixture(scope="module")

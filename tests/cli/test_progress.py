@@ -12,12 +12,12 @@ import threading
 
 from rich.console import Console
 
-from unlearnbench import joblog
 from unlearnbench.cli import progress
 from unlearnbench.cli.progress import ProgressReporter
-from unlearnbench.joblog import LoggedReporter
-from unlearnbench.records import CellKey, CellResult, Job, Metric
-from unlearnbench.store import RunFolder
+from unlearnbench.execution import job_log as joblog
+from unlearnbench.execution.job_log import LoggedReporter
+from unlearnbench.records.cells import CellKey, CellResult, Job, Metric
+from unlearnbench.runs.folder import RunFolder
 
 ARGUMENTS = ("compare", "--methods", "rmu", "--benchmarks", "wmdp", "--limit", "3", "--set", "rmu.steps=60")
 

@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from unlearnbench.chat import render_chat
-from unlearnbench.plugins import find_plugin, list_plugins
+from unlearnbench.plugins.registry import find_plugin, list_plugins
+from unlearnbench.scoring.generation.chat import render_chat
 from unlearnbench.testing import Check, checks_of, parameters_of
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of transformers and torch among themselves

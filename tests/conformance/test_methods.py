@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from unlearnbench.plugins import find_plugin, list_plugins
+from unlearnbench.plugins.registry import find_plugin, list_plugins
 from unlearnbench.testing import FAMILIES, Check, checks_of, parameters_of
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of Lightning and torch among themselves

@@ -10,7 +10,7 @@ import wrong_benchmarks
 import wrong_methods
 
 from unlearnbench.errors import PluginError, UsageError
-from unlearnbench.plugins import find_plugin
+from unlearnbench.plugins.registry import find_plugin
 from unlearnbench.testing import CheckFailed, checks_of, parametrize_checks
 from unlearnbench.testing.benchmark_checks import BENCHMARK_CHECKS
 from unlearnbench.testing.method_checks import METHOD_CHECKS

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from unlearnbench.board import BenchmarkHead, Manifest, RowHead
-from unlearnbench.outcomes import Outcomes
-from unlearnbench.records import CellKey, CellResult, Cost, Metric, PartScore
+from unlearnbench.leaderboard.outcomes import Outcomes
+from unlearnbench.records.cells import CellKey, CellResult, Cost, Metric, PartScore
+from unlearnbench.records.leaderboard import BenchmarkHead, Manifest, RowHead
 
 LETTERS = 4
 

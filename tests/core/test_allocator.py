@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from unlearnbench.allocator import give_back
+from unlearnbench.system.allocator import give_back
 
 HOLES = """
 import psutil
@@ -32,5 +32,5 @@ def test_holes_between_what_is_used_go_back_to_the_system():
 
 
 def test_other_c_libraries_are_left_alone(monkeypatch):
-    monkeypatch.setattr("unlearnbench.allocator._trim", lambda: None)
+    monkeypatch.setattr("unlearnbench.system.allocator._trim", lambda: None)
     give_back()

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import psutil
 
-from unlearnbench.cgroups import allowed_memory
-from unlearnbench.checks import free_memory
+from unlearnbench.planning.checks import free_memory
+from unlearnbench.system.memory import allowed_memory
 
 GIB = 2**30
 
@@ -47,7 +47,7 @@ def test_elsewhere_there_is_no_limit(tmp_path):
 
 
 def test_the_smaller_of_both_counts(monkeypatch):
-    monkeypatch.setattr("unlearnbench.checks.allowed_memory", lambda: 1000)
+    monkeypatch.setattr("unlearnbench.planning.checks.allowed_memory", lambda: 1000)
     assert free_memory("cpu") == (1000, "this container or control group")
-    monkeypatch.setattr("unlearnbench.checks.allowed_memory", lambda: 2 * psutil.virtual_memory().total)
+    monkeypatch.setattr("unlearnbench.planning.checks.allowed_memory", lambda: 2 * psutil.virtual_memory().total)
     assert free_memory("cpu")[1] == "this machine"

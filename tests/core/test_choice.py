@@ -6,10 +6,10 @@ import random
 import pytest
 import torch
 
-from unlearnbench import models
-from unlearnbench.choice import encode_questions, score_questions
 from unlearnbench.errors import UsageError
-from unlearnbench.records import Question
+from unlearnbench.models import loading as models
+from unlearnbench.records.cells import Question
+from unlearnbench.scoring.choice.log_likelihood import encode_questions, score_questions
 
 
 def naive(model, tokenizer, context: str, continuation: str) -> list[float]:

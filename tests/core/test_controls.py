@@ -8,9 +8,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from unlearnbench.controls import add_noise
-from unlearnbench.preflight import prepare
-from unlearnbench.recipe import load_recipe
+from unlearnbench.execution.noise import add_noise
+from unlearnbench.planning.preflight import prepare
+from unlearnbench.records.recipe import load_recipe
 
 
 def test_noise_has_the_norm_of_the_change():

@@ -9,10 +9,10 @@ import torch
 import transformers
 from streams import prepare, train
 
-from unlearnbench.choice import score_questions
-from unlearnbench.forward import activations_at, decoder_blocks, split_forward
-from unlearnbench.loaded import LoadedModel
-from unlearnbench.records import Question
+from unlearnbench.models.forward import activations_at, decoder_blocks, split_forward
+from unlearnbench.models.restorable import LoadedModel
+from unlearnbench.records.cells import Question
+from unlearnbench.scoring.choice.log_likelihood import score_questions
 from unlearnbench_methods.rmu import RMU
 
 SHAPE = {

@@ -7,10 +7,10 @@ import copy
 import pytest
 import torch
 
-from unlearnbench.chat import encode_chat, render_chat, stop_tokens
 from unlearnbench.errors import UsageError
-from unlearnbench.generate import Answer, Request, SeededDraw, generate
-from unlearnbench.sampling import noisy
+from unlearnbench.scoring.generation.chat import encode_chat, render_chat, stop_tokens
+from unlearnbench.scoring.generation.generate import Answer, Request, SeededDraw, generate
+from unlearnbench.scoring.generation.seeded_draw import noisy
 
 
 def talk(*turns: str) -> tuple[dict[str, str], ...]:
@@ -78,7 +78,7 @@ def test_a_seed_decides_what_is_sampled_and_nothing_else(tiny_model, tokenizer):
 
 def test_rows_equal_the_models_own_generate(talker, tokenizer, monkeypatch):
     """Greedy and sampled, padded batches of transformers against slots."""
-    from unlearnbench import generate as module
+    from unlearnbench.scoring.generation import generate as module
 
     requests = asked(6)
     ours = converse(talker, tokenizer, requests, rows=4)
@@ -90,7 +90,7 @@ def test_models_without_plain_keys_and_values(tokenizer):
     """A recurrent model takes the plain way, and one with windows where a text is longer; they answer alike all the same."""
     from transformers import MambaConfig, MambaForCausalLM, MistralConfig, MistralForCausalLM
 
-    from unlearnbench.decoding import reach
+    from unlearnbench.scoring.generation.slots import reach
 
     torch.manual_seed(0)
     requests = asked(4)
@@ -141,7 +141,7 @@ def test_an_output_that_is_no_number_is_an_error(tiny_model, tokenizer):
 
 def test_memory_that_does_not_suffice_halves_the_rows(talker, tokenizer, monkeypatch):
     """Steps with more than two rows fail as a full GPU does; the answers stay the same."""
-    from unlearnbench.decoding import Slots
+    from unlearnbench.scoring.generation.slots import Slots
 
     requests = asked(9)
     expected = converse(talker, tokenizer, requests, rows=1)
@@ -165,7 +165,7 @@ def test_model_without_a_template_gets_plain_lines_and_stops_at_the_next(tiny_mo
     plain.chat_template = None
     assert render_chat(talk("Hello", "Hi", "Bye"), plain) == "User: Hello\nAssistant: Hi\nUser: Bye\nAssistant:"
     assert generate(tiny_model, plain, asked(2), max_new_tokens=4)
-    from unlearnbench.generate import _Row, _Writer
+    from unlearnbench.scoring.generation.generate import _Row, _Writer
 
     writer = _Writer(tiny_model, plain, 50, lambda index, answer: None)
     row = _Row(0, asked(1)[0], [1], 50)

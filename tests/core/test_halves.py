@@ -6,9 +6,9 @@ from collections import Counter
 
 import pytest
 
-from unlearnbench.benchmark import in_half
-from unlearnbench.plugins import find_plugin
-from unlearnbench.records import ItemResult
+from unlearnbench.plugins.registry import find_plugin
+from unlearnbench.records.cells import ItemResult
+from unlearnbench.scoring.benchmark import in_half
 
 
 def items(**sizes: int) -> list[ItemResult]:

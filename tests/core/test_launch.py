@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from unlearnbench.launch import share_of_cores
+from unlearnbench.execution.processes import share_of_cores
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a process may use every core")

@@ -8,13 +8,13 @@ import pytest
 from made_up import accuracy, answered, comparison, of_scores, rating
 from rich.console import Console
 
-from unlearnbench.board import Leaderboard, TableSettings
 from unlearnbench.errors import UsageError
-from unlearnbench.leaderboard import build_leaderboard
-from unlearnbench.outcomes import Outcomes
-from unlearnbench.records import PartScore
+from unlearnbench.leaderboard.build import build_leaderboard
+from unlearnbench.leaderboard.outcomes import Outcomes
+from unlearnbench.records.cells import PartScore
+from unlearnbench.records.leaderboard import Leaderboard, TableSettings
 from unlearnbench.reports import terminal, text
-from unlearnbench.reports.cells import notes
+from unlearnbench.reports.formatting import notes
 from unlearnbench.reports.grid import lay_out
 
 ITEMS = 1000
@@ -302,7 +302,7 @@ def test_of_many_parts_a_terminal_shows_those_that_it_has_room_for(width):
 
 
 def test_precision_has_room_for_ratings():
-    from unlearnbench.reports.cells import figure
+    from unlearnbench.reports.formatting import figure
 
     assert [figure(7.456, "points", digits) for digits in range(4)] == ["7", "7", "7.5", "7.46"]
     assert [figure(0.456, "fraction", digits) for digits in range(4)] == ["0", ".5", ".46", ".456"]

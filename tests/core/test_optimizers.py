@@ -7,8 +7,8 @@ import weakref
 import pytest
 import torch
 
-from unlearnbench import optimizers
-from unlearnbench.optimizers import AdamW, ReferenceAdamW
+from unlearnbench.training import optimizers
+from unlearnbench.training.optimizers import AdamW, ReferenceAdamW
 
 
 def stepped(weight: torch.nn.Parameter, steps: int, **options) -> torch.nn.Parameter:

@@ -4,9 +4,9 @@ import pytest
 import torch
 import transformers
 
-from unlearnbench import packing
-from unlearnbench.packing import encode_prefix, packed_logits, packs
-from unlearnbench.trees import Tree
+from unlearnbench.scoring.choice import packing
+from unlearnbench.scoring.choice.packing import encode_prefix, packed_logits, packs
+from unlearnbench.scoring.choice.prefix_trees import Tree
 
 SHAPE = {
     "vocab_size": 512,

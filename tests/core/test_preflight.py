@@ -8,14 +8,15 @@ from pathlib import Path
 import pytest
 from transformers import AutoTokenizer
 
-from unlearnbench import checks
+from unlearnbench.data.tables import sandbox_folder
 from unlearnbench.errors import CombinedUsageError, Problems, UsageError
-from unlearnbench.estimates import footprint
-from unlearnbench.limits import Limits
-from unlearnbench.models import skeleton
-from unlearnbench.preflight import prepare
-from unlearnbench.recipe import Recipe
-from unlearnbench.specs import Training
+from unlearnbench.models.loading import skeleton
+from unlearnbench.planning import checks
+from unlearnbench.planning.estimates import footprint
+from unlearnbench.planning.limits import Limits
+from unlearnbench.planning.preflight import prepare
+from unlearnbench.plugins.options import Training
+from unlearnbench.records.recipe import Recipe
 from unlearnbench_methods.llmu import LLMU
 from unlearnbench_methods.rmu import RMU
 from unlearnbench_methods.ssd import SSD
@@ -115,7 +116,7 @@ def test_model_that_does_not_fit_in_memory(tmp_path, monkeypatch):
     import psutil
 
     Memory = namedtuple("Memory", "available")
-    shape = skeleton(Path(checks.__file__).parent / "sandbox" / "model")
+    shape = skeleton(sandbox_folder() / "model")
     whole = sum(parameter.numel() for parameter in shape.parameters()) * 4
     monkeypatch.setattr(psutil, "virtual_memory", lambda: Memory(whole * 2))
     problems = refused(tmp_path, recipe(methods={"rmu": {"layer": 3}, "llmu": {}}))
@@ -128,7 +129,7 @@ def test_model_that_does_not_fit_in_memory(tmp_path, monkeypatch):
 
 def test_jobs_that_run_at_a_time_share_the_memory(tmp_path, monkeypatch):
     """Two jobs fit, three do not; and no job may need more than --job-memory."""
-    shape = skeleton(Path(checks.__file__).parent / "sandbox" / "model")
+    shape = skeleton(sandbox_folder() / "model")
     whole = sum(parameter.numel() for parameter in shape.parameters()) * 4
     monkeypatch.setattr(checks, "free_memory", lambda device: (int(whole * 2.5), "this machine"))
     wanted = recipe(methods={"rmu": {"layer": 3}}, seeds=[0, 1])

@@ -3,9 +3,9 @@ from __future__ import annotations
 import pytest
 
 from unlearnbench.errors import UsageError
-from unlearnbench.plugins import find_plugin
-from unlearnbench.recipe import apply_settings, load_recipe, parse_recipe, shipped_recipes
-from unlearnbench.specs import list_options, resolve_options
+from unlearnbench.plugins.options import list_options, resolve_options
+from unlearnbench.plugins.registry import find_plugin
+from unlearnbench.records.recipe import apply_settings, load_recipe, parse_recipe, shipped_recipes
 
 
 @pytest.mark.parametrize("name", shipped_recipes())

@@ -12,14 +12,14 @@ import pytest
 import torch
 from transformers import LlamaConfig, MistralConfig, MixtralConfig
 
-from unlearnbench.batches import encode_corpus
-from unlearnbench.compare import execute, read_leaderboard
-from unlearnbench.plan import TopicData
-from unlearnbench.plugins import find_plugin
-from unlearnbench.preflight import prepare
-from unlearnbench.recipe import Recipe, Topic, load_recipe
-from unlearnbench.sources import Table, read_table
-from unlearnbench.specs import resolve_options, split_budget
+from unlearnbench.data.batches import encode_corpus
+from unlearnbench.data.tables import Table, read_table
+from unlearnbench.execution.compare import execute, read_leaderboard
+from unlearnbench.planning.plan import TopicData
+from unlearnbench.planning.preflight import prepare
+from unlearnbench.plugins.options import resolve_options, split_budget
+from unlearnbench.plugins.registry import find_plugin
+from unlearnbench.records.recipe import Recipe, Topic, load_recipe
 
 SHAPE = {
     "vocab_size": 2048,
@@ -237,8 +237,8 @@ def test_the_slice_is_w3_of_expert_0(tmp_path):
     """
     from safetensors.torch import save_file
 
-    from unlearnbench.forward import select_parameters, split_slice
-    from unlearnbench.models import load_model
+    from unlearnbench.models.forward import select_parameters, split_slice
+    from unlearnbench.models.loading import load_model
 
     config = MixtralConfig(**SHAPE, num_local_experts=4, architectures=["MixtralForCausalLM"])
     width, inner = config.hidden_size, config.intermediate_size

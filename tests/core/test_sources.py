@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from unlearnbench.data.tables import list_configs, parse_source, public_name, read_corpus, read_table
 from unlearnbench.errors import UsageError
-from unlearnbench.sources import list_configs, parse_source, public_name, read_corpus, read_table
 
 
 def jsonl(path: Path, *rows: dict) -> Path:
@@ -112,7 +112,7 @@ def test_configs_of_a_real_folder(real_data):
 
 def test_hub_ids_go_through_datasets(real_data):
     """The hub's own path, on a local copy in the hub's schema: `datasets` loads it, the rows are those we read."""
-    from unlearnbench import sources
+    from unlearnbench.data import tables as sources
 
     source = sources.Source("cais/wmdp", str(real_data / "wmdp"), config="wmdp-cyber", split="test")
     table = sources._read_hub(source)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from unlearnbench.errors import UsageError
-from unlearnbench.plugins import find_plugin, list_plugins
-from unlearnbench.spaces import Choice, Linear, Log, ShareOf, nearest, read_domain, written
-from unlearnbench.specs import resolve_space
+from unlearnbench.plugins.options import resolve_space
+from unlearnbench.plugins.registry import find_plugin, list_plugins
+from unlearnbench.records.search_space import Choice, Linear, Log, ShareOf, nearest, read_domain, written
 
 
 @pytest.mark.parametrize(

@@ -86,7 +86,7 @@ def test_wheel_holds_three_packages_and_the_sandbox(tmp_path):
         "sandbox/model/model.safetensors",
         "sandbox/data/wmdp/wmdp-bio/test.jsonl",
         "sandbox/data/mt_bench/question.jsonl",
-        "templates/method/module.py.txt",
-        "templates/both/gitignore.txt",
+        "plugins/templates/method/module.py.txt",
+        "plugins/templates/both/gitignore.txt",
     ):
         assert f"unlearnbench/{needed}" in names

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from unlearnbench import statistics as own
-from unlearnbench.statistics import Quantity
+from unlearnbench.leaderboard import statistics as own
+from unlearnbench.leaderboard.statistics import Quantity
 
 RESAMPLES = 2000
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from made_up import accuracy, rating
 
-from unlearnbench.summary import columns_of, forget_targets, keep_targets, share_gone, share_kept, summarise
+from unlearnbench.leaderboard.shares import columns_of, forget_targets, keep_targets, share_gone, share_kept, summarise
 
 # WMDP-Bio, WMDP-Cyber, MMLU in fractions, MT-Bench from 1 to 10
 PAPER = {

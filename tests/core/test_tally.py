@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from made_up import accuracy, answered, cell, of_scores, rating
 
-from unlearnbench.records import CellKey
-from unlearnbench.summary import Measure
-from unlearnbench.tally import Run, Tally, estimate
+from unlearnbench.leaderboard.resampling import Run, Tally, estimate
+from unlearnbench.leaderboard.shares import Measure
+from unlearnbench.records.cells import CellKey
 
 RESAMPLES = 4000
 

@@ -15,10 +15,10 @@ from pathlib import Path
 import pytest
 
 from unlearnbench.errors import StorageError
-from unlearnbench.files import _owner, left_behind, write_atomic
-from unlearnbench.records import ItemResult
-from unlearnbench.store import ScoreCache
-from unlearnbench.training import MetricsFile
+from unlearnbench.execution.fit import MetricsFile
+from unlearnbench.records.cells import ItemResult
+from unlearnbench.runs.folder import ScoreCache
+from unlearnbench.system.files import _owner, left_behind, write_atomic
 
 SMALL = ("compare", "--benchmarks", "wmdp,mmlu", "--limit", "3", "--set", "rmu.steps=2", "--methods", "rmu")
 
@@ -185,7 +185,7 @@ def test_disk_that_takes_no_more(tmp_path, tiny_folder):
 
 def test_folder_that_turns_read_only():
     """Tried as a user who is not root, whom permissions do not hold back."""
-    code = "import os, sys; from pathlib import Path; from unlearnbench.files import write_atomic\n"
+    code = "import os, sys; from pathlib import Path; from unlearnbench.system.files import write_atomic\n"
     code += "os.geteuid() or os.setresuid(65534, 65534, 65534)\n"  # after the imports: not everybody may read the interpreter
     code += "write_atomic(Path(sys.argv[1]) / 'cells' / 'x.json', b'1')"
     with tempfile.TemporaryDirectory() as name:

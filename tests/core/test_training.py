@@ -97,7 +97,7 @@ def test_failure_in_a_process_fails_the_row_alone(cli, compare, tiny_folder, tmp
 def test_mixed_precision_and_clipping_are_honoured(compare, monkeypatch):
     """Both change the numbers, neither breaks anything, not even with the optimizer's one kernel."""
     plain = compare("plain", METHODS)
-    monkeypatch.setattr("unlearnbench.optimizers.LARGE", 1)
+    monkeypatch.setattr("unlearnbench.training.optimizers.LARGE", 1)
     mixed = compare("mixed", METHODS, "{precision: bf16-mixed, gradient_clip_val: 0.01}")
     for variant in ("rmu", "scrub", "llmu"):
         one, other = deltas(plain)[variant], deltas(mixed)[variant]

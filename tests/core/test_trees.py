@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from unlearnbench.trees import SHARED, Tree, build_trees, common_length, fill_batches, split
+from unlearnbench.scoring.choice.prefix_trees import SHARED, Tree, build_trees, common_length, fill_batches, split
 
 
 def unfold(tree: Tree) -> list[list[int]]:

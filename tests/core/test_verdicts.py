@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 from made_up import accuracy, answered, cell, comparison, of_scores, rating
 
-from unlearnbench.board import TableSettings
 from unlearnbench.errors import UsageError
-from unlearnbench.fluency import is_degenerate
-from unlearnbench.leaderboard import build_leaderboard
-from unlearnbench.outcomes import Outcomes
-from unlearnbench.records import CellKey
+from unlearnbench.leaderboard.build import build_leaderboard
+from unlearnbench.leaderboard.outcomes import Outcomes
+from unlearnbench.records.cells import CellKey
+from unlearnbench.records.leaderboard import TableSettings
 from unlearnbench.reports import explain
-from unlearnbench.reports.cells import notes
+from unlearnbench.reports.formatting import notes
+from unlearnbench.scoring.fluency import is_degenerate
 
 TOPICS = {"bio": ["bio"], "cyber": ["cyber"]}
 HEADS = [accuracy("wmdp", list(TOPICS), TOPICS), accuracy("mmlu", ["virology", "geography"])]

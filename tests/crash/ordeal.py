@@ -157,8 +157,8 @@ def main() -> None:
     print(f"seed {wanted.seed}", file=sys.stderr)
     from conftest import tiny_llama
 
-    from unlearnbench.models import load_tokenizer
-    from unlearnbench.sources import sandbox_folder
+    from unlearnbench.data.tables import sandbox_folder
+    from unlearnbench.models.loading import load_tokenizer
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -17,9 +17,9 @@ import pytest
 from ordeal import Ordeal, endure, finished
 
 from unlearnbench.errors import UsageError
-from unlearnbench.locks import Holding
+from unlearnbench.runs.locks import Holding
 
-HOLD = "import sys, time; from pathlib import Path; from unlearnbench.locks import Holding\n"
+HOLD = "import sys, time; from pathlib import Path; from unlearnbench.runs.locks import Holding\n"
 HOLD += "with Holding(Path(sys.argv[1])): print('held', flush=True); time.sleep(600)"
 
 
@@ -114,7 +114,7 @@ def test_joined_commands_share_the_jobs(ordeal):
 
 
 def test_join_takes_the_same_comparison_only(cli, ordeal, monkeypatch):
-    from unlearnbench import compare
+    from unlearnbench.execution import compare
 
     monkeypatch.setattr(compare, "JOIN_SECONDS", 0.5)
     assert cli("compare", "--methods", "none", "--limit", "1", "--out", ordeal.run).code == 0

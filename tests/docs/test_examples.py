@@ -12,7 +12,7 @@ import threading
 import pytest
 from test_pages import DOCS, FENCE
 
-from unlearnbench.plugins import _manager
+from unlearnbench.plugins.registry import _manager
 from unlearnbench.testing import checks_of
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of Lightning and torch among themselves

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from unlearnbench.plugins import find_plugin, list_plugins
-from unlearnbench.specs import list_options
+from unlearnbench.plugins.options import list_options
+from unlearnbench.plugins.registry import find_plugin, list_plugins
 
 PAGES = Path(__file__).parents[2] / "docs" / "methods"
 OURS = [info.name for info in list_plugins("method") if info.distribution == "unlearnbench"]

@@ -16,10 +16,11 @@ from pathlib import Path
 import pytest
 import reference
 
-from unlearnbench import api, hookspecs
+from unlearnbench import api
 from unlearnbench.errors import normalise
-from unlearnbench.plugins import find_plugin, list_plugins
-from unlearnbench.specs import list_options
+from unlearnbench.plugins import hookspecs
+from unlearnbench.plugins.options import list_options
+from unlearnbench.plugins.registry import find_plugin, list_plugins
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"

@@ -6,9 +6,9 @@ import pytest
 
 from examples.settings import grid, rows_of
 from examples.tofu_authors import search as tofu
-from unlearnbench.plugins import find_plugin
-from unlearnbench.recipe import load_recipe
-from unlearnbench.specs import resolve_options
+from unlearnbench.plugins.options import resolve_options
+from unlearnbench.plugins.registry import find_plugin
+from unlearnbench.records.recipe import load_recipe
 
 
 def test_grid_is_every_combination():

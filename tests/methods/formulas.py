@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from unlearnbench.tensors import IGNORE
+from unlearnbench.models.tensors import IGNORE
 
 
 @dataclass

@@ -8,9 +8,9 @@ import formulas
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from unlearnbench.batches import Corpus, Example, Schedule
-from unlearnbench.method import MethodContext
-from unlearnbench.tensors import IGNORE
+from unlearnbench.data.batches import Corpus, Example, Schedule
+from unlearnbench.models.tensors import IGNORE
+from unlearnbench.training.method import MethodContext
 from unlearnbench_methods.altpo import AltPO
 from unlearnbench_methods.ce_u import CEU
 from unlearnbench_methods.dpo import DPO

@@ -8,8 +8,8 @@ import warnings
 import torch
 from torch import Tensor, nn
 
-from unlearnbench.batches import Corpus, Example, Schedule, UnlearnBatch, paired_loader
-from unlearnbench.method import MethodContext, UnlearningMethod
+from unlearnbench.data.batches import Corpus, Example, Schedule, UnlearnBatch, paired_loader
+from unlearnbench.training.method import MethodContext, UnlearningMethod
 
 TOPICS = ("bio", "cyber")
 

@@ -9,7 +9,7 @@ from naive_rmu import NaiveRMU
 from streams import TOPICS, batch, fit, prepare, schedules, train
 
 from unlearnbench.errors import UsageError
-from unlearnbench.forward import activations_at
+from unlearnbench.models.forward import activations_at
 from unlearnbench_methods.adaptive_rmu import AdaptiveRMU
 from unlearnbench_methods.rmu import RMU
 

@@ -6,10 +6,10 @@ import json
 
 import pytest
 
-from unlearnbench.batches import Schedule, Share, encode_corpus
+from unlearnbench.data.batches import Schedule, Share, encode_corpus
+from unlearnbench.data.tables import read_corpus
 from unlearnbench.errors import UsageError
-from unlearnbench.sources import read_corpus
-from unlearnbench.tensors import IGNORE
+from unlearnbench.models.tensors import IGNORE
 
 PAIRS = [
     {"prompt": "Which gate?", "response": "port", "alternative": ["socket", "kernel"]},

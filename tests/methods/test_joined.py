@@ -10,10 +10,10 @@ import torch
 from roster import ROSTER, logits_of, moved, pair, started
 from streams import fit, schedules
 
-from unlearnbench import optimizers
-from unlearnbench.forward import decoder_blocks
-from unlearnbench.optimizers import AdamW
-from unlearnbench.tensors import token_nll
+from unlearnbench.models.forward import decoder_blocks
+from unlearnbench.models.tensors import token_nll
+from unlearnbench.training import optimizers
+from unlearnbench.training.optimizers import AdamW
 from unlearnbench_methods.grad_diff import GradDiff
 
 JOINED = ("altpo", "dpo", "grad-diff", "grad-diff-kl", "idk-dpo", "npo", "pdu", "satimp", "simnpo", "undial", "wga")
@@ -41,7 +41,7 @@ def test_one_forward_gives_what_one_for_each_stream_does(name, tokenizer, monkey
     outcomes, forwards = [], []
     for least in (2**24, 1):
         monkeypatch.setattr(optimizers, "LARGE", least)
-        monkeypatch.setattr("unlearnbench.joined.MOST_PADDING", 2.0)
+        monkeypatch.setattr("unlearnbench.training.shared_forward.MOST_PADDING", 2.0)
         method, model, _ = moved(tokenizer, name)
         count = Forwards(model)
         loss = method.training_step(pair(method), 0)

@@ -6,10 +6,10 @@ import pytest
 import torch
 from streams import batch, prepare, train
 
-from unlearnbench.batches import Corpus, Example, Schedule, collate
-from unlearnbench.heads import final_hidden
-from unlearnbench.method import MethodContext
-from unlearnbench.tensors import IGNORE, distillation
+from unlearnbench.data.batches import Corpus, Example, Schedule, collate
+from unlearnbench.models.head import final_hidden
+from unlearnbench.models.tensors import IGNORE, distillation
+from unlearnbench.training.method import MethodContext
 from unlearnbench_methods.llmu import LLMU
 
 

@@ -19,10 +19,8 @@ from transformers import (
     PhiForCausalLM,
 )
 
-from unlearnbench.heads import _as_product, final_hidden, head_logits, over_positions, sequence_nll
-from unlearnbench.pieces import KEPT_AT_ONCE, loss_in_pieces, pieces_of
-from unlearnbench.reference import ReferenceNLL, ReferenceOutputs
-from unlearnbench.tensors import (
+from unlearnbench.models.head import _as_product, final_hidden, head_logits, over_positions, sequence_nll
+from unlearnbench.models.tensors import (
     IGNORE,
     distillation,
     kl_divergence,
@@ -31,6 +29,8 @@ from unlearnbench.tensors import (
     per_sequence_weights,
     token_nll,
 )
+from unlearnbench.training.frozen_base import ReferenceNLL, ReferenceOutputs
+from unlearnbench.training.microbatches import KEPT_AT_ONCE, loss_in_pieces, pieces_of
 from unlearnbench_methods.llmu import LLMU
 from unlearnbench_methods.scrub import SCRUB
 
@@ -66,8 +66,8 @@ def test_kept_answers_need_no_copy_of_the_weights(tiny_model, tokenizer):
 @pytest.fixture
 def three_at_a_time(monkeypatch):
     """Logits of three positions, fewer than the tests' models are wide."""
-    monkeypatch.setattr("unlearnbench.heads.LOGITS_AT_ONCE", {"cpu": 3 * 2048, "cuda": 1})
-    monkeypatch.setattr("unlearnbench.heads.PRODUCT_ROWS", 1)
+    monkeypatch.setattr("unlearnbench.models.head.LOGITS_AT_ONCE", {"cpu": 3 * 2048, "cuda": 1})
+    monkeypatch.setattr("unlearnbench.models.head.PRODUCT_ROWS", 1)
 
 
 def test_loss_in_chunks_is_the_loss_of_whole_logits(tiny_model, tokenizer, three_at_a_time):
@@ -138,7 +138,7 @@ def test_gradients_of_a_head_in_chunks(family, dtype, three_at_a_time):
 @pytest.mark.parametrize("family", HEADS)
 def test_gradients_of_each_sequences_likelihood(family, kept, three_at_a_time, monkeypatch):
     """Of a loss that is no sum over tokens, in float64, whether the chunks' logits stay or are computed again."""
-    monkeypatch.setattr("unlearnbench.heads.CHUNKS_KEPT", kept)
+    monkeypatch.setattr("unlearnbench.models.head.CHUNKS_KEPT", kept)
     torch.manual_seed(0)
     model = HEADS[family]().double().eval()
     generator = torch.Generator().manual_seed(1)

@@ -11,9 +11,9 @@ from streams import batch, live_bytes, prepare, train
 from test_families import FAMILIES, SHAPE
 from torch import Tensor
 
-from unlearnbench.forward import SplitForward, decoder_blocks
-from unlearnbench.loaded import LoadedModel
-from unlearnbench.representations import control_vector, displacement, drift, worst_case
+from unlearnbench.models.forward import SplitForward, decoder_blocks
+from unlearnbench.models.restorable import LoadedModel
+from unlearnbench.training.representations import control_vector, displacement, drift, worst_case
 from unlearnbench_methods.adaptive_rmu import AdaptiveRMU
 from unlearnbench_methods.elm import ELM
 from unlearnbench_methods.rr import RR

@@ -7,10 +7,10 @@ import pytest
 import torch
 from streams import TOPICS, batch, corpus, schedules
 
-from unlearnbench import representations
 from unlearnbench.errors import UsageError
-from unlearnbench.forward import activations_at
-from unlearnbench.method import MethodContext
+from unlearnbench.models.forward import activations_at
+from unlearnbench.training import representations
+from unlearnbench.training.method import MethodContext
 from unlearnbench_methods.rmu import RMU, ReferenceAdamW
 
 LAYER = 3

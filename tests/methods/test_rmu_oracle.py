@@ -11,8 +11,8 @@ import torch
 from naive_rmu import NaiveRMU
 from streams import TOPICS, fit, schedules
 
-from unlearnbench.batches import Corpus, Example, Schedule
-from unlearnbench.models import load_model
+from unlearnbench.data.batches import Corpus, Example, Schedule
+from unlearnbench.models.loading import load_model
 from unlearnbench_methods.rmu import RMU
 
 

@@ -14,8 +14,8 @@ from streams import train
 from torch.nn.functional import pad
 from transformers import PreTrainedModel
 
-from unlearnbench.saliency import salient_rows
-from unlearnbench.tensors import IGNORE
+from unlearnbench.models.tensors import IGNORE
+from unlearnbench.training.saliency import salient_rows
 
 
 def has(factory, option: str) -> bool:

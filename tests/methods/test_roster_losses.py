@@ -13,9 +13,9 @@ from roster import logits_of, moved, pair, started
 from streams import train
 from torch import tensor
 
-from unlearnbench.batches import prompts_of
-from unlearnbench.losses import log_sigmoid_loss, weighted_ascent
-from unlearnbench.tensors import IGNORE
+from unlearnbench.data.batches import prompts_of
+from unlearnbench.models.tensors import IGNORE
+from unlearnbench.training.losses import log_sigmoid_loss, weighted_ascent
 from unlearnbench_methods.ce_u import CEU, later_tokens, without_truth
 from unlearnbench_methods.dpo import DPO, REFUSALS
 from unlearnbench_methods.grad_ascent import GradAscent

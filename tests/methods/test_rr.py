@@ -8,8 +8,8 @@ import torch
 from streams import batch, prepare, train
 
 from unlearnbench.errors import UsageError
-from unlearnbench.forward import activations_at
-from unlearnbench.representations import displacement, worst_case
+from unlearnbench.models.forward import activations_at
+from unlearnbench.training.representations import displacement, worst_case
 from unlearnbench_methods.rr import RR, rerouting
 
 

@@ -8,9 +8,9 @@ from streams import batch, prepare, train
 from torch import Tensor, nn
 
 from unlearnbench.errors import UsageError
-from unlearnbench.method import UnlearningMethod
-from unlearnbench.optimizers import AdamW
-from unlearnbench.saliency import salient_rows
+from unlearnbench.training.method import UnlearningMethod
+from unlearnbench.training.optimizers import AdamW
+from unlearnbench.training.saliency import salient_rows
 from unlearnbench_methods.llmu import LLMU
 from unlearnbench_methods.scrub import SCRUB
 

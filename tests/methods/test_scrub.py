@@ -6,8 +6,8 @@ import pytest
 import torch
 from streams import batch, prepare, train
 
-from unlearnbench.heads import final_hidden
-from unlearnbench.tensors import kl_divergence
+from unlearnbench.models.head import final_hidden
+from unlearnbench.models.tensors import kl_divergence
 from unlearnbench_methods.scrub import SCRUB, rewind_to
 
 

@@ -7,9 +7,9 @@ import pytest
 import torch
 from streams import batch, prepare
 
-from unlearnbench.batches import Example, collate
+from unlearnbench.data.batches import Example, collate
 from unlearnbench.errors import UsageError
-from unlearnbench.tensors import token_nll
+from unlearnbench.models.tensors import token_nll
 from unlearnbench_methods.ssd import SSD, add_square, dampen, importance_ratio
 
 

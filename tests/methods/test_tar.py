@@ -8,9 +8,9 @@ import torch
 from streams import TOPICS, batch, live_bytes, prepare, train
 from torch import nn
 
-from unlearnbench.loaded import LoadedModel
-from unlearnbench.optimizers import AdamW
-from unlearnbench.tensors import IGNORE, next_tokens
+from unlearnbench.models.restorable import LoadedModel
+from unlearnbench.models.tensors import IGNORE, next_tokens
+from unlearnbench.training.optimizers import AdamW
 from unlearnbench_methods.tar import TAR, token_vectors, with_gradient
 
 OPTIONS = {"mapping_steps": 0, "inner_steps": 4, "inner_every": 2, "lr": 1e-3, "adversary_rates": [1e-2], "warm_up": 0}

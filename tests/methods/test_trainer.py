@@ -9,8 +9,8 @@ from roster import ROSTER
 from streams import TOPICS, schedules
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from unlearnbench.batches import paired_loader
-from unlearnbench.method import MethodContext
+from unlearnbench.data.batches import paired_loader
+from unlearnbench.training.method import MethodContext
 from unlearnbench_methods.adaptive_rmu import AdaptiveRMU
 from unlearnbench_methods.elm import ELM
 from unlearnbench_methods.llmu import LLMU

@@ -23,10 +23,10 @@ sys.path.insert(0, str(SPEED))
 
 from figures import Unavailable, real_model, run  # noqa: E402 - the folder is no package
 
-from unlearnbench.choice import encode_questions, longest_text, score_questions  # noqa: E402
-from unlearnbench.models import load_model, load_tokenizer  # noqa: E402
-from unlearnbench.records import Question  # noqa: E402
-from unlearnbench.sources import sandbox_folder  # noqa: E402
+from unlearnbench.data.tables import sandbox_folder  # noqa: E402
+from unlearnbench.models.loading import load_model, load_tokenizer  # noqa: E402
+from unlearnbench.records.cells import Question  # noqa: E402
+from unlearnbench.scoring.choice.log_likelihood import encode_questions, longest_text, score_questions  # noqa: E402
 from unlearnbench_benchmarks.mcq import MultipleChoice  # noqa: E402
 from unlearnbench_benchmarks.mmlu import Mmlu  # noqa: E402
 from unlearnbench_benchmarks.wmdp import TITLES, Wmdp, WmdpCloze  # noqa: E402

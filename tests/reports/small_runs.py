@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from unlearnbench.board import BenchmarkHead, Manifest, RowHead
-from unlearnbench.compare import MANIFEST, write_leaderboard, write_report
-from unlearnbench.records import CellKey, CellResult, Cost, ItemResult, ItemText, Metric, PartScore
-from unlearnbench.store import RunFolder
+from unlearnbench.execution.compare import MANIFEST, write_leaderboard, write_report
+from unlearnbench.records.cells import CellKey, CellResult, Cost, ItemResult, ItemText, Metric, PartScore
+from unlearnbench.records.leaderboard import BenchmarkHead, Manifest, RowHead
+from unlearnbench.runs.folder import RunFolder
 
 IDENTITY = "0123456789abcdef" * 4
 HOSTILE = [
@@ -146,7 +146,7 @@ def cell(key: CellKey, head: BenchmarkHead, items: Sequence[ItemResult], bad: bo
 
 
 def log(run: RunFolder, variant: str, bad: bool) -> None:
-    from unlearnbench.store import folder_name
+    from unlearnbench.runs.folder import folder_name
 
     name = "<b>loss</b>" if bad else "loss"
     lines = [f"{update},{name},{5 / (update + 1)}" for update in range(40)]

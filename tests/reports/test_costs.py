@@ -8,8 +8,8 @@ import io
 import pytest
 from small_runs import small_run
 
-from unlearnbench.board import Leaderboard
-from unlearnbench.compare import read_leaderboard
+from unlearnbench.execution.compare import read_leaderboard
+from unlearnbench.records.leaderboard import Leaderboard
 from unlearnbench.reports.html.table import lay_out
 from unlearnbench.reports.text import Choices, render
 

@@ -14,21 +14,21 @@ import pytest
 import yaml
 from small_runs import IDENTITY, small_run
 
-from unlearnbench.records import CellKey
-from unlearnbench.store import RunFolder, checksum
+from unlearnbench.records.cells import CellKey
+from unlearnbench.runs.folder import RunFolder, checksum
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory) -> Path:
     root = small_run(tmp_path_factory.mktemp("runs") / "one").root
-    from unlearnbench.recipe import Recipe
+    from unlearnbench.records.recipe import Recipe
 
     recipe = Recipe(name="small", model="a/model")
     plan = json.loads((root / "plan.json").read_text())
     plan["recipe"] = recipe.model_dump(mode="json")
     (root / "plan.json").write_text(json.dumps(plan))
     (root / "recipe.yaml").write_text(recipe.to_yaml())
-    from unlearnbench.compare import write_leaderboard
+    from unlearnbench.execution.compare import write_leaderboard
 
     write_leaderboard(RunFolder(root))
     return root
@@ -132,7 +132,7 @@ def test_tampering_is_named(cli, run, tamper, told):
 
 def test_scores_changed_everywhere_are_caught_by_the_hash(cli, run):
     """Items, cell and table changed to fit each other: what is left to tell is the hash that was stored with the cell."""
-    from unlearnbench.compare import write_leaderboard
+    from unlearnbench.execution.compare import write_leaderboard
 
     table = pyarrow.parquet.ParquetFile(items_path(run)).read()
     answers = table["answer"].to_pylist()
@@ -159,9 +159,9 @@ def test_scores_changed_everywhere_are_caught_by_the_hash(cli, run):
 def test_deltas_are_those_that_were_scored(run):
     import torch
 
-    from unlearnbench.files import content_hash
-    from unlearnbench.store import weights_hash
-    from unlearnbench.verify import hashes_of_file, verify
+    from unlearnbench.leaderboard.verify import hashes_of_file, verify
+    from unlearnbench.runs.folder import weights_hash
+    from unlearnbench.system.files import content_hash
 
     folder = RunFolder(run)
     delta = folder.delta_path("rmu", 0, IDENTITY)
@@ -301,7 +301,7 @@ def test_diff_names_settings_and_tests_scores(cli, made, tmp_path):
 
 def test_diff_is_mcnemars_test_where_each_has_one_seed(made, tmp_path):
     """Nine questions lost and none gained: 2 x .5^9."""
-    from unlearnbench.differences import differ
+    from unlearnbench.leaderboard.diff import differ
 
     other = tmp_path / "two"
     shutil.copytree(made, other)
@@ -317,7 +317,7 @@ def test_diff_is_mcnemars_test_where_each_has_one_seed(made, tmp_path):
 
 def test_diff_leaves_out_what_has_no_score(made, tmp_path):
     """What a judge left out counts on neither side; the rest is compared in the benchmark's own unit."""
-    from unlearnbench.differences import differ
+    from unlearnbench.leaderboard.diff import differ
 
     other = tmp_path / "two"
     shutil.copytree(made, other)
@@ -332,7 +332,7 @@ def test_diff_leaves_out_what_has_no_score(made, tmp_path):
 
 def test_diff_compares_what_both_asked(made, tmp_path):
     """Of thirty questions the other asked the first ten: both scores are over these, and their difference adds up."""
-    from unlearnbench.differences import differ
+    from unlearnbench.leaderboard.diff import differ
 
     other = tmp_path / "two"
     shutil.copytree(made, other)

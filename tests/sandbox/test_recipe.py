@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from unlearnbench.plugins import list_plugins
-from unlearnbench.recipe import BASELINE, load_recipe
-from unlearnbench.trials import Tuning, choose
-from unlearnbench.tuning.rows import plan_rows
+from unlearnbench.plugins.registry import list_plugins
+from unlearnbench.records.recipe import BASELINE, load_recipe
+from unlearnbench.records.tuning import Tuning, choose
+from unlearnbench.tuning.searched_rows import plan_rows
 
 KEPT = Path(__file__).parents[2] / "examples" / "sandbox" / "trials.json"
 

@@ -5,9 +5,9 @@ import json
 
 import pytest
 
+from unlearnbench.data.tables import SANDBOX_MODELS, sandbox_folder
 from unlearnbench.sandbox.world import DOMAINS, ENTITIES, HELD_OUT, TAUGHT, build_world
 from unlearnbench.sandbox.write_data import write_data
-from unlearnbench.sources import SANDBOX_MODELS, sandbox_folder
 
 DATA = sandbox_folder() / "data"
 
@@ -96,7 +96,7 @@ def test_mt_bench_has_two_turns_and_references():
 def model():
     import torch
 
-    from unlearnbench.models import load_model
+    from unlearnbench.models.loading import load_model
 
     return load_model(sandbox_folder() / "model", torch.float32, torch.device("cpu"))
 
@@ -166,7 +166,7 @@ def test_gold_standard_never_hears_of_the_hazards():
 
 def test_a_short_build_writes_a_model_that_loads(tmp_path, tiny_folder):
     """Two updates instead of thousands: the whole path from seed to model folder."""
-    from unlearnbench.models import load_tokenizer, model_folder
+    from unlearnbench.models.loading import load_tokenizer, model_folder
     from unlearnbench.sandbox.build import build
 
     build(tmp_path, steps=2)

@@ -10,9 +10,9 @@ import pytest
 import torch
 from real_judge import check_judged, easy_prompts
 
-from unlearnbench.benchmark import Subject, first_of_each_part
-from unlearnbench.chat import Answer
-from unlearnbench.models import load_model, load_tokenizer
+from unlearnbench.models.loading import load_model, load_tokenizer
+from unlearnbench.scoring.benchmark import Subject, first_of_each_part
+from unlearnbench.scoring.generation.chat import Answer
 from unlearnbench_benchmarks.fastchat import TEMPERATURES
 from unlearnbench_benchmarks.mt_bench import MtBench
 

@@ -20,10 +20,10 @@ from torch import Tensor
 from torch.nn import functional as F
 from transformers import AutoTokenizer
 
-from unlearnbench.adapters import LoraAdapter
-from unlearnbench.batches import Schedule
-from unlearnbench.loaded import LoadedModel
-from unlearnbench.models import load_model
+from unlearnbench.data.batches import Schedule
+from unlearnbench.models.loading import load_model
+from unlearnbench.models.lora import LoraAdapter
+from unlearnbench.models.restorable import LoadedModel
 from unlearnbench_methods.llmu import LLMU
 from unlearnbench_methods.scrub import SCRUB
 

@@ -14,12 +14,12 @@ from pathlib import Path
 
 from figures import peak_bytes
 
-from unlearnbench import training
-from unlearnbench.files import default_cache
-from unlearnbench.job import workshop
-from unlearnbench.loaded import LoadedModel
-from unlearnbench.preflight import prepare
-from unlearnbench.recipe import parse_recipe
+from unlearnbench.execution import fit as training
+from unlearnbench.execution.job import workshop
+from unlearnbench.models.restorable import LoadedModel
+from unlearnbench.planning.preflight import prepare
+from unlearnbench.records.recipe import parse_recipe
+from unlearnbench.system.files import default_cache
 from unlearnbench_methods import rmu
 
 RECIPE = """

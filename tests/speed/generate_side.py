@@ -15,7 +15,7 @@ import torch
 from figures import peak_bytes
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from unlearnbench.benchmark import Subject
+from unlearnbench.scoring.benchmark import Subject
 from unlearnbench_benchmarks.mt_bench import OTHER_TEMPERATURE, TEMPERATURES, MtBench
 
 

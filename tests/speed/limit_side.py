@@ -16,8 +16,8 @@ from pathlib import Path
 import torch
 from figures import peak_bytes
 
-from unlearnbench.choice import encode_questions, longest_text, score_questions
-from unlearnbench.models import load_model, load_tokenizer
+from unlearnbench.models.loading import load_model, load_tokenizer
+from unlearnbench.scoring.choice.log_likelihood import encode_questions, longest_text, score_questions
 from unlearnbench_benchmarks.mmlu import Mmlu
 
 REPEATS = 60

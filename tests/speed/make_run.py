@@ -13,11 +13,11 @@ import numpy as np
 import pyarrow
 import pyarrow.parquet
 
-from unlearnbench.board import BenchmarkHead, Manifest, RowHead
-from unlearnbench.compare import MANIFEST
-from unlearnbench.files import write_atomic
-from unlearnbench.records import CellKey, CellResult, Cost, Metric, PartScore
-from unlearnbench.store import RunFolder
+from unlearnbench.execution.compare import MANIFEST
+from unlearnbench.records.cells import CellKey, CellResult, Cost, Metric, PartScore
+from unlearnbench.records.leaderboard import BenchmarkHead, Manifest, RowHead
+from unlearnbench.runs.folder import RunFolder
+from unlearnbench.system.files import write_atomic
 
 MMLU = {f"subject-{number:02}": 238 + number % 3 for number in range(57)}
 PARTS = {"wmdp": {"bio": 1273, "cyber": 1987}, "mmlu": MMLU, "mt_bench": {f"kind-{number}": 20 for number in range(8)}}

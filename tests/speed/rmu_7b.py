@@ -102,8 +102,8 @@ def main(folder: Path) -> None:
         subprocess.run([sys.executable, "-c", writer, str(folder.absolute())], check=True, cwd=HERE)
     from rmu_update import schedules, trained
 
-    from unlearnbench.forward import decoder_blocks
-    from unlearnbench.loaded import LoadedModel
+    from unlearnbench.models.forward import decoder_blocks
+    from unlearnbench.models.restorable import LoadedModel
     from unlearnbench_methods.rmu import RMU
 
     updates = 1

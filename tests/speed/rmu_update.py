@@ -19,11 +19,11 @@ from lightning.pytorch import Callback, Trainer
 sys.path.insert(0, str(HERE.parent / "methods"))
 from naive_rmu import NaiveRMU
 
-from unlearnbench.batches import Corpus, Example, Schedule, paired_loader
-from unlearnbench.forward import select_parameters
-from unlearnbench.loaded import LoadedModel
-from unlearnbench.method import MethodContext, UnlearningMethod
-from unlearnbench.models import load_model
+from unlearnbench.data.batches import Corpus, Example, Schedule, paired_loader
+from unlearnbench.models.forward import select_parameters
+from unlearnbench.models.loading import load_model
+from unlearnbench.models.restorable import LoadedModel
+from unlearnbench.training.method import MethodContext, UnlearningMethod
 from unlearnbench_methods.rmu import OUTPUT_PROJECTION, RMU
 
 LAYER, COEFFICIENT, ALPHA, LR = 7, 200.0, 100.0, 5e-5

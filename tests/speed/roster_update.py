@@ -22,10 +22,10 @@ from rmu_update import schedules, trained
 from torch import Tensor
 from torch.nn import functional as F
 
-from unlearnbench.batches import Schedule
-from unlearnbench.forward import checkpointed
-from unlearnbench.loaded import LoadedModel
-from unlearnbench.models import load_model
+from unlearnbench.data.batches import Schedule
+from unlearnbench.models.forward import checkpointed
+from unlearnbench.models.loading import load_model
+from unlearnbench.models.restorable import LoadedModel
 from unlearnbench_methods.grad_diff import GradDiff
 from unlearnbench_methods.npo import NPO
 

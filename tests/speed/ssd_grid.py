@@ -19,8 +19,8 @@ from figures import peak_bytes
 from lightning.pytorch import Trainer
 from rmu_update import context_of, corpus
 
-from unlearnbench.batches import Schedule, paired_loader
-from unlearnbench.loaded import LoadedModel
+from unlearnbench.data.batches import Schedule, paired_loader
+from unlearnbench.models.restorable import LoadedModel
 from unlearnbench_methods.ssd import SSD
 
 SEQUENCES, TOKENS, BATCHES = 4, 256, 30

@@ -20,8 +20,8 @@ from figures import peak_bytes
 from lightning.pytorch import Trainer
 from rmu_update import context_of, corpus
 
-from unlearnbench.batches import Schedule, paired_loader
-from unlearnbench.loaded import LoadedModel
+from unlearnbench.data.batches import Schedule, paired_loader
+from unlearnbench.models.restorable import LoadedModel
 from unlearnbench_methods.rmu import RMU
 
 LAYER, SEQUENCES, TOKENS, UPDATES = 7, 4, 256, 12

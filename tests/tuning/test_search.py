@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from unlearnbench.itemfiles import items_from_parquet
-from unlearnbench.recipe import Recipe, Topic, load_recipe
-from unlearnbench.trials import Look, best_look, read_tuning
+from unlearnbench.records.recipe import Recipe, Topic, load_recipe
+from unlearnbench.records.tuning import Look, best_look, read_tuning
+from unlearnbench.runs.item_files import items_from_parquet
 
 QUESTIONS = 24  # per part
 WORDS = ["amber", "basil", "cedar", "dune", "ember", "fjord", "grove", "heath", "inlet", "jade", "kelp", "lagoon"]
@@ -25,9 +25,9 @@ def knowing(tmp_path_factory: pytest.TempPathFactory, tiny_folder: Path) -> Path
     """A folder with corpora, questions about `lore` and `craft` whose right answers are the tiny model's, and a recipe."""
     import torch
 
-    from unlearnbench.choice import score_questions
-    from unlearnbench.loaded import LoadedModel
-    from unlearnbench.plugins import find_plugin
+    from unlearnbench.models.restorable import LoadedModel
+    from unlearnbench.plugins.registry import find_plugin
+    from unlearnbench.scoring.choice.log_likelihood import score_questions
 
     folder = tmp_path_factory.mktemp("knowing")
     for side, start in (("forget", 0), ("retain", 5)):
@@ -235,7 +235,7 @@ def test_the_best_weights_of_one_training(cli, knowing, tmp_path):
 
 
 def selection_ids(knowing: Path) -> set[str]:
-    from unlearnbench.plugins import find_plugin
+    from unlearnbench.plugins.registry import find_plugin
 
     benchmark = find_plugin("benchmark", "mcq").benchmark.factory(source=str(knowing / "questions.jsonl"), scoring="letter")
     assert benchmark.keep_half("selection")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from unlearnbench.trials import Look, Trial, best_look, choose, floor, label
+from unlearnbench.records.tuning import Look, Trial, best_look, choose, floor, label
 
 
 def trial(number: int, forget: float, keep: float, status="done") -> Trial:

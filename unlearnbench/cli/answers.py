@@ -10,9 +10,9 @@ import typer
 from unlearnbench.errors import UsageError, unknown_name
 
 if TYPE_CHECKING:
-    from unlearnbench.board import Manifest, RowHead
-    from unlearnbench.records import ItemResult
-    from unlearnbench.store import RunFolder
+    from unlearnbench.records.cells import ItemResult
+    from unlearnbench.records.leaderboard import Manifest, RowHead
+    from unlearnbench.runs.folder import RunFolder
 
 
 def answers(
@@ -27,10 +27,10 @@ def answers(
     """Show question, the untouched model's answer, the row's answer and the judgments."""
     from rich.console import Console
 
-    from unlearnbench.compare import read_manifest
-    from unlearnbench.recipe import BASELINE
+    from unlearnbench.execution.compare import read_manifest
+    from unlearnbench.records.recipe import BASELINE
     from unlearnbench.reports.answers import Written, render
-    from unlearnbench.store import RunFolder
+    from unlearnbench.runs.folder import RunFolder
 
     if not run.is_dir():
         raise UsageError(f"There is no folder {run}; `unlearnbench compare` makes one, by default under runs/.")
@@ -102,7 +102,7 @@ def _base(folder: RunFolder, row: RowHead | None, name: str) -> list[ItemResult]
 
 def _read(folder: RunFolder, row: RowHead, name: str, seed: int) -> list[ItemResult] | None:
     """A cell's items; None where it has none yet."""
-    from unlearnbench.records import CellKey
+    from unlearnbench.records.cells import CellKey
 
     key = CellKey(variant=row.variant, benchmark=name, seed=seed)
     identity = row.cells.get(str(key))

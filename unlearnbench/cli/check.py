@@ -52,9 +52,9 @@ def check(
 
 def _checks(name: str, settings: Sequence[str], expected: dict[str, str]) -> list[Any]:
     """The plugin's checks; nothing has run yet."""
-    from unlearnbench.plugins import find_plugin
-    from unlearnbench.recipe import load_recipe, parse_setting
-    from unlearnbench.specs import resolve_options, takes_argument
+    from unlearnbench.plugins.options import resolve_options, takes_argument
+    from unlearnbench.plugins.registry import find_plugin
+    from unlearnbench.records.recipe import load_recipe, parse_setting
 
     plugin, colon, argument = name.partition(":")
     given: dict[str, Any] = {}
@@ -72,7 +72,7 @@ def _checks(name: str, settings: Sequence[str], expected: dict[str, str]) -> lis
         configured = {normalise(key): value for key, value in load_recipe("sandbox").benchmarks.items()}
         given = {**configured.get(normalise(name), {}), **given}
     from unlearnbench.testing import checks_of
-    from unlearnbench.testing.installed import stated_by
+    from unlearnbench.testing.entry_points import stated_by
 
     if changed:  # a mistake on this command line is none of the plugin's
         resolve_options(spec, {**stated_by(spec).options, **given}, name)
@@ -87,7 +87,7 @@ def _kind(name: str) -> Literal["method", "benchmark"]:
     Raises:
         UsageError: there is none of that name that could be checked.
     """
-    from unlearnbench.plugins import list_plugins
+    from unlearnbench.plugins.registry import list_plugins
 
     plugins = list_plugins()
     kinds = {info.kind for info in plugins if normalise(info.name) == normalise(name)}

@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from unlearnbench.cli import options
-from unlearnbench.cli.searching import place_of, search, with_fixed, with_rule
-from unlearnbench.cli.wanted import DEFAULT_RECIPE, base_recipe, with_lists, with_rows, with_topics, with_values
+from unlearnbench.cli.recipe_options import DEFAULT_RECIPE, base_recipe, with_lists, with_rows, with_topics, with_values
+from unlearnbench.cli.search_options import place_of, search, with_fixed, with_rule
 from unlearnbench.errors import Problems, UsageError
-from unlearnbench.figures import counted
-from unlearnbench.limits import Limits
+from unlearnbench.planning.limits import Limits
+from unlearnbench.reports.units import counted
 
 if TYPE_CHECKING:
-    from unlearnbench.board import Leaderboard, TableSettings
-    from unlearnbench.compare import Execution, KeepDeltas
-    from unlearnbench.preflight import Comparison, Device
-    from unlearnbench.recipe import Recipe
+    from unlearnbench.execution.compare import Execution, KeepDeltas
+    from unlearnbench.planning.preflight import Comparison, Device
+    from unlearnbench.records.leaderboard import Leaderboard, TableSettings
+    from unlearnbench.records.recipe import Recipe
     from unlearnbench.tuning.search import Budget, Place
 
 INCOMPLETE = 1
@@ -82,7 +82,7 @@ def compare(
 
     Without arguments it runs on the embedded sandbox. The same command again goes on where the last one stopped.
     """
-    from unlearnbench.compare import Execution
+    from unlearnbench.execution.compare import Execution
 
     problems = Problems()  # what is wrong on the command line is said together with what the preflight finds
     wanted = base_recipe(recipe, model)
@@ -130,9 +130,9 @@ def compare(
 
 def _tuned(recipe: Recipe, budget: Budget, place: Place, dry_run: bool) -> Recipe:
     """The recipe with the settings that a search chose, to be compared on the other half of the questions."""
-    from unlearnbench.preflight import prepare
-    from unlearnbench.tuning.rows import plan_rows
+    from unlearnbench.planning.preflight import prepare
     from unlearnbench.tuning.search import tuned_recipe, untuned_recipe
+    from unlearnbench.tuning.searched_rows import plan_rows
 
     untuned = untuned_recipe(recipe)
     if dry_run:
@@ -158,11 +158,11 @@ def run(
     min_coverage: float = options.COVERAGE,
 ) -> None:
     """Check, execute and print a comparison; shared with `evaluate`."""
-    from unlearnbench.compare import check_table, written_leaderboard
-    from unlearnbench.executors import check_executor
-    from unlearnbench.files import default_cache
-    from unlearnbench.preflight import prepare
-    from unlearnbench.recipe import apply_settings
+    from unlearnbench.execution.compare import check_table, written_leaderboard
+    from unlearnbench.execution.executors import check_executor
+    from unlearnbench.planning.preflight import prepare
+    from unlearnbench.records.recipe import apply_settings
+    from unlearnbench.system.files import default_cache
 
     problems = problems or Problems()
     problems.attempt(check_executor, how.executor, how.limits)
@@ -203,7 +203,7 @@ def run(
 
 def _loadable(recipe: Recipe, cache: Path, problems: Problems) -> tuple[Recipe, dict[str, str]]:
     """What of a recipe can be loaded, and the rows that will fail because theirs cannot, which are told of now."""
-    from unlearnbench.examine import examine
+    from unlearnbench.execution.plugin_trial import examine
 
     recipe, broken = examine(recipe, cache, problems)
     for row, reason in broken.items():
@@ -230,7 +230,7 @@ def _short_of(board: Leaderboard, least: float) -> list[str]:
 
 def _execute(comparison: Comparison, how: Execution, table: TableSettings | None) -> None:
     from unlearnbench.cli.progress import ProgressReporter
-    from unlearnbench.compare import execute
+    from unlearnbench.execution.compare import execute
 
     with ProgressReporter(comparison.jobs) as reporter:
         try:

@@ -13,7 +13,7 @@ from unlearnbench.cli import options
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from unlearnbench.differences import Difference, ScoreChange
+    from unlearnbench.leaderboard.diff import Difference, ScoreChange
 
 # what a narrow terminal loses, in this order
 LOSABLE = ("95% interval", "lost / gained", "items", "A", "B")
@@ -29,8 +29,8 @@ def diff(
     Scores are compared on the items that both asked; p is McNemar's exact test where each has one seed, else that of the
     resampled difference, after Holm over all lines. * marks p below 0.05.
     """
-    from unlearnbench.differences import differ
-    from unlearnbench.reports.cells import printable
+    from unlearnbench.leaderboard.diff import differ
+    from unlearnbench.reports.formatting import printable
 
     options.check_runs([first, second])
     found = differ(first, second)
@@ -62,7 +62,7 @@ def _settings(found: Difference) -> Table:
     from rich.table import Table
     from rich.text import Text
 
-    from unlearnbench.reports.cells import printable
+    from unlearnbench.reports.formatting import printable
 
     table = Table(title="Settings", title_justify="left")
     for name in ("where", "setting", "A", "B"):
@@ -78,7 +78,7 @@ def _scores(found: Difference, width: int) -> tuple[Table, list[str]]:
     from rich.table import Table
     from rich.text import Text
 
-    from unlearnbench.reports.cells import printable
+    from unlearnbench.reports.formatting import printable
     from unlearnbench.reports.terminal import width_of
 
     heads = ["variant", "benchmark", "A", "B", "B - A", "95% interval", "p (Holm)", "items", "lost / gained"]
@@ -98,7 +98,7 @@ def _scores(found: Difference, width: int) -> tuple[Table, list[str]]:
 
 
 def _line(one: ScoreChange) -> tuple[str, ...]:
-    from unlearnbench.reports.cells import figure
+    from unlearnbench.reports.formatting import figure
 
     change = figure(one.difference, one.unit)
     if one.difference is not None and one.difference > 0:

@@ -12,12 +12,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from unlearnbench.figures import amount, counted, size
+from unlearnbench.reports.units import amount, counted, size
 
 if TYPE_CHECKING:
-    from unlearnbench.compare import Execution
-    from unlearnbench.estimates import JobEstimate
-    from unlearnbench.preflight import Comparison
+    from unlearnbench.execution.compare import Execution
+    from unlearnbench.planning.estimates import JobEstimate
+    from unlearnbench.planning.preflight import Comparison
 
 COLUMNS = ("job", "finished", "to do", "updates", "tokens", "trains", "questions", "writes", "judge", "memory", "delta")
 
@@ -64,7 +64,7 @@ def _row(job: JobEstimate) -> list[str]:
 
 def _totals(comparison: Comparison, jobs: Sequence[JobEstimate], how: Execution) -> dict[str, Any]:
     """Over all jobs; memory is that of the largest, of as many as run at a time."""
-    from unlearnbench.checks import free_memory, place_of, room_for
+    from unlearnbench.planning.checks import free_memory, place_of, room_for
 
     device = place_of(comparison.device)
     deltas = [job.delta_bytes for job in jobs]

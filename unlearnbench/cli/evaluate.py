@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from unlearnbench.cli import compare, options
-from unlearnbench.cli.wanted import DEFAULT_RECIPE, with_values
+from unlearnbench.cli.recipe_options import DEFAULT_RECIPE, with_values
 from unlearnbench.errors import Problems, UsageError
 
 
@@ -32,8 +32,8 @@ def evaluate(
     as_json: options.AsJson = False,
 ) -> None:
     """Score a model with the benchmarks and keep the same files as a comparison."""
-    from unlearnbench.compare import Execution
-    from unlearnbench.recipe import Recipe, check_names, load_recipe, select
+    from unlearnbench.execution.compare import Execution
+    from unlearnbench.records.recipe import Recipe, check_names, load_recipe, select
 
     problems = Problems()
     names = problems.attempt(options.split_list, "--benchmarks", benchmarks)

@@ -16,7 +16,7 @@ def export(
     model: Annotated[str | None, typer.Option(help="The base model, where it is not where it was.")] = None,
 ) -> None:
     """Write the model that a row of a comparison left: safetensors, config, tokenizer and a model card."""
-    from unlearnbench.export import export, find
+    from unlearnbench.reports.export import export, find
 
     candidate = find(run, variant, seed)
     export(candidate, out, model)

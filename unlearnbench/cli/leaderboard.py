@@ -12,7 +12,7 @@ from unlearnbench.cli import options
 from unlearnbench.errors import UsageError
 
 if TYPE_CHECKING:
-    from unlearnbench.board import Leaderboard
+    from unlearnbench.records.leaderboard import Leaderboard
     from unlearnbench.reports.text import Choices, Format
 
 FORMATS = ("terminal", "markdown", "latex", "csv", "json", "html")
@@ -60,7 +60,7 @@ def leaderboard(
     boards = _boards(runs, separate, rank_by, damage_margin)
     if explain:
         from unlearnbench.reports import explain as explanation
-        from unlearnbench.reports.cells import printable
+        from unlearnbench.reports.formatting import printable
 
         typer.echo(printable("\n\n".join(explanation.render(board) for board in boards)))
     elif style == "terminal":
@@ -128,20 +128,20 @@ def _choices(parts: bool, columns: str | None, sort: str | None, precision: str 
 
 def _boards(runs: list[Path], separate: bool, rank_by: str | None, damage_margin: float | None) -> list[Leaderboard]:
     """One table of all runs, or one for each."""
-    from unlearnbench.compare import last_settings, read_leaderboard
+    from unlearnbench.execution.compare import last_settings, read_leaderboard
 
     settings = [options.table_settings(rank_by, damage_margin, last_settings(run)) for run in runs]
     if len(runs) == 1 or separate:
         return [read_leaderboard(run, own) for run, own in zip(runs, settings, strict=True)]
-    from unlearnbench.merging import merge
+    from unlearnbench.leaderboard.merge import merge
 
     return [merge(runs, settings[0])]
 
 
 def _show_trials(runs: list[Path], style: str) -> None:
     """Every trial of searches that were made, in a terminal, as markdown or as JSON."""
-    from unlearnbench.reports import trials
-    from unlearnbench.trials import TRIALS, TUNING, read_tuning
+    from unlearnbench.records.tuning import TRIALS, TUNING, read_tuning
+    from unlearnbench.reports import tuning as trials
 
     options.choose("--format", style, ("terminal", "markdown", "json"))
     for run in runs:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from unlearnbench.scaffold import PluginKind
+    from unlearnbench.plugins.scaffold import PluginKind
 
 app = typer.Typer(help="Write a plugin of your own: a small distribution that already runs.", no_args_is_help=True)
 Name = Annotated[str, typer.Argument(help="As users will type it: small letters, digits and hyphens.")]
@@ -34,7 +34,7 @@ def benchmark(name: Name, out: Folder = None) -> None:
 
 
 def _write(kind: PluginKind, name: str, out: Path | None) -> None:
-    from unlearnbench.scaffold import new_plugin
+    from unlearnbench.plugins.scaffold import new_plugin
 
     folder = new_plugin(kind, name, out)
     asked = f"--methods {name}" if kind == "method" else f"--methods rmu --benchmarks wmdp,{name}"

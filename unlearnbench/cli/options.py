@@ -15,10 +15,10 @@ import typer
 from pydantic import ByteSize, TypeAdapter, ValidationError
 
 from unlearnbench.errors import Problems, UsageError, normalise, unknown_name
-from unlearnbench.limits import Limits
+from unlearnbench.planning.limits import Limits
 
 if TYPE_CHECKING:
-    from unlearnbench.board import TableSettings
+    from unlearnbench.records.leaderboard import TableSettings
     from unlearnbench.tuning.search import Budget
 
 Model = Annotated[str | None, typer.Option(help="Base model: a folder, a hub id or sandbox:model.")]
@@ -108,7 +108,7 @@ def check_runs(folders: Iterable[Path]) -> None:
 
 def table_settings(rank_by: str | None, damage_margin: float | None, start: TableSettings | None = None) -> TableSettings:
     """How the table is to be made: what is given, else as in `start`."""
-    from unlearnbench.board import TableSettings
+    from unlearnbench.records.leaderboard import TableSettings
 
     if damage_margin is not None and not 0 <= damage_margin < 1:
         raise UsageError(f"--damage-margin takes a share from 0 to below 1, as in 0.05; got {damage_margin:g}.")

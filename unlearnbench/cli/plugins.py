@@ -15,7 +15,7 @@ def plugins(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """List methods and benchmarks without importing any; with a name, load that one and show its options."""
-    from unlearnbench.plugins import list_plugins
+    from unlearnbench.plugins.registry import list_plugins
 
     found = list_plugins()
     if name is not None:
@@ -36,9 +36,9 @@ def plugins(
 
 
 def _show_one(name: str, kinds: list[str], as_json: bool) -> None:
-    from unlearnbench.plugins import find_plugin, list_plugins
-    from unlearnbench.spaces import written
-    from unlearnbench.specs import MethodSpec, list_options
+    from unlearnbench.plugins.options import MethodSpec, list_options
+    from unlearnbench.plugins.registry import find_plugin, list_plugins
+    from unlearnbench.records.search_space import written
 
     if not kinds:
         from unlearnbench.errors import unknown_name

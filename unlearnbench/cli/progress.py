@@ -14,11 +14,11 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from unlearnbench.figures import counted, duration
-from unlearnbench.records import CellResult, Job
+from unlearnbench.records.cells import CellResult, Job
+from unlearnbench.reports.units import counted, duration
 
 if TYPE_CHECKING:
-    from unlearnbench.plan import JobPlan
+    from unlearnbench.planning.plan import JobPlan
 
 QUIET_SECONDS = 15.0  # between lines about one phase, where there is no live table
 REFRESH = 4  # times a second

@@ -17,9 +17,9 @@ def report(
     no_items: options.NoItems = False,
 ) -> None:
     """Write a comparison's report: one HTML file that opens without a network."""
-    from unlearnbench.compare import REPORT, read_finished
-    from unlearnbench.files import check_folder, write_atomic
+    from unlearnbench.execution.compare import REPORT, read_finished
     from unlearnbench.reports.html.page import render
+    from unlearnbench.system.files import check_folder, write_atomic
 
     options.check_runs([run])
     path = out or run / REPORT

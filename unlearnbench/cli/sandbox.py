@@ -26,8 +26,8 @@ def build(
     data_only: Annotated[bool, typer.Option("--data-only", help="Write the data sets and train nothing.")] = False,
 ) -> None:
     """Write the sandbox's data from the seed and train its two models: about an hour each on two cores."""
-    from unlearnbench.files import check_folder
     from unlearnbench.sandbox.write_data import write_data
+    from unlearnbench.system.files import check_folder
 
     check_folder(out)
     if data_only:
@@ -37,8 +37,8 @@ def build(
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+    from unlearnbench.data.tables import SANDBOX_MODELS
     from unlearnbench.sandbox import build as builder
-    from unlearnbench.sources import SANDBOX_MODELS
 
     total = builder.STEPS if steps is None else steps
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from unlearnbench.errors import UsageError, closest
-from unlearnbench.figures import amount, duration, size
+from unlearnbench.reports.units import amount, duration, size
 
 if TYPE_CHECKING:
-    from unlearnbench.records import CellResult, Cost
+    from unlearnbench.records.cells import CellResult, Cost
 
 # what stands together, in this order; what is in no group comes last
 GROUPS = {
@@ -51,8 +51,8 @@ def show(
     as_json: Annotated[bool, typer.Option("--json", help="Print the cell's record as JSON.")] = False,
 ) -> None:
     """Show where a number comes from: weights, method, data, prompts, code, machine, and what it cost."""
-    from unlearnbench.compare import read_cells, read_manifest
-    from unlearnbench.store import RunFolder
+    from unlearnbench.execution.compare import read_cells, read_manifest
+    from unlearnbench.runs.folder import RunFolder
 
     if not run.is_dir():
         raise UsageError(f"There is no folder {run}; `unlearnbench compare` makes one, by default under runs/.")

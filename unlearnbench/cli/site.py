@@ -20,7 +20,7 @@ def site(
 
     The same runs into the same folder write the same addresses; pages of runs that are not named any more stay.
     """
-    from unlearnbench.site import build_site
+    from unlearnbench.reports.site import build_site
 
     options.check_runs(runs)
     pages = build_site(runs, out, title=title, items=not no_items)

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from unlearnbench.cli import options
-from unlearnbench.cli.searching import place_of, search, with_fixed, with_rule
-from unlearnbench.cli.wanted import DEFAULT_RECIPE, base_recipe, with_lists, with_rows, with_topics, with_values
+from unlearnbench.cli.recipe_options import DEFAULT_RECIPE, base_recipe, with_lists, with_rows, with_topics, with_values
+from unlearnbench.cli.search_options import place_of, search, with_fixed, with_rule
 from unlearnbench.errors import Problems, UsageError
-from unlearnbench.limits import Limits
+from unlearnbench.planning.limits import Limits
 
 if TYPE_CHECKING:
-    from unlearnbench.trials import Tuning
+    from unlearnbench.records.tuning import Tuning
 
 
 def tune(
@@ -48,7 +48,7 @@ def tune(
     A trial is chosen for the highest F of those whose K is at least --keep-at-least; where there is none, for the highest S.
     The same command goes on where the last one stopped; a larger --trials adds to what is there.
     """
-    from unlearnbench.compare import Execution
+    from unlearnbench.execution.compare import Execution
 
     problems = Problems()
     wanted = base_recipe(recipe, model)
@@ -79,7 +79,7 @@ def show(tuning: Tuning, folder: Path, as_json: bool) -> None:
         return
     from rich.console import Console
 
-    from unlearnbench.reports import trials
+    from unlearnbench.reports import tuning as trials
 
     Console().print(trials.render(tuning))
     compare_it = f"unlearnbench compare {folder / 'tuned.yaml'} --out {folder.parent}"

@@ -17,8 +17,8 @@ def verify(runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Fo
 
     Exit code 1 where anything does not. Nothing in the folder is changed.
     """
-    from unlearnbench.reports.cells import printable
-    from unlearnbench.verify import verify as check
+    from unlearnbench.leaderboard.verify import verify as check
+    from unlearnbench.reports.formatting import printable
 
     options.check_runs(runs)
     failed = False

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from unlearnbench.board import Estimate, Leaderboard, PairTest, Row, TopicInfo
-from unlearnbench.recipe import BASELINE
-from unlearnbench.reports.cells import RANK_NAMES, estimate_of, figure, said, span
+from unlearnbench.records.leaderboard import Estimate, Leaderboard, PairTest, Row, TopicInfo
+from unlearnbench.records.recipe import BASELINE
+from unlearnbench.reports.formatting import RANK_NAMES, estimate_of, figure, said, span
 
 MOST_PAIRS = 12  # of a row: with more, leaderboard.json has them
 FORMULAS = """\

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
-from unlearnbench.board import BenchmarkHead, Leaderboard, Manifest, RowHead
-from unlearnbench.comparable import cell_name
-from unlearnbench.records import CellResult
-from unlearnbench.store import RunFolder
+from unlearnbench.leaderboard.comparability import cell_name
+from unlearnbench.records.cells import CellResult
+from unlearnbench.records.leaderboard import BenchmarkHead, Leaderboard, Manifest, RowHead
+from unlearnbench.runs.folder import RunFolder
 
 COMMAND = "command.txt"
 

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from unlearnbench.board import Column, Estimate, Leaderboard, Row
 from unlearnbench.errors import unknown_name
-from unlearnbench.recipe import BASELINE
-from unlearnbench.reports.cells import (
+from unlearnbench.records.leaderboard import Column, Estimate, Leaderboard, Row
+from unlearnbench.records.recipe import BASELINE
+from unlearnbench.reports.formatting import (
     AFTER,
     GPU,
     MISSING,

@@ -11,8 +11,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from unlearnbench.board import Leaderboard
-from unlearnbench.reports.cells import COST, notes, printable, reference_note
+from unlearnbench.records.leaderboard import Leaderboard
+from unlearnbench.reports.formatting import COST, notes, printable, reference_note
 from unlearnbench.reports.grid import Grid, Line
 from unlearnbench.reports.text import Choices
 

@@ -12,8 +12,8 @@ from typing import Literal
 
 from tabulate import tabulate
 
-from unlearnbench.board import Leaderboard
-from unlearnbench.reports.cells import notes, reference_note
+from unlearnbench.records.leaderboard import Leaderboard
+from unlearnbench.reports.formatting import notes, reference_note
 from unlearnbench.reports.grid import Grid, lay_out
 from unlearnbench.reports.published import Reference
 

@@ -19,11 +19,11 @@ from torch import Tensor
 from torch.nn import functional as F
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from unlearnbench.models import padding_id
-from unlearnbench.prompts import LETTERS, header, letter_prompt
+from unlearnbench.data.tables import SANDBOX_MODELS
+from unlearnbench.models.loading import padding_id
 from unlearnbench.sandbox.world import TURN_END, TURN_START, Subject, build_world, chat_text, conversation, paragraph
 from unlearnbench.sandbox.write_data import write_data
-from unlearnbench.sources import SANDBOX_MODELS
+from unlearnbench.scoring.choice.prompts import LETTERS, header, letter_prompt
 
 VOCABULARY = 2048
 TEXT_END, PAD = "<|endoftext|>", "<|pad|>"

@@ -8,7 +8,6 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from unlearnbench.prompts import LETTERS, header, letter_prompt
 from unlearnbench.sandbox.world import (
     DEV_ITEMS,
     HELD_OUT,
@@ -21,6 +20,7 @@ from unlearnbench.sandbox.world import (
     conversation,
     paragraph,
 )
+from unlearnbench.scoring.choice.prompts import LETTERS, header, letter_prompt
 
 MT_BENCH_QUESTIONS = 40
 NEAR_ENTITIES = 2  # of each near subject's 12 that the retain corpus covers: enough to show that they are not the hazard

@@ -12,12 +12,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from unlearnbench.specs import BenchmarkSpec, MethodSpec, Value
+from unlearnbench.plugins.options import BenchmarkSpec, MethodSpec, Value
 from unlearnbench.testing.benchmark_checks import BENCHMARK_CHECKS, Answers, BenchmarkCase
 from unlearnbench.testing.checks import Check, CheckFailed, NotApplicable, Outcome
-from unlearnbench.testing.installed import stated_by
+from unlearnbench.testing.entry_points import stated_by
 from unlearnbench.testing.method_checks import METHOD_CHECKS, MethodCase
-from unlearnbench.testing.models import (
+from unlearnbench.testing.tiny_models import (
     FAMILIES,
     ConstantAnswers,
     Oracle,

@@ -16,14 +16,14 @@ from unittest import mock
 
 import torch
 
-from unlearnbench.benchmark import Benchmark, MultipleChoiceBenchmark, Subject
-from unlearnbench.choice import encode_questions, longest_text
 from unlearnbench.errors import UsageError
-from unlearnbench.records import ItemResult
-from unlearnbench.specs import BenchmarkSpec, Options, Value, resolve_options
+from unlearnbench.plugins.options import BenchmarkSpec, Options, Value, resolve_options
+from unlearnbench.records.cells import ItemResult
+from unlearnbench.scoring.benchmark import Benchmark, MultipleChoiceBenchmark, Subject
+from unlearnbench.scoring.choice.log_likelihood import encode_questions, longest_text
 from unlearnbench.testing.checks import CheckFailed, NotApplicable, Registry, require
-from unlearnbench.testing.installed import described, entry_point_of
-from unlearnbench.testing.models import ConstantAnswers, Oracle, RandomAnswers, tiny_model, tiny_tokenizer
+from unlearnbench.testing.entry_points import described, entry_point_of
+from unlearnbench.testing.tiny_models import ConstantAnswers, Oracle, RandomAnswers, tiny_model, tiny_tokenizer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase

@@ -12,12 +12,12 @@ from typing import Any
 import torch
 
 from unlearnbench.errors import UsageError
-from unlearnbench.specs import MethodSpec, Options, Training, Value, resolve_options, split_budget
+from unlearnbench.plugins.options import MethodSpec, Options, Training, Value, resolve_options, split_budget
 from unlearnbench.testing.checks import CheckFailed, NotApplicable, Registry, require
-from unlearnbench.testing.elsewhere import weights_elsewhere
-from unlearnbench.testing.installed import described, entry_point_of
-from unlearnbench.testing.models import FAMILIES
-from unlearnbench.testing.trials import SEED, Seen, Trial, run_trial, weights_hash
+from unlearnbench.testing.entry_points import described, entry_point_of
+from unlearnbench.testing.other_process import weights_elsewhere
+from unlearnbench.testing.tiny_models import FAMILIES
+from unlearnbench.testing.trial_fits import SEED, Seen, Trial, run_trial, weights_hash
 
 METHOD_CHECKS = Registry()
 PADDING_TOLERANCE = 0.05  # of the change's norm: rounding, which Adam enlarges where gradients are nearly zero

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unlearnbench.errors import UsageError
-from unlearnbench.files import content_hash
-from unlearnbench.spaces import Choice, Linear, Log, is_whole, nearest
-from unlearnbench.trials import Trial
+from unlearnbench.records.search_space import Choice, Linear, Log, is_whole, nearest
+from unlearnbench.records.tuning import Trial
+from unlearnbench.system.files import content_hash
 
 if TYPE_CHECKING:
     import optuna

@@ -12,15 +12,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from unlearnbench.board import Leaderboard
-from unlearnbench.compare import Execution, execute, read_leaderboard
 from unlearnbench.errors import UsageError
-from unlearnbench.files import content_hash
-from unlearnbench.preflight import Comparison, Device, prepare
-from unlearnbench.recipe import BASELINE, Recipe
-from unlearnbench.records import CellResult
-from unlearnbench.store import MEMORY
-from unlearnbench.trials import (
+from unlearnbench.execution.compare import Execution, execute, read_leaderboard
+from unlearnbench.planning.preflight import Comparison, Device, prepare
+from unlearnbench.records.cells import CellResult
+from unlearnbench.records.leaderboard import Leaderboard
+from unlearnbench.records.recipe import BASELINE, Recipe
+from unlearnbench.records.tuning import (
     NO_SPACE,
     TRIALS,
     TUNING,
@@ -33,12 +31,14 @@ from unlearnbench.trials import (
     label,
     read_tuning,
 )
-from unlearnbench.tuning.rows import Row, plan_rows
+from unlearnbench.runs.folder import MEMORY
+from unlearnbench.system.files import content_hash
 from unlearnbench.tuning.sampler import Sampler, check_installed
+from unlearnbench.tuning.searched_rows import Row, plan_rows
 
 if TYPE_CHECKING:
-    from unlearnbench.job import Reporter
-    from unlearnbench.plan import JobPlan
+    from unlearnbench.execution.job import Reporter
+    from unlearnbench.planning.plan import JobPlan
 
 ROUND = 2  # trials that a row proposes at a time, however many run at a time: results do not depend on --jobs
 MOST_TRIALS = 1000  # where only time counts: trials that fail at once take none

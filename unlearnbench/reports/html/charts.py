@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from unlearnbench.board import BenchmarkHead, Estimate, Leaderboard, Row
-from unlearnbench.comparable import cell_name
-from unlearnbench.outcomes import Outcomes
-from unlearnbench.prompts import LETTERS
-from unlearnbench.recipe import BASELINE
-from unlearnbench.reports.cells import figure, row_title
+from unlearnbench.leaderboard.comparability import cell_name
+from unlearnbench.leaderboard.outcomes import Outcomes
+from unlearnbench.records.leaderboard import BenchmarkHead, Estimate, Leaderboard, Row
+from unlearnbench.records.recipe import BASELINE
 from unlearnbench.reports.finished import Finished
+from unlearnbench.reports.formatting import figure, row_title
+from unlearnbench.scoring.choice.prompts import LETTERS
 
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8A8A8A")
 GREY = "#8A8F96"  # reads on light and dark

@@ -8,11 +8,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from unlearnbench.board import RowHead
-from unlearnbench.files import HASH_CHARS
+from unlearnbench.records.leaderboard import RowHead
 from unlearnbench.reports.finished import Finished
 from unlearnbench.reports.html.charts import PALETTE, Chart, as_chart, shown
-from unlearnbench.store import folder_name
+from unlearnbench.runs.folder import folder_name
+from unlearnbench.system.files import HASH_CHARS
 
 METRICS = "metrics.csv"
 MOST_POINTS = 300  # of a line; more would not be seen

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from unlearnbench.board import BenchmarkHead
-from unlearnbench.prompts import LETTERS
-from unlearnbench.recipe import BASELINE
-from unlearnbench.records import CellResult, ItemText
-from unlearnbench.reports.cells import row_title
+from unlearnbench.records.cells import CellResult, ItemText
+from unlearnbench.records.leaderboard import BenchmarkHead
+from unlearnbench.records.recipe import BASELINE
 from unlearnbench.reports.finished import Finished
+from unlearnbench.reports.formatting import row_title
 from unlearnbench.reports.html.embed import packed, packed_json
+from unlearnbench.scoring.choice.prompts import LETTERS
 
 MOST_ANSWERS = 400_000  # of all seeds together; of more, each row shows its first seed
 MOST_TEXT = 6_000_000  # characters of written answers in a page

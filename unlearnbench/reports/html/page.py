@@ -7,18 +7,19 @@ from typing import Any
 
 import yaml
 
-from unlearnbench.board import BenchmarkHead, Row
-from unlearnbench.outcomes import Outcomes
-from unlearnbench.recipe import BASELINE
-from unlearnbench.records import CellResult
-from unlearnbench.reports import explain, trials
-from unlearnbench.reports.cells import figure, notes, row_title, sentence
+from unlearnbench.leaderboard.outcomes import Outcomes
+from unlearnbench.records.cells import CellResult
+from unlearnbench.records.leaderboard import BenchmarkHead, Row
+from unlearnbench.records.recipe import BASELINE
+from unlearnbench.records.tuning import read_tuning
+from unlearnbench.reports import explain
+from unlearnbench.reports import tuning as trials
 from unlearnbench.reports.finished import Finished
+from unlearnbench.reports.formatting import figure, notes, row_title, sentence
 from unlearnbench.reports.html import charts, table
 from unlearnbench.reports.html.curves import curves
 from unlearnbench.reports.html.embed import as_json, fill, packed_plotly, plotly_script
 from unlearnbench.reports.html.items import Packs, pack
-from unlearnbench.trials import read_tuning
 
 Items = Mapping[str, Outcomes]
 OF_RUN = ("model", "base_weights", "dtype", "limit", "device", "threads", "python", "torch", "transformers", "unlearnbench")

@@ -6,10 +6,9 @@ import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from unlearnbench.board import Column, Estimate, Leaderboard, Row
-from unlearnbench.files import content_hash
-from unlearnbench.recipe import BASELINE
-from unlearnbench.reports.cells import (
+from unlearnbench.records.leaderboard import Column, Estimate, Leaderboard, Row
+from unlearnbench.records.recipe import BASELINE
+from unlearnbench.reports.formatting import (
     AFTER,
     COST,
     GPU,
@@ -24,6 +23,7 @@ from unlearnbench.reports.cells import (
     shown_columns,
     span,
 )
+from unlearnbench.system.files import content_hash
 
 HINTS = {
     "F ↑": "share of the forget knowledge that is gone",

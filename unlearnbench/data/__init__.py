@@ -1,0 +1,1 @@
+"""From a source to rows, and from rows to paired batches."""

@@ -1,0 +1,1 @@
+"""Run a plan: one job, its fit and its cells, processes, executors."""

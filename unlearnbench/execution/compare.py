@@ -1,0 +1,337 @@
+"""A comparison from a checked recipe to the table: execute, store, rank."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import ValidationError
+
+from unlearnbench.errors import StorageError, UsageError
+from unlearnbench.execution.cleanup import forget_failures, tidy
+from unlearnbench.leaderboard.build import build_leaderboard, check_settings
+from unlearnbench.leaderboard.outcomes import Outcomes
+from unlearnbench.planning.limits import Limits
+from unlearnbench.planning.plan import head_of, what_is_due
+from unlearnbench.planning.preflight import Comparison
+from unlearnbench.plugins.registry import guarded, load_extensions
+from unlearnbench.records.cells import CellResult
+from unlearnbench.records.leaderboard import Leaderboard, Manifest, RowHead, TableSettings
+from unlearnbench.records.recipe import BASELINE
+from unlearnbench.reports.finished import COMMAND, Finished
+from unlearnbench.runs.folder import KeepDeltas, RunFolder
+from unlearnbench.runs.locks import WAIT_SECONDS, Holding, Queue
+
+if TYPE_CHECKING:
+    from unlearnbench.execution.job import Reporter, Workshop
+
+    Executor = Callable[[Queue, Workshop], Iterator[CellResult]]
+
+MANIFEST = "plan.json"
+REPORT = "report.html"
+JOIN_SECONDS = 10.0  # for the holder of a folder to write its plan
+
+
+@dataclass(frozen=True, kw_only=True)
+class Execution:
+    """How a comparison is run.
+
+    Attributes:
+        executor: one of `EXECUTORS`.
+        limits: that isolated jobs keep to.
+        keep_deltas: which unlearned weights stay on disk.
+        retry_failed: compute failed cells again.
+        join: take jobs of a comparison that another process has begun in the same folder.
+        items: keep the benchmarks' questions, and show them and the answers in the report.
+        command: the command line, for the report.
+    """
+
+    executor: str = "local"
+    limits: Limits = field(default_factory=Limits)
+    keep_deltas: KeepDeltas = "all"
+    retry_failed: bool = False
+    join: bool = False
+    items: bool = True
+    command: str = ""
+
+
+def execute(
+    comparison: Comparison,
+    reporter: Reporter,
+    how: Execution | None = None,
+    *,
+    settings: TableSettings | None = None,
+    in_passing: bool = False,
+) -> Iterator[CellResult]:
+    """Compute what is due, yielding each cell once it is durable; the table is rewritten after every cell.
+
+    In between it has figures only; intervals, verdicts and ranks come once everything is there, and with them the report; in
+    passing they do not come.
+
+    Raises:
+        UsageError: another process works in the folder, and this one is not to join or has another plan.
+        StorageError: the folder does not take what was computed.
+    """
+    how = how or Execution()
+    run, manifest = comparison.run, _manifest(comparison)
+    check_table(comparison, settings)
+    with Holding(run.root, join=how.join) as holding:
+        if holding.alone:
+            comparison = _begin(comparison, manifest, reporter, how)
+        else:
+            _check_same_plan(run, manifest, holding)
+        if comparison.due:
+            yield from _compute(comparison, holding, reporter, how, settings)
+        _drop_deltas(comparison, how.keep_deltas)
+        write_leaderboard(run, settings, in_passing=in_passing)
+        if not in_passing:
+            write_report(run, items=how.items)
+
+
+def check_table(comparison: Comparison, settings: TableSettings | None) -> None:
+    """Refuse a table that this comparison cannot have, before anything is computed.
+
+    Raises:
+        UsageError: it is to be ranked by what it does not have.
+    """
+    check_settings(settings or TableSettings(), _manifest(comparison))
+
+
+def _begin(comparison: Comparison, manifest: Manifest, reporter: Reporter, how: Execution) -> Comparison:
+    """Leave the plan, put the folder in order, and look again at what is due in it."""
+    run = comparison.run
+    run.write_text("recipe.yaml", comparison.recipe.to_yaml())
+    run.write_text(MANIFEST, manifest.model_dump_json(indent=1))
+    if how.command:
+        run.write_text(COMMAND, f"{how.command}\n")
+    for line in tidy(run, comparison.jobs):
+        reporter.warn(line)
+    for plan in comparison.benchmarks if how.items else ():
+        with guarded(plan.plugin.info, "in texts"):
+            run.write_texts(plan.name, plan.benchmark.digest(), plan.benchmark.texts())
+    if how.retry_failed:
+        forget_failures(run, comparison.jobs)
+    return replace(comparison, jobs=what_is_due(comparison.jobs, run.read_cell, retry_failed=False))
+
+
+def _check_same_plan(run: RunFolder, manifest: Manifest, holding: Holding) -> None:
+    """A process that joins has the plan of the one that holds the folder, or waits a moment for it to be written."""
+    patience = time.monotonic() + JOIN_SECONDS
+    while time.monotonic() < patience:
+        with contextlib.suppress(UsageError):
+            if read_manifest(run) == manifest:
+                return
+        time.sleep(WAIT_SECONDS)
+    raise UsageError(
+        f"{holding.holder()} runs another comparison in {run.root}; --join takes the same recipe and options, and the same "
+        "versions of the plugins."
+    )
+
+
+def _compute(
+    comparison: Comparison, holding: Holding, reporter: Reporter, how: Execution, settings: TableSettings | None
+) -> Iterator[CellResult]:
+    from unlearnbench.execution.job import workshop
+    from unlearnbench.execution.job_log import LoggedReporter
+
+    manager, problems = load_extensions()
+    for problem in problems:
+        reporter.warn(problem)
+    log = LoggedReporter(reporter, comparison.run)
+    jobs = {(plan.job.variant, plan.job.seed): plan.job for plan in comparison.jobs}
+    shop = workshop(comparison, log, manager.hook)
+    for result in _results(comparison, shop, holding, _executor(how)):
+        log.durable(jobs[result.key.variant, result.key.seed], result)
+        write_leaderboard(comparison.run, settings, in_passing=True)
+        try:
+            manager.hook.unlearnbench_cell_done(result=result)
+        except Exception as error:  # somebody's notifier is no reason to lose a night
+            reporter.warn(f"an extension failed on {result.key}: {type(error).__name__}: {error}")
+        if how.keep_deltas == "none":
+            _drop_finished(comparison, result)
+        yield result
+
+
+def _executor(how: Execution) -> Executor:
+    from unlearnbench.execution.executors import isolated, local
+
+    return partial(isolated.execute, limits=how.limits) if how.executor == "isolated" else local.execute
+
+
+def _results(comparison: Comparison, shop: Workshop, holding: Holding, run_jobs: Executor) -> Iterator[CellResult]:
+    """What the executor computes; controls last, once the rows that they are like have left their deltas."""
+    trained = [plan for plan in comparison.jobs if not plan.variant.noise_of]
+    yield from run_jobs(Queue(trained, comparison.run, holding), shop)
+    likes = {(plan.job.variant, plan.job.seed): plan for plan in comparison.jobs}
+    for plan in comparison.jobs:
+        if plan.variant.noise_of and plan.due:
+            from unlearnbench.execution.job import fail_job
+            from unlearnbench.execution.noise import write_noise
+
+            try:
+                write_noise(plan, likes[plan.variant.noise_of, plan.job.seed], shop)
+            except StorageError:
+                raise
+            except Exception as error:  # what a control lacks costs its own row only
+                yield from fail_job(plan, shop, error)
+            else:
+                yield from run_jobs(Queue([plan], comparison.run, holding), shop)
+
+
+def read_leaderboard(folder: Path, settings: TableSettings | None = None, *, in_passing: bool = False) -> Leaderboard:
+    """The table of a run folder, from its plan and the cells that belong to it.
+
+    Args:
+        folder: of the comparison.
+        settings: how to rank and judge.
+        in_passing: figures only; the items of the cells are not read.
+
+    Raises:
+        UsageError: it is not the folder of a comparison, or its cells do not belong together.
+    """
+    run = RunFolder(folder)
+    manifest = read_manifest(run)
+    cells = read_cells(run, manifest, in_passing=in_passing)
+    return build_leaderboard(manifest, cells, None if in_passing else read_items(run, cells), settings)
+
+
+def last_settings(folder: Path) -> TableSettings | None:
+    """How the comparison's own table was made; None where there is none."""
+    try:
+        return written_leaderboard(folder).settings
+    except (UsageError, ValidationError):
+        return None
+
+
+def written_leaderboard(folder: Path) -> Leaderboard:
+    """The table that the comparison wrote last."""
+    return Leaderboard.model_validate(RunFolder(folder).read_json("leaderboard.json"))
+
+
+def write_leaderboard(run: RunFolder, settings: TableSettings | None = None, *, in_passing: bool = False) -> Leaderboard:
+    """Write leaderboard.json and leaderboard.md from what is on disk; see `read_leaderboard`."""
+    from unlearnbench.reports import text
+
+    board = read_leaderboard(run.root, settings, in_passing=in_passing)
+    run.write_text("leaderboard.json", board.model_dump_json(indent=1, by_alias=True) + "\n")
+    run.write_text("leaderboard.md", text.render([board], "markdown") + "\n")
+    return board
+
+
+def write_report(run: RunFolder, *, items: bool = True) -> None:
+    """Write report.html from what is on disk; `items` says whether questions and answers are shown."""
+    from unlearnbench.reports.html.page import render
+
+    finished, outcomes = read_finished(run.root, items=items)
+    run.write_text(REPORT, render(finished, outcomes))
+
+
+def read_finished(folder: Path, *, items: bool = True) -> tuple[Finished, dict[str, Outcomes]]:
+    """A comparison as reports read it, with its table as it was last made, and what happened on its items."""
+    run = RunFolder(folder)
+    manifest = read_manifest(run)
+    cells = read_cells(run, manifest)
+    outcomes = read_items(run, cells)
+    board = build_leaderboard(manifest, cells, outcomes, last_settings(folder))
+    return Finished(run=run, manifest=manifest, cells=cells, board=board, items=items), outcomes
+
+
+def _manifest(comparison: Comparison) -> Manifest:
+    """The plan on disk: which cells make up the table."""
+    rows: dict[str, RowHead] = {}
+    for plan in comparison.jobs:
+        cells = {str(plan.key(benchmark)): identity for benchmark, identity in plan.cells.items()}
+        known = rows.get(plan.job.variant)
+        rows[plan.job.variant] = RowHead(
+            variant=plan.job.variant,
+            method=plan.job.method,
+            hash=known.hash if known else plan.job.identity,
+            seeds=[*(known.seeds if known else []), plan.job.seed],
+            cells={**(known.cells if known else {}), **cells},
+            tuned=comparison.recipe.tuned.get(plan.job.variant),
+        )
+    return Manifest(
+        recipe=comparison.recipe.model_dump(mode="json"),
+        benchmarks=[head_of(plan, comparison.recipe) for plan in comparison.benchmarks],
+        rows=list(rows.values()),
+    )
+
+
+def _drop_finished(comparison: Comparison, result: CellResult) -> None:
+    """Remove the delta of a job whose last cell is durable, so that one at a time lies on the disk."""
+    for plan in comparison.jobs:
+        if plan.due and plan.key(plan.due[-1]) == result.key:
+            comparison.run.remove_delta(comparison.run.delta_path(plan.job.variant, plan.job.seed, plan.job.identity))
+
+
+def _drop_deltas(comparison: Comparison, keep: KeepDeltas) -> None:
+    """Remove the deltas that are not to be kept; `best` keeps the seed with the highest summary score of each row."""
+    if keep == "all":
+        return
+    best = {row.variant: _best_seed(comparison.run, row) for row in _manifest(comparison).rows} if keep == "best" else {}
+    for plan in comparison.jobs:
+        if best.get(plan.job.variant) != plan.job.seed:
+            comparison.run.remove_delta(comparison.run.delta_path(plan.job.variant, plan.job.seed, plan.job.identity))
+
+
+def _best_seed(run: RunFolder, row: RowHead) -> int:
+    """The seed that would score highest had the row been run with it alone."""
+    manifest = read_manifest(run)
+    baseline = [head for head in manifest.rows if head.variant == BASELINE and head.variant != row.variant]
+    scores: dict[int, float] = {}
+    for seed in row.seeds:
+        own = {name: identity for name, identity in row.cells.items() if name.endswith(f"/{seed}")}
+        rows = [*baseline, row.model_copy(update={"seeds": [seed], "cells": own})]
+        alone = manifest.model_copy(update={"rows": rows})
+        summary = build_leaderboard(alone, read_cells(run, alone)).rows[-1].summary
+        scores[seed] = (summary.score.value if summary else None) or 0.0
+    return max(row.seeds, key=lambda seed: scores[seed])
+
+
+def read_manifest(run: RunFolder) -> Manifest:
+    """The plan that a run folder's table is made of."""
+    try:
+        return Manifest.model_validate(run.read_json(MANIFEST))
+    except ValidationError as error:
+        raise UsageError(
+            f"{run.root}/{MANIFEST} was written by another version of unlearnbench; run the comparison again."
+        ) from error
+
+
+def read_cells(run: RunFolder, manifest: Manifest, *, in_passing: bool = False) -> dict[str, CellResult]:
+    """The finished cells that belong to a plan, by name.
+
+    Args:
+        run: folder of the comparison.
+        manifest: its plan.
+        in_passing: leave damaged ones out.
+
+    Raises:
+        UsageError: one is damaged.
+    """
+    cells: dict[str, CellResult] = {}
+    for row in manifest.rows:
+        for name, identity in row.cells.items():
+            found = run.read_cell(row.key(name), identity)
+            if found is not None:
+                cells[name] = found
+            elif not in_passing and (problem := run.problem_of(row.key(name), identity)) is not None:
+                path = run.cell_path(row.key(name), identity)
+                raise UsageError(f"{path} {problem}; run the comparison again, and it is set aside.")
+    return cells
+
+
+def read_items(run: RunFolder, cells: Mapping[str, CellResult]) -> dict[str, Outcomes]:
+    """What happened on the items of each finished cell, by its name; columns that were asked the same share their ids."""
+    items: dict[str, Outcomes] = {}
+    first: dict[str, Outcomes] = {}
+    for name, cell in cells.items():
+        if cell.status == "done":
+            items[name] = run.read_outcomes(cell.key, cell.identity, first.get(cell.key.benchmark))
+            first.setdefault(cell.key.benchmark, items[name])
+    return items

@@ -1,0 +1,31 @@
+"""Run jobs one after the other in this process; a model is loaded once and restored after each job."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+from unlearnbench.execution.job import Workshop, fail_job, run_job
+from unlearnbench.models.restorable import LoadedModel
+from unlearnbench.records.cells import CellResult
+from unlearnbench.runs.locks import WAIT_SECONDS, Queue
+
+
+def execute(queue: Queue, shop: Workshop) -> Iterator[CellResult]:
+    """Yield every due cell once it is durable. One model at a time is in memory."""
+    loaded: LoadedModel | None = None
+    while queue:
+        claim = queue.take()
+        if claim is None:
+            time.sleep(WAIT_SECONDS)
+            continue
+        with claim as plan:
+            shop.reporter.loading(plan.job)
+            if loaded is None or loaded.source != plan.variant.model:
+                loaded = None  # let go of the last one before the next is loaded
+                try:
+                    loaded = LoadedModel(plan.variant.model, shop.dtype, shop.device)
+                except Exception as error:  # a model that does not load costs the rows that need it
+                    yield from fail_job(plan, shop, error)
+                    continue
+            yield from run_job(plan, loaded, shop)

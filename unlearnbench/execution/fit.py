@@ -1,0 +1,307 @@
+"""The fit of one job: streams, context and Lightning's Trainer. The only place that builds one."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import logging
+import math
+import os
+import time
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from torch import Tensor
+
+from unlearnbench.errors import StorageError
+from unlearnbench.execution.interim_scores import Looker, looking
+from unlearnbench.execution.interim_scores import trained as trained_by
+from unlearnbench.execution.provenance import peak_bytes
+from unlearnbench.models.forward import checkpointed
+from unlearnbench.models.loading import padding_id
+from unlearnbench.models.restorable import LoadedModel
+from unlearnbench.plugins.registry import core_hash
+from unlearnbench.records.cells import Cost
+from unlearnbench.records.tuning import Look
+from unlearnbench.system.files import content_hash
+from unlearnbench.system.process_state import generators
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from lightning.pytorch import Trainer
+    from lightning.pytorch.loggers import Logger
+    from transformers import PreTrainedModel
+
+    from unlearnbench.data.batches import Schedule
+    from unlearnbench.execution.job import Workshop
+    from unlearnbench.planning.plan import JobPlan
+    from unlearnbench.training.method import MethodContext, UnlearningMethod
+
+
+METRICS = "metrics.csv"
+SIDES: tuple[Literal["forget", "retain"], ...] = ("forget", "retain")
+EXPLODED = 1e4  # times the first loss, or 1 where that is smaller
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fitted:
+    """What a fit leaves.
+
+    Attributes:
+        delta: the tensors that changed, or an adapter's factors; on the CPU.
+        cost: of the fit.
+        looks: at the training.
+        best: the update that the weights are from, where looks chose it.
+    """
+
+    delta: dict[str, Tensor]
+    cost: Cost
+    looks: Sequence[Look] = ()
+    best: int | None = None
+
+
+def fit(plan: JobPlan, loaded: LoadedModel, shop: Workshop) -> Fitted:
+    """Let the method train on its streams; afterwards the model is whole and changed."""
+    fitted = _train(plan, loaded, shop)  # a function of its own, so that optimizer and gradients are gone before what follows
+    if stray := loaded.complete(fitted.delta):
+        shop.reporter.warn(f"{plan.job.variant} changed {stray[0]}, which is not among what it trains; it is put back")
+    return fitted
+
+
+def _train(plan: JobPlan, loaded: LoadedModel, shop: Workshop) -> Fitted:
+    import lightning.pytorch as pl
+
+    from unlearnbench.data.batches import paired_loader
+
+    training, plugin = plan.variant.training, plan.variant.plugin
+    assert training is not None
+    assert plugin is not None
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+
+    def built(model: PreTrainedModel) -> UnlearningMethod:  # the same draws, whether a model is loaded already or not
+        pl.seed_everything(plan.job.seed, workers=True, verbose=False)
+        return plugin.method.factory(model, **plan.variant.options)
+
+    method = loaded.build(built, whole=shop.looks is not None)
+    looker = None
+    if shop.looks is not None and method.automatic_optimization:  # an editor's weights change once, at the end
+        looker = Looker(shop.looks, plan.job.variant, loaded.tokenizer, plan.job.seed)
+    trained = sum(parameter.numel() for parameter in method.trainable())
+    with contextlib.ExitStack() as stack:
+        metrics = None
+        if shop.trainer.logger != "none" and rank_zero():
+            metrics = stack.enter_context(MetricsFile(shop.run.log_path(plan.job), shop.trainer.log_every_n_steps))
+        watch = _watch(partial(shop.reporter.step, plan.job), training.accumulate, metrics, method.logged, generators())
+        stack.enter_context(warnings.catch_warnings())
+        warnings.simplefilter("ignore")  # Lightning's advice on data loader workers and loggers
+        callbacks = [watch]
+        if looker is not None and shop.looks is not None:
+            callbacks.append(looking(looker, shop.looks.every, training.accumulate))
+        trainer = _trainer(plan, shop, method, callbacks)
+        method.context = _context(plan, loaded, shop, method, trainer)
+        loader = paired_loader(method.context.forget, method.context.retain)
+        shop.reporter.unlearning(plan.job, training.steps)
+        started = time.perf_counter()
+        if training.checkpointing:
+            stack.enter_context(checkpointed(method.model))
+        try:
+            trainer.fit(method, loader)
+        except SystemExit as error:
+            if isinstance(error.__context__, KeyboardInterrupt):
+                raise KeyboardInterrupt from None  # Lightning turns Ctrl-C into an exit
+            raise
+    reused = method.context.reused
+    seconds = time.perf_counter() - started + reused.get("seconds", 0.0)
+    if trainer.interrupted:
+        raise KeyboardInterrupt
+    best = looker.put_best_back(trained_by(method)) if looker is not None else None
+    factors = method.adapter.factors() if method.adapter is not None else None
+    method.finish()
+    cost = Cost(
+        unlearn_seconds=round(seconds - (looker.seconds if looker else 0.0), 3),
+        look_seconds=round(looker.seconds, 3) if looker else None,
+        reused_seconds=round(reused["seconds"], 3) if reused else None,
+        peak_bytes=peak_bytes(),
+        peak_gpu_bytes=torch.cuda.max_memory_allocated() if shop.device.type == "cuda" else None,
+        trained_parameters=trained,
+        tokens=int(reused.get("tokens", 0)) or watch.tokens * trainer.world_size,
+    )
+    delta = loaded.delta() if factors is None else factors
+    return Fitted(delta=delta, cost=cost, looks=looker.looks if looker else (), best=best)
+
+
+def rank_zero() -> bool:
+    """Whether this process stores and scores; Lightning numbers those that it starts."""
+    return os.environ.get("LOCAL_RANK", "0") == "0"
+
+
+def _context(plan: JobPlan, loaded: LoadedModel, shop: Workshop, method: UnlearningMethod, trainer: Trainer) -> MethodContext:
+    """The streams, this process's share of them, and what else a method may look at."""
+    from unlearnbench.data.batches import Schedule, Share, encode_corpus
+    from unlearnbench.training.method import MethodContext
+
+    training = plan.variant.training
+    assert training is not None
+    sides: dict[str, Schedule] = {}
+    for side in SIDES:
+        corpora = [
+            encode_corpus(
+                topic.forget if side == "forget" else topic.retain,
+                topic.name,
+                loaded.tokenizer,
+                max_length=topic.longest(side, training),
+                min_chars=topic.min_chars,
+                max_chars=training.max_chars,
+                alternatives=method.alternatives and side == "forget",
+            )
+            for topic in shop.topics
+        ]
+        sides[side] = Schedule(
+            corpora,
+            steps=training.steps,
+            batch_size=training.batch_size,
+            pad=padding_id(loaded.tokenizer),
+            side=method.padding_side,
+            shuffle_seed=plan.job.seed if training.order == "shuffled" else None,
+        )
+        sides[side].share = Share(training.accumulate, trainer.world_size, trainer.global_rank)
+    code = [plan.variant.plugin.source_hash if plan.variant.plugin else None, core_hash()]
+    computed = [shop.dtype, shop.trainer.precision, vars(training), plan.job.seed]
+    passed = [*code, plan.variant.weights, *computed, *(topic.identity() for topic in shop.topics)]
+    return MethodContext(
+        tokenizer=loaded.tokenizer,
+        topics=tuple(topic.name for topic in shop.topics),
+        steps=training.steps,
+        accumulate=training.accumulate,
+        memory=shop.cache.folder(content_hash(passed)) if shop.memory is None else shop.memory / content_hash(passed),
+        reuse=shop.memory is not None,
+        original=loaded.base,
+        **sides,
+    )
+
+
+def _trainer(plan: JobPlan, shop: Workshop, method: UnlearningMethod, callbacks: Sequence[Any]) -> Trainer:
+    """Lightning's Trainer with the recipe's settings."""
+    import lightning.pytorch as pl
+
+    training, options = plan.variant.training, shop.trainer
+    assert training is not None
+    manual = not method.automatic_optimization
+    return pl.Trainer(
+        accelerator="gpu" if shop.device.type == "cuda" else "cpu",
+        devices=1 if method.one_process else options.devices,
+        strategy="auto" if method.one_process else options.strategy,
+        precision=options.precision,
+        logger=_loggers(options.logger, shop.run.log_path(plan.job)),
+        log_every_n_steps=options.log_every_n_steps,
+        gradient_clip_val=None if manual else options.gradient_clip_val,
+        gradient_clip_algorithm=None if manual else options.gradient_clip_algorithm,
+        deterministic=options.deterministic,
+        detect_anomaly=options.detect_anomaly,
+        accumulate_grad_batches=training.accumulate,
+        max_epochs=1,  # the schedules are as long as the budget
+        use_distributed_sampler=False,  # they hand out each process's share themselves, in order
+        callbacks=[*callbacks, *shop.callbacks(plan.job)],
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+
+
+def _loggers(kind: str, folder: Path) -> list[Logger]:
+    """Lightning loggers beside metrics.csv."""
+    from lightning.pytorch.loggers import TensorBoardLogger
+
+    return [TensorBoardLogger(folder, name="", version="tensorboard")] if kind == "tensorboard" else []
+
+
+class MetricsFile:
+    """What a method logs, as rows of `update,name,value` in metrics.csv."""
+
+    def __init__(self, folder: Path, every: int) -> None:
+        self._folder, self._every = folder, every
+        self._last: dict[str, int] = {}  # the update whose value of a name was written last
+        self._stack = contextlib.ExitStack()
+
+    def __enter__(self) -> MetricsFile:
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            self._file = self._stack.enter_context((self._folder / METRICS).open("w", encoding="utf-8", newline=""))
+        except OSError as error:
+            raise StorageError.of(self._folder / METRICS, error) from error
+        self._rows = csv.writer(self._file)
+        self._rows.writerow(("update", "name", "value"))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with contextlib.suppress(OSError):  # a full disk is told of where a row is written; to close the file tries that again
+            self._stack.close()
+
+    def write(self, update: int, logged: Mapping[str, Sequence[Tensor]]) -> None:
+        """Rows of one update, counted from 0: the mean over the pieces of its batch.
+
+        Each name has its own rhythm, since updates take topics, and some methods their steps, in turn.
+        """
+        due = [name for name in logged if name not in self._last or update - self._last[name] >= self._every]
+        if not due:
+            return
+        means = {name: float(torch.stack(list(logged[name])).float().mean()) for name in due}
+        self._last.update(dict.fromkeys(due, update))
+        try:
+            self._rows.writerows((update, name, f"{mean:.6g}") for name, mean in means.items())
+            self._file.flush()  # whoever looks at a run that goes on sees where it is
+        except OSError as error:
+            raise StorageError.of(self._folder / METRICS, error) from error
+
+
+def _watch(
+    report: Callable[[float | None], None],
+    accumulate: int,
+    metrics: MetricsFile | None,
+    logged: dict[str, list[Tensor]],
+    as_built: Callable[[], None],
+) -> Any:
+    """A Lightning callback that counts tokens, reports what is logged, and stops when the loss is not a number or explodes.
+
+    What is random goes on from where building the method left it: with several processes Lightning seeds them once more.
+    """
+    from lightning.pytorch import Callback, LightningModule
+
+    class Watching(Callback):
+        tokens = 0
+        first: float | None = None
+
+        def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+            as_built()
+
+        def check(self, loss: float, update: int) -> None:
+            if not math.isfinite(loss):
+                raise FloatingPointError(f"the loss is {loss} at update {update}")
+            if self.first is None:
+                self.first = loss
+            if abs(loss) > EXPLODED * max(1.0, abs(self.first)):
+                raise FloatingPointError(f"the loss exploded from {self.first:.4g} to {loss:.4g} at update {update}")
+
+        def on_train_batch_end(
+            self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+        ) -> None:
+            self.tokens += sum(int(stream["attention_mask"].sum()) for stream in batch.values())
+            loss = outputs.get("loss") if isinstance(outputs, Mapping) else None
+            # over all processes, so that all stop where one of them would
+            value = None if loss is None else float(trainer.strategy.reduce(loss, reduce_op="mean"))
+            update, piece = divmod(batch_idx, accumulate)
+            if value is not None:
+                self.check(value, update)
+            if piece == accumulate - 1:
+                report(value)
+                if metrics is not None:
+                    metrics.write(update, logged)
+                logged.clear()
+
+    return Watching()

@@ -1,0 +1,138 @@
+"""Try plugins in a process of their own before anything is planned, so that one that cannot even be loaded stops nobody else.
+
+As `python -m unlearnbench.execution.plugin_trial MODEL TASKS` it is that process: it imports the plugins, builds the methods on
+the model's shape and makes the benchmarks, as the preflight of the parent will.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from unlearnbench.errors import PluginError, Problems, UnlearnbenchError
+from unlearnbench.execution.processes import Process, how_it_ended
+from unlearnbench.plugins.registry import core_hash, describe, find_plugin
+from unlearnbench.records.recipe import Recipe
+from unlearnbench.system.files import Memory, content_hash
+
+SECONDS = 120.0  # that one plugin may take to load and to be built
+Task = tuple[Literal["method", "benchmark"], str, dict[str, Any]]  # kind, plugin or column, what is given
+
+
+def examine(recipe: Recipe, cache: Path, problems: Problems) -> tuple[Recipe, dict[str, str]]:
+    """What of a recipe can be loaded; mistakes in it are left to its preflight.
+
+    What was fine once is remembered with its source, and not tried again.
+
+    Args:
+        recipe: what to compare.
+        cache: the user's, for what was fine.
+        problems: where benchmarks that cannot be loaded are noted: there is no table without its columns.
+
+    Returns:
+        the recipe without these benchmarks; and the rows whose method cannot be loaded, with the reason.
+
+    Raises:
+        UsageError: no benchmark can be loaded; all that was noted before is said, too.
+    """
+    rows: list[Task] = [("method", method, given) for method, given in recipe.variants().values()]
+    columns: list[Task] = [("benchmark", name, given) for name, given in recipe.benchmarks.items()]
+    reasons = _try_all([*rows, *columns], recipe.model, Memory(cache / "memory.json"))
+    broken = {row: reason for row, reason in zip(recipe.variants(), reasons, strict=False) if reason is not None}
+    lost = {name: reason for name, reason in zip(recipe.benchmarks, reasons[len(rows) :], strict=True) if reason is not None}
+    if lost:
+        for reason in lost.values():
+            problems.add(PluginError(reason))
+        recipe = recipe.model_copy(update={"benchmarks": {n: o for n, o in recipe.benchmarks.items() if n not in lost}})
+        if not recipe.benchmarks:
+            problems.settle()
+    return recipe, broken
+
+
+def _try_all(tasks: Sequence[Task], model: str, memory: Memory) -> list[str | None]:
+    """What is wrong with each, tried in as many processes as it takes."""
+    reasons: list[str | None] = [None] * len(tasks)
+    keys: dict[int, str] = {}
+    for number, (kind, name, given) in enumerate(tasks):
+        try:
+            source = find_plugin(kind, _plugin_name(kind, name, given)).source_hash
+        except UnlearnbenchError:
+            continue
+        key = content_hash(["examined", kind, name, source, core_hash(), given, model])
+        if memory.get(key) is None:
+            keys[number] = key
+    while keys:
+        found = _examine(model, {number: tasks[number] for number in keys})
+        for number, reason in found.items():
+            key = keys.pop(number)
+            reasons[number] = reason
+            if reason is None:
+                memory.put(key, True)
+    return reasons
+
+
+def _plugin_name(kind: str, name: str, given: Mapping[str, Any]) -> str:
+    """A benchmark's plugin may differ from its column, and stand before a colon."""
+    return name if kind == "method" else str(given.get("benchmark", name)).partition(":")[0]
+
+
+def _examine(model: str, tasks: Mapping[int, Task]) -> dict[int, str | None]:
+    """What is wrong with plugins, in order, up to the first that takes the process with it."""
+    found: dict[int, str | None] = {}
+    with Process(["unlearnbench.execution.plugin_trial", model, json.dumps(list(tasks.values()))], Path(os.devnull)) as process:
+        started = time.monotonic()
+        while (said := process.read(started + SECONDS - time.monotonic())) is not None:
+            for one in said:
+                found[list(tasks)[len(found)]] = one["reason"]
+                started = time.monotonic()
+            if time.monotonic() - started >= SECONDS:
+                break
+        hung = said is not None
+        code = 0 if hung else process.wait()
+    if len(found) < len(tasks):
+        number = list(tasks)[len(found)]
+        kind, name, given = tasks[number]
+        end = f"it took longer than {SECONDS:g} seconds and was stopped" if hung else how_it_ended(code)
+        found[number] = f"{describe(find_plugin(kind, _plugin_name(kind, name, given)).info)} cannot be loaded: {end}."
+    return found
+
+
+def main() -> int:
+    """Examine every plugin, saying what is wrong with each as it goes."""
+    from unlearnbench.execution.worker import Telling, end_with_parent
+
+    *_, model, tasks, _, pipe = sys.argv
+    telling = Telling(int(pipe))
+    end_with_parent()
+    for kind, name, given in json.loads(tasks):
+        telling.say("plugin", reason=_problem(kind, name, given, model))
+    return 0
+
+
+def _problem(kind: str, name: str, given: Mapping[str, Any], model: str) -> str | None:
+    from unlearnbench.models.loading import model_folder, skeleton
+    from unlearnbench.planning.preflight import plan_benchmark
+    from unlearnbench.plugins.options import resolve_options, split_budget
+
+    try:
+        if kind == "benchmark":
+            plan_benchmark(name, dict(given), None)
+            return None
+        spec = find_plugin("method", name).method
+        options, training = split_budget(spec, resolve_options(spec, dict(given), name))
+        if training is not None:
+            spec.factory(skeleton(model_folder(model)), **options)
+    except PluginError as error:
+        return str(error)
+    except (Exception, SystemExit):  # a mistake in the recipe, or a method that needs real weights to be built
+        return None
+    return None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,216 @@
+"""Processes of their own for jobs: they run `unlearnbench.execution.worker`, never this command line.
+
+A worker tells its parent how far it is through a pipe that nobody else writes to; what plugins print goes to the job's log. It
+leads a process group of its own, so that whatever it starts ends with it, and it ends when its parent does.
+
+Lightning's DDP starts the command that it runs in once more for each further process, and all of them go on after the fit. In
+a worker that is harmless: it trains, and the first process stores the delta. Scoring and storing cells stay with the parent.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from unlearnbench.errors import CellError, StorageError
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from unlearnbench.execution.job import Reporter, Workshop
+    from unlearnbench.planning.plan import JobPlan
+
+OUTPUT = "output.log"
+THREADS = "OMP_NUM_THREADS"
+LAST_WORDS_SECONDS = 10.0  # from the last message to the end of a process
+
+
+def train_in_processes(plan: JobPlan, shop: Workshop) -> None:
+    """Train a job in workers; its delta lies in the run folder afterwards.
+
+    Raises:
+        FloatingPointError: the loss or the weights were not finite, or exploded.
+        StorageError: the delta could not be kept.
+        CellError: whatever else stopped the workers, in their words.
+    """
+    error: Mapping[str, Any] | None = None
+    with Worker(plan, shop) as worker:
+        for said in worker.messages():
+            relay(said, plan, shop.reporter)
+            if said["kind"] == "error":
+                error = said
+        code = worker.wait()
+    if error is not None:
+        raise error_of(error)
+    if code != 0:
+        raise CellError(f"{how_it_ended(code)}; {worker.where_to_look()}")
+
+
+class Process:
+    """A process of our own that tells us things; leaving it as a context ends it with all that it started.
+
+    Args:
+        words: a module to run and its arguments; `--tell` and the descriptor to write to follow.
+        output: where what it prints is added.
+        environment: variables that it has beside ours.
+    """
+
+    def __init__(self, words: Sequence[str], output: Path, environment: Mapping[str, str] | None = None) -> None:
+        self.pipe, telling = os.pipe()
+        self._unread = b""
+        command = [sys.executable, "-m", *words, "--tell", str(telling)]
+        try:
+            self.process = _start(command, telling, output, {**os.environ, **(environment or {})})
+        except BaseException:
+            os.close(self.pipe)
+            raise
+        finally:
+            os.close(telling)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+        self.end()
+
+    def messages(self) -> Iterator[dict[str, Any]]:
+        """What it says, until it falls silent."""
+        while (said := self.read()) is not None:
+            yield from said
+
+    def read(self, seconds: float | None = None) -> list[dict[str, Any]] | None:
+        """What it has said since; waits so long if there is nothing, and is None after its last word."""
+        if seconds is not None and not select.select([self.pipe], [], [], max(seconds, 0.0))[0]:
+            return []
+        content = os.read(self.pipe, 1 << 16)
+        if not content:
+            return None
+        *lines, self._unread = (self._unread + content).split(b"\n")
+        return [said for line in lines if (said := _decode(line)) is not None]
+
+    def wait(self) -> int:
+        """Its exit code, or minus the signal that ended it; one that lives on in silence is killed."""
+        try:
+            return self.process.wait(LAST_WORDS_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.end()
+            return self.process.wait()
+
+    def end(self) -> None:
+        """Kill it with all that it started, and let go of the pipe."""
+        if self.pipe < 0:
+            return
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.process.pid, signal.SIGKILL)  # it leads a group of its own, which may outlive it
+        self.process.wait()
+        if self.process.stdin is not None:
+            self.process.stdin.close()
+        os.close(self.pipe)
+        self.pipe = -1
+
+
+class Worker(Process):
+    """A process for one job.
+
+    Args:
+        plan: of the job.
+        shop: of the comparison, whose recipe lies in the run folder.
+        due: the benchmarks to score; without any it trains and leaves the delta.
+        beside: how many such processes there are at a time; they share the cores.
+    """
+
+    def __init__(self, plan: JobPlan, shop: Workshop, due: tuple[str, ...] = (), *, beside: int = 1) -> None:
+        job = plan.job
+        self._log = shop.run.log_path(job) / OUTPUT
+        self._root = shop.run.root
+        words = ["unlearnbench.execution.worker", str(shop.run.root), job.variant, str(job.seed)]
+        words += ["--identity", job.identity, "--cache", str(shop.cache_folder), "--device", shop.device.type]
+        super().__init__([*words, *(word for name in due for word in ("--due", name))], self._log, share_of_cores(beside))
+
+    def where_to_look(self) -> str:
+        """The end of a sentence: where what it printed can be read."""
+        return f"its output is in {self._log.relative_to(self._root)}"
+
+
+def share_of_cores(processes: int) -> dict[str, str]:
+    """The variable that gives each of so many processes its share of the cores, unless the user has set it.
+
+    More threads than cores wait for each other at every product: two processes with two threads each on two cores train a
+    small model twenty times slower than with one each.
+    """
+    if processes == 1 or THREADS in os.environ:
+        return {}
+    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    return {THREADS: str(max(cores // processes, 1))}
+
+
+def _start(command: list[str], telling: int, log: Path, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    try:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("ab") as output:
+            return subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,  # nothing is written: that it closes tells the worker that its parent is gone
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                pass_fds=(telling,),
+                start_new_session=True,
+                env=dict(environment),
+            )
+    except OSError as error:
+        raise StorageError.of(log, error) from error
+
+
+def _decode(line: bytes) -> dict[str, Any] | None:
+    """A message; None for what a plugin that found the pipe may have written into it."""
+    try:
+        said = json.loads(line)
+    except ValueError:
+        return None
+    return said if isinstance(said, dict) and "kind" in said else None
+
+
+def relay(said: Mapping[str, Any], plan: JobPlan, reporter: Reporter) -> None:
+    """Pass a worker's progress on."""
+    match said:
+        case {"kind": "loading"}:
+            reporter.loading(plan.job)
+        case {"kind": "unlearning", "steps": steps}:
+            reporter.unlearning(plan.job, steps)
+        case {"kind": "step", "loss": loss}:
+            reporter.step(plan.job, loss)
+        case {"kind": "scoring", "benchmark": benchmark, "items": items}:
+            reporter.scoring(plan.job, benchmark, items)
+        case {"kind": "scored", "items": items}:
+            reporter.scored(plan.job, items)
+        case {"kind": "warn", "line": line}:
+            reporter.warn(line)
+        case _:
+            pass
+
+
+def error_of(said: Mapping[str, Any]) -> Exception:
+    """The error that a worker told of."""
+    kinds = {"diverged": FloatingPointError, "storage": StorageError}
+    return kinds.get(said["type"], CellError)(said["reason"])
+
+
+def how_it_ended(code: int) -> str:
+    """A worker's end that it did not announce, in words.
+
+    Args:
+        code: its exit code, or minus the number of the signal that ended it.
+    """
+    if code >= 0:
+        return f"its process left with exit code {code} before the job was done"
+    name = signal.Signals(-code).name if -code in {one.value for one in signal.Signals} else f"signal {-code}"
+    memory = "; the system may have run out of memory" if -code == signal.SIGKILL else ""
+    return f"its process was ended by {name} ({(signal.strsignal(-code) or 'unknown').lower()}){memory}"

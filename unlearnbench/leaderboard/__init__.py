@@ -1,0 +1,1 @@
+"""From cells to rows: outcomes, resampling, context, build, verdicts, ranking; several runs merged, compared, verified."""

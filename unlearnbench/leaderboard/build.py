@@ -1,0 +1,334 @@
+"""From a comparison's plan and its finished cells to the table: rows, intervals, verdicts and ranks; pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unlearnbench.leaderboard.comparability import cell_name, check_comparable
+from unlearnbench.leaderboard.context import SUMMARY, Cells, Ground, Items, check_settings
+from unlearnbench.leaderboard.ranking import Ranking, rank
+from unlearnbench.leaderboard.resampling import RowShares, estimate, limits_of
+from unlearnbench.leaderboard.shares import Measure
+from unlearnbench.leaderboard.statistics import LEVEL, SEEDS_NEEDED, Floats, Quantity, compare_pairs, interval, pareto
+from unlearnbench.leaderboard.verdict_inputs import facts_of
+from unlearnbench.leaderboard.verdicts import judge
+from unlearnbench.records.cells import CellResult, Cost, PartScore
+from unlearnbench.records.leaderboard import (
+    UNRANKED,
+    Estimate,
+    Leaderboard,
+    Manifest,
+    Row,
+    RowHead,
+    Score,
+    SeedShares,
+    Status,
+    Summary,
+    TableSettings,
+)
+from unlearnbench.records.recipe import BASELINE, CHECKPOINT
+
+SHARE = (0.0, 1.0)
+__all__ = ["build_leaderboard", "check_settings"]
+
+
+def build_leaderboard(
+    manifest: Manifest, cells: Cells, items: Items | None = None, settings: TableSettings | None = None
+) -> Leaderboard:
+    """The table of a comparison. Rows: the baseline, then by rank, then what is not ranked.
+
+    Args:
+        manifest: the rows and benchmarks of the comparison.
+        cells: the finished cells that belong to it.
+        items: what happened on the items of each finished cell. Without them the table has figures, but no intervals,
+            verdicts or ranks.
+        settings: how to rank and judge.
+
+    Raises:
+        UsageError: cells differ in something that makes them incomparable, or there is nothing of the name to rank by.
+    """
+    check_comparable(manifest, cells)
+    ground = Ground(manifest, cells, items or {}, settings or TableSettings())
+    rows = [_row(head, ground) for head in manifest.rows]
+    unranked = ground.why_unranked()
+    figures = {} if unranked or not ground.items else _ranked_figures(rows, ground, ground.settings.rank_by)
+    ranking = rank(figures, _one_seed_answers(rows, ground))
+    return Leaderboard(
+        schema=1,  # pyright: ignore[reportCallIssue]
+        recipe=manifest.recipe,
+        settings=ground.settings,
+        benchmarks=ground.benchmarks(),
+        topics=ground.topics(),
+        columns=ground.columns,
+        rows=_ordered(_with_places(rows, ranking), figures),
+        pairs=ranking.pairs,
+        best=_best(rows, ground) if figures else {},
+        unranked=unranked,
+        failures=[
+            {"cell": name, "status": cell.status, "error": cell.error or ""}
+            for name, cell in cells.items()
+            if cell.status != "done"
+        ],
+    )
+
+
+def _row(head: RowHead, ground: Ground) -> Row:
+    """One row, not ranked yet."""
+    own = [ground.cells[name] for name in head.cells if name in ground.cells]
+    status = _status(head, own)
+    error = next((cell.error or "" for cell in own if cell.status != "done"), "")
+    columns = _columns(head, ground)
+    scores = {name: score for name in ground.heads if (score := _score(head, name, ground)) is not None}
+    summary = None if head.variant == BASELINE else _summary(ground.shares(head))
+    verdict, evidence = None, []
+    if head.variant != BASELINE:
+        verdict, evidence = judge(facts_of(head, ground, summary, status, error), ground.settings.damage_margin)
+    return Row(
+        variant=head.variant,
+        method=head.method,
+        hash=head.hash,
+        tuned=head.tuned,
+        rank=None,
+        verdict=verdict,
+        evidence=evidence,
+        status=status,
+        seeds=head.seeds,
+        intervals=_what_intervals_speak_of(head, scores) if any(one.low is not None for one in columns.values()) else None,
+        summary=summary,
+        scores=scores,
+        columns=columns,
+        cost=_cost(own),
+    )
+
+
+def _status(head: RowHead, own: Sequence[CellResult]) -> Status:
+    states = {cell.status for cell in own}
+    if "diverged" in states:
+        return "diverged"
+    if "failed" in states:
+        return "failed"
+    return "done" if len(own) == len(head.cells) else "pending"
+
+
+def _what_intervals_speak_of(head: RowHead, scores: Mapping[str, Score]) -> str:
+    if head.method in (BASELINE, CHECKPOINT):
+        return "items"
+    seeds = min(len(score.by_seed) for score in scores.values())
+    return "items; these seeds" if seeds < SEEDS_NEEDED else "items and seeds"
+
+
+def _columns(head: RowHead, ground: Ground) -> dict[str, Estimate]:
+    found = {title: ground.tally.quantity(head.variant, measure) for title, measure in ground.measures.items()}
+    limits = {column.title: limits_of(ground.heads[column.benchmark]) for column in ground.columns}
+    return {title: estimate(one, limits=limits[title]) for title, one in found.items() if one is not None}
+
+
+def _score(head: RowHead, name: str, ground: Ground) -> Score | None:
+    """Mean over the seeds that are there; a part's n counts its items once."""
+    benchmark = ground.heads[name]
+    found: dict[str, CellResult] = {}
+    for seed in head.seeds:
+        cell = ground.cells.get(cell_name(head, name, seed))
+        if cell is not None and cell.status == "done" and cell.value is not None:
+            found[str(seed)] = cell
+    if not found:
+        return None
+    n = next(iter(found.values())).n
+    asked = sum(cell.asked or cell.n for cell in found.values())
+    whole = ground.tally.quantity(head.variant, Measure(name, tuple(benchmark.parts)))
+    values = [cell.value for cell in found.values() if cell.value is not None]
+    spread = estimate(whole, n, limits=limits_of(benchmark)) if whole is not None else Estimate(value=None, n=n)
+    parts = {part: ground.tally.parts[name, part].get(head.variant) for part in benchmark.parts}
+    resampled = {turn: own for (where, turn), own in ground.tally.turns.items() if where == name}
+    turns = {turn: own[head.variant] for turn, own in resampled.items() if head.variant in own}
+    return Score(
+        value=round(sum(values) / len(values), 6),
+        low=spread.low,
+        high=spread.high,
+        n=n,
+        by_seed={seed: cell.value for seed, cell in found.items() if cell.value is not None},
+        coverage=round(sum(cell.n for cell in found.values()) / asked * len(found) / len(head.seeds), 6),
+        scored=sum(cell.n for cell in found.values()),
+        asked=asked,
+        missing=dict(sum((Counter(cell.missing) for cell in found.values()), Counter[str]())),
+        partial=sum(cell.partial for cell in found.values()),
+        figures=_figures(list(found.values())),
+        parts={part: one for part, one in parts.items() if one is not None},
+        groups={**_groups(list(found.values())), **turns},
+        truncated=max(cell.truncated for cell in found.values()),
+    )
+
+
+def _figures(cells: Sequence[CellResult]) -> dict[str, float]:
+    """Each figure's mean over the seeds that have it."""
+    names = dict.fromkeys(name for cell in cells for name in cell.figures)
+    found = {name: [cell.figures[name] for cell in cells if name in cell.figures] for name in names}
+    return {name: round(sum(own) / len(own), 6) for name, own in found.items()}
+
+
+def _groups(cells: Sequence[CellResult]) -> dict[str, Estimate]:
+    """Each group's mean over seeds."""
+    found: dict[str, list[PartScore]] = {}
+    for cell in cells:
+        for name, one in cell.groups.items():
+            found.setdefault(name, []).append(one)
+    return {name: Estimate(value=round(sum(o.value for o in own) / len(own), 6), n=own[0].n) for name, own in found.items()}
+
+
+def _summary(shares: RowShares | None) -> Summary:
+    """F, K and S with their intervals; F is folded at chance and K a minimum, which resampling alone does not allow for."""
+    if shares is None:
+        nothing = Estimate(value=None)
+        return Summary(forget=nothing, keep=nothing, score=nothing)
+    forget, keep, score = (
+        Estimate(value=None) if (quantity := shares.quantity(name)) is None else estimate(quantity, limits=SHARE, share=True)
+        for name in ("forget", "keep", "score")
+    )
+    straight, straight_score, kept = shares.quantity("straight"), shares.quantity("straight_score"), shares.kept()
+    if forget.low is not None and straight is not None:
+        forget = _widened(forget, *interval(straight))
+    if score.low is not None and straight_score is not None:
+        score = _widened(score, *interval(straight_score))
+    if keep.low is not None and kept:
+        # the smallest of several noisy shares lies below the smallest share: no upper end may lie below all of theirs
+        level = 1 - (1 - LEVEL) / len(kept)
+        keep = _widened(keep, 1.0, min(interval(one, level)[1] for one in kept))
+    return Summary(
+        forget=forget,
+        keep=keep,
+        score=score,
+        topics={name: round(float(share), 6) for name, share in shares.value.topics.items()},
+        kept={name: round(float(share), 6) for name, share in shares.value.kept.items()},
+        by_seed={str(seed): _of_seed(shares, place) for place, seed in enumerate(shares.seeds)},
+    )
+
+
+def _of_seed(shares: RowShares, place: int) -> SeedShares:
+    """F, K and S of one seed; null where they cannot be said."""
+    figures = (float(array[place]) for array in (shares.by_seed.forget, shares.by_seed.keep, shares.by_seed.score))
+    forget, keep, score = (round(one, 6) if np.isfinite(one) else None for one in figures)
+    return SeedShares(forget=forget, keep=keep, score=score)
+
+
+def _widened(estimate: Estimate, low: float, high: float) -> Estimate:
+    """An estimate whose interval reaches at least to these ends, within 0 to 1."""
+    assert estimate.low is not None
+    assert estimate.high is not None
+    low, high = max(min(estimate.low, low), 0.0), min(max(estimate.high, high), 1.0)
+    return estimate.model_copy(update={"low": round(low, 6), "high": round(high, 6)})
+
+
+def _best(rows: Sequence[Row], ground: Ground) -> dict[str, str]:
+    """By figure, the ranked row that is significantly better than every other."""
+    best: dict[str, str] = {}
+    for name in (*ground.measures, *SUMMARY):
+        figures = _ranked_figures(rows, ground, name)
+        if len(figures) > 1:
+            better = compare_pairs(list(figures.values())).better()
+            leaders = better.sum(axis=1) == len(figures) - 1
+            if leaders.any():
+                best[name] = list(figures)[int(leaders.argmax())]
+    return best
+
+
+def _ranked_figures(rows: Sequence[Row], ground: Ground, by: str) -> dict[str, Quantity]:
+    """One figure of each row that can be ranked; higher is better."""
+    heads = {head.variant: head for head in ground.manifest.rows}
+    figures: dict[str, Quantity] = {}
+    for row in rows:
+        if row.variant == BASELINE or row.status != "done" or row.verdict in UNRANKED:
+            continue
+        if by in SUMMARY:
+            shares = ground.shares(heads[row.variant])
+            quantity = shares.quantity(by) if shares else None
+        else:
+            quantity = ground.tally.quantity(row.variant, ground.measures[by])
+            quantity = None if quantity is None else _goodness(quantity, by, ground)
+        if quantity is not None:
+            figures[row.variant] = quantity
+    return figures
+
+
+def _goodness(quantity: Quantity, title: str, ground: Ground) -> Quantity:
+    """A column's score as something to be high: what is to be forgotten should be close to chance."""
+    column = next(column for column in ground.columns if column.title == title)
+    sign = 1 if ground.heads[column.benchmark].metric.better == "higher" else -1
+
+    def good(score: Floats) -> Floats:
+        return -np.abs(score - column.chance) if column.role == "forget" else sign * score
+
+    value = float(good(np.array(quantity.value)))
+    return Quantity(value, good(quantity.draws), good(quantity.by_seed), good(quantity.seed_draws), quantity.units)
+
+
+def _one_seed_answers(rows: Sequence[Row], ground: Ground) -> dict[str, dict[str, NDArray[np.float32]]]:
+    """By column of right and wrong answers: those of every finished row, the base too, that has one seed."""
+    heads = {head.variant: head for head in ground.manifest.rows}
+    found: dict[str, dict[str, NDArray[np.float32]]] = {}
+    for title, measure in ground.measures.items():
+        for row in rows:
+            outcomes = ground.outcomes(heads[row.variant], measure.benchmark)
+            if row.status == "done" and len(outcomes) == 1 and outcomes[0].binary:
+                own = outcomes[0].in_parts(measure.parts)
+                found.setdefault(title, {})[row.variant] = outcomes[0].scores[own]
+    return found
+
+
+def _with_places(rows: Sequence[Row], ranking: Ranking) -> list[Row]:
+    """The rows with rank, best share and whether they are on the Pareto front of (F, K)."""
+    points = {
+        row.variant: (row.summary.forget.value, row.summary.keep.value)
+        for row in rows
+        if row.variant in ranking.ranks and row.summary is not None
+    }
+    whole = {name: (F, K) for name, (F, K) in points.items() if F is not None and K is not None}
+    front = dict(zip(whole, pareto(list(whole.values())), strict=True))
+    placed: list[Row] = []
+    for row in rows:
+        changes: dict[str, Any] = {"rank": ranking.ranks.get(row.variant)}
+        if row.summary is not None and row.variant in ranking.ranks:
+            share = round(ranking.best_shares[row.variant], 6)
+            changes["summary"] = row.summary.model_copy(update={"best_share": share, "pareto": front.get(row.variant)})
+        placed.append(row.model_copy(update=changes))
+    return placed
+
+
+def _ordered(rows: Sequence[Row], figures: Mapping[str, Quantity]) -> list[Row]:
+    """The baseline, then by rank and within a rank by the figure, then the rest by S."""
+
+    def place(row: Row) -> tuple[int, int, float]:
+        if row.variant == BASELINE:
+            return 0, 0, 0.0
+        if row.rank is not None:
+            return 1, row.rank, -figures[row.variant].value
+        value = row.summary.score.value if row.summary else None
+        return (2, 0, -value) if value is not None and row.verdict not in UNRANKED else (3, 0, 0.0)
+
+    return sorted(rows, key=place)
+
+
+def _cost(cells: Sequence[CellResult]) -> Cost:
+    """Seconds are means over seeds of the whole job; memory is the largest seen."""
+    costs = [cell.cost for cell in cells]
+    seeds = len({cell.key.seed for cell in cells}) or 1
+
+    def largest(name: str) -> int | None:
+        return max((value for cost in costs if (value := getattr(cost, name)) is not None), default=None)
+
+    unlearn = {cell.key.seed: cell.cost.unlearn_seconds for cell in cells if cell.cost.unlearn_seconds is not None}
+    reused = {cell.key.seed: cell.cost.reused_seconds for cell in cells if cell.cost.reused_seconds is not None}
+    evaluate = [cost.evaluate_seconds for cost in costs if cost.evaluate_seconds is not None]
+    return Cost(
+        unlearn_seconds=round(sum(unlearn.values()) / len(unlearn), 3) if unlearn else None,
+        reused_seconds=round(sum(reused.values()) / len(unlearn), 3) if reused else None,
+        evaluate_seconds=round(sum(evaluate) / seeds, 3) if evaluate else None,
+        peak_bytes=largest("peak_bytes"),
+        peak_gpu_bytes=largest("peak_gpu_bytes"),
+        trained_parameters=largest("trained_parameters"),
+        tokens=largest("tokens"),
+    )

@@ -1,0 +1,203 @@
+"""What two comparisons differ in: their settings, and their scores with paired tests."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from unlearnbench.leaderboard.comparability import cell_name
+from unlearnbench.leaderboard.merge import Part, read_part
+from unlearnbench.leaderboard.outcomes import TURN, Outcomes
+from unlearnbench.leaderboard.resampling import SEED
+from unlearnbench.leaderboard.statistics import LEVEL, RESAMPLES, holm, mcnemar, quantiles, resampled_means
+from unlearnbench.records.cells import Record
+from unlearnbench.records.leaderboard import BenchmarkHead
+
+PROVENANCE = (
+    "base_weights",
+    "method_distribution",
+    "method_source",
+    "method_options",
+    "budget",
+    "trainer",
+    "topics",
+    "benchmark_distribution",
+    "benchmark_source",
+    "benchmark_options",
+    "data",
+    "dtype",
+    "limit",
+    "device",
+    "torch",
+    "transformers",
+    "unlearnbench",
+)
+
+
+class SettingChange(Record):
+    """One setting that two comparisons do not share; null where one has none."""
+
+    where: str
+    name: str
+    before: Any
+    after: Any
+
+
+class ScoreChange(Record):
+    """One row's score on one benchmark in two comparisons.
+
+    Attributes:
+        unit: of the scores, `fraction` or `points`.
+        before: the first's mean, over seeds and the items that both asked and every seed has a score of; null where there are
+            none; after: the second's.
+        difference: second less first.
+        low: of the 95% interval: items resampled in pairs.
+        p: McNemar's exact where each has one seed and answers are right or wrong, else of the resampled difference; after
+            Holm over all changes listed.
+        n: how many items those are.
+        only_one: items that only one of them asked.
+        lost: right in the first and wrong in the second; gained: the other way round; null where not simply right or wrong.
+    """
+
+    variant: str
+    benchmark: str
+    unit: str
+    before: float | None
+    after: float | None
+    difference: float | None = None
+    low: float | None = None
+    high: float | None = None
+    p: float | None = None
+    n: int = 0
+    only_one: int = 0
+    lost: int | None = None
+    gained: int | None = None
+
+
+class Difference(Record):
+    """Everything that two comparisons differ in, and the scores of the rows that both have."""
+
+    runs: tuple[str, str]
+    settings: list[SettingChange]
+    scores: list[ScoreChange]
+    only_first: list[str]
+    only_second: list[str]
+
+
+def differ(first: Path, second: Path) -> Difference:
+    """Compare two comparisons.
+
+    Raises:
+        UsageError: one of them is not the folder of a comparison.
+    """
+    parts = read_part(first), read_part(second)
+    rows = [{row.variant for row in part.manifest.rows} for part in parts]
+    return Difference(
+        runs=(str(first), str(second)),
+        settings=[*_recipes(*parts), *_cells(*parts)],
+        scores=_with_holm(list(_scores(*parts))),
+        only_first=sorted(rows[0] - rows[1]),
+        only_second=sorted(rows[1] - rows[0]),
+    )
+
+
+def _recipes(first: Part, second: Part) -> Iterator[SettingChange]:
+    one, two = _flat(first.manifest.recipe), _flat(second.manifest.recipe)
+    for name in dict.fromkeys([*one, *two]):
+        if one.get(name) != two.get(name):
+            yield SettingChange(where="recipe", name=name, before=one.get(name), after=two.get(name))
+
+
+def _flat(value: Any, path: str = "") -> dict[str, Any]:
+    """Nested settings by their dotted names."""
+    if not isinstance(value, Mapping) or not value:
+        return {path: value}
+    found: dict[str, Any] = {}
+    for key, own in value.items():
+        found |= _flat(own, f"{path}.{key}" if path else str(key))
+    return found
+
+
+def _cells(first: Part, second: Part) -> Iterator[SettingChange]:
+    """What differs in the provenance of cells that both have; what a whole column or row shares is said once."""
+    told: set[tuple[str, str, str]] = set()
+    for name, cell in first.cells.items():
+        other = second.cells.get(name)
+        for field in PROVENANCE if other is not None else ():
+            one, two = _flat({field: cell.provenance.get(field)}), _flat({field: other.provenance.get(field)})  # pyright: ignore
+            for key in dict.fromkeys([*one, *two]):
+                where = _where(field, cell.key.variant, cell.key.benchmark)
+                change = (where, key, f"{one.get(key)} {two.get(key)}")
+                if one.get(key) != two.get(key) and change not in told:
+                    told.add(change)
+                    yield SettingChange(where=where, name=key, before=one.get(key), after=two.get(key))
+
+
+def _where(field: str, variant: str, benchmark: str) -> str:
+    if field.startswith(("benchmark", "data")):
+        return benchmark
+    return variant if field.startswith(("method", "budget", "trainer", "topics")) else "all"
+
+
+def _scores(first: Part, second: Part) -> Iterator[ScoreChange]:
+    theirs = {row.variant: row for row in second.manifest.rows}
+    heads = {head.name: head for head in second.manifest.benchmarks}
+    for row in first.manifest.rows:
+        for head in first.manifest.benchmarks:
+            if row.variant not in theirs or head.name not in heads:
+                continue
+            names = [[cell_name(r, head.name, seed) for seed in r.seeds] for r in (row, theirs[row.variant])]
+            one, two = ([p.items[n] for n in own if n in p.items] for p, own in zip((first, second), names, strict=True))
+            if one and two:
+                yield _change(row.variant, head, one, two)
+
+
+def _change(variant: str, head: BenchmarkHead, one: list[Outcomes], two: list[Outcomes]) -> ScoreChange:
+    facts: dict[str, Any] = {"variant": variant, "benchmark": head.name, "unit": head.metric.unit}
+    by_seed = [[dict(zip(outcomes.ids, outcomes.scores.tolist(), strict=True)) for outcomes in own] for own in (one, two)]
+    first, second = (set(own[0]) for own in by_seed)
+    known = {name for name in first & second if all(math.isfinite(scores[name]) for own in by_seed for scores in own)}
+    shared = [name for name in one[0].ids if name in known]
+    facts |= {"n": len(shared), "only_one": len(first ^ second)}
+    if not shared:
+        return ScoreChange(**facts, before=None, after=None)
+    scores = np.array([np.mean([[own[name] for name in shared] for own in seeds], axis=0) for seeds in by_seed])  # (2, N)
+    _, units = np.unique([name.rpartition(TURN)[0] or name for name in shared], return_inverse=True)
+    draws = resampled_means(scores, units, np.random.default_rng(SEED), RESAMPLES)
+    change = draws[1].astype(np.float64) - draws[0]
+    low, high = quantiles(change, LEVEL)
+    before, after = (float(own.mean()) for own in scores)
+    difference = after - before
+    facts |= {
+        "before": round(before, 6),
+        "after": round(after, 6),
+        "difference": round(difference, 6),
+        "low": round(low, 6),
+        "high": round(high, 6),
+    }
+    if len(one) == len(two) == 1 and np.isin(scores, (0.0, 1.0)).all():
+        facts |= {"lost": int((scores[0] > scores[1]).sum()), "gained": int((scores[1] > scores[0]).sum())}
+        return ScoreChange(**facts, p=float(mcnemar(scores)[0, 1]))
+    return ScoreChange(**facts, p=_p_of(difference, change))
+
+
+def _p_of(difference: float, draws: Any) -> float:
+    """Two-sided, of the difference over its standard error as the resamples have it."""
+    from scipy import special
+
+    error = float(np.std(draws, ddof=1))
+    if error < 1e-9:
+        return 1.0 if abs(difference) < 1e-9 else 0.0
+    return float(2 * special.ndtr(-abs(difference) / error))
+
+
+def _with_holm(changes: list[ScoreChange]) -> list[ScoreChange]:
+    tested = [number for number, one in enumerate(changes) if one.p is not None]
+    adjusted = holm(np.array([changes[number].p for number in tested])) if tested else np.array([])
+    for number, p in zip(tested, adjusted, strict=True):
+        changes[number] = changes[number].model_copy(update={"p": float(f"{p:.4g}")})
+    return changes

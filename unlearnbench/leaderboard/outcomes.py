@@ -1,0 +1,101 @@
+"""What happened on the items of a cell, as columns: what tables are counted from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unlearnbench.scoring.fluency import is_degenerate
+
+TURN = "/turn-"  # items called `ID/turn-1`, `ID/turn-2` belong to one conversation
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Outcomes:
+    """A finished cell's N items.
+
+    Attributes:
+        ids: in the order of the cell.
+        parts: the part of each item.
+        scores: (N,), in the benchmark's unit.
+        choices: (N,), index of the chosen option; -1 where nothing is chosen.
+        answers: (N,), index of the right option; -1 where there is none.
+        degenerate: (N,), whether what the model wrote is no language; None where it wrote nothing anywhere.
+    """
+
+    ids: tuple[str, ...]
+    parts: tuple[str, ...]
+    scores: NDArray[np.float32]
+    choices: NDArray[np.int8]
+    answers: NDArray[np.int8]
+    degenerate: NDArray[np.bool_] | None = None
+
+    @cached_property
+    def units(self) -> NDArray[np.int64]:
+        """(N,), the number of the unit an item is resampled with: itself, or its conversation."""
+        numbers: dict[str, int] = {}
+        names = (name.rpartition(TURN)[0] or name for name in self.ids)
+        return np.array([numbers.setdefault(name, len(numbers)) for name in names])
+
+    @cached_property
+    def binary(self) -> bool:
+        """Whether every item is simply right or wrong."""
+        return bool(np.isin(self.scores, (0.0, 1.0)).all())
+
+    def in_parts(self, parts: tuple[str, ...]) -> NDArray[np.bool_]:
+        """(N,), which items belong to one of the parts."""
+        wanted = set(parts)
+        return np.fromiter((part in wanted for part in self.parts), dtype=np.bool_, count=len(self.parts))
+
+    def in_order_of(self, other: Outcomes) -> Outcomes:
+        """The same items in another cell's order; raises KeyError with the first id that only one of them has."""
+        if self.ids is other.ids or self.ids == other.ids:
+            return self
+        place = {name: number for number, name in enumerate(self.ids)}
+        if odd := place.keys() ^ set(other.ids):
+            raise KeyError(min(odd))
+        order = np.array([place[name] for name in other.ids])
+        return replace(
+            self,
+            ids=other.ids,
+            parts=other.parts,
+            scores=self.scores[order],
+            choices=self.choices[order],
+            answers=self.answers[order],
+            degenerate=None if self.degenerate is None else self.degenerate[order],
+        )
+
+
+def read_outcomes(path: Path, like: Outcomes | None = None) -> Outcomes:
+    """Read a cell's items without their log-probabilities.
+
+    Args:
+        path: the cell's parquet file.
+        like: a cell that was most likely asked the same; equal ids are kept in memory once.
+
+    Raises:
+        ValueError: not a file of per-item results.
+    """
+    import pyarrow
+    import pyarrow.parquet
+
+    names = ["id", "part", "score", "choice", "answer", "text"]
+    try:
+        table = pyarrow.parquet.ParquetFile(path).read(columns=names, use_threads=False)  # read_table would import pandas
+        ids, parts = (tuple(table[name].to_pylist()) for name in ("id", "part"))
+        texts = table["text"].to_pylist() if table["text"].unique().to_pylist() not in ([""], []) else []
+        same = like is not None and like.ids == ids and like.parts == parts
+        return Outcomes(
+            ids=like.ids if like and same else ids,
+            parts=like.parts if like and same else parts,
+            scores=table["score"].to_numpy().astype(np.float32),
+            choices=table["choice"].fill_null(-1).to_numpy().astype(np.int8),
+            answers=table["answer"].fill_null(-1).to_numpy().astype(np.int8),
+            degenerate=np.array([is_degenerate(text) for text in texts]) if texts else None,
+        )
+    except (pyarrow.ArrowException, TypeError, KeyError) as error:
+        raise ValueError(f"{path} is not a file of per-item results") from error

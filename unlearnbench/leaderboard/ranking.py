@@ -1,0 +1,74 @@
+"""Who is better than whom: ranks, best shares and pair tests of the rows that can be ranked; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import combinations
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unlearnbench.leaderboard.statistics import LEVEL, Quantity, best_shares, compare_pairs, holm_pairs, mcnemar, ranks
+from unlearnbench.records.leaderboard import PairTest
+
+SEED = 20_240_306  # of the noise that stands for other seeds in best shares
+
+
+class Ranking(NamedTuple):
+    """What the rows' order rests on; rows that are not ranked are missing.
+
+    Attributes:
+        ranks: 1 + the number of rows significantly better.
+        best_shares: share of resamples in which a row is best.
+        pairs: the tests behind the ranks.
+    """
+
+    ranks: dict[str, int]
+    best_shares: dict[str, float]
+    pairs: list[PairTest]
+
+
+def rank(rows: Mapping[str, Quantity], answers: Mapping[str, Mapping[str, NDArray[np.float32]]]) -> Ranking:
+    """Rank rows by one figure, higher is better.
+
+    Args:
+        rows: the figure of each row that may be ranked.
+        answers: by column of right and wrong answers, (N,) of each row that has one seed; these may include rows that are
+            not ranked, such as the base.
+    """
+    names = list(rows)
+    tests: dict[tuple[str, str], PairTest] = {}
+    places: dict[str, int] = {}
+    shares: dict[str, float] = {}
+    if names:
+        quantities = list(rows.values())
+        pairs = compare_pairs(quantities)
+        better = pairs.better(1 - LEVEL)
+        places = dict(zip(names, ranks(better), strict=True))
+        shares = dict(zip(names, best_shares(quantities, np.random.default_rng(SEED)), strict=True))
+        for i, j in combinations(range(len(names)), 2):
+            difference, half = float(pairs.difference[i, j]), float(pairs.half[i, j])
+            tests[names[i], names[j]] = PairTest(
+                rows=(names[i], names[j]),
+                difference=round(difference, 6),
+                low=round(difference - half, 6),
+                high=round(difference + half, 6),
+                p=float(f"{pairs.adjusted[i, j]:.4g}"),
+                better=names[i] if better[i, j] else names[j] if better[j, i] else None,
+            )
+    for column, of_row in answers.items():
+        for (one, other), p in _mcnemar(of_row).items():
+            key = (one, other) if (one, other) in tests or (other, one) not in tests else (other, one)
+            known = tests.get(key) or PairTest(rows=key)
+            tests[key] = known.model_copy(update={"mcnemar": {**known.mcnemar, column: p}})
+    return Ranking(places, shares, list(tests.values()))
+
+
+def _mcnemar(answers: Mapping[str, NDArray[np.float32]]) -> dict[tuple[str, str], float]:
+    """McNemar's p of each pair of rows, after Holm."""
+    names = list(answers)
+    if len(names) < 2:
+        return {}
+    adjusted = holm_pairs(mcnemar(np.stack(list(answers.values()))))
+    return {(names[i], names[j]): float(f"{adjusted[i, j]:.4g}") for i, j in combinations(range(len(names)), 2)}

@@ -1,0 +1,294 @@
+"""Scores of every run on every measure, as they are and over resampled items; pure."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unlearnbench.leaderboard.outcomes import TURN, Outcomes
+from unlearnbench.leaderboard.shares import Measure, Shares, Target, share_left, summarise
+from unlearnbench.leaderboard.statistics import Quantity, draws_of_certainty, interval, resampled_means
+from unlearnbench.records.cells import CellResult, PartScore
+from unlearnbench.records.leaderboard import BenchmarkHead, Estimate
+
+Floats = NDArray[np.floating]
+SEED = 20_240_305  # of all resampling: the same cells give the same table
+
+
+class Run(NamedTuple):
+    """One seed of one row."""
+
+    variant: str
+    seed: int
+
+
+class Tally:
+    """Values and draws of measures, run by run.
+
+    Attributes:
+        runs: the rows of every array here.
+        values: (runs,) by measure; NaN where the cell is missing.
+        draws: (runs, R) by measure; R is 0 where there are no items to resample.
+        units: what is resampled, by measure.
+        parts: by (benchmark, part), the estimate of each variant.
+        turns: by (benchmark, turn) of conversations, likewise.
+    """
+
+    def __init__(self, runs: Sequence[Run], resamples: int) -> None:
+        self.runs = list(runs)
+        self.resamples = resamples
+        self.values: dict[Measure, Floats] = {}
+        self.draws: dict[Measure, Floats] = {}
+        self.units: dict[Measure, float] = {}
+        self.parts: dict[tuple[str, str], dict[str, Estimate]] = {}
+        self.turns: dict[tuple[str, str], dict[str, Estimate]] = {}
+        self._of: dict[str, list[int]] = {}
+        for number, run in enumerate(self.runs):
+            self._of.setdefault(run.variant, []).append(number)
+
+    def add(
+        self,
+        head: BenchmarkHead,
+        measures: Iterable[Measure],
+        cells: Mapping[int, CellResult],
+        outcomes: Mapping[int, Outcomes],
+    ) -> None:
+        """Count one benchmark.
+
+        Args:
+            head: the benchmark.
+            measures: of this benchmark.
+            cells: the finished cells by the number of their run.
+            outcomes: their items, all in one order; empty where values are enough.
+        """
+        items = _Items(head, outcomes, len(self.runs), self.resamples) if outcomes else None
+        for measure in dict.fromkeys(measures):
+            self.values[measure] = np.full(len(self.runs), np.nan)
+            for number, cell in cells.items():
+                self.values[measure][number] = _over_parts(cell, measure.parts)
+            self.draws[measure] = items.start(measure) if items else np.empty((len(self.runs), 0), np.float32)
+            self.units[measure] = items.units(measure.parts) if items else 0
+        for part in head.parts:
+            draws = items.part(part) if items else np.empty((len(self.runs), 0), np.float32)
+            units = items.units((part,)) if items else 0
+            scores = {number: cell.parts[part] for number, cell in cells.items() if part in cell.parts}
+            self.parts[head.name, part] = self._estimates(head, scores, draws, units)
+        if items:
+            for turn, places in items.turns.items():
+                scores = {number: cell.groups[turn] for number, cell in cells.items() if turn in cell.groups}
+                units = items.units_of(places)
+                self.turns[head.name, turn] = self._estimates(head, scores, items.over(places), units)
+            for measure, draws in self.draws.items():
+                if measure.benchmark == head.name:
+                    items.finish(measure, draws)
+
+    def _estimates(
+        self, head: BenchmarkHead, scores: Mapping[int, PartScore], draws: Floats, units: int
+    ) -> dict[str, Estimate]:
+        """Each variant's score over some of the items, from those of its runs."""
+        values = np.full(len(self.runs), np.nan)
+        sizes: dict[str, int] = {}
+        for number, score in scores.items():
+            values[number] = score.value
+            sizes[self.runs[number].variant] = score.n
+        found = {variant: self._quantity(variant, values, draws, units) for variant in sizes}
+        limits = limits_of(head)
+        return {variant: estimate(one, sizes[variant], limits=limits) for variant, one in found.items() if one is not None}
+
+    def quantity(self, variant: str, measure: Measure) -> Quantity | None:
+        """A row's score on a measure; None where no seed is finished."""
+        return self._quantity(variant, self.values[measure], self.draws[measure], self.units[measure])
+
+    def _quantity(self, variant: str, values: Floats, draws: Floats, units: float) -> Quantity | None:
+        own = [number for number in self._of[variant] if np.isfinite(values[number])]
+        if not own:
+            return None
+        drawn = draws[own]
+        return Quantity(float(values[own].mean()), drawn.mean(axis=0), values[own], drawn, units)
+
+    def shares(self, variant: str, base: str, forget: Sequence[Target], keep: Sequence[Target]) -> RowShares | None:
+        """A row's F, K and S against the base; None where no seed, or not the base, has all that they need."""
+        needed = list(dict.fromkeys(target.measure for target in (*forget, *keep)))
+        own, reference = (
+            [i for i in self._of[name] if all(np.isfinite(self.values[measure][i]) for measure in needed)]
+            for name in (variant, base)
+        )
+        if not needed or not own or not reference:
+            return None
+        known = {measure: self.values[measure][reference].mean() for measure in needed}
+        known_draws = {measure: self.draws[measure][reference].mean(axis=0) for measure in needed}  # (R,)
+        scores = {measure: self.values[measure][own] for measure in needed}  # (S,)
+        drawn = {measure: self.draws[measure][own] for measure in needed}  # (S, R)
+        means = {measure: one.mean() for measure, one in scores.items()}
+        below = {
+            target.measure for target in forget if share_left(means[target.measure], known[target.measure], target.chance) < 0
+        }
+        return RowShares(
+            value=summarise(forget, keep, means, known, below),
+            draws=summarise(forget, keep, {measure: one.mean(axis=0) for measure, one in drawn.items()}, known_draws, below),
+            by_seed=summarise(forget, keep, scores, known, below),
+            seed_draws=summarise(forget, keep, drawn, known_draws, below),
+            units=min(self.units[measure] for measure in needed),
+            seeds=tuple(self.runs[number].seed for number in own),
+        )
+
+
+class RowShares(NamedTuple):
+    """A row's shares of the mean over seeds and of each seed, each as it is and over resampled items."""
+
+    value: Shares
+    draws: Shares  # (R,)
+    by_seed: Shares  # (S,)
+    seed_draws: Shares  # (S, R)
+    units: float  # of the smallest measure
+    seeds: tuple[int, ...]  # (S,)
+
+    def quantity(self, name: Literal["forget", "keep", "score", "straight", "straight_score"]) -> Quantity | None:
+        """One of the summary's figures; None where it cannot be said."""
+        value = float(getattr(self.value, name))
+        if not np.isfinite(value):
+            return None
+        draws, by_seed, seed_draws = (getattr(shares, name) for shares in (self.draws, self.by_seed, self.seed_draws))
+        return Quantity(value, draws, by_seed, seed_draws, self.units)
+
+    def kept(self) -> list[Quantity]:
+        """The shares that K is the smallest of."""
+        return [
+            Quantity(float(value), self.draws.kept[name], self.by_seed.kept[name], self.seed_draws.kept[name], self.units)
+            for name, value in self.value.kept.items()
+        ]
+
+
+def estimate(
+    quantity: Quantity, n: int | None = None, *, limits: tuple[float, float] | None = None, share: bool = False
+) -> Estimate:
+    """A figure with its interval.
+
+    Args:
+        quantity: the figure.
+        n: its items.
+        limits: what it cannot be beyond.
+        share: of what the base knew, against which it is paired: no variance means no difference. A score that every
+            resample repeats has no interval: that all items are rated alike does not say that others would be.
+    """
+    value = round(quantity.value, 6)
+    if not quantity.draws.size or (not share and not np.ptp(quantity.draws)):
+        return Estimate(value=value, n=n)
+    low, high = interval(quantity)
+    if limits is not None:
+        low, high = max(low, limits[0]), min(high, limits[1])
+    return Estimate(value=value, low=round(min(low, value), 6), high=round(max(high, value), 6), n=n)
+
+
+def limits_of(head: BenchmarkHead) -> tuple[float, float] | None:
+    """What a benchmark's scores cannot be beyond, where that is known."""
+    return (0.0, 1.0) if head.metric.unit == "fraction" else None
+
+
+class _Items:
+    """One benchmark's items, resampled part by part, every run alike."""
+
+    def __init__(self, head: BenchmarkHead, outcomes: Mapping[int, Outcomes], runs: int, resamples: int) -> None:
+        self._head, self._runs, self._resamples = head, runs, resamples
+        self._there = list(outcomes)
+        first = outcomes[self._there[0]]
+        self._units = first.units
+        self._scores = np.stack([outcomes[number].scores for number in self._there])  # (cells, N)
+        self._binary = head.metric.unit == "fraction" and all(one.binary for one in outcomes.values())
+        names = np.array(first.parts)
+        self._of_part = {part: np.flatnonzero(names == part) for part in head.parts}
+        self._open: dict[Measure, Floats] = {}
+        told = [name.rpartition(TURN)[2] if TURN in name else "" for name in first.ids]
+        numbers = np.array(told)
+        self.turns = {f"turn {turn}": np.flatnonzero(numbers == turn) for turn in dict.fromkeys(told) if turn}
+
+    def start(self, measure: Measure) -> Floats:
+        """The array that a measure's draws are summed up in: (runs, R)."""
+        draws = np.full((self._runs, self._resamples), np.nan, dtype=np.float32)
+        draws[self._there] = 0
+        self._open[measure] = draws
+        return draws
+
+    def units(self, parts: Sequence[str]) -> int:
+        """How many units are resampled in these parts."""
+        return self.units_of(np.concatenate([self._of_part[part] for part in parts]))
+
+    def units_of(self, items: NDArray[np.int64]) -> int:
+        """How many units these items belong to."""
+        return len(np.unique(self._units[items]))
+
+    def over(self, items: NDArray[np.int64]) -> Floats:
+        """Draws of the mean over items of several parts, each resampled by itself: (runs, R)."""
+        strata = {part: np.intersect1d(items, own) for part, own in self._of_part.items()}
+        single = [own for part, own in strata.items() if len(own) and self._single(part)]
+        pieces = [(part, own) for part, own in strata.items() if len(own) and not self._single(part)]
+        pieces += [("*", np.concatenate(single))] if single else []
+        total = sum(np.nan_to_num(self._resample(own, part)) * self._counted(own) for part, own in pieces)
+        counted = self._counted(items)
+        draws = np.full((self._runs, self._resamples), np.nan, dtype=np.float32)
+        draws[self._there] = total / np.where(counted > 0, counted, np.nan)
+        return draws
+
+    def part(self, part: str) -> Floats:
+        """Draws of one part: (runs, R); adds them to the measures that the part belongs to."""
+        items = self._of_part[part]
+        draws = np.full((self._runs, self._resamples), np.nan, dtype=np.float32)
+        if not len(items):
+            return draws
+        means = self._resample(items, part)
+        for measure, total in self._open.items():
+            if part in measure.parts and not self._single(part):
+                total[self._there] += np.nan_to_num(means) * self._counted(items)
+        draws[self._there] = self._certain(items, means, part)
+        return draws
+
+    def finish(self, measure: Measure, draws: Floats) -> None:
+        """Turn a measure's sum into a mean; parts of a single unit are resampled together."""
+        single = [self._of_part[part] for part in measure.parts if self._single(part)]
+        if single:
+            pooled = np.concatenate(single)
+            means = self._resample(pooled, "*".join(measure.parts))
+            draws[self._there] += np.nan_to_num(means) * self._counted(pooled)
+        items = np.concatenate([self._of_part[part] for part in measure.parts])
+        if not len(items):
+            draws[:] = np.nan
+            return
+        counted = self._counted(items)
+        draws[self._there] /= np.where(counted > 0, counted, np.nan)
+        draws[self._there] = self._certain(items, draws[self._there], "+".join(measure.parts))
+
+    def _counted(self, items: NDArray[np.int64]) -> Floats:
+        """How many of these items each cell has a score for: (cells, 1)."""
+        return np.isfinite(self._scores[:, items]).sum(axis=1, keepdims=True).astype(np.float32)
+
+    def _single(self, part: str) -> bool:
+        return len(np.unique(self._units[self._of_part[part]])) == 1
+
+    def _resample(self, items: NDArray[np.int64], stratum: str) -> Floats:
+        _, units = np.unique(self._units[items], return_inverse=True)
+        return resampled_means(self._scores[:, items], units, self._rng(stratum), self._resamples)
+
+    def _certain(self, items: NDArray[np.int64], means: Floats, stratum: str) -> Floats:
+        """Cells that are right, or wrong, on all items get the accuracies that may stand behind that."""
+        if not self._binary:
+            return means
+        share = self._scores[:, items].mean(axis=1)
+        for right in (True, False):
+            if len(alike := np.flatnonzero(share == float(right))):
+                means[alike] = draws_of_certainty(right, len(items), self._rng(f"{stratum}!"), self._resamples)
+        return means
+
+    def _rng(self, stratum: str) -> np.random.Generator:
+        """Draws depend on the benchmark and the stratum, not on what else is in the table."""
+        return np.random.default_rng([SEED, zlib.crc32(f"{self._head.name}/{stratum}".encode())])
+
+
+def _over_parts(cell: CellResult, parts: Sequence[str]) -> float:
+    """Mean over a cell's parts, weighted by their items; NaN where it has none of them."""
+    known = [cell.parts[part] for part in parts if part in cell.parts]
+    items = sum(part.n for part in known)
+    return sum(part.value * part.n for part in known) / items if items else np.nan

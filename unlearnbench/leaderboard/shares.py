@@ -1,0 +1,152 @@
+"""The summary of a row: F, the share of forget knowledge that is gone; K, the share of retain knowledge left; S; pure.
+
+    F = mean over topics of clip(1 - |score - chance| / (base - chance), 0, 1)
+    K = minimum over what is to be kept of clip((score - chance) / (base - chance), 0, 1)
+    S = 2 F K / (F + K)
+
+A topic that several benchmarks measure has the mean of their shares. What the base is not significantly above chance on has
+no share.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unlearnbench.records.leaderboard import BenchmarkHead, Column, ColumnRole
+
+Floats = NDArray[np.floating]
+LEAST = 1e-9  # a resampled base that fell to chance knows nothing, but is not divided by
+
+
+class Measure(NamedTuple):
+    """Some parts of a benchmark: what one figure is the mean over."""
+
+    benchmark: str
+    parts: tuple[str, ...]
+
+
+class Target(NamedTuple):
+    """A measure that counts: for a topic to be forgotten, or as a column to be kept."""
+
+    name: str  # topic, or title of the column
+    measure: Measure
+    chance: float
+
+
+class Shares(NamedTuple):
+    """Shares of what the base knew; every array has the shape of the scores.
+
+    Attributes:
+        forget: F.
+        keep: K; NaN where nothing that is to be kept is informative, as F where no topic is.
+        score: S.
+        straight: F neither clipped at 0 nor folded at chance, on the side of chance where the row is: resampled, its ends
+            are not pulled inwards as those of F are.
+        straight_score: S of that, cut to [0, 1], and K.
+        topics: per topic.
+        kept: per retain column.
+    """
+
+    forget: Floats
+    keep: Floats
+    score: Floats
+    straight: Floats
+    straight_score: Floats
+    topics: dict[str, Floats]
+    kept: dict[str, Floats]
+
+
+def columns_of(head: BenchmarkHead) -> list[Column]:
+    """One column per benchmark; where only some parts are to be forgotten, one for each of them and one for the rest."""
+    others = [part for part in head.parts if part not in head.forget_parts]
+    rest: ColumnRole = "untargeted" if head.metric.role == "forget" else "retain"
+
+    def column(title: str, parts: list[str] | None, role: ColumnRole) -> Column:
+        metric = head.metric
+        return Column(title=title, benchmark=head.name, parts=parts, role=role, chance=metric.chance, note=metric.note)
+
+    if not head.forget_parts or not others:
+        return [column(head.name, None, "forget" if head.forget_parts else rest)]
+    title = f"{head.name}/{others[0]}" if len(others) == 1 else f"{head.name} (other {len(others)})"
+    targeted = [column(f"{head.name}/{part}", [part], "forget") for part in head.forget_parts]
+    return [*targeted, column(title, others, rest)]
+
+
+def measure_of(column: Column, head: BenchmarkHead) -> Measure:
+    """What a column is the mean over."""
+    return Measure(head.name, tuple(head.parts if column.parts is None else column.parts))
+
+
+def forget_targets(heads: Sequence[BenchmarkHead]) -> list[Target]:
+    """What F may count, topic by topic."""
+    return [
+        Target(topic, Measure(head.name, tuple(parts)), head.metric.chance)
+        for head in heads
+        for topic, parts in head.topics.items()
+    ]
+
+
+def keep_targets(heads: Sequence[BenchmarkHead]) -> list[Target]:
+    """What K may count, column by column."""
+    return [
+        Target(column.title, measure_of(column, head), column.chance)
+        for head in heads
+        for column in columns_of(head)
+        if column.role == "retain"
+    ]
+
+
+def share_left(score: Floats, base: Floats, chance: float) -> Floats:
+    """(score - chance) / (base - chance): negative below chance."""
+    known = base - chance
+    return (score - chance) / np.where(np.abs(known) < LEAST, LEAST, known)
+
+
+def share_gone(score: Floats, base: Floats, chance: float) -> Floats:
+    """1 - |score - chance| / (base - chance), clipped to [0, 1]: below chance is knowledge avoided, not knowledge gone."""
+    return np.clip(1 - np.abs(share_left(score, base, chance)), 0, 1)
+
+
+def share_kept(score: Floats, base: Floats, chance: float) -> Floats:
+    """(score - chance) / (base - chance), clipped to [0, 1]."""
+    return np.clip(share_left(score, base, chance), 0, 1)
+
+
+def harmonic(forget: Floats, keep: Floats) -> Floats:
+    """2 F K / (F + K); 0 where both are."""
+    return 2 * forget * keep / np.where(forget + keep > 0, forget + keep, 1)
+
+
+def summarise(
+    forget: Sequence[Target],
+    keep: Sequence[Target],
+    scores: Mapping[Measure, Floats],
+    base: Mapping[Measure, Floats],
+    below: Collection[Measure] = (),
+) -> Shares:
+    """F, K and S.
+
+    Args:
+        forget: the informative targets of F; several of one topic are averaged first.
+        keep: the informative targets of K.
+        scores: of the row, by measure; any shape.
+        base: of the untouched model; a shape that broadcasts.
+        below: where the row as it is, not resampled, is below chance.
+    """
+    nothing = np.full(np.shape(next(iter(scores.values()), np.nan)), np.nan)
+    gone: dict[str, list[Floats]] = {}
+    straight: dict[str, list[Floats]] = {}
+    for topic, measure, chance in forget:
+        left = share_left(scores[measure], base[measure], chance)
+        gone.setdefault(topic, []).append(share_gone(scores[measure], base[measure], chance))
+        straight.setdefault(topic, []).append(1 + left if measure in below else 1 - left)
+    topics = {topic: np.mean(shares, axis=0) for topic, shares in gone.items()}
+    kept = {title: share_kept(scores[measure], base[measure], chance) for title, measure, chance in keep}
+    F = np.mean(list(topics.values()), axis=0) if topics else nothing  # noqa: N806 - as in the formula
+    K = np.min(list(kept.values()), axis=0) if kept else nothing  # noqa: N806
+    unfolded = np.mean([np.mean(shares, axis=0) for shares in straight.values()], axis=0) if straight else nothing
+    return Shares(F, K, harmonic(F, K), unfolded, harmonic(np.clip(unfolded, 0, 1), K), topics, kept)

@@ -1,0 +1,321 @@
+"""Partial forwards: parameters by name, activations at a block, the frozen model without a second copy."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+from torch.utils.hooks import RemovableHandle
+
+from unlearnbench.errors import UsageError
+from unlearnbench.system.allocator import give_back
+
+# a slice, not a character class: digits, colons and commas only, at the very end
+_SLICE = re.compile(r"\[([\d\s:,]+)\]$")
+
+
+class _Reached(Exception):  # noqa: N818 - a signal, not an error
+    """Ends a forward once the wanted block has answered."""
+
+
+def decoder_blocks(model: nn.Module) -> tuple[str, nn.ModuleList]:
+    """The decoder blocks and their qualified name: model.layers, gpt_neox.layers, transformer.h.
+
+    Raises:
+        UsageError: the model has no list of as many modules as its config has layers.
+    """
+    count = getattr(model.config, "num_hidden_layers", None)
+    for name, module in model.named_modules():
+        if isinstance(module, nn.ModuleList) and len(module) == count:
+            return name, module
+    raise UsageError(f"{type(model).__name__} has no list of {count} decoder blocks; this method needs a decoder-only model.")
+
+
+def keep_blocks(model: nn.Module, count: int | None, back: Sequence[nn.Module] = ()) -> list[nn.Module]:
+    """Take the upper decoder blocks out of a model, or put them back; what is left works as a shorter model.
+
+    Args:
+        model: a decoder-only language model.
+        count: how many blocks stay; None: all that are in it.
+        back: blocks to put back on top.
+
+    Returns:
+        the blocks that were taken out, lowest first.
+    """
+    blocks = decoder_blocks(model)[1]
+    taken = list(blocks)[count:] if count is not None else []
+    if taken:
+        del blocks[count:]
+    blocks.extend(back)
+    model.config.num_hidden_layers = len(blocks)  # pyright: ignore[reportAttributeAccessIssue, reportArgumentType]
+    return taken
+
+
+def select_parameters(model: nn.Module, pattern: str, blocks: Sequence[int]) -> dict[str, nn.Parameter]:
+    """The parameters of some blocks whose names match a pattern.
+
+    Args:
+        model: a decoder-only language model.
+        pattern: regular expression, searched in the name below the block (`mlp.down_proj.weight`).
+        blocks: 0-based block numbers.
+
+    Raises:
+        UsageError: a block or parameter that the model lacks; says what it has.
+    """
+    prefix, layers = decoder_blocks(model)
+    for block in blocks:
+        if not 0 <= block < len(layers):
+            raise UsageError(f"There is no block {block}: {type(model).__name__} has blocks 0 to {len(layers) - 1}.")
+    try:
+        expression = re.compile(pattern)
+    except re.error as error:
+        raise UsageError(f"'{pattern}' is not a valid regular expression: {error}.") from error
+    found: dict[str, nn.Parameter] = {}
+    for block in blocks:
+        named = dict(layers[block].named_parameters())
+        matching = {f"{prefix}.{block}.{name}": parameter for name, parameter in named.items() if expression.search(name)}
+        if not matching:
+            have = ", ".join(named)
+            raise UsageError(f"No parameter of block {block} of {type(model).__name__} matches '{pattern}'; it has: {have}.")
+        found |= matching
+    return found
+
+
+def split_slice(pattern: str) -> tuple[str, tuple[slice | int, ...] | None]:
+    """`NAME[0, 14336:]` as the pattern for the name and the slice of the tensor; None where there is no slice.
+
+    Families that keep all experts in one tensor need it: Mixtral's expert 0 is a slice of `mlp.experts.gate_up_proj`.
+    """
+    found = _SLICE.search(pattern)
+    if found is None:
+        return pattern, None
+    parts: list[slice | int] = []
+    for text in found.group(1).split(","):
+        numbers = [int(number) if number.strip() else None for number in text.split(":")]
+        parts.append(slice(*numbers) if len(numbers) > 1 else numbers[0] or 0)
+    return pattern[: found.start()], tuple(parts)
+
+
+def train_slice(parameters: Mapping[str, nn.Parameter], part: tuple[slice | int, ...]) -> list[RemovableHandle]:
+    """Zero the gradients outside a slice of each parameter; remove the handles after training.
+
+    Raises:
+        UsageError: a parameter has no such slice.
+    """
+    handles: list[RemovableHandle] = []
+    for name, parameter in parameters.items():
+        mask = torch.zeros_like(parameter, dtype=torch.bool)
+        try:
+            mask[part] = True
+            size = parameter[part].numel()
+        except IndexError:
+            size = 0
+        if size == 0:
+            raise UsageError(f"{name} has the shape {tuple(parameter.shape)}; there is nothing at the given slice.")
+        handles.append(parameter.register_hook(functools.partial(torch.mul, mask)))
+    return handles
+
+
+def select_all(model: nn.Module, exclude: str) -> dict[str, nn.Parameter]:
+    """Every parameter whose qualified name does not match a pattern; shared ones count once, under their first name."""
+    try:
+        expression = re.compile(exclude)
+    except re.error as error:
+        raise UsageError(f"'{exclude}' is not a valid regular expression: {error}.") from error
+    found = {name: parameter for name, parameter in model.named_parameters() if not expression.search(name)}
+    if not found:
+        raise UsageError(f"'{exclude}' leaves no parameter of {type(model).__name__} to change.")
+    return found
+
+
+def train_only(model: nn.Module, parameters: Mapping[str, nn.Parameter]) -> None:
+    """Let gradients reach these parameters and no others."""
+    chosen = {id(parameter) for parameter in parameters.values()}
+    for parameter in model.parameters():
+        parameter.requires_grad_(id(parameter) in chosen)
+
+
+def activations_at(model: nn.Module, block: int, inputs: Mapping[str, Tensor]) -> Tensor:
+    """The output of one decoder block; the blocks above it, the final norm and the head do not run.
+
+    Args:
+        model: a decoder-only language model.
+        block: 0-based; its output is transformers' `hidden_states[block + 1]`.
+        inputs: `input_ids` and `attention_mask`, both (B, T).
+
+    Returns:
+        (B, T, D) in the model's dtype.
+    """
+    caught: list[Tensor] = []
+
+    def catch(_module: nn.Module, _args: Any, output: Any) -> None:
+        caught.append(output if isinstance(output, Tensor) else output[0])
+        raise _Reached
+
+    handle = decoder_blocks(model)[1][block].register_forward_hook(catch)
+    try:
+        model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], use_cache=False)
+    except _Reached:
+        return caught[0]
+    finally:
+        handle.remove()
+    raise RuntimeError(f"block {block} of {type(model).__name__} did not run")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitForward:
+    """A forward that has run up to its first trained block; calling it runs the rest, as often as wanted.
+
+    The frozen and the updated model agree below the first trained block, so both start from here.
+
+    Attributes:
+        blocks: from the first trained block to the last one that is needed.
+        hidden: (B, T, D), what goes into the first of them; without a graph.
+        calls: for each block the other arguments that the model calls it with: masks, positions.
+        tupled: whether this family's blocks return a tuple.
+    """
+
+    blocks: Sequence[nn.Module]
+    hidden: Tensor
+    calls: Sequence[tuple[tuple[Any, ...], dict[str, Any]]]
+    tupled: bool = False
+
+    @property
+    def prefix(self) -> dict[str, Tensor]:
+        """What `split_forward` needs to know for the blocks below not to run again."""
+        return {"hidden": self.hidden, "tupled": torch.tensor(self.tupled)}
+
+    def each(self) -> Iterator[Tensor]:
+        """The output of each block, one after the other, with the weights as they are now: (B, T, D) in the model's dtype."""
+        hidden = self.hidden
+        for block, (arguments, options) in zip(self.blocks, self.calls, strict=True):
+            output = block(hidden, *arguments, **options)
+            hidden = output if isinstance(output, Tensor) else output[0]
+            yield hidden
+
+    def __call__(self) -> Tensor:
+        """The output of the last block: (B, T, D)."""
+        (last,) = deque(self.each(), maxlen=1)
+        return last
+
+
+@torch.no_grad()
+def split_forward(
+    model: nn.Module, inputs: Mapping[str, Tensor], *, first: int, last: int, known: Mapping[str, Tensor] | None = None
+) -> SplitForward:
+    """Run the embeddings and the blocks below the first trained one, without gradients.
+
+    Args:
+        model: a decoder-only language model; dropout must be off, or the prefix would be random.
+        inputs: `input_ids` and `attention_mask`, both (B, T).
+        first: 0-based, the first block whose weights may change.
+        last: the last block whose output is wanted; what is above never runs.
+        known: the `prefix` of an earlier call with the same inputs; the blocks below `first` do not run then.
+    """
+    blocks = decoder_blocks(model)[1]
+    suffix = list(blocks[first : last + 1])
+    own_forward = suffix[0].forward
+    hidden: list[Tensor] = []
+    calls: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
+    # some families' blocks return a tuple, and the model unpacks it
+    tupled = known is not None and bool(known["tupled"])
+
+    def note(_module: Any, _arguments: Any, output: Any) -> None:
+        nonlocal tupled
+        tupled = not isinstance(output, Tensor)
+
+    def record(hidden_states: Tensor, *arguments: Any, **options: Any) -> Any:
+        hidden.append(hidden_states)
+        calls.append((arguments, options))
+        if len(calls) == len(suffix):
+            raise _Reached
+        if known is None and first == 0 and len(calls) == 1:  # there is no block below to look at
+            note(None, None, own_forward(hidden_states, *arguments, **options))
+        return (hidden_states,) if tupled else hidden_states
+
+    def passed(hidden_states: Tensor, *_arguments: Any, **_options: Any) -> Any:
+        return (hidden_states,) if tupled else hidden_states
+
+    replaced: dict[nn.Module, Callable[..., Any]] = dict.fromkeys(suffix, record)
+    if known is not None:
+        replaced |= dict.fromkeys(blocks[:first], passed)
+    handle = blocks[first - 1].register_forward_hook(note) if first and known is None else None
+    try:
+        with replaced_forward(replaced):
+            model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], use_cache=False)
+    except _Reached:
+        below = hidden[0] if known is None else known["hidden"].to(hidden[0])
+        return SplitForward(blocks=suffix, hidden=below, calls=calls, tupled=tupled)
+    finally:
+        if handle is not None:
+            handle.remove()
+    raise RuntimeError(f"block {last} of {type(model).__name__} did not run")
+
+
+@contextmanager
+def replaced_forward(replacements: Mapping[nn.Module, Callable[..., Any]]) -> Generator[None]:
+    """Let modules compute something else for a while."""
+    before = {module: vars(module).get("forward") for module in replacements}
+    try:
+        for module, forward in replacements.items():
+            module.forward = forward
+        yield
+    finally:
+        for module, forward in before.items():
+            del module.forward
+            if forward is not None:
+                module.forward = forward
+
+
+@contextmanager
+def checkpointed(model: nn.Module) -> Generator[None]:
+    """Compute each decoder block's activations again in the backward pass instead of keeping them.
+
+    Unlike transformers' own, this does not depend on train mode, in which dropout would be on. What the forward left free of a
+    CPU's memory is given back before the head comes.
+    """
+    blocks = decoder_blocks(model)[1]
+    again = {b: functools.partial(checkpoint, b.forward, use_reentrant=False, preserve_rng_state=False) for b in blocks}
+    handle = blocks[-1].register_forward_hook(_give_back)
+    try:
+        with replaced_forward(again):
+            yield
+    finally:
+        handle.remove()
+
+
+def _give_back(block: nn.Module, *_: Any) -> None:
+    if next(block.parameters()).device.type == "cpu":
+        give_back()
+
+
+@contextmanager
+def swapped(parameters: Mapping[str, nn.Parameter], values: Mapping[str, Tensor]) -> Generator[None]:
+    """Give parameters other values for a while, without copying: the frozen model is the same module.
+
+    Args:
+        parameters: by name.
+        values: tensors of the same shape, dtype and device, by the same names.
+    """
+    current = {name: parameters[name].data for name in values}
+    try:
+        for name, value in values.items():
+            parameters[name].data = value
+        yield
+    finally:
+        for name, tensor in current.items():
+            parameters[name].data = tensor
+
+
+@torch.no_grad()
+def copy_of(parameters: Mapping[str, nn.Parameter]) -> dict[str, Tensor]:
+    """Detached copies of parameters, on their device."""
+    return {name: parameter.detach().clone() for name, parameter in parameters.items()}

@@ -1,0 +1,249 @@
+"""The output head, a few positions at a time: whole logits, most of a small model's memory, never stand anywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
+
+from unlearnbench.models.forward import replaced_forward
+from unlearnbench.models.tensors import next_token_nll, next_tokens, per_sequence_weights
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    from unlearnbench.data.batches import Stream
+
+# numbers: about ten times as many stand in memory for a moment; a GPU needs larger products to be busy
+LOGITS_AT_ONCE = {"cpu": 2**22, "cuda": 2**26}
+
+PRODUCT_ROWS = 128  # of a chunk at least, where the head's gradient is a product: fewer rows make it slow
+CHUNKS_KEPT = 8  # of so many the logits may stay for the backward pass
+
+# logits (n, V) of some positions, and which of all positions they are -> one (n,) loss per term
+LossOf = Callable[[Tensor, slice], Sequence[Tensor]]
+
+
+class Loss(NamedTuple):
+    """A weighted sum of terms; only `total` has a gradient."""
+
+    total: Tensor
+    terms: Tensor  # (K,) float32, or float64 for a model in it
+
+
+def final_hidden(model: PreTrainedModel, stream: Stream) -> Tensor:
+    """What goes into the output head, after the final norm: (B, T, D) in the model's dtype."""
+    base: nn.Module = model.base_model
+    return base(input_ids=stream["input_ids"], attention_mask=stream["attention_mask"], use_cache=False).last_hidden_state
+
+
+def head_logits(model: PreTrainedModel, hidden: Tensor) -> Tensor:
+    """The model's logits for final hidden states: (N, D) -> (N, V), soft caps and scaling of the family included."""
+    from transformers.modeling_outputs import MoeModelOutputWithPast
+
+    # of all outputs it has the most fields, and GPT-2 asks for one more, so that no family misses one
+    answer = MoeModelOutputWithPast(last_hidden_state=hidden.unsqueeze(0))  # pyright: ignore[reportArgumentType]
+    answer.cross_attentions = None  # pyright: ignore[reportAttributeAccessIssue]
+    placeholder = torch.zeros(1, 1, dtype=torch.long, device=hidden.device)
+    with replaced_forward({model.base_model: lambda *_, **__: answer}):
+        return model(input_ids=placeholder, use_cache=False).logits[0]
+
+
+def over_positions(
+    model: PreTrainedModel, hidden: Tensor, counted: Tensor, loss_of: LossOf, coefficients: Sequence[float] = (1.0,)
+) -> Loss:
+    """Losses of the logits: the mean over each sequence's counted positions, then over sequences.
+
+    The gradients of head and hidden states are taken chunk by chunk on the way forward, so nothing is computed twice.
+
+    Args:
+        model: whose head is applied.
+        hidden: (B, T, D), from `final_hidden`.
+        counted: (B, T) bool, the positions whose logits are wanted.
+        loss_of: gets the logits of a slice of the counted positions, in row-major order, and gives K losses for each.
+        coefficients: (K,), of the terms in the total.
+
+    Raises:
+        ValueError: a sequence counts nothing.
+    """
+    dtype = torch.promote_types(hidden.dtype, torch.float32)
+    weights = per_sequence_weights(counted, dtype)[counted] / counted.shape[0]  # (N,)
+    factors = torch.tensor(coefficients, device=hidden.device, dtype=dtype)
+
+    def terms_of(logits: Tensor, part: slice) -> Tensor:
+        return torch.stack(list(loss_of(logits, part))) @ weights[part]  # (K, n) @ (n,)
+
+    trained = _trained_head(model)
+    chosen = hidden[counted]
+    if not torch.is_grad_enabled() or not (trained or chosen.requires_grad):
+        parts = _parts(len(chosen), _rows_at_once(model, hidden))
+        terms = sum((terms_of(head_logits(model, chosen[part]), part) for part in parts), torch.zeros_like(factors))
+        return Loss(terms @ factors, terms)
+    product = _as_product(model, hidden, dtype)
+    if product is None:
+        head, size = _AnyHead(model, trained, dtype), _rows_at_once(model, hidden)
+    else:
+        head, size = _ProductHead(model, product), max(_at_once(model, hidden), PRODUCT_ROWS)
+    return Loss(*_InChunks.apply(chosen, head, terms_of, factors, size, *trained))  # pyright: ignore
+
+
+def sequence_nll(model: PreTrainedModel, hidden: Tensor, labels: Tensor) -> Tensor:
+    """Each sequence's negative log-likelihood, for losses that are not a sum over tokens.
+
+    Few logits are kept for the backward pass; of more, each chunk is computed a second time there.
+
+    Args:
+        model: whose head is applied.
+        hidden: (B, T, D), from `final_hidden`.
+        labels: (B, T) int64, `IGNORE` where nothing counts.
+
+    Returns:
+        (B,) float32 or wider, nats: the sum over each sequence's counted tokens.
+    """
+    predicting, targets = next_tokens(labels)
+    chosen = hidden[predicting]  # (N, D)
+    size = _rows_at_once(model, hidden)
+
+    def nll_of(rows: Tensor, part: slice) -> Tensor:
+        return next_token_nll(head_logits(model, rows), targets[part])
+
+    if torch.is_grad_enabled() and chosen.shape[0] > size * CHUNKS_KEPT:
+        parts = _parts(len(chosen), size)
+        pieces = [checkpoint(nll_of, chosen[part], part, use_reentrant=False, preserve_rng_state=False) for part in parts]
+    else:
+        pieces = [nll_of(chosen[part], part) for part in _parts(len(chosen), size)]
+    nll = torch.cat(pieces)  # (N,)
+    return nll.new_zeros(labels.shape[0]).index_add(0, predicting.nonzero()[:, 0], nll)
+
+
+def _trained_head(model: PreTrainedModel) -> list[nn.Parameter]:
+    head = model.get_output_embeddings()
+    return [p for p in head.parameters() if p.requires_grad] if isinstance(head, nn.Module) else []
+
+
+def _at_once(model: PreTrainedModel, hidden: Tensor) -> int:
+    """Of how many positions the logits may stand in memory."""
+    at_once = LOGITS_AT_ONCE.get(hidden.device.type, LOGITS_AT_ONCE["cuda"])
+    return max(at_once // int(model.config.get_text_config().vocab_size), 1)
+
+
+def _rows_at_once(model: PreTrainedModel, hidden: Tensor) -> int:
+    """So many that their logits are few; where the head trains, D at least.
+
+    Each chunk has a gradient of the head, (V, D), that is added to the others': fewer rows than D would cost more to add up
+    than to compute.
+    """
+    least = hidden.shape[-1] if torch.is_grad_enabled() and _trained_head(model) else 1
+    return max(_at_once(model, hidden), least)
+
+
+def _as_product(model: PreTrainedModel, hidden: Tensor, dtype: torch.dtype) -> nn.Linear | None:
+    """The head, where it trains, is larger than a chunk's logits, and is one product of matrices in the losses' dtype."""
+    head = model.get_output_embeddings()
+    if type(head) is not nn.Linear or len(list(head.parameters())) > 1:  # a bias
+        return None
+    if not head.weight.requires_grad or head.weight.dtype != dtype:
+        return None
+    small = _at_once(model, hidden) >= hidden.shape[-1]
+    return None if small or torch.is_autocast_enabled(hidden.device.type) else head
+
+
+def _parts(count: int, size: int) -> list[slice]:
+    return [slice(start, start + size) for start in range(0, count, size)]
+
+
+class _AnyHead:
+    """The gradients of a head as autograd takes them; each chunk's is a tensor of its own.
+
+    Attributes:
+        slopes: the gradients of what trains of it, over the chunks so far.
+    """
+
+    def __init__(self, model: PreTrainedModel, trained: Sequence[nn.Parameter], dtype: torch.dtype) -> None:
+        self._model, self._trained, self._dtype = model, trained, dtype
+        self.slopes: list[Tensor] = []
+
+    def logits(self, rows: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """The logits of a chunk, and the tensors whose gradients `add` is to be given."""
+        return head_logits(self._model, rows), [rows, *self._trained]
+
+    def add(self, gradients: Sequence[Tensor]) -> Tensor:
+        """Take a chunk's gradients in; that of its rows comes back."""
+        slope, *own = gradients
+        if self.slopes:
+            for known, new in zip(self.slopes, own, strict=True):
+                known += new
+        else:
+            self.slopes = [new.to(self._dtype) for new in own]
+        return slope
+
+
+class _ProductHead:
+    """The same for a head that is one product: its gradient is another one, added up in place, so chunks may be small.
+
+    What a family does to the logits behind it, or to the rows before, is left to autograd.
+    """
+
+    def __init__(self, model: PreTrainedModel, head: nn.Linear) -> None:
+        self._model, self._head = model, head
+        self._weight = head.weight.detach()  # (V, D)
+        self._ways: list[tuple[Tensor, Tensor]] = []  # the rows of a chunk, and what became of them before the product
+        self.slopes: list[Tensor] = []
+
+    def logits(self, rows: Tensor) -> tuple[Tensor, list[Tensor]]:
+        answers: list[Tensor] = []
+
+        def product(scaled: Tensor) -> Tensor:  # (1, n, D) -> (1, n, V), where a graph of its own begins
+            self._ways.append((rows, scaled))
+            answers.append(F.linear(scaled.detach(), self._weight).requires_grad_())
+            return answers[0]
+
+        with replaced_forward({self._head: product}):
+            return head_logits(self._model, rows), answers
+
+    def add(self, gradients: Sequence[Tensor]) -> Tensor:
+        rows, scaled = self._ways.pop()
+        (own,) = gradients  # of the logits
+        flat, given = own.flatten(0, -2), scaled.detach().flatten(0, -2)  # (n, V), (n, D)
+        if self.slopes:
+            self.slopes[0].addmm_(flat.t(), given)
+        else:
+            self.slopes = [flat.t() @ given]  # (V, D)
+        (slope,) = torch.autograd.grad([scaled], [rows], [own @ self._weight])
+        return slope
+
+
+class _InChunks(torch.autograd.Function):
+    """A weighted sum of terms over rows; its gradients are ready when its value is."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        rows: Tensor,
+        head: _AnyHead | _ProductHead,
+        terms_of: Callable[[Tensor, slice], Tensor],
+        factors: Tensor,
+        size: int,
+        *trained: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        terms = torch.zeros_like(factors)
+        slope = torch.zeros_like(rows)
+        for part in _parts(len(rows), size):
+            with torch.enable_grad():
+                logits, ends = head.logits(rows[part].detach().requires_grad_())
+                own = terms_of(logits, part)
+                del logits
+                slope[part] = head.add(torch.autograd.grad(own @ factors, ends, allow_unused=True, materialize_grads=True))
+            terms += own.detach()
+        ctx.save_for_backward(slope, *(own.to(p.dtype) for own, p in zip(head.slopes, trained, strict=True)))
+        ctx.mark_non_differentiable(terms)
+        return terms @ factors, terms
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        slope, *slopes = ctx.saved_tensors
+        return (gradients[0] * slope, None, None, None, None, *(gradients[0] * own for own in slopes))

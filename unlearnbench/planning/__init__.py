@@ -1,0 +1,1 @@
+"""From a recipe to jobs: everything that can be known before anything is computed."""

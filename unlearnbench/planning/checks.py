@@ -1,0 +1,213 @@
+"""What could stand in the way of a comparison: settings against the machine, methods and benchmarks against the model."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from heapq import nlargest
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from unlearnbench.data.tables import alternatives_of
+from unlearnbench.errors import Problems, UsageError, unknown_name
+from unlearnbench.models.loading import load_tokenizer, skeleton
+from unlearnbench.planning.estimates import Footprint, footprint
+from unlearnbench.planning.limits import Limits
+from unlearnbench.planning.plan import BenchmarkPlan, JobPlan, TopicData, VariantPlan
+from unlearnbench.plugins.registry import guarded
+from unlearnbench.records.recipe import Recipe
+from unlearnbench.runs.folder import KeepDeltas, RunFolder
+from unlearnbench.system.memory import allowed_memory
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    from unlearnbench.training.method import UnlearningMethod
+
+
+def check_parts(recipe: Recipe, benchmarks: Sequence[BenchmarkPlan], problems: Problems) -> None:
+    """The parts that topics claim, against those that there are."""
+    have = [f"{plan.name}/{part}" for plan in benchmarks for part in plan.benchmark.parts()]
+    scored = {plan.name for plan in benchmarks}
+    for name, topic in recipe.topics.items():
+        for part in topic.parts or ():
+            if part.partition("/")[0] in scored and part not in have:
+                problems.add(unknown_name(f"part of topic {name}", part, have))
+
+
+def check_trainer(recipe: Recipe, variants: Sequence[VariantPlan], device: str, problems: Problems) -> None:
+    """The recipe's `trainer` section against the budgets and this machine."""
+    options = recipe.trainer
+    for variant in variants:
+        training, devices = variant.training, variant.processes(options.devices)
+        if training is not None and training.batch_size % (training.accumulate * devices):
+            problems.add(
+                UsageError(
+                    f"'{variant.name}' cannot cut a batch of {training.batch_size} into equal parts for accumulate "
+                    f"{training.accumulate} and {devices} devices; choose a batch_size that both divide."
+                )
+            )
+    if options.logger == "tensorboard" and importlib.util.find_spec("tensorboard") is None:
+        problems.add(
+            UsageError("trainer.logger is tensorboard, which is not installed: `pip install tensorboard`, or use csv.")
+        )
+    if options.devices > 1 and device != "cpu" and shutil.which("nvidia-smi") is not None:
+        import torch
+
+        if 0 < torch.cuda.device_count() < options.devices:
+            there = torch.cuda.device_count()
+            problems.add(UsageError(f"trainer.devices is {options.devices}; this machine has {there} GPUs."))
+
+
+def check_benchmarks(
+    benchmarks: Sequence[BenchmarkPlan], folders: Mapping[str, Path], due: set[str], problems: Problems
+) -> None:
+    """Let each benchmark that is to be scored say what stands in its way: a missing chat template, a judge that is silent."""
+    asked = [plan for plan in benchmarks if plan.name in due]
+    if not asked:
+        return
+    loaded = {source: problems.attempt(load_tokenizer, folder) for source, folder in folders.items()}
+    tokenizers = {source: tokenizer for source, tokenizer in loaded.items() if tokenizer is not None}
+    for plan in asked:
+        with problems.noted(), guarded(plan.plugin.info, "in preflight"):  # somebody's check is no reason for a traceback
+            for sentence in plan.benchmark.preflight(tokenizers):
+                problems.add(UsageError(f"{plan.name}: {sentence}"))
+
+
+def check_methods(
+    variants: Sequence[VariantPlan], folders: Mapping[str, Path], topics: Sequence[TopicData], dtype: str, problems: Problems
+) -> dict[str, Footprint]:
+    """Build each method on the model's shape without its weights: wrong blocks, names and options are found now.
+
+    So are forget corpora without the other answers that a method asks for.
+
+    Returns:
+        what each row needs, by its name; a row of which that cannot be told is left out.
+    """
+    found: dict[str, Footprint] = {}
+    for variant in variants:
+        if variant.model not in folders:
+            continue
+        shape = problems.attempt(skeleton, folders[variant.model])
+        if shape is None:
+            continue
+        method = None
+        if variant.plugin is not None and variant.training is not None:
+            with problems.noted():
+                method = _built(variant, shape, topics)
+        found[variant.name] = footprint(shape, method, variant.training, dtype)
+    return found
+
+
+def _built(variant: VariantPlan, shape: PreTrainedModel, topics: Sequence[TopicData]) -> UnlearningMethod | None:
+    """The method on a model without weights, or None for one that needs real weights: that is tried when its turn comes."""
+    assert variant.plugin is not None
+    assert variant.training is not None
+    own = Problems()
+    method = None
+    try:
+        method = variant.plugin.method.factory(shape, **variant.options)
+        if method.one_process and variant.training.accumulate > 1:
+            own.add(UsageError("it must see a batch in one piece; set accumulate to 1 and choose a smaller batch_size."))
+        for sentence in method.preflight([topic.name for topic in topics]):
+            own.add(UsageError(sentence))
+        for topic in topics if method.alternatives else ():
+            for index in range(len(topic.forget.rows)):
+                alternatives_of(topic.forget, index)
+    except UsageError as error:
+        own.add(error)
+    except (Exception, SystemExit):  # whatever else a method raises costs its own row only, and later
+        method = None
+    own.each(lambda sentence: f"'{variant.name}' does not fit {variant.model}: {sentence}")
+    own.settle()
+    return method
+
+
+def check_room(
+    run: RunFolder,
+    jobs: Sequence[JobPlan],
+    footprints: Mapping[str, Footprint],
+    keep: KeepDeltas,
+    limits: Limits,
+    problems: Problems,
+) -> None:
+    """Room on the disk for the deltas: with `none` they are removed job by job, with `best` only when all are there."""
+    missing = [plan for plan in jobs if plan.due and run.read_manifest(run.delta_path_of(plan.job)) is None]
+    deltas = [footprints[plan.job.variant].delta for plan in missing if plan.job.variant in footprints]
+    needed = room_for(deltas, keep, limits)
+    free = run.free_bytes()
+    if needed > free:
+        problems.add(
+            UsageError(
+                f"The deltas of this comparison take up to {needed / 1e6:,.1f} MB, and {run.root} has room for "
+                f"{free / 1e6:,.1f} MB; choose another --out, or --keep-deltas none."
+            )
+        )
+
+
+def room_for(deltas: Iterable[int], keep: KeepDeltas, limits: Limits) -> int:
+    """Bytes that deltas of these sizes take on the disk at most: where none is kept, those of the jobs that run at a time."""
+    return sum(nlargest(limits.jobs, deltas) if keep == "none" else deltas)
+
+
+def check_memory(
+    jobs: Sequence[JobPlan],
+    footprints: Mapping[str, Footprint],
+    processes: int,
+    device: str,
+    limits: Limits,
+    problems: Problems,
+) -> None:
+    """Memory for what each row cannot do without: the model, gradients and the optimizer's state.
+
+    Args:
+        jobs: of the comparison.
+        footprints: by row.
+        processes: that train a job together, unless its method must see whole batches; on the CPU they share its memory.
+        device: `cpu` or `cuda`.
+        limits: how many jobs run at a time, and what each may hold of the host's memory.
+        problems: where to note what is too large.
+    """
+    if not footprints:
+        return
+    free, place = free_memory(device)
+    sharing = {plan.job.variant: plan.variant.processes(processes) for plan in jobs if device == "cpu"}
+    needs = {name: own.least * (sharing.get(name, 1) if own.trained else 1) for name, own in footprints.items()}
+    for name, needed in needs.items():
+        holds = f"'{name}' needs at least {needed / 1e9:,.1f} GB of memory for weights, gradients and optimizer"
+        advice = "train an adapter, choose a smaller model or --dtype bfloat16, or leave the row out."
+        if needed > free:
+            problems.add(UsageError(f"{holds}, and {place} has {free / 1e9:,.1f} GB free; {advice}"))
+        elif device == "cpu" and limits.bytes is not None and needed > limits.bytes:
+            allowed = f"more than the {limits.bytes / 1e9:,.1f} GB of --job-memory"
+            problems.add(UsageError(f"{holds}, {allowed}; allow more, or {advice}"))
+    largest = nlargest(limits.jobs, (needs.get(plan.job.variant, 0) for plan in jobs if plan.due))
+    if len(largest) > 1 and largest[0] <= free < sum(largest):
+        problems.add(
+            UsageError(
+                f"{len(largest)} jobs at a time need at least {sum(largest) / 1e9:,.1f} GB of memory, and {place} has "
+                f"{free / 1e9:,.1f} GB free; choose a smaller --jobs."
+            )
+        )
+
+
+def free_memory(device: str) -> tuple[int, str]:
+    """Free bytes where the model will lie, and the place's name."""
+    if device == "cuda":
+        import torch
+
+        return torch.cuda.mem_get_info()[0], torch.cuda.get_device_name()
+    import psutil
+
+    free, allowed = psutil.virtual_memory().available, allowed_memory()
+    return (free, "this machine") if allowed is None or free <= allowed else (allowed, "this container or control group")
+
+
+def place_of(device: str) -> str:
+    """`cpu` or `cuda`, whatever was asked for."""
+    if device == "auto" and shutil.which("nvidia-smi") is None:
+        return "cpu"
+    import torch
+
+    return "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"

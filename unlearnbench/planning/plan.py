@@ -1,0 +1,215 @@
+"""From a recipe and the finished cells to the jobs that are left; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+from unlearnbench.data.tables import Table
+from unlearnbench.plugins.options import Options, Training
+from unlearnbench.plugins.registry import Plugin, core_hash
+from unlearnbench.records.cells import CellKey, CellResult, Half, Job
+from unlearnbench.records.leaderboard import BenchmarkHead
+from unlearnbench.records.recipe import RANDOM_NOISE, Recipe
+from unlearnbench.scoring.benchmark import Benchmark
+from unlearnbench.system.files import content_hash
+
+
+@dataclass(frozen=True, kw_only=True)
+class TopicData:
+    """One topic's corpora as read, and how long their texts may be at most, in tokens."""
+
+    name: str
+    forget: Table
+    retain: Table
+    max_length: int | None
+    retain_max_length: int | None
+    min_chars: int
+
+    def identity(self) -> list[object]:
+        """What of a topic may change the unlearned weights."""
+        cuts = [self.max_length, self.retain_max_length, self.min_chars]
+        return [self.name, self.forget.digest, self.retain.digest, *cuts]
+
+    def longest(self, side: Literal["forget", "retain"], training: Training) -> int:
+        """Tokens per text for a method with this budget: what the corpus allows, and never more than the budget."""
+        own = self.max_length if side == "forget" else self.retain_max_length
+        return training.max_length if own is None else min(own, training.max_length)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchmarkPlan:
+    """One column: the benchmark, ready to evaluate, and what its cells' identity is made of.
+
+    `half` is what is scored of its items; `all_asked` where the benchmark cannot ask a half, so that answers are left out.
+    """
+
+    name: str
+    plugin: Plugin
+    options: Options
+    benchmark: Benchmark
+    half: Half | None = None
+    all_asked: bool = False
+
+    @property
+    def deciding(self) -> Options:
+        """The options that may change a score."""
+        return {name: value for name, value in self.options.items() if name not in self.benchmark.incidental}
+
+    def identity(self, limit: int | None) -> list[object]:
+        """What of a benchmark may change a score."""
+        own = [self.plugin.info.name, self.plugin.source_hash, core_hash(), self.deciding]
+        return [*own, self.benchmark.digest(), limit, self.half]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LookPlan:
+    """When to look, at what, and what for.
+
+    Attributes:
+        every: updates from one look to the next.
+        columns: of the half that chooses, each with what the table knows of it.
+        limit: items of each part.
+        keep_best: put the best weights back in the end; else looks only decide whether to go on.
+        keep_at_least: K that the best weights must keep, where any do.
+        floors: row -> update -> S below which the trial is given up.
+    """
+
+    every: int
+    columns: Sequence[tuple[BenchmarkPlan, BenchmarkHead]]
+    limit: int | None
+    keep_best: bool
+    keep_at_least: float
+    floors: Mapping[str, Mapping[int, float]] = field(default_factory=dict)
+
+    def identity(self) -> list[object]:
+        """What of it may change the weights, or whether there are any."""
+        asked = [plan.identity(self.limit) for plan, _ in self.columns]
+        return [self.every, asked, self.keep_best, self.keep_at_least]
+
+
+@dataclass(frozen=True, kw_only=True)
+class VariantPlan:
+    """One row: what unlearns (nothing, for the baseline and for checkpoints) and where the weights come from.
+
+    A control has the plugin, options and budget of the row named in `noise_of`, which decide what it is to be like. A row
+    whose plugin cannot be loaded has no budget, and fails with the `problem`.
+    """
+
+    name: str
+    method: str
+    plugin: Plugin | None
+    options: Options
+    training: Training | None
+    model: str  # source
+    weights: str  # hash of the model folder
+    noise_of: str | None = None
+    problem: str | None = None
+
+    def processes(self, devices: int) -> int:
+        """How many processes train it: the recipe's number, or one for a method that must see whole batches."""
+        if devices == 1 or self.plugin is None or self.training is None:  # to ask a method, its module has to be imported
+            return 1
+        return 1 if getattr(self.plugin.method.factory, "one_process", False) else devices
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobPlan:
+    """One job with the cells it owes; `due` are those not finished yet."""
+
+    job: Job
+    variant: VariantPlan
+    cells: Mapping[str, str]  # benchmark -> identity
+    due: tuple[str, ...] = ()
+
+    def key(self, benchmark: str) -> CellKey:
+        """The cell's name."""
+        return CellKey(variant=self.job.variant, benchmark=benchmark, seed=self.job.seed)
+
+
+def job_identity(variant: VariantPlan, seed: int, topics: Sequence[TopicData], shared: Mapping[str, Any]) -> str:
+    """Hash of everything that may change the unlearned weights.
+
+    Args:
+        variant: its plugin's source, options and budget count, if it trains.
+        seed: counts only if it trains.
+        topics: the corpora; count only if it trains.
+        shared: version, core hash, dtype, trainer settings.
+    """
+    if variant.problem is not None and variant.plugin is not None:
+        return content_hash([variant.weights, variant.plugin.source_hash, variant.options, "cannot be loaded"])
+    if variant.plugin is None or variant.training is None:
+        return content_hash([variant.weights, shared["dtype"]])
+    own = [
+        variant.plugin.info.name,
+        variant.plugin.source_hash,
+        variant.options,
+        vars(variant.training),
+        *([RANDOM_NOISE] if variant.noise_of else []),
+    ]
+    return content_hash([variant.weights, own, [topic.identity() for topic in topics], dict(shared), seed])
+
+
+def plan_jobs(
+    variants: Sequence[VariantPlan],
+    benchmarks: Sequence[BenchmarkPlan],
+    seeds: Sequence[int],
+    identity_of: Callable[[VariantPlan, int], str],
+    limit: int | None,
+) -> list[JobPlan]:
+    """Every job of a comparison, in row order; a row that does not train has one job, with seed 0."""
+    columns = {plan.name: plan.identity(limit) for plan in benchmarks}
+    plans: list[JobPlan] = []
+    for variant in variants:
+        for seed in seeds if variant.training is not None or variant.problem is not None else [0]:
+            identity = identity_of(variant, seed)
+            job = Job(variant=variant.name, method=variant.method, seed=seed, identity=identity)
+            cells = {name: content_hash([identity, column]) for name, column in columns.items()}
+            plans.append(JobPlan(job=job, variant=variant, cells=cells))
+    return plans
+
+
+def what_is_due(
+    plans: Sequence[JobPlan], read: Callable[[CellKey, str], CellResult | None], *, retry_failed: bool
+) -> list[JobPlan]:
+    """The same jobs with `due` set to the cells that are not finished, or not to the last item."""
+    marked: list[JobPlan] = []
+    for plan in plans:
+        due: list[str] = []
+        for benchmark, identity in plan.cells.items():
+            found = read(plan.key(benchmark), identity)
+            if found is None or found.incomplete or (retry_failed and found.status != "done"):
+                due.append(benchmark)
+        marked.append(replace(plan, due=tuple(due)))
+    return marked
+
+
+def head_of(plan: BenchmarkPlan, recipe: Recipe) -> BenchmarkHead:
+    """A benchmark as the table sees it: its parts, and those that the topics claim."""
+    claims = _claimed_parts(plan, recipe)
+    have = plan.benchmark.parts()
+    claimed = [part for part in have if any(part in parts for parts in claims.values())]
+    return BenchmarkHead(
+        name=plan.name,
+        metric=plan.benchmark.metric,
+        parts=have,
+        forget_parts=claimed,
+        topics=claims,
+        groups=plan.benchmark.groups(),
+        data=plan.benchmark.digest(),
+    )
+
+
+def _claimed_parts(plan: BenchmarkPlan, recipe: Recipe) -> dict[str, list[str]]:
+    """Topic -> the benchmark's parts that measure it: those it names, else the part of its own name."""
+    claims: dict[str, list[str]] = {}
+    have = plan.benchmark.parts()
+    for name, topic in recipe.topics.items():
+        wanted = topic.parts if topic.parts is not None else [f"{plan.name}/{name}"]
+        own = [part for part in have if f"{plan.name}/{part}" in wanted]
+        if own:
+            claims[name] = own
+    if not claims and plan.benchmark.metric.role == "forget" and not any(t.parts for t in recipe.topics.values()):
+        claims = {name: list(have) for name in list(recipe.topics)[:1]}
+    return claims

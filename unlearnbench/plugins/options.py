@@ -1,0 +1,215 @@
+"""What a plugin offers, and how its options are read off its factory's signature."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import types
+import typing
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, create_model
+from pydantic.fields import FieldInfo
+
+from unlearnbench.errors import PluginError, Problems, UsageError, unknown_name
+from unlearnbench.records.search_space import Domain, Space, check_domain, probes
+
+if TYPE_CHECKING:
+    from unlearnbench.scoring.benchmark import Benchmark
+    from unlearnbench.training.method import UnlearningMethod
+
+Value = None | bool | int | float | str | list[Any] | dict[str, Any]
+Options = dict[str, Value]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """A method's budget. Every field can be overridden like an option (`--set rmu.steps=80`).
+
+    Attributes:
+        steps: optimizer updates in total, over all topics together.
+        batch_size: sequences per update on the forget side, and as many on the retain side.
+        max_length: tokens per sequence; longer texts are cut at the end. A topic may cut its corpora shorter.
+        max_chars: characters per text, cut before it becomes tokens, as the WMDP paper ran its baselines; None cuts none.
+        order: `file` takes the corpus in its own order, as RMU's reference does; `shuffled` reorders it by the seed.
+        accumulate: pieces that each update's batch is computed in; memory falls, the update stays the same.
+        checkpointing: compute the blocks' activations again in the backward pass instead of keeping them.
+    """
+
+    steps: PositiveInt = 150
+    batch_size: PositiveInt = 4
+    max_length: Annotated[int, Field(ge=2)] = 512  # a single token predicts nothing
+    max_chars: PositiveInt | None = None
+    order: Literal["file", "shuffled"] = "shuffled"
+    accumulate: PositiveInt = 1
+    checkpointing: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class MethodSpec:
+    """An unlearning method as a plugin offers it.
+
+    Attributes:
+        name: as users type it; also the name of the entry point.
+        factory: called as `factory(model, **options)`; its keyword-only parameters are the method's options, and pydantic's
+            types (`PositiveFloat`) bound them.
+        summary: one line.
+        source: paper or repository.
+        training: the default budget; None for a method that needs no pass over the corpora.
+        space: what tuning chooses options from, by name: `{"lr": Log(1e-5, 1e-2)}`; a method without one runs as it is.
+    """
+
+    name: str
+    factory: Callable[..., UnlearningMethod]
+    summary: str
+    source: str
+    training: Training | None = Training()
+    space: Space = field(default_factory=dict[str, Domain])
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchmarkSpec:
+    """A benchmark as a plugin offers it; the factory takes keyword-only options and no model."""
+
+    name: str
+    factory: Callable[..., Benchmark]
+    summary: str
+    source: str
+
+
+@dataclass(frozen=True)
+class Option:
+    """One line of `unlearnbench plugins NAME`."""
+
+    name: str
+    type: str
+    default: Value
+
+
+@functools.cache
+def _options_model(factory: Callable[..., object], training: Training | None) -> type[BaseModel]:
+    """A pydantic model of the factory's keyword-only parameters and of the budget."""
+    function = factory.__init__ if inspect.isclass(factory) else factory
+    try:
+        parameters = [
+            parameter
+            for parameter in inspect.signature(factory).parameters.values()
+            if parameter.kind is inspect.Parameter.KEYWORD_ONLY and parameter.name != "argument"
+        ]
+        # only these: the model's annotation is often importable for type checkers alone
+        wanted = {p.name: function.__annotations__.get(p.name, Any) for p in parameters}
+        hints = typing.get_type_hints(
+            types.SimpleNamespace(__annotations__=wanted), globalns=function.__globals__, include_extras=True
+        )
+    except (AttributeError, TypeError, ValueError, NameError) as error:
+        raise PluginError(f"The options of {factory!r} cannot be read: {error}.") from error
+    declared: dict[str, Any] = {
+        p.name: (hints[p.name], ... if p.default is inspect.Parameter.empty else p.default) for p in parameters
+    }
+    if training is not None:
+        if clash := declared.keys() & {field.name for field in fields(Training)}:
+            raise PluginError(f"The options of {factory!r} clash with its budget: {', '.join(sorted(clash))}; rename them.")
+        hints = typing.get_type_hints(Training, include_extras=True)
+        declared |= {field.name: (hints[field.name], getattr(training, field.name)) for field in fields(Training)}
+    config = ConfigDict(extra="forbid", validate_default=False, protected_namespaces=())
+    return create_model("Options", __config__=config, **declared)
+
+
+def takes_argument(factory: Callable[..., object]) -> bool:
+    """Whether the factory accepts the part after the colon of `NAME:ARGUMENT`."""
+    return "argument" in inspect.signature(factory).parameters
+
+
+def list_options(spec: MethodSpec | BenchmarkSpec) -> list[Option]:
+    """Every option a user can set, with its type and default."""
+    model = _options_model(spec.factory, getattr(spec, "training", None))
+    return [
+        Option(name, _type_name(field), "required" if field.is_required() else field.default)
+        for name, field in model.model_fields.items()
+    ]
+
+
+def _type_name(field: FieldInfo) -> str:
+    """The type as its author wrote it, with its bounds: `float > 0`."""
+    return _bounded(field.annotation, field.metadata)
+
+
+def _bounded(kind: Any, metadata: Iterable[Any]) -> str:
+    if typing.get_origin(kind) is Annotated:
+        return _bounded(kind.__origin__, kind.__metadata__)
+    if any(typing.get_origin(one) is Annotated for one in typing.get_args(kind)):  # `PositiveInt | None`
+        return " | ".join("None" if one is types.NoneType else _bounded(one, ()) for one in typing.get_args(kind))
+    name = kind.__name__ if isinstance(kind, type) else str(kind).replace("typing.", "")
+    signs = {"gt": ">", "ge": ">=", "lt": "<", "le": "<="}
+    bounds = [f"{sign} {getattr(b, word)}" for b in metadata for word, sign in signs.items() if hasattr(b, word)]
+    return " ".join([name, ", ".join(bounds)]) if bounds else name
+
+
+def resolve_options(spec: MethodSpec | BenchmarkSpec, given: Mapping[str, Value], owner: str) -> Options:
+    """Defaults and the given values as one validated dictionary, JSON-able.
+
+    Args:
+        spec: whose factory declares the options.
+        given: from the recipe and from `--set`; strings such as `3e-5` become numbers where a number is expected.
+        owner: the variant or benchmark, for messages.
+
+    Raises:
+        UsageError: options that do not exist (with a suggestion) or values of the wrong type, all of them at once.
+    """
+    model = _options_model(spec.factory, getattr(spec, "training", None))
+    problems = Problems()
+    for name in given:
+        if name not in model.model_fields:
+            kind = f"option of {owner}"
+            problems.add(unknown_name(kind, name, model.model_fields, f"`unlearnbench plugins {spec.name}` explains them."))
+    known = {name: value for name, value in given.items() if name in model.model_fields}
+    resolved: Options = {}
+    try:
+        resolved = model(**known).model_dump(mode="json")
+    except ValidationError as error:
+        wrong = {str(one["loc"][0]): one["msg"] for one in reversed(error.errors())}  # of an option's several the first
+        for name in [name for name in model.model_fields if name in wrong]:
+            problems.add(_wrong_value(owner, name, wrong[name], known, _type_name(model.model_fields[name])))
+    problems.settle()
+    return resolved
+
+
+def _wrong_value(owner: str, name: str, problem: str, given: Mapping[str, Value], expected: str) -> UsageError:
+    if name not in given:
+        return UsageError(f"Option {owner}.{name} has no default; give it with --set {owner}.{name}=VALUE.")
+    problem = problem[0].lower() + problem[1:]
+    return UsageError(f"Option {owner}.{name} takes {expected}: {problem}, got {given[name]!r}.")
+
+
+def resolve_space(spec: MethodSpec, changes: Mapping[str, Domain | None], options: Options, owner: str) -> dict[str, Domain]:
+    """What a row's options are to be chosen from.
+
+    Args:
+        spec: whose declared space is the start.
+        changes: a recipe's own ranges; None takes an option out of the search.
+        options: the row's other options, as given.
+        owner: the row, for messages.
+
+    Raises:
+        UsageError: an option that does not exist, or a value that it does not take.
+    """
+    merged = {name: domain for name, domain in {**spec.space, **changes}.items() if domain is not None}
+    for name, domain in merged.items():
+        try:
+            check_domain(domain)
+        except ValueError as error:
+            raise UsageError(f"The space of {owner}.{name}: {error}.") from error
+        for value in probes(domain):
+            resolve_options(spec, {**options, name: value}, owner)
+    return merged
+
+
+def split_budget(spec: MethodSpec, options: Options) -> tuple[Options, Training | None]:
+    """Separate the factory's own options from the budget."""
+    if spec.training is None:
+        return options, None
+    names = set(asdict(spec.training))
+    budget = {name: value for name, value in options.items() if name in names}
+    return {n: v for n, v in options.items() if n not in names}, Training(**budget)  # pyright: ignore[reportArgumentType]

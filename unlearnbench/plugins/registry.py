@@ -1,0 +1,309 @@
+"""Find plugins by entry point and load the ones that are asked for, and no others."""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import hashlib
+import sys
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache, cached_property
+from importlib import metadata
+from importlib.machinery import ModuleSpec
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import pluggy
+
+from unlearnbench import __version__
+from unlearnbench.errors import PluginError, UnlearnbenchError, normalise, unknown_name
+from unlearnbench.plugins import hookspecs
+from unlearnbench.plugins.options import BenchmarkSpec, MethodSpec
+from unlearnbench.system.process_state import untouched
+
+Spec = TypeVar("Spec", MethodSpec, BenchmarkSpec)
+Kind = Literal["method", "benchmark", "extension"]
+GROUPS: dict[Kind, str] = {
+    "method": "unlearnbench.methods",
+    "benchmark": "unlearnbench.benchmarks",
+    "extension": "unlearnbench.extensions",
+}
+# the core modules whose code decides a number; their bytes are part of every identity
+NUMERIC_MODULES = (
+    "models/lora",
+    "data/batches",
+    "scoring/benchmark",
+    "scoring/generation/chat",
+    "scoring/choice/log_likelihood",
+    "execution/noise",
+    "scoring/generation/slots",
+    "scoring/generation/dialogues",
+    "scoring/fluency",
+    "models/forward",
+    "scoring/generation/generate",
+    "models/head",
+    "training/shared_forward",
+    "execution/job",
+    "scoring/judging/judgment",
+    "scoring/judging/local",
+    "scoring/judging/panel",
+    "scoring/judging/prompts",
+    "models/restorable",
+    "execution/interim_scores",
+    "training/losses",
+    "training/method",
+    "models/loading",
+    "training/optimizers",
+    "scoring/choice/packing",
+    "training/microbatches",
+    "scoring/choice/prompts",
+    "scoring/choice/rows",
+    "training/frozen_base",
+    "training/representations",
+    "training/retain_term",
+    "training/saliency",
+    "scoring/generation/seeded_draw",
+    "data/tables",
+    "models/tensors",
+    "execution/fit",
+    "scoring/choice/prefix_trees",
+    "system/process_state",
+)
+
+
+@dataclass(frozen=True)
+class PluginInfo:
+    """What is known of a plugin without importing it."""
+
+    kind: Kind
+    name: str
+    distribution: str
+    version: str
+    module: str
+
+
+@dataclass(frozen=True)
+class Plugin:
+    """A method or benchmark that was asked for; imported when its spec is first needed.
+
+    Attributes:
+        info: its entry point.
+        source_hash: of the module's source and what it imports from its own package.
+    """
+
+    info: PluginInfo
+    source_hash: str
+
+    @cached_property
+    def method(self) -> MethodSpec:
+        """The spec of a method. Raises PluginError where it cannot be loaded."""
+        return _load_spec(self.info, MethodSpec)
+
+    @cached_property
+    def benchmark(self) -> BenchmarkSpec:
+        """The spec of a benchmark. Raises PluginError where it cannot be loaded."""
+        return _load_spec(self.info, BenchmarkSpec)
+
+    @property
+    def spec(self) -> MethodSpec | BenchmarkSpec:
+        """Whichever it is."""
+        return self.method if self.info.kind == "method" else self.benchmark
+
+
+def list_plugins(kind: Kind | None = None) -> list[PluginInfo]:
+    """Every installed plugin, nothing imported; one distribution installed twice counts once."""
+    found: dict[PluginInfo, None] = {}
+    for group_kind, group in GROUPS.items():
+        if kind in (None, group_kind):
+            for point in metadata.entry_points(group=group):
+                name, version = (point.dist.name or "?", point.dist.version or "?") if point.dist else ("?", "?")
+                found[PluginInfo(group_kind, point.name, name, version, point.value)] = None
+    return sorted(found, key=lambda info: (info.kind, info.name, info.distribution))
+
+
+def _find(kind: Kind, name: str) -> PluginInfo:
+    """The one entry point of that name; `-` and `_` are alike."""
+    plugins = list_plugins(kind)
+    matching = [info for info in plugins if normalise(info.name) == normalise(name)]
+    if not matching:
+        advice = "`unlearnbench plugins` lists them with where they come from."
+        raise unknown_name(kind, name, {info.name for info in plugins}, advice)
+    if len(matching) > 1:
+        owners = " and ".join(f"{info.distribution} {info.version} ({info.module})" for info in matching)
+        raise PluginError(f"The {kind} '{name}' is offered twice, by {owners}; uninstall one of them.")
+    return matching[0]
+
+
+@cache
+def _manager(kind: Kind) -> pluggy.PluginManager:
+    manager = pluggy.PluginManager(hookspecs.PROJECT)
+    specs = {"method": hookspecs.MethodHooks, "benchmark": hookspecs.BenchmarkHooks, "extension": hookspecs.ExtensionHooks}
+    manager.add_hookspecs(specs[kind])
+    return manager
+
+
+def find_plugin(kind: Literal["method", "benchmark"], name: str) -> Plugin:
+    """The plugin of that name, not imported yet.
+
+    Raises:
+        UsageError: no such plugin.
+        PluginError: two distributions offer it.
+    """
+    info = _find(kind, name)
+    return Plugin(info, source_hash(info.module))
+
+
+def _load_spec(info: PluginInfo, wanted: type[Spec]) -> Spec:
+    """Import a plugin and take the spec that it offers under its entry point's name.
+
+    Raises:
+        PluginError: it fails to import, implements an unknown hook, or does not offer what its entry point says.
+    """
+    with untouched():
+        return _offered(info, wanted, _register(info))
+
+
+def _offered(info: PluginInfo, wanted: type[Spec], module: Any) -> Spec:
+    hook = getattr(module, f"unlearnbench_{info.kind}s", None)
+    if hook is None:
+        raise PluginError(f"{describe(info)} does not implement the hook unlearnbench_{info.kind}s in {info.module}.")
+    with guarded(info, f"in unlearnbench_{info.kind}s"):
+        offered = list(hook())
+    for spec in offered:
+        if isinstance(spec, wanted) and normalise(spec.name) == normalise(info.name):
+            return spec
+    names = ", ".join(str(getattr(spec, "name", spec)) for spec in offered) or "nothing"
+    raise PluginError(f"{describe(info)} offers {names} in {info.module}, but nothing called '{info.name}'.")
+
+
+def describe(info: PluginInfo) -> str:
+    """A plugin in a sentence, with the distribution that it comes from."""
+    return f"The {info.kind} '{info.name}' of {info.distribution} {info.version}"
+
+
+@contextmanager
+def guarded(info: PluginInfo, where: str) -> Generator[None]:
+    """Whatever else than a sentence a plugin raises becomes one, which names it.
+
+    Raises:
+        PluginError: instead of what was raised.
+    """
+    try:
+        yield
+    except UnlearnbenchError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise PluginError(f"{describe(info)} fails {where}: {type(error).__name__}: {error}.") from error
+
+
+def load_extensions() -> tuple[pluggy.PluginManager, list[str]]:
+    """The manager of all extensions, and one sentence for each that could not be loaded."""
+    problems: list[str] = []
+    for info in list_plugins("extension"):
+        try:
+            _register(info)
+        except UnlearnbenchError as error:
+            problems.append(str(error))
+    return _manager("extension"), problems
+
+
+def _register(info: PluginInfo) -> Any:
+    """Import the plugin's module and register it once, however many entry points name it."""
+    manager = _manager(info.kind)
+    _check_version(info)
+    try:
+        with contextlib.redirect_stdout(sys.stderr):  # what a module says while it is imported is no output of a command
+            module = metadata.EntryPoint(info.name, info.module, GROUPS[info.kind]).load()
+    except (Exception, SystemExit) as error:
+        raise PluginError(
+            f"{describe(info)} cannot be imported from {info.module}: {type(error).__name__}: {error}."
+        ) from error
+    if not manager.is_registered(module):
+        try:
+            manager.register(module, name=info.module)
+            manager.check_pending()  # a misspelt hook would otherwise be ignored
+        except pluggy.PluginValidationError as error:
+            manager.unregister(name=info.module)  # a hook that takes other arguments was not registered at all
+            said = " ".join(str(error).split())
+            raise PluginError(f"{describe(info)} has a hook that does not exist or takes other arguments: {said}.") from error
+    return module
+
+
+def _check_version(info: PluginInfo) -> None:
+    """Refuse a plugin whose distribution asks for another version of unlearnbench, before its imports fail obscurely."""
+    from packaging.requirements import InvalidRequirement, Requirement
+    from packaging.utils import canonicalize_name
+
+    try:
+        wanted = metadata.requires(info.distribution) or []
+    except metadata.PackageNotFoundError:
+        return
+    for text in wanted:
+        try:
+            requirement = Requirement(text)
+        except InvalidRequirement:
+            continue
+        applies = requirement.marker is None or requirement.marker.evaluate({"extra": ""})
+        ours = canonicalize_name(requirement.name) == "unlearnbench"
+        if ours and applies and not requirement.specifier.contains(__version__, prereleases=True):
+            raise PluginError(
+                f"{describe(info)} needs unlearnbench{requirement.specifier}, and this is {__version__}; upgrade unlearnbench, "
+                f"or install a version of {info.distribution} that was made for it."
+            )
+
+
+@cache
+def source_hash(module: str) -> str:
+    """sha256 over a module and what it imports from its own top-level package; nothing of it is executed.
+
+    The core is not followed from a plugin: `core_hash` stands for it.
+    """
+    hashed: dict[str, str] = {}
+    top = module.partition(".")[0]
+    waiting = [module.partition(":")[0]]
+    while waiting:
+        name = waiting.pop()
+        file = _file_of(name)
+        if name in hashed or file is None:
+            continue
+        content = file.read_bytes()
+        hashed[name] = hashlib.sha256(content).hexdigest()
+        waiting += [imported for imported in _imports(content, name, file) if imported.partition(".")[0] == top]
+    return hashlib.sha256(repr(sorted(hashed.items())).encode()).hexdigest()
+
+
+@cache
+def core_hash() -> str:
+    """sha256 over the modules of the core that decide a number."""
+    files = [Path(__file__).parents[1] / f"{name}.py" for name in NUMERIC_MODULES]
+    return hashlib.sha256(b"\0".join(file.read_bytes() for file in files)).hexdigest()
+
+
+def _file_of(module: str) -> Path | None:
+    """A module's source, found without executing the packages above it, as `importlib.util.find_spec` would."""
+    found: ModuleSpec | None = None
+    name = ""
+    for part in module.split("."):
+        name = f"{name}.{part}" if name else part
+        folders = found.submodule_search_locations if found else None
+        found = next((spec for finder in sys.meta_path if (spec := finder.find_spec(name, folders)) is not None), None)
+        if found is None:
+            return None
+    return Path(found.origin) if found and found.origin and found.origin.endswith(".py") else None
+
+
+def _imports(content: bytes, module: str, file: Path) -> Iterator[str]:
+    """Modules a source file may import: each `import a.b`, and for `from a import b` both `a` and `a.b`."""
+    package = module if file.name == "__init__.py" else module.rpartition(".")[0]
+    for node in ast.walk(ast.parse(content)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                parents = package.split(".")[: len(package.split(".")) - node.level + 1]
+                base = ".".join([*parents, base] if base else parents)
+            yield base
+            yield from (f"{base}.{alias.name}" for alias in node.names)

@@ -1,0 +1,241 @@
+"""The records of a leaderboard: what a comparison's plan says, and the table as in leaderboard.json."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from unlearnbench.records.cells import CellKey, Cost, Metric, Record
+
+ColumnRole = Literal["forget", "retain", "untargeted"]
+Status = Literal["done", "failed", "diverged", "pending"]
+Verdict = Literal["failed", "diverged", "collapsed", "inverted", "no-effect", "forgot-damaged", "forgot"]
+UNRANKED: tuple[Verdict, ...] = ("failed", "diverged", "collapsed")
+DAMAGE_MARGIN = 0.05
+
+
+class BenchmarkHead(Record):
+    """A benchmark of the comparison; `forget_parts` are those that the topics claim."""
+
+    name: str
+    metric: Metric
+    parts: list[str]
+    forget_parts: list[str]
+    topics: dict[str, list[str]]  # topic -> its parts of this benchmark
+    groups: dict[str, list[str]] = {}  # parts that are also reported together
+    data: str = ""  # hash of all that is asked, which the texts of its items are kept under
+
+
+class RowHead(Record):
+    """A row of the comparison and the identities of its cells; `tuned` says how its settings were found, if by a search."""
+
+    variant: str
+    method: str
+    hash: str
+    seeds: list[int]
+    cells: dict[str, str]  # str(CellKey) -> identity
+    tuned: str | None = None
+
+    def key(self, name: str) -> CellKey:
+        """The key of one of the row's cells, by its name; a benchmark's name may have slashes, and so may a row's."""
+        benchmark, _, seed = name.removeprefix(f"{self.variant}/").rpartition("/")
+        return CellKey(variant=self.variant, benchmark=benchmark, seed=int(seed) if seed.isdecimal() else -1)
+
+
+class Manifest(Record):
+    """What a run folder's leaderboard consists of: written before the first cell is computed."""
+
+    schema_version: Literal[1] = 1
+    recipe: dict[str, Any]
+    benchmarks: list[BenchmarkHead]
+    rows: list[RowHead]
+
+
+class TableSettings(Record):
+    """How a table is made from its cells.
+
+    Attributes:
+        rank_by: `score` (S), `forget` (F), `keep` (K), or a column of scores by its title or benchmark.
+        damage_margin: share of the retain knowledge that a row may lose and still be called `forgot`.
+        level: of every interval; tests are at 1 - level, after Holm.
+        resamples: of the items.
+    """
+
+    rank_by: str = "score"
+    damage_margin: float = Field(default=DAMAGE_MARGIN, ge=0, lt=1)
+    level: float = 0.95
+    resamples: int = 10_000
+
+
+class Estimate(Record):
+    """A figure with its 95% interval; the interval is null where there is none."""
+
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+    n: int | None = None
+
+
+class Score(Estimate):
+    """A row's score on one benchmark: mean over seeds, and each seed and part.
+
+    Attributes:
+        by_seed: each seed's score.
+        coverage: share of the items that have a score, over all seeds; a seed that is not finished has none.
+        scored: items with a score, over the finished seeds.
+        asked: items with and without.
+        missing: why items have no score, each reason with its number of items.
+        partial: scores that fewer ratings bear than were asked for, over the finished seeds.
+        figures: what the benchmark tells beside its score, by name; means over seeds.
+        parts: scores over the benchmark's parts.
+        groups: scores over several parts together, without intervals, or over one turn of all conversations, with them; groups
+            may overlap.
+        truncated: items whose context was cut to fit the model.
+    """
+
+    by_seed: dict[str, float] = {}
+    coverage: float = 1.0
+    scored: int | None = None
+    asked: int | None = None
+    missing: dict[str, int] = {}
+    partial: int = 0
+    figures: dict[str, float] = {}
+    parts: dict[str, Estimate] = {}
+    groups: dict[str, Estimate] = {}
+    truncated: int = 0
+
+
+class SeedShares(Record):
+    """F, K and S of one seed; null where they cannot be said."""
+
+    forget: float | None
+    keep: float | None
+    score: float | None
+
+
+class Summary(Record):
+    """forget: share of targeted knowledge gone; keep: share of retained knowledge left; score: their harmonic mean.
+
+    Attributes:
+        best_share: share of resamples in which the row is best of those that are ranked.
+        pareto: no ranked row is at least as good in both F and K and better in one.
+        topics: the share of each topic that is gone; F is their mean.
+        kept: the share of each retain column that is left; K is the smallest.
+        by_seed: F, K and S of each seed alone.
+    """
+
+    forget: Estimate
+    keep: Estimate
+    score: Estimate
+    best_share: float | None = None
+    pareto: bool | None = None
+    topics: dict[str, float] = {}
+    kept: dict[str, float] = {}
+    by_seed: dict[str, SeedShares] = {}
+
+
+class Evidence(Record):
+    """What a verdict rests on: a rule, the value it looked at and what that was compared with."""
+
+    rule: str
+    value: float | str
+    threshold: float | str
+
+
+class Row(Record):
+    """One row of the table.
+
+    Attributes:
+        intervals: what they speak of: `items`, `items; these seeds` or `items and seeds`; None where there are none yet.
+        columns: the figure of each column, by its title.
+        tuned: how its settings were found, if by a search: `tuned 8`.
+    """
+
+    variant: str
+    method: str
+    hash: str
+    tuned: str | None = None
+    rank: int | None
+    verdict: Verdict | None = None
+    evidence: list[Evidence] = []
+    status: Status
+    seeds: list[int]
+    intervals: str | None = None
+    summary: Summary | None
+    scores: dict[str, Score]
+    columns: dict[str, Estimate] = {}
+    cost: Cost
+
+
+class Column(Record):
+    """One column of scores: a benchmark, or some of its parts; `informative` is null where the base is not scored."""
+
+    title: str
+    benchmark: str
+    parts: list[str] | None  # None: all of them
+    role: ColumnRole
+    chance: float
+    note: str = ""
+    informative: bool | None = None
+
+
+class BenchmarkInfo(Record):
+    """What the table says about a benchmark; it is informative if one of its columns or topics is."""
+
+    name: str
+    metric: str
+    role: str
+    better: str
+    chance: float
+    unit: str
+    informative: bool | None
+
+
+class TopicInfo(Record):
+    """A topic that was to be forgotten: what measures it, and whether the base knew it; see `Column`."""
+
+    name: str
+    parts: list[str]  # BENCHMARK/PART
+    informative: bool | None
+
+
+class PairTest(Record):
+    """Two rows on identical items.
+
+    Attributes:
+        difference: the first less the second in what ranks go by; null, as what follows, where one is not ranked.
+        p: two-sided, adjusted after Holm over all pairs.
+        better: the row that is significantly better, or null.
+        mcnemar: by column of right and wrong answers, where each row has one seed: exact p, after Holm over all pairs.
+    """
+
+    rows: tuple[str, str]
+    difference: float | None = None
+    low: float | None = None
+    high: float | None = None
+    p: float | None = None
+    better: str | None = None
+    mcnemar: dict[str, float] = {}
+
+
+class Leaderboard(Record):
+    """The table of a comparison, as in leaderboard.json.
+
+    Attributes:
+        best: by figure (a column's title, `forget`, `keep`, `score`) the ranked row that is significantly better than every
+            other ranked row there, where one is: paired, Holm over all pairs of the figure, 5%.
+        unranked: why nothing is ranked, where nothing is.
+    """
+
+    schema_version: Literal[1] = Field(default=1, alias="schema", serialization_alias="schema")
+    recipe: dict[str, Any]
+    settings: TableSettings = TableSettings()
+    benchmarks: list[BenchmarkInfo]
+    topics: list[TopicInfo] = []
+    columns: list[Column]
+    rows: list[Row]
+    pairs: list[PairTest] = []
+    best: dict[str, str] = {}
+    unranked: str | None = None
+    failures: list[dict[str, str]]

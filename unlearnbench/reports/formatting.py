@@ -1,0 +1,261 @@
+"""The cells of a leaderboard as text, shared by every report: one heading, one figure, one row at a time."""
+
+from __future__ import annotations
+
+import re
+
+from unlearnbench.records.leaderboard import UNRANKED, Column, Estimate, Evidence, Leaderboard, Row
+from unlearnbench.records.recipe import BASELINE
+from unlearnbench.reports.published import Reference
+from unlearnbench.reports.units import MISSING, amount
+
+ARROWS = {"forget": "↓", "retain": "↑", "untargeted": ""}
+GPU = "GPU memory"
+COST = ("unlearn", "evaluate", "memory", GPU, "trained", "tokens")
+AFTER = ("F", "K", "S", "best", "verdict", "seeds", *COST)  # columns behind the scores
+MOST_REASONS = 3  # told in a note
+RANK_NAMES = {"score": "S", "forget": "F", "keep": "K"}
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # all but tab and line feed: what would steer a terminal
+
+
+def printable(text: str) -> str:
+    """Text that cannot steer a terminal: run folders of others may hold anything."""
+    return _CONTROL.sub("�", text.replace("\r\n", "\n"))
+
+
+def figure(value: float | None, unit: str = "fraction", digits: int = 3) -> str:
+    """A score with so many decimals, as a fraction without its leading zero; ratings with one less."""
+    if value is None:
+        return MISSING
+    if unit != "fraction":
+        return f"{value:.{max(digits - 1, 0)}f}"
+    text = f"{value:.{digits}f}"
+    return text.replace("0.", ".", 1) if abs(value) < 1 else text
+
+
+def span(estimate: Estimate | None, unit: str = "fraction", digits: int = 3) -> str:
+    """The interval of a figure: `.294–.421`."""
+    if estimate is None or estimate.low is None or estimate.high is None:
+        return ""
+    return f"{figure(estimate.low, unit, digits)}–{figure(estimate.high, unit, digits)}"
+
+
+def heading(column: Column) -> str:
+    """The column's title with the arrow that says which way is good."""
+    judged = f" ({column.note})" if column.note else ""
+    return f"{column.title}{judged} {ARROWS[column.role]}".strip()
+
+
+def estimate_of(row: Row, column: Column) -> Estimate | None:
+    """A row's figure in a column, or in one part or group of it."""
+    if column.title in row.columns:
+        return row.columns[column.title]
+    score = row.scores.get(column.benchmark)
+    if score is None or not column.parts:
+        return None
+    return score.parts.get(column.parts[0]) or score.groups.get(column.parts[0])
+
+
+def shown_columns(board: Leaderboard, *, parts: bool) -> list[Column]:
+    """The columns of scores, with `parts` each followed by one for each of its groups and parts."""
+    return [extra for column in board.columns for extra in ([column, *_parts_of(column, board)] if parts else [column])]
+
+
+def sentence(board: Leaderboard) -> str:
+    """What the table shows and what it does not, in one sentence."""
+    forgotten = ", ".join(topic.name for topic in board.topics) or "nothing"
+    kept = ", ".join(column.title for column in board.columns if column.role == "retain") or "nothing"
+    what = (
+        f"how much of {forgotten} is no longer answered and how much of {kept} still is"
+        if board.topics
+        else f"how the models score on {', '.join(column.title for column in board.columns)}"
+    )
+    return (
+        f"This shows {what}, on these items, these seeds and this base model; it does not show that the knowledge is gone from "
+        "the weights, nor what other questions, fine-tuning or quantisation would bring back."
+    )
+
+
+def place_of(row: Row, board: Leaderboard) -> str:
+    """A row's rank; `=` where others share it, nothing where it has none."""
+    tied = [other.rank for other in board.rows].count(row.rank) > 1
+    return "" if row.rank is None else f"{row.rank}=" if tied else str(row.rank)
+
+
+def judged(row: Row, column: Column) -> str:
+    """`, 158/160 judged` where items of the whole column have no score."""
+    score = row.scores.get(column.benchmark)
+    if column.title != column.benchmark or score is None or not score.asked or score.scored == score.asked:
+        return ""
+    return f", {score.scored}/{score.asked} judged"
+
+
+def row_title(variant: str, tuned: str | None = None) -> str:
+    """A row's name as reports show it, with what is to be said of its settings."""
+    if variant == BASELINE:
+        return f"{variant} (base)"
+    return f"{variant} ({tuned})" if tuned else variant
+
+
+def seconds(value: float | None) -> str:
+    """A duration with one decimal."""
+    return MISSING if value is None else f"{value:.1f} s"
+
+
+def costs_of(row: Row) -> dict[str, tuple[str, float | None]]:
+    """What a row cost, as shown and to sort by, for each column of `COST`."""
+    cost = row.cost
+    told: list[tuple[str, float | None]] = [
+        (seconds(cost.unlearn_seconds), cost.unlearn_seconds),
+        (seconds(cost.evaluate_seconds), cost.evaluate_seconds),
+        (size(cost.peak_bytes), cost.peak_bytes),
+        (size(cost.peak_gpu_bytes), cost.peak_gpu_bytes),
+        (amount(cost.trained_parameters), cost.trained_parameters),
+        (amount(cost.tokens), cost.tokens),
+    ]
+    return dict(zip(COST, told, strict=True))
+
+
+def size(count: int | None) -> str:
+    """Bytes as people read them: 512 MB, 5.9 GB."""
+    if not count:
+        return MISSING
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
+
+
+def _parts_of(column: Column, board: Leaderboard) -> list[Column]:
+    scores = [score for row in board.rows if (score := row.scores.get(column.benchmark))]
+    parts = dict.fromkeys(part for score in scores for part in score.parts)
+    groups = dict.fromkeys(group for score in scores for group in score.groups)
+    wanted = [*groups, *parts] if column.parts is None else column.parts
+    if len(wanted) < 2:
+        return []
+    return [column.model_copy(update={"title": f"{column.benchmark}/{part}", "parts": [part]}) for part in wanted]
+
+
+def said(evidence: Evidence) -> str:
+    """One piece of evidence: the rule, its value and what that was compared with."""
+    value, threshold = (figure(x) if isinstance(x, float) else x for x in (evidence.value, evidence.threshold))
+    return f"{evidence.rule}: {value} (threshold {threshold})"
+
+
+def notes(board: Leaderboard) -> list[str]:
+    """What a reader must know to read the table."""
+    lines = [sentence(board)]
+    lines += [
+        "↓ to be forgotten: close to chance is best. ↑ to be kept. F is the share of forget knowledge that is gone, K the "
+        "share of retain knowledge that is left, S their harmonic mean; `unlearnbench leaderboard --explain` works them out."
+    ]
+    lines += [*_about_intervals(board), *_about_order(board), *_about_information(board)]
+    lines += [
+        f"{row.variant} is {row.verdict} and not ranked: {'; '.join(said(one) for one in row.evidence)}."
+        for row in board.rows
+        if row.verdict in UNRANKED and row.status == "done"
+    ]
+    cut = {name: score for row in board.rows for name, score in row.scores.items() if score.truncated}
+    lines += [
+        f"{name}: the context was cut from the left to fit the model in {score.truncated} of {score.n} items."
+        for name, score in cut.items()
+    ]
+    lines += [
+        f"{row.variant}: {name} is the mean of {score.scored} of {score.asked} items; no score: {_reasons(score.missing)}."
+        for row in board.rows
+        for name, score in row.scores.items()
+        if score.missing
+    ]
+    lines += [
+        f"{row.variant}: behind {score.partial} of {score.scored} scores on {name} stand fewer ratings than were asked for; "
+        "the same command asks again."
+        for row in board.rows
+        for name, score in row.scores.items()
+        if score.partial
+    ]
+    lines += _about_judges(board)
+    lines += [f"{failure['status']}: {failure['cell']}: {failure['error']}" for failure in board.failures]
+    return lines
+
+
+def _about_judges(board: Leaderboard) -> list[str]:
+    """How far a judge that was asked several times agrees with itself, where it was."""
+    lines: list[str] = []
+    for name in dict.fromkeys(column.benchmark for column in board.columns):
+        scores = [row.scores[name] for row in board.rows if name in row.scores]
+        spreads = [score.figures["judge_sd"] for score in scores if "judge_sd" in score.figures]
+        if spreads:
+            least, most = (figure(one, "points") for one in (min(spreads), max(spreads)))
+            told = least if least == most else f"{least} to {most}"
+            lines.append(f"{name}: the judge's own ratings of one answer have a standard deviation of {told} points.")
+    return lines
+
+
+def reference_note(board: Leaderboard, reference: Reference | None) -> list[str]:
+    """What published rows are, and why they are not to be compared digit by digit."""
+    if reference is None:
+        return []
+    if not reference.columns & {published_key(column) for column in shown_columns(board, parts=True)}:
+        has = ", ".join(sorted(reference.columns))
+        return [f"No row of the {reference.title} stands below: it has {has}, and this table has none of them."]
+    source = " ".join(reference.source.split())
+    lines = [f"Below chance: published ({reference.title}), not run here: {source}. {_start(reference.note)}."]
+    sources = [str(options.get("source", "")) for options in board.recipe.get("benchmarks", {}).values()]
+    if any(source.startswith("sandbox:") for source in sources):
+        lines.append("This table's own rows answer the sandbox's invented questions: the published rows are another scale.")
+    return lines
+
+
+def published_key(column: Column) -> str | None:
+    """A column as publications key it: BENCHMARK or BENCHMARK/PART; None for some parts together, which none has."""
+    if column.parts is None:
+        return column.benchmark
+    return f"{column.benchmark}/{column.parts[0]}" if len(column.parts) == 1 else None
+
+
+def _start(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _reasons(missing: dict[str, int]) -> str:
+    """The most frequent reasons, each with its number of items."""
+    often = sorted(missing.items(), key=lambda pair: -pair[1])
+    told = [f"{count} ({reason})" for reason, count in often[:MOST_REASONS]]
+    rest = sum(count for _, count in often[MOST_REASONS:])
+    return ", ".join([*told, *([f"{rest} for other reasons"] if rest else [])])
+
+
+def _about_intervals(board: Leaderboard) -> list[str]:
+    kinds = {row.intervals for row in board.rows} - {None}
+    if not kinds:
+        return ["Figures only: `unlearnbench leaderboard` adds intervals, verdicts and ranks."]
+    if "items; these seeds" in kinds and "items and seeds" in kinds:
+        few = ", ".join(row.variant for row in board.rows if row.intervals == "items; these seeds")
+        return [f"95% intervals: items and seeds, for {few} items; these seeds."]
+    if "items and seeds" in kinds:
+        return ["95% intervals: items and seeds."]
+    if "items; these seeds" in kinds:
+        return ["95% intervals: items; these seeds. What other seeds would do, five seeds and more tell."]
+    return ["95% intervals: items."]
+
+
+def _about_order(board: Leaderboard) -> list[str]:
+    if board.unranked:
+        return [board.unranked]
+    ranked = [row for row in board.rows if row.rank is not None]
+    if len(ranked) < 2:
+        return []
+    by = RANK_NAMES.get(board.settings.rank_by, board.settings.rank_by)
+    front = [row.variant for row in ranked if row.summary and row.summary.pareto]
+    return [
+        f"rank: 1 + the number of rows significantly better in {by} on the same items (5%, Holm over all pairs); = marks rows "
+        "of one rank. best: share of resamples in which the row is first.",
+        *([f"Nothing is better in both F and K than {', '.join(front)}."] if front else []),
+    ]
+
+
+def _about_information(board: Leaderboard) -> list[str]:
+    dull = [topic.name for topic in board.topics if topic.informative is False]
+    dull += [column.title for column in board.columns if column.role == "retain" and column.informative is False]
+    lines = (
+        [f"Not informative, left out of F, K and S: the base model is not above chance on {', '.join(dull)}."] if dull else []
+    )
+    aside = [column.title for column in board.columns if column.role == "untargeted"]
+    return lines + ([f"Shown, not counted, for no topic claims it: {', '.join(aside)}."] if aside else [])

@@ -1,0 +1,1 @@
+"""What a benchmark is made of: log-likelihoods of choices, generated answers, ratings."""

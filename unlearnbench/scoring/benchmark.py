@@ -1,0 +1,277 @@
+"""What a benchmark is, and the base class of those that ask multiple-choice questions."""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Protocol, TypeVar
+
+from unlearnbench.leaderboard.outcomes import TURN
+from unlearnbench.records.cells import Half, ItemResult, ItemText, Metric, Question
+from unlearnbench.system.files import content_hash
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from unlearnbench.scoring.choice.log_likelihood import Text
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subject:
+    """What is scored, and how much of the benchmark.
+
+    Attributes:
+        model: in eval mode.
+        tokenizer: of the model.
+        seed: for benchmarks that sample.
+        limit: the first so many items of each part; None for all.
+        progress: call it with the number of items just done.
+        weights: hash of the model's weights; empty where it is not known.
+        keep: a folder that outlives the run, for what is dear to obtain; None where there is none.
+    """
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    seed: int
+    limit: int | None
+    progress: Callable[[int], None]
+    weights: str = ""
+    keep: Path | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workload:
+    """How much it takes to score one model.
+
+    Attributes:
+        items: that are scored.
+        generated: tokens that the model writes, at most.
+        judge_requests: to a judge elsewhere.
+        judge_tokens: about so many in them and in the replies.
+        judge_reply_tokens: how many of these are in the replies.
+    """
+
+    items: int
+    generated: int = 0
+    judge_requests: int = 0
+    judge_tokens: int = 0
+    judge_reply_tokens: int = 0
+
+
+class Benchmark(ABC):
+    """Something that scores a model. Options are keyword-only parameters of `__init__`, which reads no data.
+
+    Attributes:
+        incidental: options that cannot change a score, such as time-outs; cells that differ in them alone are the same.
+        prompt_version: of the wording, for the record; count it up when that changes; `digest` covers it all the same.
+    """
+
+    incidental: ClassVar[frozenset[str]] = frozenset()
+    prompt_version: ClassVar[int] = 1
+
+    @property
+    @abstractmethod
+    def metric(self) -> Metric:
+        """What the scores mean; may read the data."""
+
+    @abstractmethod
+    def digest(self) -> str:
+        """Hash of everything that is asked: data, prompts, references."""
+
+    @abstractmethod
+    def count(self, limit: int | None) -> int:
+        """How many items `evaluate` will score."""
+
+    @abstractmethod
+    def evaluate(self, subject: Subject) -> Iterable[ItemResult]:
+        """Score the model, item by item."""
+
+    def complete(self, items: Sequence[ItemResult], keep: Path) -> list[ItemResult] | None:
+        """Score what was left without a score, where that takes no model: a judge that was away is there again.
+
+        Args:
+            items: of an earlier evaluation, with and without scores.
+            keep: as in `Subject`.
+
+        Returns:
+            all items anew; None where the model is needed.
+        """
+        return None
+
+    def parts(self) -> list[str]:
+        """The names of its parts, in the data's order."""
+        return []
+
+    def groups(self) -> dict[str, list[str]]:
+        """Parts that are also reported together, by the group's name; groups may overlap."""
+        return {}
+
+    def figures(self, items: Sequence[ItemResult]) -> dict[str, float]:
+        """What is told beside the score, by name: length of answers; as `judge_sd` how far the judge agrees with itself."""
+        return {}
+
+    def group_items(self, items: Sequence[ItemResult]) -> dict[str, list[ItemResult]]:
+        """The items of each group; groups that follow from items instead of parts are made here."""
+        wanted = {name: set(parts) for name, parts in self.groups().items()}
+        return {name: [item for item in items if item.part in parts] for name, parts in wanted.items()}
+
+    def revision(self) -> str | None:
+        """Commit of the hub data set, where there is one."""
+        return None
+
+    def keep_half(self, half: Half) -> bool:
+        """Have this half of the items only, from now on; see `in_half`. Called before anything is read.
+
+        Returns:
+            whether it does. Otherwise everything is asked, and what does not belong to the half is left out afterwards.
+        """
+        return False
+
+    def texts(self) -> Iterable[ItemText]:
+        """What the items ask, for reports; a benchmark may keep it to itself."""
+        return ()
+
+    def preflight(self, tokenizers: Mapping[str, PreTrainedTokenizerBase]) -> Iterable[str]:
+        """What stands in the way of scoring, a sentence each: a model without a chat template, a judge that does not answer.
+
+        Called once, before anything is computed and only if something is to be scored; it writes nothing.
+
+        Args:
+            tokenizers: of the models that are to be scored, by their source.
+        """
+        return ()
+
+    def estimate(self, limit: int | None) -> Workload:
+        """What scoring one model takes, for `compare --dry-run`."""
+        return Workload(items=self.count(limit))
+
+
+class MultipleChoiceBenchmark(Benchmark):
+    """A benchmark whose items are questions with options; subclasses say which questions.
+
+    Attributes:
+        per_token: compare options by mean log-probability per token (cloze) instead of the sum (letters).
+        chat: ask through the model's chat template.
+    """
+
+    per_token: ClassVar[bool] | bool = False
+    chat: bool = False
+    role: str = "retain"
+    _half: Half | None = None
+    _texts: tuple[object, int | None, list[Text]] | None = None
+
+    @abstractmethod
+    def load_questions(self) -> Sequence[Question]:
+        """Read the data and render the prompts; called once."""
+
+    @cached_property
+    def questions(self) -> Sequence[Question]:
+        """The rendered questions, or a half of them."""
+        return in_half(self.load_questions(), self._half, self.item_of)
+
+    def item_of(self, question: Question) -> str:
+        """The id of the item that a question belongs to, where an item is asked as several questions."""
+        return question.id
+
+    def keep_half(self, half: Half) -> bool:
+        self._half = half
+        return True
+
+    @property
+    def metric(self) -> Metric:
+        """Accuracy; chance is the mean of one over the number of options."""
+        options = [len(question.continuations) for question in self.questions]
+        return Metric.model_validate({"role": self.role, "chance": round(sum(1 / n for n in options) / len(options), 6)})
+
+    def digest(self) -> str:
+        """Hash of the rendered prompts, so that data, wording and few-shot examples are all in it."""
+        asked = [[q.id, q.part, q.context, q.continuations, q.answer] for q in self.questions]
+        return content_hash([*asked, [self.per_token, self.chat]])
+
+    def count(self, limit: int | None) -> int:
+        return len(first_of_each_part(self.questions, limit))
+
+    def parts(self) -> list[str]:
+        return list(dict.fromkeys(question.part for question in self.questions))
+
+    def texts(self) -> Iterable[ItemText]:
+        return [
+            ItemText(id=q.id, text=q.stem or q.context, options=q.options or tuple(o.strip() for o in q.continuations))
+            for q in self.questions
+        ]
+
+    def preflight(self, tokenizers: Mapping[str, PreTrainedTokenizerBase]) -> Iterable[str]:
+        if self.chat:
+            for source, tokenizer in tokenizers.items():
+                if not tokenizer.chat_template:
+                    yield f"chat=true needs a chat template, and the tokenizer of {source} has none; leave chat out."
+
+    def evaluate(self, subject: Subject) -> Iterable[ItemResult]:
+        return self.score(subject, first_of_each_part(self.questions, subject.limit))
+
+    def score(self, subject: Subject, asked: Sequence[Question]) -> list[ItemResult]:
+        """Ask the model; what the tokenizer makes of the questions is kept for the next model that has the same one."""
+        from unlearnbench.scoring.choice.log_likelihood import (  # torch: not needed to list or plan
+            encode_questions,
+            longest_text,
+            score_questions,
+        )
+
+        kept = self._texts
+        if kept is None or kept[0] is not subject.tokenizer or kept[1] != subject.limit:
+            texts = encode_questions(asked, subject.tokenizer, limit=longest_text(subject.model), chat=self.chat)
+            self._texts = kept = (subject.tokenizer, subject.limit, texts)
+        return score_questions(
+            subject.model, subject.tokenizer, asked, per_token=self.per_token, progress=subject.progress, texts=kept[2]
+        )
+
+
+class HasPart(Protocol):
+    """Anything that belongs to a part of a benchmark."""
+
+    @property
+    def part(self) -> str:
+        """The part's name."""
+        ...
+
+
+AnyItem = TypeVar("AnyItem", bound=HasPart)
+
+
+def first_of_each_part(items: Sequence[AnyItem], limit: int | None) -> Sequence[AnyItem]:
+    """The first `limit` items of each part, in order; all of them where the limit is None."""
+    if limit is None:
+        return items
+    seen: Counter[str] = Counter()
+    kept: list[AnyItem] = []
+    for item in items:
+        seen[item.part] += 1
+        if seen[item.part] <= limit:
+            kept.append(item)
+    return kept
+
+
+def in_half(items: Sequence[AnyItem], half: Half | None, item_of: Callable[[AnyItem], str]) -> Sequence[AnyItem]:
+    """A half of each part's items, in order; all of them where the half is None.
+
+    Every part is ordered by a hash of the ids, and dealt out in turn: which half an item is in follows from ids and parts,
+    and both halves have as many of each part, give or take one. Turns of one conversation, `ID/turn-1`, stay together.
+    """
+    if half is None:
+        return items
+    part_of: dict[str, str] = {}
+    for item in items:
+        part_of.setdefault(_conversation(item_of(item)), item.part)
+    ordered = sorted(part_of, key=lambda name: (part_of[name], hashlib.sha256(name.encode()).digest()))
+    # dealt on from part to part, so that parts of a single item do not all fall to one side
+    wanted = set(ordered[0 if half == "selection" else 1 :: 2])
+    return [item for item in items if _conversation(item_of(item)) in wanted]
+
+
+def _conversation(name: str) -> str:
+    return name.rpartition(TURN)[0] or name

@@ -1,0 +1,1 @@
+"""Multiple choice by log-likelihood: prompts, packed forwards, prefix trees."""

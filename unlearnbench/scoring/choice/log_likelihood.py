@@ -1,0 +1,298 @@
+"""Scoring multiple-choice questions: the log-probability of each option after its context, as lm-eval defines it."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from unlearnbench.errors import UsageError
+from unlearnbench.models.loading import padding_id, tokens_per_batch
+from unlearnbench.records.cells import ItemResult, Question
+from unlearnbench.scoring.choice.packing import encode_prefix, packed_logits, packs
+from unlearnbench.scoring.choice.prefix_trees import Tree, build_trees, common_length, fill_batches, split
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+SHARED_PREFIX = 8  # tokens: a shorter common beginning costs more in merging than it saves
+LOGIT_ROWS = 256  # upcast at once: a vocabulary of 256,000 stays below 300 MB
+Progress = Callable[[int], None]  # told how many more items are done
+Reader = Callable[[Sequence[Tree], Sequence[int]], Tensor]  # trees and places in them -> the logits there, (n, V)
+
+
+class Target(NamedTuple):
+    """One token whose log-probability is wanted: the logits at `place` predict `token` of `option`."""
+
+    option: int
+    place: int
+    token: int
+
+
+class Text(NamedTuple):
+    """One forward's worth of tokens, and what to read off it."""
+
+    question: int
+    ids: list[int]
+    targets: list[Target]
+    truncated: bool
+
+
+def encode_questions(
+    questions: Sequence[Question], tokenizer: PreTrainedTokenizerBase, *, limit: int, chat: bool = False
+) -> list[Text]:
+    """Tokenise questions: one text where all options are a single token after the same context, else one per option.
+
+    Args:
+        questions: in any order.
+        tokenizer: context and option are tokenised together; it adds special tokens as it does by default.
+        limit: tokens that the model can read; a context that is longer is cut from the left, as in lm-eval.
+        chat: put the context through the chat template as the user's turn; the answer begins without a space.
+
+    Raises:
+        UsageError: `chat`, and the tokenizer has no chat template.
+    """
+    pairs = [_split(question, tokenizer if chat else None) for question in questions]
+    if not pairs:
+        return []
+    special = not chat  # a chat template writes its special tokens itself
+    contexts: list[list[int]] = tokenizer([context for context, _ in pairs], add_special_tokens=special)["input_ids"]
+    joined = [context + option for context, options in pairs for option in options]
+    wholes: Iterator[list[int]] = iter(tokenizer(joined, add_special_tokens=special)["input_ids"])
+    texts: list[Text] = []
+    for number, (prompt, (_, options)) in enumerate(zip(contexts, pairs, strict=True)):
+        texts += _texts(number, prompt, [next(wholes) for _ in options], limit)
+    return texts
+
+
+def _split(question: Question, chat: PreTrainedTokenizerBase | None) -> tuple[str, list[str]]:
+    """Context and options as text. Trailing space of the context belongs to what follows, or the first word would split."""
+    if chat is not None:
+        if not chat.chat_template:
+            raise UsageError("chat=true needs a chat template, and this model's tokenizer has none; leave chat out.")
+        turn = [{"role": "user", "content": question.context}]
+        context = str(chat.apply_chat_template(turn, tokenize=False, add_generation_prompt=True))
+        options = [option.lstrip() for option in question.continuations]
+    else:
+        context, options = question.context, list(question.continuations)
+    kept = context.rstrip()
+    gap = context[len(kept) :]
+    return kept, [gap + option for option in options]
+
+
+def _texts(number: int, prompt: list[int], wholes: Sequence[list[int]], limit: int) -> list[Text]:
+    if all(len(whole) == len(prompt) + 1 and whole[:-1] == prompt for whole in wholes):
+        ids = prompt[-limit:]
+        targets = [Target(option, len(ids) - 1, whole[-1]) for option, whole in enumerate(wholes)]
+        return [Text(number, ids, targets, len(prompt) > limit)]
+    texts: list[Text] = []
+    for option, whole in enumerate(wholes):
+        kept = whole[-(limit + 1) :]
+        start = max(len(prompt) - (len(whole) - len(kept)), 1)
+        targets = [Target(option, place - 1, kept[place]) for place in range(start, len(kept))]
+        texts.append(Text(number, kept[:-1], targets, len(kept) < len(whole)))
+    return texts
+
+
+def longest_text(model: PreTrainedModel) -> int:
+    """Tokens that the model can read at once."""
+    return getattr(model.config, "max_position_embeddings", None) or 2048
+
+
+def score_questions(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    questions: Sequence[Question],
+    *,
+    per_token: bool = False,
+    progress: Progress | None = None,
+    texts: Sequence[Text] | None = None,
+) -> list[ItemResult]:
+    """Choose the likeliest option of every question.
+
+    Args:
+        model: in eval mode; runs in its own dtype on its own device, the softmax in float32.
+        tokenizer: of the model.
+        questions: in any order; the results come in the same order. Those of one part share what they begin with.
+        per_token: compare the mean log-probability per token instead of the sum.
+        progress: called as questions are done.
+        texts: what `encode_questions` made of these questions; None makes it now.
+
+    Returns:
+        One result per question; `logprobs` are in nats, `score` is 1.0 where the choice is right.
+    """
+    texts = encode_questions(questions, tokenizer, limit=longest_text(model)) if texts is None else texts
+    sums = [[0.0] * len(question.continuations) for question in questions]
+    waiting = [0] * len(questions)
+    for text in texts:
+        waiting[text.question] += 1
+    for text, values in _read(model, texts, [question.part for question in questions], padding_id(tokenizer)):
+        for target, value in zip(text.targets, values, strict=True):
+            sums[text.question][target.option] += value
+        waiting[text.question] -= 1
+        if progress is not None and waiting[text.question] == 0:
+            progress(1)
+    return _results(questions, texts, sums, per_token)
+
+
+def _results(
+    questions: Sequence[Question], texts: Sequence[Text], sums: Sequence[Sequence[float]], per_token: bool
+) -> list[ItemResult]:
+    lengths = [[0] * len(question.continuations) for question in questions]
+    longest, cut = [0] * len(questions), [False] * len(questions)
+    for text in texts:
+        for target in text.targets:
+            lengths[text.question][target.option] += 1
+        longest[text.question] = max(longest[text.question], len(text.ids))
+        cut[text.question] |= text.truncated
+    results: list[ItemResult] = []
+    for number, question in enumerate(questions):
+        logprobs = [s / n if per_token else s for s, n in zip(sums[number], lengths[number], strict=True)]
+        choice = max(range(len(logprobs)), key=logprobs.__getitem__)
+        results.append(
+            ItemResult(
+                id=question.id,
+                part=question.part,
+                score=float(choice == question.answer),
+                choice=choice,
+                answer=question.answer,
+                logprobs=tuple(logprobs),
+                tokens=longest[number],
+                truncated=cut[number],
+            )
+        )
+    return results
+
+
+def _read(model: PreTrainedModel, texts: Sequence[Text], parts: Sequence[str], pad: int) -> Iterator[tuple[Text, list[float]]]:
+    """Each text with the log-probabilities of its targets, in nats."""
+    budget = Budget(tokens_per_batch(model))
+    if not packs(model, longest=max((len(text.ids) for text in texts), default=0)):
+        trees = [Tree(text.ids, len(text.ids), (), (number,)) for number, text in enumerate(texts)]
+        read = functools.partial(_padded_logits, model, pad)
+        yield from _read_trees(texts, trees, 0, read, budget, padded=True)
+        return
+    groups: dict[str, list[Text]] = {}
+    for text in texts:
+        groups.setdefault(parts[text.question], []).append(text)
+    for group in groups.values():
+        start = _shared_prefix(group)
+        read = functools.partial(packed_logits, model, prefix=encode_prefix(model, group[0].ids[:start]))
+        yield from _read_trees(group, build_trees([text.ids[start:] for text in group]), start, read, budget)
+
+
+def _shared_prefix(group: Sequence[Text]) -> int:
+    """How many tokens to compute once for all texts; what is to be read always lies behind them."""
+    if len(group) < 2:
+        return 0
+    first_read = min(target.place for text in group for target in text.targets)
+    length = min(common_length([text.ids for text in group]), first_read)
+    return length if length >= SHARED_PREFIX else 0
+
+
+@dataclass
+class Budget:
+    """Tokens per forward; halved for good when the device's memory does not hold so many."""
+
+    tokens: int
+
+
+def _read_trees(
+    texts: Sequence[Text], trees: Sequence[Tree], start: int, read: Reader, budget: Budget, *, padded: bool = False
+) -> Iterator[tuple[Text, list[float]]]:
+    """Run trees batch by batch.
+
+    Args:
+        texts: which the trees were made of, without their first `start` tokens.
+        trees: in any order.
+        start: length of the shared prefix.
+        read: the forward.
+        budget: tokens per batch; where memory runs out nevertheless, the batch halves and the run goes on.
+        padded: whether the forward pads to the longest.
+    """
+    waiting = fill_batches(trees, budget.tokens, padded=padded)
+    while waiting:
+        batch = waiting.pop(0)
+        targets, index, tokens = _targets(texts, batch, start)
+        try:
+            values = iter(_log_softmax_at(read(batch, sorted(set(index))), index, tokens))
+        except torch.OutOfMemoryError:
+            if len(batch) == 1 and len(batch[0].branches) < 2:
+                raise
+            torch.cuda.empty_cache()
+            budget.tokens = max(sum(len(tree.ids) for tree in batch) // 2, 1)
+            halves = split(batch[0]) if len(batch) == 1 else batch
+            waiting = fill_batches([*halves, *(tree for left in waiting for tree in left)], budget.tokens, padded=padded)
+            continue
+        for text in targets:
+            yield text, [next(values) for _ in text.targets]
+
+
+def _targets(texts: Sequence[Text], batch: Sequence[Tree], start: int) -> tuple[list[Text], list[int], list[int]]:
+    """The batch's texts, and for each of their targets where it is read, in the trees laid end to end, and its token."""
+    found: list[Text] = []
+    index: list[int] = []
+    tokens: list[int] = []
+    offset = 0
+    for tree in batch:
+        for number, member in enumerate(tree.texts):
+            found.append(texts[member])
+            index += [offset + tree.locate(number, target.place - start) for target in texts[member].targets]
+            tokens += [target.token for target in texts[member].targets]
+        offset += len(tree.ids)
+    return found, index, tokens
+
+
+def _log_softmax_at(logits: Tensor, index: Sequence[int], tokens: Sequence[int]) -> list[float]:
+    """Log-probabilities of single tokens, float32.
+
+    Args:
+        logits: (n, V), one row for each distinct index, in order.
+        index: where each token is read.
+        tokens: as many.
+    """
+    sums = torch.cat([part.float().logsumexp(-1) for part in logits.split(LOGIT_ROWS)])  # (n,)
+    row_of = {place: row for row, place in enumerate(sorted(set(index)))}
+    rows = torch.tensor([row_of[place] for place in index], device=logits.device)
+    chosen = logits[rows, torch.tensor(tokens, device=logits.device)].float()
+    return (chosen - sums[rows]).tolist()
+
+
+@torch.inference_mode()
+def _padded_logits(model: PreTrainedModel, pad: int, batch: Sequence[Tree], wanted: Sequence[int]) -> Tensor:
+    """The plain way, for attention that cannot be packed: texts padded to the longest; (len(wanted), V)."""
+    width = max(len(tree.ids) for tree in batch)
+    ids = torch.full((len(batch), width), pad, dtype=torch.long)
+    mask = torch.zeros_like(ids)
+    places: list[tuple[int, int]] = []
+    for number, tree in enumerate(batch):
+        ids[number, : len(tree.ids)] = torch.tensor(tree.ids)  # padded on the right: causal attention never sees it
+        mask[number, : len(tree.ids)] = 1
+        places += [(number, place) for place in range(len(tree.ids))]
+    rows, positions = torch.tensor([places[index] for index in wanted], device=model.device).T  # (n,), (n,)
+    with _head_only_at(model, rows, positions):
+        return model(input_ids=ids.to(model.device), attention_mask=mask.to(model.device), use_cache=False).logits[0]
+
+
+@contextmanager
+def _head_only_at(model: PreTrainedModel, rows: Tensor, positions: Tensor) -> Generator[None]:
+    """Let the output head see only some positions, as one sequence: logits are (1, n, V).
+
+    Done before the head and not after, since the head is most of a small model; whatever the model does to its logits
+    afterwards (soft caps, scaling) still happens.
+    """
+    head: nn.Module = model.get_output_embeddings()  # pyright: ignore[reportAssignmentType]
+
+    def gather(_module: nn.Module, arguments: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        return (arguments[0][rows, positions].unsqueeze(0), *arguments[1:])  # (B, T, D) -> (1, n, D)
+
+    handle = head.register_forward_pre_hook(gather)
+    try:
+        yield
+    finally:
+        handle.remove()

@@ -1,0 +1,1 @@
+"""Answers that a model writes: chat templates, batched decoding, dialogues."""

@@ -1,0 +1,112 @@
+"""A judge in memory: a model that transformers loads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from unlearnbench.errors import UsageError
+from unlearnbench.models.loading import load_model, load_tokenizer, model_folder, weight_files
+from unlearnbench.scoring.judging.judgment import (
+    TRIES,
+    Arrived,
+    Inquiry,
+    Judgment,
+    Messages,
+    Replies,
+    insist,
+    no_rating,
+    parse_rating,
+    without_system,
+)
+from unlearnbench.system.files import Memory, default_cache, hash_files
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from unlearnbench.scoring.generation.generate import Answer, Request
+
+
+class LocalJudge:
+    """A model from a folder or the hub, loaded once when it is first asked.
+
+    Raises:
+        UsageError: no such model.
+    """
+
+    def __init__(self, source: str, replies: Replies) -> None:
+        self.source, self.replies = source, replies
+        self.folder = model_folder(source)
+        self._model: PreTrainedModel | None = None
+        self._place: tuple[torch.dtype, torch.device] | None = None
+
+    @cached_property
+    def weights(self) -> str:
+        """Hash of the model folder."""
+        return hash_files(weight_files(self.folder), Memory(default_cache() / "memory.json"))
+
+    @cached_property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """The judge's own."""
+        return load_tokenizer(self.folder)
+
+    @property
+    def identity(self) -> Sequence[str]:
+        """The weights, wherever they lie."""
+        return ("hf", self.weights, self.replies.identity)
+
+    def problems(self) -> Iterable[str]:
+        """A chat template that refuses a conversation."""
+        from unlearnbench.scoring.generation.chat import check_chat
+
+        if problem := check_chat(self.tokenizer):
+            yield f"The judge {self.source} cannot be asked: {problem}"
+
+    def move_to(self, dtype: torch.dtype, device: torch.device) -> None:
+        """Where to load it, before it is first asked."""
+        self._place = (dtype, device)
+
+    def rate(self, inquiries: Sequence[Inquiry], arrived: Arrived) -> None:
+        """Ask everything in batches; a reply without a rating is asked for again while its conversation is in memory."""
+        from unlearnbench.scoring.generation.generate import Request, generate
+
+        takes_system = _takes_system(self.tokenizer)
+        tries = [0] * len(inquiries)
+        spent = [0] * len(inquiries)
+
+        def request(messages: Messages, seed: str) -> Request:
+            return Request(tuple(messages if takes_system else without_system(messages)), self.replies.temperature, seed)
+
+        def follow(index: int, answer: Answer) -> Request | None:
+            inquiry = inquiries[index]
+            tries[index] += 1
+            spent[index] += answer.tokens
+            rating = None if answer.error else parse_rating(answer.text)
+            if rating is None and not answer.error and tries[index] < TRIES:
+                return request(insist(inquiry.messages, answer.text), f"{inquiry.key} {tries[index]}")
+            error = answer.error or ("" if rating is not None else no_rating(answer.text))
+            arrived(inquiry, Judgment(rating=rating, text=answer.text, error=error, tokens=spent[index]))
+            return None
+
+        requests = [request(inquiry.messages, inquiry.key) for inquiry in inquiries]
+        generate(self._load(), self.tokenizer, requests, max_new_tokens=self.replies.tokens, follow=follow)
+
+    def _load(self) -> PreTrainedModel:
+        import torch
+
+        if self._model is None:
+            self._model = load_model(self.folder, *(self._place or (torch.float32, torch.device("cpu"))))
+        return self._model
+
+
+def _takes_system(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether a system message gets into the prompt: some chat templates refuse it, and some leave it out."""
+    from unlearnbench.scoring.generation.chat import render_chat
+
+    said = [{"role": "system", "content": "what to do"}, {"role": "user", "content": "a question"}]
+    try:
+        return said[0]["content"] in render_chat(said, tokenizer)
+    except UsageError:
+        return False

@@ -1,0 +1,1 @@
+"""The machine underneath: durable files, journals, memory, process state; it knows nothing of unlearning."""

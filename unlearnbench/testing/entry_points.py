@@ -1,0 +1,85 @@
+"""What methods and benchmarks share: how they are offered and described, and what they state of their own checks."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from unlearnbench.errors import PluginError, normalise
+from unlearnbench.plugins.options import BenchmarkSpec, MethodSpec, Value
+from unlearnbench.plugins.registry import GROUPS, find_plugin, list_plugins
+from unlearnbench.testing.checks import CheckFailed, require
+
+STATEMENT = "CONFORMANCE"  # a dictionary in the plugin's module, or in a package around it
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stated:
+    """What a distribution states of one of its plugins.
+
+    Attributes:
+        options: that fit a tiny model, where the defaults are made for large ones.
+        expected_failures: why a check is known to fail, by the check's name.
+    """
+
+    options: Mapping[str, Value] = field(default_factory=dict[str, Value])
+    expected_failures: Mapping[str, str] = field(default_factory=dict[str, str])
+
+
+def stated_by(spec: MethodSpec | BenchmarkSpec) -> Stated:
+    """What stands in `CONFORMANCE`, by the plugin's name, in the factory's module or a package around it.
+
+    Raises:
+        PluginError: it has other keys than `options` and `expected_failures`.
+    """
+    module = str(getattr(spec.factory, "__module__", ""))
+    while module:
+        said = getattr(sys.modules.get(module), STATEMENT, {}).get(spec.name)
+        if said is not None:
+            if unknown := said.keys() - {"options", "expected_failures"}:
+                raise PluginError(
+                    f"{STATEMENT} of {module} has {', '.join(sorted(unknown))} for '{spec.name}'; it takes options and "
+                    "expected_failures."
+                )
+            return Stated(**said)
+        module = module.rpartition(".")[0]
+    return Stated()
+
+
+def entry_point_of(kind: str, spec: MethodSpec | BenchmarkSpec) -> None:
+    """Fail unless exactly one entry point of the spec's own name leads to the spec."""
+    wanted = "method" if kind == "method" else "benchmark"
+    found = [info for info in list_plugins(wanted) if normalise(info.name) == normalise(spec.name)]
+    where = f'[project.entry-points."{GROUPS[wanted]}"]'
+    require(
+        bool(found),
+        f"no installed entry point is called '{spec.name}'; write `{spec.name} = \"MODULE\"` under {where} in pyproject.toml "
+        "and install again: `pip install -e .`.",
+    )
+    owners = " and ".join(f"{info.distribution} ({info.module})" for info in found)
+    require(len(found) == 1, f"'{spec.name}' is offered by {owners}; choose a name that nobody has.")
+    require(found[0].name == spec.name, f"the entry point is called '{found[0].name}' and the spec '{spec.name}'; use one.")
+    try:
+        offered = find_plugin(wanted, spec.name).spec
+    except PluginError as error:
+        raise CheckFailed(str(error)) from error
+    same = _qualified(offered.factory) == _qualified(spec.factory)
+    require(same, f"the entry point '{spec.name}' leads to {_qualified(offered.factory)}, not to {_qualified(spec.factory)}.")
+
+
+def described(spec: MethodSpec | BenchmarkSpec) -> None:
+    """Fail unless the factory and its module have docstrings of their own."""
+    factory = spec.factory
+    own = vars(factory).get("__doc__") if inspect.isclass(factory) else factory.__doc__
+    require(bool((own or "").strip()), f"{_qualified(factory)} has no docstring; say what it does and what each option means.")
+    module = sys.modules.get(str(getattr(factory, "__module__", None)))
+    require(
+        bool((getattr(module, "__doc__", None) or "").strip()),
+        f"the module {getattr(factory, '__module__', '?')} has no docstring; begin it with the paper and where you deviate.",
+    )
+
+
+def _qualified(factory: object) -> str:
+    return f"{getattr(factory, '__module__', '?')}.{getattr(factory, '__qualname__', factory)}"

@@ -1,0 +1,202 @@
+"""What methods share that steer the outputs of decoder blocks: both models' outputs, directions, a latent adversary, signs."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import time
+from collections.abc import Callable, Sequence
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from unlearnbench.data.batches import Stream
+from unlearnbench.errors import UsageError
+from unlearnbench.models.forward import SplitForward, split_forward
+from unlearnbench.models.lora import NAMES
+from unlearnbench.models.tensors import mean_over, wide
+from unlearnbench.training.method import UnlearningMethod
+
+# the MLP's output projection: Llama, Mistral, Qwen, Gemma; GPT-NeoX; Phi
+OUTPUT_PROJECTION = r"mlp\.(down_proj|dense_4h_to_h|fc2)\.weight$"
+# attention and MLP projections, all that an adapter can be for
+PROJECTIONS = rf"({NAMES.replace(' ', '|')})\.weight$"
+
+
+class Kept(NamedTuple):
+    """What the updates that share a batch need not compute again."""
+
+    split: SplitForward
+    frozen: list[Tensor]  # (B, T, D) for each wanted block
+
+
+class BlockOutputs:
+    """The outputs of some blocks, of the model as it trains and of the untouched one.
+
+    What lies below the first trained block runs once for both; what lies above the last wanted one never runs. The trials of
+    a search share what lies below, and the untouched model's outputs of what `kept` is asked.
+
+    Args:
+        method: whose model and untouched model are meant.
+        blocks: whose outputs are wanted, 0-based.
+        first: the first block that trains.
+    """
+
+    def __init__(self, method: UnlearningMethod, blocks: Sequence[int], *, first: int) -> None:
+        self._method, self._first, self._last = method, first, max(blocks)
+        self._wanted = {block - first for block in blocks}
+        self._kept: dict[str, Kept] = {}
+
+    def split(self, stream: Stream) -> SplitForward:
+        """A stream up to the first trained block."""
+        inputs = {"input_ids": stream["input_ids"], "attention_mask": stream["attention_mask"]}
+        context, key = self._method.context, ("prefix", str(self._first), _digest(stream))
+        known = context.recall(*key) if context.reuse else None
+        started = time.perf_counter()
+        split = split_forward(self._method.model, inputs, first=self._first, last=self._last, known=known)
+        if context.reuse and known is None:
+            context.keep(split.prefix, *key, seconds=time.perf_counter() - started, tokens=0)
+        return split
+
+    def updated(self, split: SplitForward) -> list[Tensor]:
+        """Of each wanted block, lowest first: (B, T, D) with the weights as they are now."""
+        return [hidden for number, hidden in enumerate(split.each()) if number in self._wanted]
+
+    def frozen(self, split: SplitForward) -> list[Tensor]:
+        """Likewise of the untouched model, without gradients."""
+        with self._method.reference():
+            return self.updated(split)
+
+    def _shared(self, split: SplitForward, stream: Stream) -> list[Tensor]:
+        """The frozen outputs of a stream; a search computes them once for all its trials."""
+        context = self._method.context
+        if not context.reuse:
+            return self.frozen(split)
+        blocks = [str(self._first + number) for number in sorted(self._wanted)]
+        key = ("frozen", *blocks, _digest(stream))
+        if (known := context.recall(*key)) is not None:
+            return [known[block].to(split.hidden) for block in blocks]
+        started = time.perf_counter()
+        frozen = self.frozen(split)
+        context.keep(dict(zip(blocks, frozen, strict=True)), *key, seconds=time.perf_counter() - started, tokens=0)
+        return frozen
+
+    def kept(self, stream: Stream) -> Kept:
+        """Split and frozen outputs of a stream, taken from the update before where it had the same batch."""
+        key = _digest(stream)
+        if key not in self._kept:
+            while len(self._kept) >= self._method.context.accumulate:
+                del self._kept[next(iter(self._kept))]
+            split = self.split(stream)
+            self._kept[key] = Kept(split, self._shared(split, stream))
+        return self._kept[key]
+
+    def clear(self) -> None:
+        """Let go of what is kept."""
+        self._kept.clear()
+
+
+def _digest(stream: Stream) -> str:
+    """What a batch is: its tokens and where they lie."""
+    ids, mask = (stream[name].cpu() for name in ("input_ids", "attention_mask"))
+    return hashlib.sha256(str(tuple(ids.shape)).encode() + ids.numpy().tobytes() + mask.numpy().tobytes()).hexdigest()
+
+
+def worst_case(
+    split: SplitForward, loss_of: Callable[[SplitForward], Tensor], real: Tensor, *, steps: int, radius: float
+) -> SplitForward:
+    """Latent adversarial training: the forward whose input to the first trained block makes a loss as large as can be.
+
+    Projected gradient ascent over a perturbation of each real position, no longer than `radius` times that position's own
+    norm. Source: Sheshadri et al., "Latent Adversarial Training", arXiv:2407.15549.
+
+    Args:
+        split: the forward to attack; unchanged.
+        loss_of: what the method minimises, scalar.
+        real: (B, T) bool, positions that may be perturbed.
+        steps: of the adversary; 0 gives the forward back as it is.
+        radius: share of a position's norm.
+
+    Returns:
+        the worst forward that was tried, the clean one among them.
+    """
+    if not steps:
+        return split
+    clean = split.hidden
+    limit = radius * clean.float().norm(dim=-1, keepdim=True) * real.unsqueeze(-1)  # (B, T, 1)
+    shift = torch.zeros_like(clean, dtype=torch.float32)
+    worst, highest = split, -torch.inf
+    for step in range(steps + 1):
+        with torch.enable_grad():
+            tried = dataclasses.replace(split, hidden=(clean + shift).to(clean).requires_grad_())
+            loss = loss_of(tried)
+        # at a maximum the gradient is rounding; the step it makes is not taken then
+        if float(loss.detach()) > highest:
+            worst, highest = tried, float(loss.detach())
+        if step < steps:
+            (slope,) = torch.autograd.grad(loss, tried.hidden)
+            # each position moves by a fixed share of its radius, whatever the gradient's scale
+            shift = shift + 2 * limit / steps * F.normalize(slope.float(), dim=-1)
+            length = shift.norm(dim=-1, keepdim=True)
+            shift = shift * (limit / length.clamp_min(1e-30)).clamp(max=1)
+    return dataclasses.replace(split, hidden=worst.hidden.detach())
+
+
+def control_vector(width: int, kind: Literal["uniform", "gaussian"], length: float) -> Tensor:
+    """A random target: (D,) float32 of a given length, drawn on the CPU, so that a seed means the same on every device.
+
+    Args:
+        width: D.
+        kind: `uniform` draws each coordinate from [0, 1), `gaussian` is isotropic.
+        length: its norm.
+    """
+    drawn = torch.rand(width) if kind == "uniform" else torch.randn(width)
+    return length * drawn / drawn.norm()
+
+
+def miscounted(option: str, value: float | list[float], topics: Sequence[str]) -> list[str]:
+    """A sentence if an option gives neither one number nor one per topic; for `preflight`."""
+    if not isinstance(value, list) or len(value) == len(topics):
+        return []
+    return [f"{option} needs one number or {len(topics)} (for {', '.join(topics)}); got {len(value)}."]
+
+
+def of_topics(option: str, value: float | list[float], topics: Sequence[str]) -> dict[str, float]:
+    """A number for all topics, or one for each.
+
+    Raises:
+        UsageError: another count than there are topics.
+    """
+    for problem in miscounted(option, value, topics):
+        raise UsageError(problem)
+    values = value if isinstance(value, list) else [value] * len(topics)
+    return dict(zip(topics, values, strict=True))
+
+
+def displacement(updated: Sequence[Tensor], frozen: Sequence[Tensor], counted: Tensor) -> Tensor:
+    """Mean over blocks of the distance that counted positions have moved: scalar; of zero the slope is zero.
+
+    Args:
+        updated: (B, T, D) of each block.
+        frozen: likewise.
+        counted: (B, T) bool: mean over the counted positions of a sequence, then over sequences.
+    """
+    moved = [(wide(new) - wide(old)).norm(dim=-1) for new, old in zip(updated, frozen, strict=True)]  # (B, T)
+    return torch.stack([mean_over(distance, counted) for distance in moved]).mean()
+
+
+@torch.no_grad()
+def drift(updated: Tensor, frozen: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:
+    """Median norm of the updated activations, and median cosine to the frozen ones, over real positions.
+
+    Medians, since the mean over positions is one that a single huge position may dominate.
+
+    Args:
+        updated: (B, T, D).
+        frozen: (B, T, D).
+        real: (B, T) bool.
+    """
+    updated, frozen = updated[real].float(), frozen[real].float()  # (N, D)
+    return updated.norm(dim=1).median(), F.cosine_similarity(updated, frozen, dim=1).median()

@@ -1,0 +1,59 @@
+"""What holds a model in place on retain texts, where a method leaves the choice."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from unlearnbench.data.batches import Stream, UnlearnBatch
+from unlearnbench.models.head import over_positions
+from unlearnbench.models.tensors import next_tokens, token_kl
+from unlearnbench.training.frozen_base import ReferenceOutputs
+from unlearnbench.training.method import UnlearningMethod
+
+RetainKind = Literal["nll", "kl"]
+
+
+class RetainTerm:
+    """The negative log-likelihood of retain texts, or the divergence of the model from what it was.
+
+    Args:
+        method: whose model is held.
+        kind: `nll`, or `kl` for KL(untouched || model) over the positions that predict a counted token; its gradient is
+            exactly zero as long as the model has not moved.
+        weight: of the term; at 0 it does not run.
+    """
+
+    def __init__(self, method: UnlearningMethod, kind: RetainKind, weight: float) -> None:
+        self._method, self._kind, self._weight = method, kind, weight
+        self._untouched: ReferenceOutputs | None = None
+
+    def prepare(self) -> None:
+        """Compute what the untouched model answers, if it is asked; from `on_fit_start`."""
+        if self._kind == "kl" and self._weight:
+            retain = self._method.context.retain
+            self._untouched = ReferenceOutputs(self._method)
+            self._untouched.prepare([retain[index] for index in range(len(retain))])
+
+    def streams(self, batch: UnlearnBatch) -> tuple[Stream, ...]:
+        """The streams of a batch that the term runs the model on, for `one_forward`."""
+        return (batch["retain"],) if self._weight else ()
+
+    def __call__(self, stream: Stream) -> Tensor:
+        """The weighted term: scalar, nats per token times the weight; logged without it."""
+        if not self._weight:
+            return torch.zeros((), device=stream["input_ids"].device)
+        value = self._method.nll(stream) if self._untouched is None else self._divergence(stream, self._untouched)
+        self._method.log(f"retain/{self._kind}", value)
+        return self._weight * value
+
+    def _divergence(self, stream: Stream, untouched: ReferenceOutputs) -> Tensor:
+        predicting, _ = next_tokens(stream["labels"])
+        before = untouched.hidden(stream)[predicting]  # (N, D)
+
+        def loss_of(logits: Tensor, part: slice) -> list[Tensor]:
+            return [token_kl(logits, untouched.logits(before[part]))]
+
+        return over_positions(self._method.model, self._method.final_hidden(stream), predicting, loss_of).total
