@@ -15,6 +15,7 @@ from pydantic import BaseModel
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
+HOME = re.compile(r"\bunlearnbench(\.\w+)+\.(?=\w)")  # of a name in a signature
 MARK = "<!-- written by `make reference`; what stands below follows from the code -->"
 
 CHECKS_HEAD = """What a comparison relies on, property by property. In a terminal:
@@ -146,18 +147,18 @@ def api_page() -> str:
         "",
     ]
     for name in api.__all__:
-        lines += _entry(name, getattr(api, name), f"unlearnbench.{api._MODULE_OF.get(name, 'api')}")
+        lines += _entry(name, getattr(api, name))
     for name in testing.__all__:
-        lines += _entry(f"testing.{name}", getattr(testing, name), "unlearnbench.testing")
+        lines += _entry(f"testing.{name}", getattr(testing, name))
     return "\n".join(lines)
 
 
-def _entry(title: str, thing: Any, module: str) -> list[str]:
-    """One name of the page."""
+def _entry(title: str, thing: Any) -> list[str]:
+    """One name of the page; where it lives is nobody's business, so that it can move."""
     doc = inspect.getdoc(thing) if callable(thing) or inspect.isclass(thing) else None
     first = (doc or "").split("\n\n")[0].replace("\n", " ") if doc and _ours(thing) else ""
-    lines = [f"## `{title}`", "", f"`{module}`" + (f": {first}" if first else "."), "", "```text"]
-    return [*lines, *signature_of(thing), "```", ""]
+    lines = [f"## `{title}`", "", *([first, ""] if first else []), "```text"]
+    return [*lines, *(HOME.sub("", line) for line in signature_of(thing)), "```", ""]
 
 
 def _ours(thing: object) -> bool:
@@ -195,7 +196,7 @@ def broken_promises(stored: str, current: str, changelog: str, version: int) -> 
 
 def recipes_page() -> str:
     """The keys of a recipe: type, default and meaning, from the pydantic models and their docstrings."""
-    from unlearnbench.recipe import Recipe, Topic, TrainerOptions, TuneOptions
+    from unlearnbench.records.recipe import Recipe, Topic, TrainerOptions, TuneOptions
 
     lines = [
         "# Recipe reference",
@@ -231,7 +232,7 @@ def _default(value: object) -> str:
 def _type(annotation: Any) -> str:
     text = getattr(annotation, "__name__", None) if not typing.get_args(annotation) else str(annotation)
     text = re.sub(r"Annotated\[(\w+), FieldInfo\(.*?\)\]", r"\1", str(text))
-    text = re.sub(r"typing\.|unlearnbench\.recipe\.", "", text)
+    text = re.sub(r"typing\.", "", HOME.sub("", text))
     text = text.replace("NoneType", "null").replace("None", "null").replace("|", "or")
     return re.sub(r"Literal\[(.*)\]", lambda m: m[1].replace("'", "").replace(", ", " or "), text)
 
@@ -294,7 +295,7 @@ def checks_page() -> str:
 
 def mt_bench_page() -> str:
     """The page as it was written by hand, and below it what the judge is asked, word for word."""
-    from unlearnbench.judging.prompts import load_prompts
+    from unlearnbench.scoring.judging.prompts import load_prompts
 
     page = DOCS / "mt-bench.md"
     lines = [page.read_text(encoding="utf-8").partition(MARK)[0] + MARK, ""]
