@@ -73,7 +73,7 @@ def tokenizer():
 @pytest.fixture(scope="session")
 def sentencepiece():
     """A tokenizer of Llama 2's kind, trained on a few sentences: word marks, byte fallback, BOS in front."""
-    from word_marks import sentencepiece_tokenizer
+    from helpers.word_marks import sentencepiece_tokenizer
 
     return sentencepiece_tokenizer()
 

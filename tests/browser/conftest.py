@@ -1,13 +1,11 @@
 from __future__ import annotations
 
 import shutil
-import sys
 import time
 from pathlib import Path
 
 import pytest
 
-sys.path += [str(Path(__file__).parents[1] / "speed")]
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 
 
@@ -65,13 +63,13 @@ def opened(chromium):
 
 @pytest.fixture(scope="session")
 def small(tmp_path_factory) -> Path:
-    from small_runs import small_run
+    from helpers.small_runs import small_run
 
     return small_run(tmp_path_factory.mktemp("small") / "small").root
 
 
 @pytest.fixture(scope="session")
 def bad(tmp_path_factory) -> Path:
-    from small_runs import small_run
+    from helpers.small_runs import small_run
 
     return small_run(tmp_path_factory.mktemp("bad") / "bad", bad=True).root

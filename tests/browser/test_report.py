@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from small_runs import HOSTILE, big_run
+from helpers.small_runs import HOSTILE, big_run
 
 pytestmark = pytest.mark.slow
 INTERACTIVE_MS = 2000

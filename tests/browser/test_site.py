@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from small_runs import small_run
+from helpers.small_runs import small_run
 
 pytestmark = pytest.mark.slow
 

@@ -77,7 +77,7 @@ def test_answers_of_a_run(cli, tmp_path):
 
 def test_empty_answers_are_answers(cli, tmp_path):
     """A model that says nothing at all is what one wants to look at."""
-    from small_runs import small_run
+    from helpers.small_runs import small_run
 
     run = small_run(tmp_path / "run", write=False)
     manifest = json.loads((tmp_path / "run" / MANIFEST).read_text())

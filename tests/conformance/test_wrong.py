@@ -6,8 +6,7 @@ import importlib
 import sys
 
 import pytest
-import wrong_benchmarks
-import wrong_methods
+from conformance import wrong_benchmarks, wrong_methods
 
 from unlearnbench.errors import PluginError, UsageError
 from unlearnbench.plugins.registry import find_plugin
@@ -98,7 +97,7 @@ def test_package_states_options_and_failures(monkeypatch):
     assert statuses(options={"lr": 0.02}) == ["passed", "expected failure", "passed"]
     assert statuses(options={"lr": 0.02}, expected_failures=stated["expected_failures"])[0] == "unexpected pass"
     monkeypatch.setattr(wrong_methods, "CONFORMANCE", {spec.name: {"expects": {}}})
-    with pytest.raises(PluginError, match=r"CONFORMANCE of wrong_methods has expects for 'wrong-undocumented'"):
+    with pytest.raises(PluginError, match=r"CONFORMANCE of conformance.wrong_methods has expects for 'wrong-undocumented'"):
         checks_of(spec)
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from ordeal import Ordeal, endure, finished
+from crash.ordeal import Ordeal, endure, finished
 
 from unlearnbench.errors import UsageError
 from unlearnbench.runs.locks import Holding

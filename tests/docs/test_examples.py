@@ -10,7 +10,7 @@ import sys
 import threading
 
 import pytest
-from test_pages import DOCS, FENCE
+from helpers.pages import DOCS, FENCE
 
 from unlearnbench.plugins.registry import _manager
 from unlearnbench.testing import checks_of

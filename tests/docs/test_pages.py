@@ -14,19 +14,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import reference
+from helpers.pages import DOCS, FENCE, ROOT
 
+from docs import reference
 from unlearnbench import api
 from unlearnbench.errors import normalise
 from unlearnbench.plugins import hookspecs
 from unlearnbench.plugins.options import list_options
 from unlearnbench.plugins.registry import find_plugin, list_plugins
 
-ROOT = Path(__file__).parents[2]
-DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
 ROOMS = ("unlearnbench", "methods", "benchmarks")
-FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"(?<!!)\[[^]]+\]\(([^)\s]+)\)")
 MADE_UP = {"NAME", "mine", "up-and-down", "grad-diff-demo", "sums"}  # what pages call plugins that are still to be written
 COMMAND = re.compile(rf"unlearnbench (?:{'|'.join(sorted({path[0] for path in reference.commands()}))})\b")

@@ -5,8 +5,8 @@ import statistics
 
 import pytest
 import torch
-from naive_rmu import NaiveRMU
-from streams import TOPICS, batch, fit, prepare, schedules, train
+from helpers.naive_rmu import NaiveRMU
+from helpers.streams import TOPICS, batch, fit, prepare, schedules, train
 
 from unlearnbench.errors import UsageError
 from unlearnbench.models.forward import activations_at

@@ -5,7 +5,7 @@ import math
 
 import pytest
 import torch
-from streams import TOPICS, batch, prepare, train
+from helpers.streams import TOPICS, batch, prepare, train
 
 from unlearnbench.data.batches import Example
 from unlearnbench.errors import UsageError

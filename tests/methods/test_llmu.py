@@ -4,7 +4,7 @@ import copy
 
 import pytest
 import torch
-from streams import batch, prepare, train
+from helpers.streams import batch, prepare, train
 
 from unlearnbench.data.batches import Corpus, Example, Schedule, collate
 from unlearnbench.models.head import final_hidden

@@ -9,7 +9,7 @@ import copy
 
 import pytest
 import torch
-from roster import ROSTER, logits_of, moved, pair
+from helpers.roster import ROSTER, logits_of, moved, pair
 from torch import Tensor
 from torch.nn import functional as F
 

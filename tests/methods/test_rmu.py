@@ -5,7 +5,7 @@ import math
 
 import pytest
 import torch
-from streams import TOPICS, batch, corpus, schedules
+from helpers.streams import TOPICS, batch, corpus, schedules
 
 from unlearnbench.errors import UsageError
 from unlearnbench.models.forward import activations_at

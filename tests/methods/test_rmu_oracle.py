@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from naive_rmu import NaiveRMU
-from streams import TOPICS, fit, schedules
+from helpers.naive_rmu import NaiveRMU
+from helpers.streams import TOPICS, fit, schedules
 
 from unlearnbench.data.batches import Corpus, Example, Schedule
 from unlearnbench.models.loading import load_model

@@ -8,9 +8,9 @@ import inspect
 
 import pytest
 import torch
-from formulas import Side, cross_entropy, divergence
-from roster import ROSTER, logits_of, moved, pair, started
-from streams import train
+from helpers.formulas import Side, cross_entropy, divergence
+from helpers.roster import ROSTER, logits_of, moved, pair, started
+from helpers.streams import train
 from torch.nn.functional import pad
 from transformers import PreTrainedModel
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import copy
 import math
 
-import formulas
 import pytest
 import torch
-from formulas import Side
-from roster import logits_of, moved, pair, started
-from streams import train
+from helpers import formulas
+from helpers.formulas import Side
+from helpers.roster import logits_of, moved, pair, started
+from helpers.streams import train
 from torch import tensor
 
 from unlearnbench.data.batches import prompts_of

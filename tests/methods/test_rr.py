@@ -5,7 +5,7 @@ import math
 
 import pytest
 import torch
-from streams import batch, prepare, train
+from helpers.streams import batch, prepare, train
 
 from unlearnbench.errors import UsageError
 from unlearnbench.models.forward import activations_at

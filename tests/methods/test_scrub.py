@@ -4,7 +4,7 @@ import copy
 
 import pytest
 import torch
-from streams import batch, prepare, train
+from helpers.streams import batch, prepare, train
 
 from unlearnbench.models.head import final_hidden
 from unlearnbench.models.tensors import kl_divergence

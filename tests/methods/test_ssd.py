@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from streams import batch, prepare
+from helpers.streams import batch, prepare
 
 from unlearnbench.data.batches import Example, collate
 from unlearnbench.errors import UsageError

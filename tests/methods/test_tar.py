@@ -5,7 +5,7 @@ import math
 
 import pytest
 import torch
-from streams import TOPICS, batch, live_bytes, prepare, train
+from helpers.streams import TOPICS, batch, live_bytes, prepare, train
 from torch import nn
 
 from unlearnbench.models.restorable import LoadedModel

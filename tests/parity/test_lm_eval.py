@@ -17,19 +17,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from speed.figures import HERE, Unavailable, real_model, run
 
-SPEED = Path(__file__).parents[1] / "speed"
-sys.path.insert(0, str(SPEED))
-
-from figures import Unavailable, real_model, run  # noqa: E402 - the folder is no package
-
-from unlearnbench.data.tables import sandbox_folder  # noqa: E402
-from unlearnbench.models.loading import load_model, load_tokenizer  # noqa: E402
-from unlearnbench.records.cells import Question  # noqa: E402
-from unlearnbench.scoring.choice.log_likelihood import encode_questions, longest_text, score_questions  # noqa: E402
-from unlearnbench_benchmarks.mcq import MultipleChoice  # noqa: E402
-from unlearnbench_benchmarks.mmlu import Mmlu  # noqa: E402
-from unlearnbench_benchmarks.wmdp import TITLES, Wmdp, WmdpCloze  # noqa: E402
+from unlearnbench.data.tables import sandbox_folder
+from unlearnbench.models.loading import load_model, load_tokenizer
+from unlearnbench.records.cells import Question
+from unlearnbench.scoring.choice.log_likelihood import encode_questions, longest_text, score_questions
+from unlearnbench_benchmarks.mcq import MultipleChoice
+from unlearnbench_benchmarks.mmlu import Mmlu
+from unlearnbench_benchmarks.wmdp import TITLES, Wmdp, WmdpCloze
 
 pytestmark = [
     pytest.mark.slow,
@@ -50,7 +46,7 @@ def theirs(model: Path, data: Path, subjects: dict[str, str], *, shots: int = 0,
     if not out.is_file():
         kept.mkdir(parents=True, exist_ok=True)
         options = ["--subjects", ",".join(subjects), "--titles", ",".join(subjects.values()), "--shots", str(shots)]
-        script = str(SPEED / "lm_eval_side.py")
+        script = str(HERE / "lm_eval_side.py")
         run(sys.executable, script, str(model), str(data), str(out), *options, *(["--cloze"] if cloze else []))
     return json.loads(out.read_text())
 
@@ -87,7 +83,7 @@ def smollm2() -> Path:
 def random_llama(tmp_path_factory) -> Path:
     """A tiny random Llama with word marks, byte fallback and BOS."""
     import transformers
-    from word_marks import sentencepiece_tokenizer
+    from helpers.word_marks import sentencepiece_tokenizer
 
     folder = tmp_path_factory.mktemp("sentencepiece") / "model"
     tokenizer = sentencepiece_tokenizer()

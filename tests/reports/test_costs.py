@@ -6,7 +6,7 @@ import csv
 import io
 
 import pytest
-from small_runs import small_run
+from helpers.small_runs import small_run
 
 from unlearnbench.execution.compare import read_leaderboard
 from unlearnbench.records.leaderboard import Leaderboard

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from small_runs import HOSTILE, small_run
+from helpers.small_runs import HOSTILE, small_run
 
 from unlearnbench.execution.compare import read_finished
 from unlearnbench.reports.html import items

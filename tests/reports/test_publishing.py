@@ -12,7 +12,7 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 import yaml
-from small_runs import IDENTITY, small_run
+from helpers.small_runs import IDENTITY, small_run
 
 from unlearnbench.records.cells import CellKey
 from unlearnbench.runs.folder import RunFolder, checksum

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from real_judge import check_judged, easy_prompts
+from serving.real_judge import check_judged, easy_prompts
 
 from unlearnbench.models.loading import load_model, load_tokenizer
 from unlearnbench.scoring.benchmark import Subject, first_of_each_part

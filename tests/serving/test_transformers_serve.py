@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from real_judge import check_judged, easy_prompts, judgments
+from serving.real_judge import check_judged, easy_prompts, judgments
 
 pytestmark = pytest.mark.slow
 QUESTIONS = 2  # of MT-Bench, with two turns each

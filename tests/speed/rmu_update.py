@@ -16,8 +16,8 @@ import torch
 from figures import HERE, peak_bytes, resident_bytes
 from lightning.pytorch import Callback, Trainer
 
-sys.path.insert(0, str(HERE.parent / "methods"))
-from naive_rmu import NaiveRMU
+sys.path.insert(0, str(HERE.parent))
+from helpers.naive_rmu import NaiveRMU
 
 from unlearnbench.data.batches import Corpus, Example, Schedule, paired_loader
 from unlearnbench.models.forward import select_parameters

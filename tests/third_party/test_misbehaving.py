@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from test_third_party import install
+from helpers.installing import install
 
 DATA = """
 model: {model}

@@ -9,14 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from helpers.installing import install
 
 HERE = Path(__file__).parent
-
-
-def install(name: str, target: Path) -> Path:
-    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--target", str(target)]
-    subprocess.run([*command, str(HERE / name)], check=True, capture_output=True)
-    return target
 
 
 @pytest.fixture(scope="module")

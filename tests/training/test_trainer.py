@@ -5,8 +5,8 @@ from __future__ import annotations
 import lightning.pytorch as pl
 import pytest
 import torch
-from roster import ROSTER
-from streams import TOPICS, schedules
+from helpers.roster import ROSTER
+from helpers.streams import TOPICS, schedules
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from unlearnbench.data.batches import paired_loader

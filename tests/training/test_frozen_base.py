@@ -6,7 +6,7 @@ import copy
 
 import pytest
 import torch
-from streams import batch, prepare, train
+from helpers.streams import batch, prepare, train
 from torch.nn import functional as F
 from transformers import (
     CohereConfig,

@@ -5,7 +5,7 @@ import io
 
 import numpy as np
 import pytest
-from made_up import accuracy, answered, comparison, of_scores, rating
+from helpers.comparisons import accuracy, answered, comparison, of_scores, rating
 from rich.console import Console
 
 from unlearnbench.errors import UsageError

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
-from fault_server import JudgeServer, dripping, half_closed, html, judge_server, no_choices, say, status
+from helpers.fault_server import JudgeServer, dripping, half_closed, html, judge_server, no_choices, say, status
 
 from unlearnbench.errors import UsageError
 from unlearnbench.scoring.benchmark import Subject
@@ -474,10 +474,10 @@ def test_the_judges_port_on_loopback_is_no_part_of_it():
 WRITER = """
 import sys
 from pathlib import Path
-from unlearnbench.judging.panel import Exchange, Panel, open_judge
-from unlearnbench.judging.prompts import load_prompts
-from unlearnbench.judging.judgment import Replies
-from unlearnbench.judging.remote import RequestLimits
+from unlearnbench.scoring.judging.panel import Exchange, Panel, open_judge
+from unlearnbench.scoring.judging.prompts import load_prompts
+from unlearnbench.scoring.judging.judgment import Replies
+from unlearnbench.scoring.judging.remote import RequestLimits
 judges = Panel(open_judge("openai:model-x", sys.argv[1], RequestLimits(concurrency=2), Replies()), load_prompts(None), 1)
 exchanges = [Exchange(id=f"{n}/turn-1", turns=(f"Question {n}?",), answers=(f"Answer {n}",)) for n in range(20)]
 judges.rate(exchanges, judges.journal(Path(sys.argv[2])))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from made_up import accuracy, answered, cell, of_scores, rating
+from helpers.comparisons import accuracy, answered, cell, of_scores, rating
 
 from unlearnbench.leaderboard.resampling import Run, Tally, estimate
 from unlearnbench.leaderboard.shares import Measure

@@ -10,7 +10,7 @@ from unlearnbench.system.allocator import give_back
 
 HOLES = """
 import psutil
-from unlearnbench.allocator import give_back
+from unlearnbench.system.allocator import give_back
 
 own = psutil.Process()
 blocks = [bytearray(b"x" * 50_000) for _ in range(4000)]  # 200 MB below glibc's threshold for blocks of their own

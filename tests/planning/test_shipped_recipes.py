@@ -210,8 +210,8 @@ def test_runs_end_to_end(name, tmp_path, tokenizer, hub):
 
 def test_only_expert_0s_up_projection_moves(tmp_path, tokenizer):
     """Mixtral's fused experts: gradients outside the slice are zero, and the rest of the tensor stays bit for bit."""
-    from streams import prepare as start
-    from streams import train
+    from helpers.streams import prepare as start
+    from helpers.streams import train
     from transformers import AutoModelForCausalLM
 
     from unlearnbench_methods.rmu import RMU

@@ -4,7 +4,7 @@ import copy
 
 import pytest
 import torch
-from streams import batch, prepare, train
+from helpers.streams import batch, prepare, train
 from torch import Tensor, nn
 
 from unlearnbench.errors import UsageError

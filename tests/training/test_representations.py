@@ -7,8 +7,8 @@ import copy
 import pytest
 import torch
 import transformers
-from streams import batch, live_bytes, prepare, train
-from test_families import FAMILIES, SHAPE
+from helpers.families import FAMILIES, SHAPE
+from helpers.streams import batch, live_bytes, prepare, train
 from torch import Tensor
 
 from unlearnbench.models.forward import SplitForward, decoder_blocks

@@ -7,7 +7,8 @@ import copy
 import pytest
 import torch
 import transformers
-from streams import prepare, train
+from helpers.families import FAMILIES, SHAPE
+from helpers.streams import prepare, train
 
 from unlearnbench.models.forward import activations_at, decoder_blocks, split_forward
 from unlearnbench.models.restorable import LoadedModel
@@ -15,26 +16,6 @@ from unlearnbench.records.cells import Question
 from unlearnbench.scoring.choice.log_likelihood import score_questions
 from unlearnbench_methods.rmu import RMU
 
-SHAPE = {
-    "vocab_size": 2048,
-    "hidden_size": 32,
-    "intermediate_size": 48,
-    "num_hidden_layers": 5,
-    "num_attention_heads": 4,
-    "max_position_embeddings": 256,
-    "pad_token_id": 3,
-}
-FAMILIES = {
-    "Llama": {"num_key_value_heads": 2},
-    "Mistral": {"num_key_value_heads": 2},
-    "Mixtral": {"num_key_value_heads": 2, "num_local_experts": 4},
-    "Qwen2": {"num_key_value_heads": 2},
-    "Qwen3": {"num_key_value_heads": 2, "head_dim": 8},
-    "Gemma": {"num_key_value_heads": 2, "head_dim": 8},
-    "Gemma2": {"num_key_value_heads": 2, "head_dim": 8, "final_logit_softcapping": 5.0},
-    "GPTNeoX": {},
-    "Phi": {},
-}
 # Mixtral keeps all experts in one tensor; this is expert 0's w3, which the reference trains
 PARAMETERS = {"Mixtral": r"mlp\.experts\.gate_up_proj[0, 48:]"}
 

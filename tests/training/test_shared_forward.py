@@ -7,8 +7,8 @@ import copy
 import lightning.pytorch as pl
 import pytest
 import torch
-from roster import ROSTER, logits_of, moved, pair, started
-from streams import fit, schedules
+from helpers.roster import ROSTER, logits_of, moved, pair, started
+from helpers.streams import fit, schedules
 
 from unlearnbench.models.forward import decoder_blocks
 from unlearnbench.models.tensors import token_nll

@@ -161,7 +161,7 @@ def options(words: Sequence[str]) -> tuple[str, ...]:
 
 def big_run(folder: Path, variants: int = 20) -> RunFolder:
     """Twenty rows of 17,000 items with questions as long as those of WMDP and MMLU."""
-    import make_run
+    from speed import make_run
 
     make_run.main(folder, variants, 1)
     run = RunFolder(folder)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from made_up import accuracy, rating
+from helpers.comparisons import accuracy, rating
 
 from unlearnbench.leaderboard.shares import columns_of, forget_targets, keep_targets, share_gone, share_kept, summarise
 

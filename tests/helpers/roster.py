@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import copy
 
-import formulas
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
+from helpers import formulas
 from unlearnbench.data.batches import Corpus, Example, Schedule
 from unlearnbench.models.tensors import IGNORE
 from unlearnbench.training.method import MethodContext

@@ -6,7 +6,7 @@ import random
 
 import numpy as np
 import pytest
-from made_up import accuracy, answered, cell, comparison, of_scores, rating
+from helpers.comparisons import accuracy, answered, cell, comparison, of_scores, rating
 
 from unlearnbench.errors import UsageError
 from unlearnbench.leaderboard.build import build_leaderboard
