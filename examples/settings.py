@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from unlearnbench.cli.progress import ProgressReporter
-from unlearnbench.execution.compare import Execution, execute, read_leaderboard
+from unlearnbench.execution.compare import Execution, execute
+from unlearnbench.leaderboard.reading import read_leaderboard
 from unlearnbench.planning.preflight import prepare
 from unlearnbench.records.leaderboard import Leaderboard
 from unlearnbench.records.recipe import Recipe

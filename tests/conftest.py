@@ -64,7 +64,7 @@ def cli(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, cach
 
 @pytest.fixture(scope="session")
 def tokenizer():
-    from unlearnbench.data.tables import sandbox_folder
+    from unlearnbench.data.sources import sandbox_folder
     from unlearnbench.models.loading import load_tokenizer
 
     return load_tokenizer(sandbox_folder() / "model")

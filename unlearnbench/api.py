@@ -6,26 +6,28 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from unlearnbench.data.batches import Example, Schedule, Stream, UnlearnBatch, collate, prompts_of, splice, stack
-    from unlearnbench.data.tables import Table, list_configs, parse_source, read_table
+    from unlearnbench.data.batches import IGNORE, Example, Schedule, Stream, UnlearnBatch, collate, prompts_of, splice, stack
+    from unlearnbench.data.sources import parse_source
+    from unlearnbench.data.tables import Table, list_configs, read_table
     from unlearnbench.errors import UsageError, unknown_name
+    from unlearnbench.models.blocks import (
+        decoder_blocks,
+        select_all,
+        select_parameters,
+        split_slice,
+        train_only,
+        train_slice,
+    )
     from unlearnbench.models.forward import (
         SplitForward,
         activations_at,
         copy_of,
-        decoder_blocks,
-        select_all,
-        select_parameters,
         split_forward,
-        split_slice,
         swapped,
-        train_only,
-        train_slice,
     )
     from unlearnbench.models.head import LossOf, final_hidden, head_logits, over_positions, sequence_nll
     from unlearnbench.models.loading import padding_id
     from unlearnbench.models.tensors import (
-        IGNORE,
         distillation,
         kl_divergence,
         mean_over,
@@ -38,16 +40,16 @@ if TYPE_CHECKING:
         wide,
     )
     from unlearnbench.plugins.hookspecs import hookimpl
-    from unlearnbench.plugins.options import BenchmarkSpec, MethodSpec, Training
-    from unlearnbench.records.cells import CellResult, Half, ItemResult, ItemText, Job, Metric, Question
+    from unlearnbench.plugins.specs import BenchmarkSpec, MethodSpec, Training
+    from unlearnbench.records.base import Half
+    from unlearnbench.records.cells import CellResult, Job, Metric
+    from unlearnbench.records.items import ItemResult, ItemText, Question
     from unlearnbench.records.search_space import Choice, Linear, Log, ShareOf
     from unlearnbench.scoring.benchmark import (
         Benchmark,
         MultipleChoiceBenchmark,
         Subject,
         Workload,
-        first_of_each_part,
-        in_half,
     )
     from unlearnbench.scoring.choice.log_likelihood import score_questions
     from unlearnbench.scoring.choice.prompts import LETTERS, cloze_prompt, few_shot, header, letter_prompt
@@ -61,6 +63,7 @@ if TYPE_CHECKING:
     from unlearnbench.scoring.judging.panel import Exchange, Panel, Verdict, open_judge
     from unlearnbench.scoring.judging.prompts import load_prompts
     from unlearnbench.scoring.judging.remote import RemoteJudge, RequestLimits
+    from unlearnbench.scoring.selection import first_of_each_part, in_half
     from unlearnbench.system.files import content_hash
     from unlearnbench.system.journal import Journal
     from unlearnbench.training.frozen_base import ReferenceNLL, ReferenceOutputs
@@ -84,55 +87,51 @@ if TYPE_CHECKING:
     from unlearnbench.training.shared_forward import joined_hidden
 
 _HOME = {
-    "data.batches": ("Example", "Schedule", "Stream", "UnlearnBatch", "collate", "prompts_of", "splice", "stack"),
-    "scoring.benchmark": ("Benchmark", "MultipleChoiceBenchmark", "Subject", "Workload", "first_of_each_part", "in_half"),
-    "scoring.choice.log_likelihood": ("score_questions",),
-    "scoring.generation.dialogues": ("Dialogue", "hold"),
-    "errors": ("UsageError", "unknown_name"),
+    "data.batches": (
+        "IGNORE",
+        "Example",
+        "Schedule",
+        "Stream",
+        "UnlearnBatch",
+        "collate",
+        "prompts_of",
+        "splice",
+        "stack",
+    ),
+    "data.sources": ("parse_source",),
+    "data.tables": (
+        "Table",
+        "list_configs",
+        "read_table",
+    ),
+    "errors": (
+        "UsageError",
+        "unknown_name",
+    ),
+    "models.blocks": (
+        "decoder_blocks",
+        "select_all",
+        "select_parameters",
+        "split_slice",
+        "train_only",
+        "train_slice",
+    ),
     "models.forward": (
         "SplitForward",
         "activations_at",
         "copy_of",
-        "decoder_blocks",
-        "select_all",
-        "select_parameters",
         "split_forward",
-        "split_slice",
         "swapped",
-        "train_only",
-        "train_slice",
     ),
-    "system.files": ("content_hash",),
-    "models.head": ("LossOf", "final_hidden", "head_logits", "over_positions", "sequence_nll"),
-    "plugins.hookspecs": ("hookimpl",),
-    "training.shared_forward": ("joined_hidden",),
-    "training.losses": ("log_sigmoid_loss", "weighted_ascent"),
-    "training.method": ("MethodContext", "UnlearningMethod"),
+    "models.head": (
+        "LossOf",
+        "final_hidden",
+        "head_logits",
+        "over_positions",
+        "sequence_nll",
+    ),
     "models.loading": ("padding_id",),
-    "training.optimizers": ("AdamW", "ReferenceAdamW"),
-    "training.microbatches": ("loss_in_pieces", "pieces_of"),
-    "scoring.choice.prompts": ("LETTERS", "cloze_prompt", "few_shot", "header", "letter_prompt"),
-    "scoring.choice.rows": ("read_choices",),
-    "records.cells": ("CellResult", "Half", "ItemResult", "ItemText", "Job", "Metric", "Question"),
-    "training.frozen_base": ("ReferenceNLL", "ReferenceOutputs"),
-    "training.representations": (
-        "OUTPUT_PROJECTION",
-        "PROJECTIONS",
-        "BlockOutputs",
-        "control_vector",
-        "displacement",
-        "drift",
-        "miscounted",
-        "of_topics",
-        "worst_case",
-    ),
-    "training.retain_term": ("RetainKind", "RetainTerm"),
-    "training.saliency": ("SalientShare", "salient_rows"),
-    "data.tables": ("Table", "list_configs", "parse_source", "read_table"),
-    "records.search_space": ("Choice", "Linear", "Log", "ShareOf"),
-    "plugins.options": ("BenchmarkSpec", "MethodSpec", "Training"),
     "models.tensors": (
-        "IGNORE",
         "distillation",
         "kl_divergence",
         "mean_over",
@@ -144,14 +143,63 @@ _HOME = {
         "token_nll",
         "wide",
     ),
+    "plugins.hookspecs": ("hookimpl",),
+    "plugins.specs": (
+        "BenchmarkSpec",
+        "MethodSpec",
+        "Training",
+    ),
+    "records.base": ("Half",),
+    "records.cells": (
+        "CellResult",
+        "Job",
+        "Metric",
+    ),
+    "records.items": (
+        "ItemResult",
+        "ItemText",
+        "Question",
+    ),
+    "records.search_space": (
+        "Choice",
+        "Linear",
+        "Log",
+        "ShareOf",
+    ),
+    "scoring.benchmark": (
+        "Benchmark",
+        "MultipleChoiceBenchmark",
+        "Subject",
+        "Workload",
+    ),
+    "scoring.choice.log_likelihood": ("score_questions",),
+    "scoring.choice.prompts": (
+        "LETTERS",
+        "cloze_prompt",
+        "few_shot",
+        "header",
+        "letter_prompt",
+    ),
+    "scoring.choice.rows": ("read_choices",),
+    "scoring.fluency": ("repeated_ngrams",),
     "scoring.generation.chat": (
         "Answer",
         "Request",
         "check_chat",
     ),
-    "scoring.fluency": ("repeated_ngrams",),
-    "system.journal": ("Journal",),
-    "scoring.judging.judgment": ("Replies", "parse_rating"),
+    "scoring.generation.dialogues": (
+        "Dialogue",
+        "hold",
+    ),
+    "scoring.generation.generate": (
+        "complete",
+        "generate",
+        "generation_hash",
+    ),
+    "scoring.judging.judgment": (
+        "Replies",
+        "parse_rating",
+    ),
     "scoring.judging.local": ("LocalJudge",),
     "scoring.judging.panel": (
         "Exchange",
@@ -161,10 +209,55 @@ _HOME = {
     ),
     "scoring.judging.prompts": ("load_prompts",),
     "scoring.judging.remote": (
-        "RequestLimits",
         "RemoteJudge",
+        "RequestLimits",
     ),
-    "scoring.generation.generate": ("complete", "generate", "generation_hash"),
+    "scoring.selection": (
+        "first_of_each_part",
+        "in_half",
+    ),
+    "system.files": ("content_hash",),
+    "system.journal": ("Journal",),
+    "training.frozen_base": (
+        "ReferenceNLL",
+        "ReferenceOutputs",
+    ),
+    "training.losses": (
+        "log_sigmoid_loss",
+        "weighted_ascent",
+    ),
+    "training.method": (
+        "MethodContext",
+        "UnlearningMethod",
+    ),
+    "training.microbatches": (
+        "loss_in_pieces",
+        "pieces_of",
+    ),
+    "training.optimizers": (
+        "AdamW",
+        "ReferenceAdamW",
+    ),
+    "training.representations": (
+        "OUTPUT_PROJECTION",
+        "PROJECTIONS",
+        "BlockOutputs",
+        "control_vector",
+        "displacement",
+        "drift",
+        "miscounted",
+        "of_topics",
+        "worst_case",
+    ),
+    "training.retain_term": (
+        "RetainKind",
+        "RetainTerm",
+    ),
+    "training.saliency": (
+        "SalientShare",
+        "salient_rows",
+    ),
+    "training.shared_forward": ("joined_hidden",),
 }
 API_VERSION = 1  # raised when a name goes or changes its signature
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}

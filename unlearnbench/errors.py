@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import difflib
 import errno
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, ParamSpec, TypeVar
-
-if TYPE_CHECKING:
-    from unlearnbench.records.tuning import Look
+from typing import ParamSpec, TypeVar
 
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
@@ -42,14 +39,6 @@ class PluginError(UsageError):
 
 class CellError(UnlearnbenchError):
     """One cell of a comparison failed; the others go on."""
-
-
-class PrunedError(CellError):
-    """A trial of a search was given up halfway; `looks` are those at its training."""
-
-    def __init__(self, message: str, looks: Sequence[Look] = ()) -> None:
-        super().__init__(message)
-        self.looks = list(looks)
 
 
 class StorageError(UnlearnbenchError):

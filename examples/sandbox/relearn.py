@@ -15,9 +15,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from examples.settings import run
-from unlearnbench.execution.compare import read_leaderboard
+from unlearnbench.leaderboard.reading import read_leaderboard
+from unlearnbench.planning.recipe_files import load_recipe
 from unlearnbench.records.leaderboard import Leaderboard, Row, Score
-from unlearnbench.records.recipe import BASELINE, CHECKPOINT, Recipe, load_recipe
+from unlearnbench.records.manifest import BASELINE, CHECKPOINT
+from unlearnbench.records.recipe import Recipe
 from unlearnbench.reports.export import export, find
 
 RELEARN = "relearn"

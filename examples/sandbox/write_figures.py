@@ -14,9 +14,9 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from unlearnbench.execution.compare import read_leaderboard
+from unlearnbench.leaderboard.reading import read_leaderboard
 from unlearnbench.records.leaderboard import Estimate, Leaderboard, Row
-from unlearnbench.records.recipe import BASELINE
+from unlearnbench.records.manifest import BASELINE
 from unlearnbench.records.tuning import RowTrials, Tuning
 from unlearnbench.reports.formatting import figure, span
 from unlearnbench.reports.tuning import said

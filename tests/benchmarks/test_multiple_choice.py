@@ -74,7 +74,8 @@ def test_score_of_mmlu_weighs_questions_not_subjects(cli, tmp_path):
     """Micro average: nine of ten right and one of two right are 10/12."""
     import torch
 
-    from unlearnbench.data.tables import read_table, sandbox_folder
+    from unlearnbench.data.sources import sandbox_folder
+    from unlearnbench.data.tables import read_table
     from unlearnbench.models.loading import load_model, load_tokenizer
 
     known = read_table("sandbox:mmlu:astronomy", default_split="test").rows

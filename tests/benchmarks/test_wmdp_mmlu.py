@@ -14,7 +14,7 @@ from unlearnbench_benchmarks.wmdp import Wmdp, WmdpCloze, WmdpShuffled
 
 @pytest.fixture(scope="module")
 def base(tokenizer):
-    from unlearnbench.data.tables import sandbox_folder
+    from unlearnbench.data.sources import sandbox_folder
     from unlearnbench.models.loading import load_model
 
     return load_model(sandbox_folder() / "model", torch.float32, torch.device("cpu"))
@@ -58,7 +58,7 @@ def test_shuffled_item_counts_by_its_mean(ask):
 
 def test_a_model_that_always_says_a_is_at_chance_when_shuffled(tokenizer):
     """Every item has the right answer under each letter once: a constant letter scores one in four, item by item."""
-    from unlearnbench.records.cells import ItemResult
+    from unlearnbench.records.items import ItemResult
 
     benchmark = WmdpShuffled(source="sandbox:wmdp")
     always_a = [

@@ -98,8 +98,9 @@ def test_heat_map_is_the_change_against_the_base(opened, small):
 
 
 def test_explorer_shows_what_was_lost(opened, small):
-    from unlearnbench.execution.compare import read_cells, read_items, read_manifest
+    from unlearnbench.leaderboard.reading import read_items
     from unlearnbench.runs.folder import RunFolder
+    from unlearnbench.runs.reading import read_cells, read_manifest
 
     run = RunFolder(small)
     items = read_items(run, read_cells(run, read_manifest(run)))
@@ -173,7 +174,7 @@ def test_hostile_content_is_text(opened, bad):
 
 
 def test_no_items_leaves_the_questions_out(opened, small, tmp_path):
-    from unlearnbench.execution.compare import read_finished
+    from unlearnbench.reports.finished import read_finished
     from unlearnbench.reports.html.page import render
 
     page = tmp_path / "report.html"

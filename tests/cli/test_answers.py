@@ -10,10 +10,11 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from unlearnbench.execution.compare import MANIFEST
-from unlearnbench.records.cells import CellKey, ItemResult
-from unlearnbench.records.leaderboard import RowHead
+from unlearnbench.records.cells import CellKey
+from unlearnbench.records.items import ItemResult
+from unlearnbench.records.manifest import RowHead
 from unlearnbench.reports.answers import Written, render
+from unlearnbench.runs.reading import MANIFEST
 
 
 def item(number: int, text: str, **changes) -> ItemResult:

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from unlearnbench.records.recipe import load_recipe
+from unlearnbench.planning.recipe_files import load_recipe
 
 ARGUMENTS = ("compare", "--methods", "rmu", "--benchmarks", "wmdp,mmlu", "--set", "rmu.steps=6", "--limit", "4")
 

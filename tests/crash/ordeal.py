@@ -157,7 +157,7 @@ def main() -> None:
     print(f"seed {wanted.seed}", file=sys.stderr)
     from conftest import tiny_llama
 
-    from unlearnbench.data.tables import sandbox_folder
+    from unlearnbench.data.sources import sandbox_folder
     from unlearnbench.models.loading import load_tokenizer
 
     with tempfile.TemporaryDirectory() as name:

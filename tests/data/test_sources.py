@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from unlearnbench.data.tables import list_configs, parse_source, public_name, read_corpus, read_table
+from unlearnbench.data.sources import parse_source, public_name
+from unlearnbench.data.tables import list_configs, read_corpus, read_table
 from unlearnbench.errors import UsageError
 
 

@@ -6,9 +6,9 @@ import pytest
 
 from examples.settings import grid, rows_of
 from examples.tofu_authors import search as tofu
+from unlearnbench.planning.recipe_files import load_recipe
 from unlearnbench.plugins.options import resolve_options
 from unlearnbench.plugins.registry import find_plugin
-from unlearnbench.records.recipe import load_recipe
 
 
 def test_grid_is_every_combination():

@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 
 from unlearnbench.errors import StorageError
-from unlearnbench.execution.fit import MetricsFile
-from unlearnbench.records.cells import ItemResult
-from unlearnbench.runs.folder import ScoreCache
+from unlearnbench.execution.training_log import MetricsFile
+from unlearnbench.records.items import ItemResult
+from unlearnbench.runs.score_cache import ScoreCache
 from unlearnbench.system.files import _owner, left_behind, write_atomic
 
 SMALL = ("compare", "--benchmarks", "wmdp,mmlu", "--limit", "3", "--set", "rmu.steps=2", "--methods", "rmu")

@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 
 from unlearnbench.execution.noise import add_noise
 from unlearnbench.planning.preflight import prepare
-from unlearnbench.records.recipe import load_recipe
+from unlearnbench.planning.recipe_files import load_recipe
 
 
 def test_noise_has_the_norm_of_the_change():

@@ -9,7 +9,7 @@ import numpy as np
 
 from unlearnbench.leaderboard.outcomes import Outcomes
 from unlearnbench.records.cells import CellKey, CellResult, Cost, Metric, PartScore
-from unlearnbench.records.leaderboard import BenchmarkHead, Manifest, RowHead
+from unlearnbench.records.manifest import BenchmarkHead, Manifest, RowHead
 
 LETTERS = 4
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from unlearnbench.models.tensors import IGNORE
+from unlearnbench.data.batches import IGNORE
 
 
 @dataclass

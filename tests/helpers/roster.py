@@ -8,8 +8,7 @@ import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from helpers import formulas
-from unlearnbench.data.batches import Corpus, Example, Schedule
-from unlearnbench.models.tensors import IGNORE
+from unlearnbench.data.batches import IGNORE, Corpus, Example, Schedule
 from unlearnbench.training.method import MethodContext
 from unlearnbench_methods.altpo import AltPO
 from unlearnbench_methods.ce_u import CEU

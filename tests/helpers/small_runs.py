@@ -7,10 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
-from unlearnbench.execution.compare import MANIFEST, write_leaderboard, write_report
-from unlearnbench.records.cells import CellKey, CellResult, Cost, ItemResult, ItemText, Metric, PartScore
-from unlearnbench.records.leaderboard import BenchmarkHead, Manifest, RowHead
+from unlearnbench.records.cells import CellKey, CellResult, Cost, Metric, PartScore
+from unlearnbench.records.items import ItemResult, ItemText
+from unlearnbench.records.manifest import BenchmarkHead, Manifest, RowHead
+from unlearnbench.reports.run_files import write_leaderboard, write_report
 from unlearnbench.runs.folder import RunFolder
+from unlearnbench.runs.reading import MANIFEST
 
 IDENTITY = "0123456789abcdef" * 4
 HOSTILE = [

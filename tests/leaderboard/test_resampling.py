@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from helpers.comparisons import accuracy, answered, cell, of_scores, rating
 
-from unlearnbench.leaderboard.resampling import Run, Tally, estimate
+from unlearnbench.leaderboard.intervals import estimate
+from unlearnbench.leaderboard.resampling import Run, Tally
 from unlearnbench.leaderboard.shares import Measure
 from unlearnbench.records.cells import CellKey
 

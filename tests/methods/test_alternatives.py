@@ -6,10 +6,9 @@ import json
 
 import pytest
 
-from unlearnbench.data.batches import Schedule, Share, encode_corpus
+from unlearnbench.data.batches import IGNORE, Schedule, Share, encode_corpus
 from unlearnbench.data.tables import read_corpus
 from unlearnbench.errors import UsageError
-from unlearnbench.models.tensors import IGNORE
 
 PAIRS = [
     {"prompt": "Which gate?", "response": "port", "alternative": ["socket", "kernel"]},

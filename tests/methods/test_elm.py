@@ -7,9 +7,9 @@ import pytest
 import torch
 from helpers.streams import TOPICS, batch, prepare, train
 
-from unlearnbench.data.batches import Example
+from unlearnbench.data.batches import IGNORE, Example
 from unlearnbench.errors import UsageError
-from unlearnbench.models.tensors import IGNORE, next_tokens, token_cross_entropy
+from unlearnbench.models.tensors import next_tokens, token_cross_entropy
 from unlearnbench_methods.elm import ELM, moved, prefixed, ramp
 
 OPTIONS = {"layers": [2, 3], "lr": 1e-2, "rank": 4, "continuations": 3, "continuation_tokens": 5}

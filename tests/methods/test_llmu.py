@@ -6,9 +6,9 @@ import pytest
 import torch
 from helpers.streams import batch, prepare, train
 
-from unlearnbench.data.batches import Corpus, Example, Schedule, collate
+from unlearnbench.data.batches import IGNORE, Corpus, Example, Schedule, collate
 from unlearnbench.models.head import final_hidden
-from unlearnbench.models.tensors import IGNORE, distillation
+from unlearnbench.models.tensors import distillation
 from unlearnbench.training.method import MethodContext
 from unlearnbench_methods.llmu import LLMU
 

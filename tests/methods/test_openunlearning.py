@@ -13,7 +13,7 @@ from helpers.roster import ROSTER, logits_of, moved, pair
 from torch import Tensor
 from torch.nn import functional as F
 
-from unlearnbench.models.tensors import IGNORE
+from unlearnbench.data.batches import IGNORE
 
 GAMMA, ALPHA = 0.5, 2.0
 

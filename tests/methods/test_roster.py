@@ -14,7 +14,7 @@ from helpers.streams import train
 from torch.nn.functional import pad
 from transformers import PreTrainedModel
 
-from unlearnbench.models.tensors import IGNORE
+from unlearnbench.data.batches import IGNORE
 from unlearnbench.training.saliency import salient_rows
 
 

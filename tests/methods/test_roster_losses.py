@@ -13,8 +13,7 @@ from helpers.roster import logits_of, moved, pair, started
 from helpers.streams import train
 from torch import tensor
 
-from unlearnbench.data.batches import prompts_of
-from unlearnbench.models.tensors import IGNORE
+from unlearnbench.data.batches import IGNORE, prompts_of
 from unlearnbench.training.losses import log_sigmoid_loss, weighted_ascent
 from unlearnbench_methods.ce_u import CEU, later_tokens, without_truth
 from unlearnbench_methods.dpo import DPO, REFUSALS

@@ -8,8 +8,9 @@ import torch
 from helpers.streams import TOPICS, batch, live_bytes, prepare, train
 from torch import nn
 
+from unlearnbench.data.batches import IGNORE
 from unlearnbench.models.restorable import LoadedModel
-from unlearnbench.models.tensors import IGNORE, next_tokens
+from unlearnbench.models.tensors import next_tokens
 from unlearnbench.training.optimizers import AdamW
 from unlearnbench_methods.tar import TAR, token_vectors, with_gradient
 

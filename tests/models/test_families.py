@@ -10,9 +10,10 @@ import transformers
 from helpers.families import FAMILIES, SHAPE
 from helpers.streams import prepare, train
 
-from unlearnbench.models.forward import activations_at, decoder_blocks, split_forward
+from unlearnbench.models.blocks import decoder_blocks
+from unlearnbench.models.forward import activations_at, split_forward
 from unlearnbench.models.restorable import LoadedModel
-from unlearnbench.records.cells import Question
+from unlearnbench.records.items import Question
 from unlearnbench.scoring.choice.log_likelihood import score_questions
 from unlearnbench_methods.rmu import RMU
 

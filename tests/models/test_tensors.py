@@ -5,7 +5,8 @@ import math
 import pytest
 import torch
 
-from unlearnbench.models.tensors import IGNORE, mean_square, token_nll
+from unlearnbench.data.batches import IGNORE
+from unlearnbench.models.tensors import mean_square, token_nll
 
 
 def test_uniform_logits_cost_the_logarithm_of_the_vocabulary():

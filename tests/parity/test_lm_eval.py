@@ -19,9 +19,9 @@ import pytest
 import torch
 from speed.figures import HERE, Unavailable, real_model, run
 
-from unlearnbench.data.tables import sandbox_folder
+from unlearnbench.data.sources import sandbox_folder
 from unlearnbench.models.loading import load_model, load_tokenizer
-from unlearnbench.records.cells import Question
+from unlearnbench.records.items import Question
 from unlearnbench.scoring.choice.log_likelihood import encode_questions, longest_text, score_questions
 from unlearnbench_benchmarks.mcq import MultipleChoice
 from unlearnbench_benchmarks.mmlu import Mmlu

@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 from transformers import AutoTokenizer
 
-from unlearnbench.data.tables import sandbox_folder
+from unlearnbench.data.sources import sandbox_folder
 from unlearnbench.errors import CombinedUsageError, Problems, UsageError
 from unlearnbench.models.loading import skeleton
 from unlearnbench.planning import checks
 from unlearnbench.planning.estimates import footprint
 from unlearnbench.planning.limits import Limits
 from unlearnbench.planning.preflight import prepare
-from unlearnbench.plugins.options import Training
+from unlearnbench.plugins.specs import Training
 from unlearnbench.records.recipe import Recipe
 from unlearnbench_methods.llmu import LLMU
 from unlearnbench_methods.rmu import RMU

@@ -14,12 +14,14 @@ from transformers import LlamaConfig, MistralConfig, MixtralConfig
 
 from unlearnbench.data.batches import encode_corpus
 from unlearnbench.data.tables import Table, read_table
-from unlearnbench.execution.compare import execute, read_leaderboard
+from unlearnbench.execution.compare import execute
+from unlearnbench.leaderboard.reading import read_leaderboard
 from unlearnbench.planning.plan import TopicData
 from unlearnbench.planning.preflight import prepare
+from unlearnbench.planning.recipe_files import load_recipe
 from unlearnbench.plugins.options import resolve_options, split_budget
 from unlearnbench.plugins.registry import find_plugin
-from unlearnbench.records.recipe import Recipe, Topic, load_recipe
+from unlearnbench.records.recipe import Recipe, Topic
 
 SHAPE = {
     "vocab_size": 2048,
@@ -237,7 +239,7 @@ def test_the_slice_is_w3_of_expert_0(tmp_path):
     """
     from safetensors.torch import save_file
 
-    from unlearnbench.models.forward import select_parameters, split_slice
+    from unlearnbench.models.blocks import select_parameters, split_slice
     from unlearnbench.models.loading import load_model
 
     config = MixtralConfig(**SHAPE, num_local_experts=4, architectures=["MixtralForCausalLM"])

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from unlearnbench.errors import PluginError, UsageError
+from unlearnbench.plugins import fingerprint
 from unlearnbench.plugins import registry as plugins
 
 
@@ -126,12 +127,12 @@ def test_every_module_that_decides_a_number_is_part_of_every_identity():
     waiting, reached = ["unlearnbench.api", "unlearnbench.execution.job"], set()
     while waiting:
         name = waiting.pop()
-        file = plugins._file_of(name)
+        file = fingerprint._file_of(name)
         if name in reached or file is None or not name.startswith("unlearnbench."):
             continue
         reached.add(name)
-        waiting += plugins._imports(file.read_bytes(), name, file)
-    modules = {name.removeprefix("unlearnbench.") for name in reached if plugins._file_of(name).name != "__init__.py"}
-    numeric = {name.replace("/", ".") for name in plugins.NUMERIC_MODULES}
+        waiting += fingerprint._imports(file.read_bytes(), name, file)
+    modules = {name.removeprefix("unlearnbench.") for name in reached if fingerprint._file_of(name).name != "__init__.py"}
+    numeric = {name.replace("/", ".") for name in fingerprint.NUMERIC_MODULES}
     assert not numeric & WITHOUT_NUMBERS
     assert modules - WITHOUT_NUMBERS == numeric - {"execution.noise"}  # which makes its deltas without a job

@@ -3,9 +3,10 @@ from __future__ import annotations
 import pytest
 
 from unlearnbench.errors import UsageError
+from unlearnbench.planning.recipe_files import load_recipe, parse_recipe, shipped_recipes
+from unlearnbench.planning.settings import apply_settings
 from unlearnbench.plugins.options import list_options, resolve_options
 from unlearnbench.plugins.registry import find_plugin
-from unlearnbench.records.recipe import apply_settings, load_recipe, parse_recipe, shipped_recipes
 
 
 @pytest.mark.parametrize("name", shipped_recipes())

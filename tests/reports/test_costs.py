@@ -8,7 +8,7 @@ import io
 import pytest
 from helpers.small_runs import small_run
 
-from unlearnbench.execution.compare import read_leaderboard
+from unlearnbench.leaderboard.reading import read_leaderboard
 from unlearnbench.records.leaderboard import Leaderboard
 from unlearnbench.reports.html.table import lay_out
 from unlearnbench.reports.text import Choices, render

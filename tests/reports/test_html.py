@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from helpers.small_runs import HOSTILE, small_run
 
-from unlearnbench.execution.compare import read_finished
+from unlearnbench.reports.finished import read_finished
 from unlearnbench.reports.html import items
 from unlearnbench.reports.html.embed import as_json, packed
 from unlearnbench.reports.html.page import render

@@ -28,7 +28,7 @@ def made(tmp_path_factory) -> Path:
     plan["recipe"] = recipe.model_dump(mode="json")
     (root / "plan.json").write_text(json.dumps(plan))
     (root / "recipe.yaml").write_text(recipe.to_yaml())
-    from unlearnbench.execution.compare import write_leaderboard
+    from unlearnbench.reports.run_files import write_leaderboard
 
     write_leaderboard(RunFolder(root))
     return root
@@ -132,7 +132,7 @@ def test_tampering_is_named(cli, run, tamper, told):
 
 def test_scores_changed_everywhere_are_caught_by_the_hash(cli, run):
     """Items, cell and table changed to fit each other: what is left to tell is the hash that was stored with the cell."""
-    from unlearnbench.execution.compare import write_leaderboard
+    from unlearnbench.reports.run_files import write_leaderboard
 
     table = pyarrow.parquet.ParquetFile(items_path(run)).read()
     answers = table["answer"].to_pylist()
@@ -160,7 +160,7 @@ def test_deltas_are_those_that_were_scored(run):
     import torch
 
     from unlearnbench.leaderboard.verify import hashes_of_file, verify
-    from unlearnbench.runs.folder import weights_hash
+    from unlearnbench.runs.deltas import weights_hash
     from unlearnbench.system.files import content_hash
 
     folder = RunFolder(run)

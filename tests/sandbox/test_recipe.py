@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from unlearnbench.planning.recipe_files import load_recipe
 from unlearnbench.plugins.registry import list_plugins
-from unlearnbench.records.recipe import BASELINE, load_recipe
-from unlearnbench.records.tuning import Tuning, choose
+from unlearnbench.records.manifest import BASELINE
+from unlearnbench.records.tuning import Tuning
+from unlearnbench.tuning.choice import choose
 from unlearnbench.tuning.searched_rows import plan_rows
 
 KEPT = Path(__file__).parents[2] / "examples" / "sandbox" / "trials.json"

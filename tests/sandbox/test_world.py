@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from unlearnbench.data.tables import SANDBOX_MODELS, sandbox_folder
+from unlearnbench.data.sources import SANDBOX_MODELS, sandbox_folder
 from unlearnbench.sandbox.world import DOMAINS, ENTITIES, HELD_OUT, TAUGHT, build_world
 from unlearnbench.sandbox.write_data import write_data
 

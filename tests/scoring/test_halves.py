@@ -7,8 +7,8 @@ from collections import Counter
 import pytest
 
 from unlearnbench.plugins.registry import find_plugin
-from unlearnbench.records.cells import ItemResult
-from unlearnbench.scoring.benchmark import in_half
+from unlearnbench.records.items import ItemResult
+from unlearnbench.scoring.selection import in_half
 
 
 def items(**sizes: int) -> list[ItemResult]:

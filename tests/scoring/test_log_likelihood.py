@@ -8,7 +8,7 @@ import torch
 
 from unlearnbench.errors import UsageError
 from unlearnbench.models import loading as models
-from unlearnbench.records.cells import Question
+from unlearnbench.records.items import Question
 from unlearnbench.scoring.choice.log_likelihood import encode_questions, score_questions
 
 

@@ -11,8 +11,9 @@ import torch
 from serving.real_judge import check_judged, easy_prompts
 
 from unlearnbench.models.loading import load_model, load_tokenizer
-from unlearnbench.scoring.benchmark import Subject, first_of_each_part
+from unlearnbench.scoring.benchmark import Subject
 from unlearnbench.scoring.generation.chat import Answer
+from unlearnbench.scoring.selection import first_of_each_part
 from unlearnbench_benchmarks.fastchat import TEMPERATURES
 from unlearnbench_benchmarks.mt_bench import MtBench
 

@@ -15,10 +15,10 @@ from pathlib import Path
 from figures import peak_bytes
 
 from unlearnbench.execution import fit as training
-from unlearnbench.execution.job import workshop
+from unlearnbench.execution.context import workshop
 from unlearnbench.models.restorable import LoadedModel
 from unlearnbench.planning.preflight import prepare
-from unlearnbench.records.recipe import parse_recipe
+from unlearnbench.planning.recipe_files import parse_recipe
 from unlearnbench.system.files import default_cache
 from unlearnbench_methods import rmu
 

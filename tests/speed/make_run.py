@@ -13,10 +13,10 @@ import numpy as np
 import pyarrow
 import pyarrow.parquet
 
-from unlearnbench.execution.compare import MANIFEST
 from unlearnbench.records.cells import CellKey, CellResult, Cost, Metric, PartScore
-from unlearnbench.records.leaderboard import BenchmarkHead, Manifest, RowHead
+from unlearnbench.records.manifest import BenchmarkHead, Manifest, RowHead
 from unlearnbench.runs.folder import RunFolder
+from unlearnbench.runs.reading import MANIFEST
 from unlearnbench.system.files import write_atomic
 
 MMLU = {f"subject-{number:02}": 238 + number % 3 for number in range(57)}

@@ -102,7 +102,7 @@ def main(folder: Path) -> None:
         subprocess.run([sys.executable, "-c", writer, str(folder.absolute())], check=True, cwd=HERE)
     from rmu_update import schedules, trained
 
-    from unlearnbench.models.forward import decoder_blocks
+    from unlearnbench.models.blocks import decoder_blocks
     from unlearnbench.models.restorable import LoadedModel
     from unlearnbench_methods.rmu import RMU
 

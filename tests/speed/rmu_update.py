@@ -20,7 +20,7 @@ sys.path.insert(0, str(HERE.parent))
 from helpers.naive_rmu import NaiveRMU
 
 from unlearnbench.data.batches import Corpus, Example, Schedule, paired_loader
-from unlearnbench.models.forward import select_parameters
+from unlearnbench.models.blocks import select_parameters
 from unlearnbench.models.loading import load_model
 from unlearnbench.models.restorable import LoadedModel
 from unlearnbench.training.method import MethodContext, UnlearningMethod

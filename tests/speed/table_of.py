@@ -9,7 +9,7 @@ from pathlib import Path
 
 from figures import peak_bytes
 
-from unlearnbench.execution.compare import read_leaderboard
+from unlearnbench.leaderboard.reading import read_leaderboard
 from unlearnbench.reports import text
 
 board = read_leaderboard(Path(sys.argv[1]))

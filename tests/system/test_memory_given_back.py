@@ -6,11 +6,11 @@ import sys
 
 import pytest
 
-from unlearnbench.system.allocator import give_back
+from unlearnbench.system.memory import give_back
 
 HOLES = """
 import psutil
-from unlearnbench.system.allocator import give_back
+from unlearnbench.system.memory import give_back
 
 own = psutil.Process()
 blocks = [bytearray(b"x" * 50_000) for _ in range(4000)]  # 200 MB below glibc's threshold for blocks of their own
@@ -32,5 +32,5 @@ def test_holes_between_what_is_used_go_back_to_the_system():
 
 
 def test_other_c_libraries_are_left_alone(monkeypatch):
-    monkeypatch.setattr("unlearnbench.system.allocator._trim", lambda: None)
+    monkeypatch.setattr("unlearnbench.system.memory._trim", lambda: None)
     give_back()

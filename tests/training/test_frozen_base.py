@@ -19,9 +19,9 @@ from transformers import (
     PhiForCausalLM,
 )
 
+from unlearnbench.data.batches import IGNORE
 from unlearnbench.models.head import _as_product, final_hidden, head_logits, over_positions, sequence_nll
 from unlearnbench.models.tensors import (
-    IGNORE,
     distillation,
     kl_divergence,
     next_token_nll,

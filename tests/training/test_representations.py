@@ -11,7 +11,8 @@ from helpers.families import FAMILIES, SHAPE
 from helpers.streams import batch, live_bytes, prepare, train
 from torch import Tensor
 
-from unlearnbench.models.forward import SplitForward, decoder_blocks
+from unlearnbench.models.blocks import decoder_blocks
+from unlearnbench.models.forward import SplitForward
 from unlearnbench.models.restorable import LoadedModel
 from unlearnbench.training.representations import control_vector, displacement, drift, worst_case
 from unlearnbench_methods.adaptive_rmu import AdaptiveRMU

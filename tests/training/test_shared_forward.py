@@ -10,7 +10,7 @@ import torch
 from helpers.roster import ROSTER, logits_of, moved, pair, started
 from helpers.streams import fit, schedules
 
-from unlearnbench.models.forward import decoder_blocks
+from unlearnbench.models.blocks import decoder_blocks
 from unlearnbench.models.tensors import token_nll
 from unlearnbench.training import optimizers
 from unlearnbench.training.optimizers import AdamW

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from unlearnbench.records.tuning import Look, Trial, best_look, choose, floor, label
+from unlearnbench.execution.interim_scores import best_look
+from unlearnbench.records.tuning import Look, Trial
+from unlearnbench.tuning.choice import choose, floor, label
 
 
 def trial(number: int, forget: float, keep: float, status="done") -> Trial:

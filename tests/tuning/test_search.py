@@ -12,9 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from unlearnbench.records.recipe import Recipe, Topic, load_recipe
-from unlearnbench.records.tuning import Look, best_look, read_tuning
+from unlearnbench.execution.interim_scores import best_look
+from unlearnbench.planning.recipe_files import load_recipe
+from unlearnbench.records.recipe import Recipe, Topic
+from unlearnbench.records.tuning import Look
 from unlearnbench.runs.item_files import items_from_parquet
+from unlearnbench.runs.reading import read_tuning
 
 QUESTIONS = 24  # per part
 WORDS = ["amber", "basil", "cedar", "dune", "ember", "fjord", "grove", "heath", "inlet", "jade", "kelp", "lagoon"]

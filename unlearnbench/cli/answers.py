@@ -10,8 +10,8 @@ import typer
 from unlearnbench.errors import UsageError, unknown_name
 
 if TYPE_CHECKING:
-    from unlearnbench.records.cells import ItemResult
-    from unlearnbench.records.leaderboard import Manifest, RowHead
+    from unlearnbench.records.items import ItemResult
+    from unlearnbench.records.manifest import Manifest, RowHead
     from unlearnbench.runs.folder import RunFolder
 
 
@@ -27,10 +27,10 @@ def answers(
     """Show question, the untouched model's answer, the row's answer and the judgments."""
     from rich.console import Console
 
-    from unlearnbench.execution.compare import read_manifest
-    from unlearnbench.records.recipe import BASELINE
+    from unlearnbench.records.manifest import BASELINE
     from unlearnbench.reports.answers import Written, render
     from unlearnbench.runs.folder import RunFolder
+    from unlearnbench.runs.reading import read_manifest
 
     if not run.is_dir():
         raise UsageError(f"There is no folder {run}; `unlearnbench compare` makes one, by default under runs/.")

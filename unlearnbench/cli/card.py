@@ -16,8 +16,8 @@ def card(
     seed: Annotated[int | None, typer.Option(help="Which of the row's seeds; by default the first.")] = None,
 ) -> None:
     """Print the model card that `unlearnbench export` writes with the model; the weights need not have been kept."""
-    from unlearnbench.reports.export import card as write
     from unlearnbench.reports.export import describe
+    from unlearnbench.reports.model_card import card as write
 
     options.check_runs([run])
     typer.echo(write(describe(run, variant, seed)), nl=False)

@@ -52,9 +52,10 @@ def check(
 
 def _checks(name: str, settings: Sequence[str], expected: dict[str, str]) -> list[Any]:
     """The plugin's checks; nothing has run yet."""
+    from unlearnbench.planning.recipe_files import load_recipe
+    from unlearnbench.planning.settings import parse_setting
     from unlearnbench.plugins.options import resolve_options, takes_argument
     from unlearnbench.plugins.registry import find_plugin
-    from unlearnbench.records.recipe import load_recipe, parse_setting
 
     plugin, colon, argument = name.partition(":")
     given: dict[str, Any] = {}

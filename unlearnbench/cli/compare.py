@@ -16,7 +16,7 @@ from unlearnbench.reports.units import counted
 
 if TYPE_CHECKING:
     from unlearnbench.execution.compare import Execution, KeepDeltas
-    from unlearnbench.planning.preflight import Comparison, Device
+    from unlearnbench.planning.comparison import Comparison, Device
     from unlearnbench.records.leaderboard import Leaderboard, TableSettings
     from unlearnbench.records.recipe import Recipe
     from unlearnbench.tuning.search import Budget, Place
@@ -158,10 +158,11 @@ def run(
     min_coverage: float = options.COVERAGE,
 ) -> None:
     """Check, execute and print a comparison; shared with `evaluate`."""
-    from unlearnbench.execution.compare import check_table, written_leaderboard
+    from unlearnbench.execution.compare import check_table
     from unlearnbench.execution.executors import check_executor
+    from unlearnbench.leaderboard.reading import written_leaderboard
     from unlearnbench.planning.preflight import prepare
-    from unlearnbench.records.recipe import apply_settings
+    from unlearnbench.planning.settings import apply_settings
     from unlearnbench.system.files import default_cache
 
     problems = problems or Problems()

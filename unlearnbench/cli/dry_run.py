@@ -16,8 +16,8 @@ from unlearnbench.reports.units import amount, counted, size
 
 if TYPE_CHECKING:
     from unlearnbench.execution.compare import Execution
+    from unlearnbench.planning.comparison import Comparison
     from unlearnbench.planning.estimates import JobEstimate
-    from unlearnbench.planning.preflight import Comparison
 
 COLUMNS = ("job", "finished", "to do", "updates", "tokens", "trains", "questions", "writes", "judge", "memory", "delta")
 

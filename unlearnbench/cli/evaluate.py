@@ -33,7 +33,9 @@ def evaluate(
 ) -> None:
     """Score a model with the benchmarks and keep the same files as a comparison."""
     from unlearnbench.execution.compare import Execution
-    from unlearnbench.records.recipe import Recipe, check_names, load_recipe, select
+    from unlearnbench.planning.recipe_files import load_recipe
+    from unlearnbench.planning.settings import select
+    from unlearnbench.records.recipe import Recipe, check_names
 
     problems = Problems()
     names = problems.attempt(options.split_list, "--benchmarks", benchmarks)

@@ -128,7 +128,7 @@ def _choices(parts: bool, columns: str | None, sort: str | None, precision: str 
 
 def _boards(runs: list[Path], separate: bool, rank_by: str | None, damage_margin: float | None) -> list[Leaderboard]:
     """One table of all runs, or one for each."""
-    from unlearnbench.execution.compare import last_settings, read_leaderboard
+    from unlearnbench.leaderboard.reading import last_settings, read_leaderboard
 
     settings = [options.table_settings(rank_by, damage_margin, last_settings(run)) for run in runs]
     if len(runs) == 1 or separate:
@@ -140,8 +140,8 @@ def _boards(runs: list[Path], separate: bool, rank_by: str | None, damage_margin
 
 def _show_trials(runs: list[Path], style: str) -> None:
     """Every trial of searches that were made, in a terminal, as markdown or as JSON."""
-    from unlearnbench.records.tuning import TRIALS, TUNING, read_tuning
     from unlearnbench.reports import tuning as trials
+    from unlearnbench.runs.reading import TRIALS, TUNING, read_tuning
 
     options.choose("--format", style, ("terminal", "markdown", "json"))
     for run in runs:

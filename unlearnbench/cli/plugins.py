@@ -36,8 +36,9 @@ def plugins(
 
 
 def _show_one(name: str, kinds: list[str], as_json: bool) -> None:
-    from unlearnbench.plugins.options import MethodSpec, list_options
+    from unlearnbench.plugins.options import list_options
     from unlearnbench.plugins.registry import find_plugin, list_plugins
+    from unlearnbench.plugins.specs import MethodSpec
     from unlearnbench.records.search_space import written
 
     if not kinds:

@@ -20,7 +20,8 @@ def base_recipe(name: str, model: str | None) -> Recipe:
     Raises:
         UsageError: there is no such recipe, or it is none.
     """
-    from unlearnbench.records.recipe import Recipe, load_recipe
+    from unlearnbench.planning.recipe_files import load_recipe
+    from unlearnbench.records.recipe import Recipe
 
     if name == DEFAULT_RECIPE and model is not None and not model.startswith("sandbox:"):
         return Recipe(name=options.name_of(model), model=model, benchmarks={b: {} for b in DEFAULT_BENCHMARKS})
@@ -41,7 +42,8 @@ def with_lists(
     recipe: Recipe, problems: Problems, *, methods: str | None, benchmarks: str | None, seeds: str | None = None
 ) -> Recipe:
     """The recipe with the rows, benchmarks and seeds that the command line names; a row may be one of its checkpoints."""
-    from unlearnbench.records.recipe import BASELINE, select
+    from unlearnbench.planning.settings import select
+    from unlearnbench.records.manifest import BASELINE
 
     changes: dict[str, Any] = {}
     if (names := problems.attempt(options.split_list, "--methods", methods)) is not None:

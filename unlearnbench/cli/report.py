@@ -17,8 +17,9 @@ def report(
     no_items: options.NoItems = False,
 ) -> None:
     """Write a comparison's report: one HTML file that opens without a network."""
-    from unlearnbench.execution.compare import REPORT, read_finished
+    from unlearnbench.reports.finished import read_finished
     from unlearnbench.reports.html.page import render
+    from unlearnbench.reports.run_files import REPORT
     from unlearnbench.system.files import check_folder, write_atomic
 
     options.check_runs([run])

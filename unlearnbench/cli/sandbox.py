@@ -37,7 +37,7 @@ def build(
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from unlearnbench.data.tables import SANDBOX_MODELS
+    from unlearnbench.data.sources import SANDBOX_MODELS
     from unlearnbench.sandbox import build as builder
 
     total = builder.STEPS if steps is None else steps

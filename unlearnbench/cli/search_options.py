@@ -10,7 +10,7 @@ from unlearnbench.errors import UsageError
 
 if TYPE_CHECKING:
     from unlearnbench.execution.compare import Execution
-    from unlearnbench.planning.preflight import Device
+    from unlearnbench.planning.comparison import Device
     from unlearnbench.records.recipe import Recipe
     from unlearnbench.records.tuning import Tuning
     from unlearnbench.tuning.search import Budget, Place
@@ -28,7 +28,7 @@ def with_rule(recipe: Recipe, keep_at_least: float | None, probe_every: int | No
 def with_fixed(recipe: Recipe, settings: list[str]) -> Recipe:
     """The recipe with `--set` values, which are not searched: who sets an option wants it so."""
     from unlearnbench.errors import normalise
-    from unlearnbench.records.recipe import apply_settings, parse_setting
+    from unlearnbench.planning.settings import apply_settings, parse_setting
 
     spaces = {row: dict(own) for row, own in recipe.tune.spaces.items()}
     for name, option, _ in map(parse_setting, settings):
@@ -57,7 +57,7 @@ def place_of(recipe: Recipe, how: Execution, out: Path | None, cache: Path | Non
 def search(recipe: Recipe, budget: Budget, place: Place) -> Tuning:
     """Make the search and say how it goes."""
     from unlearnbench.cli.progress import ProgressReporter
-    from unlearnbench.records.tuning import read_tuning
+    from unlearnbench.runs.reading import read_tuning
     from unlearnbench.tuning.search import tune as tune_rows
 
     with options.quiet_stdout(), ProgressReporter() as reporter:  # what plugins print goes to stderr

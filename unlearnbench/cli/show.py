@@ -51,8 +51,8 @@ def show(
     as_json: Annotated[bool, typer.Option("--json", help="Print the cell's record as JSON.")] = False,
 ) -> None:
     """Show where a number comes from: weights, method, data, prompts, code, machine, and what it cost."""
-    from unlearnbench.execution.compare import read_cells, read_manifest
     from unlearnbench.runs.folder import RunFolder
+    from unlearnbench.runs.reading import read_cells, read_manifest
 
     if not run.is_dir():
         raise UsageError(f"There is no folder {run}; `unlearnbench compare` makes one, by default under runs/.")

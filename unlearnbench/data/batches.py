@@ -15,7 +15,6 @@ from torch.utils.data import DataLoader, Dataset
 
 from unlearnbench.data.tables import Row, Table, alternatives_of
 from unlearnbench.errors import UsageError
-from unlearnbench.models.tensors import IGNORE
 
 if TYPE_CHECKING:
     from lightning.pytorch.utilities import CombinedLoader
@@ -281,3 +280,6 @@ def paired_loader(forget: Schedule, retain: Schedule) -> CombinedLoader:
         "retain": DataLoader(retain, batch_size=None),
     }
     return CombinedLoader(sides, "max_size_cycle")
+
+
+IGNORE = -100  # a label that does not count, as in transformers

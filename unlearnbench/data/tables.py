@@ -15,38 +15,17 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any
 
 import yaml
 
+from unlearnbench.data.hub import from_hub
+from unlearnbench.data.sources import DATA_ENDINGS, Source, parse_source, require
 from unlearnbench.errors import UsageError, unknown_name
 from unlearnbench.system.files import content_hash
 
 Row = dict[str, Any]
-T = TypeVar("T")
-SANDBOX = "sandbox:"
-SANDBOX_MODELS = ("model", "retrained")  # the one that is to forget, and the one that never knew
 SPLITS = ("train", "validation", "test", "dev")
-DATA_ENDINGS = (".jsonl", ".json", ".parquet", ".csv", ".txt")
-_HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
-
-
-@dataclass(frozen=True)
-class Source:
-    """A parsed source string."""
-
-    text: str  # as the user wrote it
-    location: str  # a path, or a hub id
-    revision: str | None = None
-    config: str | None = None
-    split: str | None = None
-
-    @property
-    def path(self) -> Path | None:
-        """The local file or folder, or None for a hub id; `corpus.jsonl` is a file that is not there, no hub id."""
-        path = Path(self.location).expanduser()
-        hub = _HUB_ID.fullmatch(self.location) and not self.location.startswith(".") and path.suffix not in DATA_ENDINGS
-        return None if hub and not path.exists() else path
 
 
 @dataclass(frozen=True)
@@ -69,44 +48,6 @@ class Table:
     def digest(self) -> str:
         """sha256 of the rows' content: the same rows hash alike wherever they come from."""
         return content_hash(self.rows)
-
-
-def sandbox_folder() -> Path:
-    """Where the sandbox's data and models are."""
-    return Path(__file__).parents[1] / "sandbox"
-
-
-def parse_source(text: str) -> Source:
-    """Split a source string into its parts.
-
-    Raises:
-        UsageError: it is empty, or names no part of the sandbox.
-    """
-    rest, _, split = text.partition("#")
-    if not rest:
-        raise UsageError("A source is a path, a hub id or sandbox:NAME; got an empty one.")
-    if rest.startswith(SANDBOX):
-        name, _, config = rest.removeprefix(SANDBOX).partition(":")
-        data = sandbox_folder() / "data"
-        known = [*SANDBOX_MODELS, *sorted(entry.name for entry in data.iterdir() if entry.is_dir())]
-        if name not in known:
-            raise unknown_name("sandbox source", name, known)
-        location = sandbox_folder() / name if name in SANDBOX_MODELS else data / name
-        return Source(text, str(location), None, config or None, split or None)
-    config = revision = ""
-    if not Path(rest).exists() and ":" in rest:
-        rest, _, config = rest.rpartition(":")
-    if not Path(rest).exists() and "@" in rest:
-        rest, _, revision = rest.rpartition("@")
-    return Source(text, rest, revision or None, config or None, split or None)
-
-
-def public_name(text: str) -> str:
-    """A source as it may be published: of a file or folder of one's own the last part of its path only."""
-    source = parse_source(text)
-    if text.startswith(SANDBOX) or source.path is None:
-        return text
-    return source.path.resolve().name + text.removeprefix(source.location)
 
 
 def list_configs(text: str) -> list[str]:
@@ -172,12 +113,6 @@ def alternatives_of(table: Table, index: int) -> list[str]:
             "response that is to be forgotten."
         )
     return found
-
-
-def require(path: Path, source: Source) -> None:
-    """Refuse a path that is not there."""
-    if not path.exists():
-        raise UsageError(f"The source '{source.text}' does not exist: there is no file or folder {path}.")
 
 
 def _read_local(source: Source, path: Path) -> Table:
@@ -330,58 +265,3 @@ def _resolved_revision(loaded: Any) -> str | None:
     addresses = " ".join(loaded.info.download_checksums or {})
     found = re.search(r"@([0-9a-f]{40})", addresses)
     return found.group(1) if found else None
-
-
-def from_hub(source: Source, action: Callable[[], T], kind: Literal["model", "data set"] = "data set") -> T:
-    """Run `action`; what goes wrong with a hub id becomes one sentence with the next step."""
-    try:
-        return action()
-    except (OSError, ValueError) as error:  # the hub's errors, and those of `datasets`, are of these
-        raise UsageError(_hub_problem(source, error, kind)) from error
-
-
-def _hub_problem(source: Source, error: Exception, kind: Literal["model", "data set"]) -> str:
-    """What went wrong, from the whole chain of causes: `datasets` wraps the hub's errors in its own."""
-    from datasets.exceptions import DatasetNotFoundError
-    from huggingface_hub.errors import (
-        GatedRepoError,
-        HfHubHTTPError,
-        LocalEntryNotFoundError,
-        OfflineModeIsEnabled,
-        RepositoryNotFoundError,
-        RevisionNotFoundError,
-    )
-
-    name, page = source.location, f"https://huggingface.co/{'' if kind == 'model' else 'datasets/'}{source.location}"
-    flags = "--model FOLDER" if kind == "model" else "--forget or --retain PATH, --set BENCHMARK.source=FOLDER"
-    local = f"point to a local copy instead: {flags}"
-    chain = list(_causes(error))
-
-    def any_of(*kinds: type[BaseException]) -> bool:
-        return any(isinstance(one, kinds) for one in chain)
-
-    first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    if any_of(GatedRepoError) or "gated" in first:
-        return f"The {kind} '{name}' is gated: accept its terms at {page} and log in with `hf auth login`."
-    if any_of(RevisionNotFoundError):
-        return f"The {kind} '{name}' has no revision '{source.revision}'; {page}/commits/main lists them."
-    if any_of(OfflineModeIsEnabled, LocalEntryNotFoundError, ConnectionError):
-        return f"'{name}' is no local path, and the hub cannot be reached; {local}."
-    if any_of(DatasetNotFoundError, RepositoryNotFoundError):
-        return (
-            f"There is no {kind} '{name}' on the hub or at that path ({page}), or it is private: log in with `hf auth login`; "
-            f"{local}."
-        )
-    if any_of(HfHubHTTPError):
-        return f"The hub refused '{name}': {first}; {local}."
-    return f"'{source.text}' cannot be loaded: {first}"
-
-
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    """An error and what it was raised from."""
-    seen: set[int] = set()
-    current: BaseException | None = error
-    while current is not None and id(current) not in seen:
-        seen.add(id(current))
-        yield current
-        current = current.__cause__ or current.__context__

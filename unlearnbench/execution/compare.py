@@ -4,36 +4,33 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
-
-from pydantic import ValidationError
 
 from unlearnbench.errors import StorageError, UsageError
 from unlearnbench.execution.cleanup import forget_failures, tidy
+from unlearnbench.execution.queue import Queue
 from unlearnbench.leaderboard.build import build_leaderboard, check_settings
-from unlearnbench.leaderboard.outcomes import Outcomes
+from unlearnbench.planning.comparison import Comparison
 from unlearnbench.planning.limits import Limits
 from unlearnbench.planning.plan import head_of, what_is_due
-from unlearnbench.planning.preflight import Comparison
 from unlearnbench.plugins.registry import guarded, load_extensions
 from unlearnbench.records.cells import CellResult
-from unlearnbench.records.leaderboard import Leaderboard, Manifest, RowHead, TableSettings
-from unlearnbench.records.recipe import BASELINE
-from unlearnbench.reports.finished import COMMAND, Finished
+from unlearnbench.records.leaderboard import TableSettings
+from unlearnbench.records.manifest import BASELINE, Manifest, RowHead
+from unlearnbench.reports.run_files import write_leaderboard, write_report
 from unlearnbench.runs.folder import KeepDeltas, RunFolder
-from unlearnbench.runs.locks import WAIT_SECONDS, Holding, Queue
+from unlearnbench.runs.locks import WAIT_SECONDS, Holding
+from unlearnbench.runs.reading import COMMAND, MANIFEST, read_cells, read_manifest
 
 if TYPE_CHECKING:
-    from unlearnbench.execution.job import Reporter, Workshop
+    from unlearnbench.execution.context import Workshop
+    from unlearnbench.execution.reporter import Reporter
 
     Executor = Callable[[Queue, Workshop], Iterator[CellResult]]
 
-MANIFEST = "plan.json"
-REPORT = "report.html"
 JOIN_SECONDS = 10.0  # for the holder of a folder to write its plan
 
 
@@ -136,7 +133,7 @@ def _check_same_plan(run: RunFolder, manifest: Manifest, holding: Holding) -> No
 def _compute(
     comparison: Comparison, holding: Holding, reporter: Reporter, how: Execution, settings: TableSettings | None
 ) -> Iterator[CellResult]:
-    from unlearnbench.execution.job import workshop
+    from unlearnbench.execution.context import workshop
     from unlearnbench.execution.job_log import LoggedReporter
 
     manager, problems = load_extensions()
@@ -170,7 +167,7 @@ def _results(comparison: Comparison, shop: Workshop, holding: Holding, run_jobs:
     likes = {(plan.job.variant, plan.job.seed): plan for plan in comparison.jobs}
     for plan in comparison.jobs:
         if plan.variant.noise_of and plan.due:
-            from unlearnbench.execution.job import fail_job
+            from unlearnbench.execution.cell import fail_job
             from unlearnbench.execution.noise import write_noise
 
             try:
@@ -181,64 +178,6 @@ def _results(comparison: Comparison, shop: Workshop, holding: Holding, run_jobs:
                 yield from fail_job(plan, shop, error)
             else:
                 yield from run_jobs(Queue([plan], comparison.run, holding), shop)
-
-
-def read_leaderboard(folder: Path, settings: TableSettings | None = None, *, in_passing: bool = False) -> Leaderboard:
-    """The table of a run folder, from its plan and the cells that belong to it.
-
-    Args:
-        folder: of the comparison.
-        settings: how to rank and judge.
-        in_passing: figures only; the items of the cells are not read.
-
-    Raises:
-        UsageError: it is not the folder of a comparison, or its cells do not belong together.
-    """
-    run = RunFolder(folder)
-    manifest = read_manifest(run)
-    cells = read_cells(run, manifest, in_passing=in_passing)
-    return build_leaderboard(manifest, cells, None if in_passing else read_items(run, cells), settings)
-
-
-def last_settings(folder: Path) -> TableSettings | None:
-    """How the comparison's own table was made; None where there is none."""
-    try:
-        return written_leaderboard(folder).settings
-    except (UsageError, ValidationError):
-        return None
-
-
-def written_leaderboard(folder: Path) -> Leaderboard:
-    """The table that the comparison wrote last."""
-    return Leaderboard.model_validate(RunFolder(folder).read_json("leaderboard.json"))
-
-
-def write_leaderboard(run: RunFolder, settings: TableSettings | None = None, *, in_passing: bool = False) -> Leaderboard:
-    """Write leaderboard.json and leaderboard.md from what is on disk; see `read_leaderboard`."""
-    from unlearnbench.reports import text
-
-    board = read_leaderboard(run.root, settings, in_passing=in_passing)
-    run.write_text("leaderboard.json", board.model_dump_json(indent=1, by_alias=True) + "\n")
-    run.write_text("leaderboard.md", text.render([board], "markdown") + "\n")
-    return board
-
-
-def write_report(run: RunFolder, *, items: bool = True) -> None:
-    """Write report.html from what is on disk; `items` says whether questions and answers are shown."""
-    from unlearnbench.reports.html.page import render
-
-    finished, outcomes = read_finished(run.root, items=items)
-    run.write_text(REPORT, render(finished, outcomes))
-
-
-def read_finished(folder: Path, *, items: bool = True) -> tuple[Finished, dict[str, Outcomes]]:
-    """A comparison as reports read it, with its table as it was last made, and what happened on its items."""
-    run = RunFolder(folder)
-    manifest = read_manifest(run)
-    cells = read_cells(run, manifest)
-    outcomes = read_items(run, cells)
-    board = build_leaderboard(manifest, cells, outcomes, last_settings(folder))
-    return Finished(run=run, manifest=manifest, cells=cells, board=board, items=items), outcomes
 
 
 def _manifest(comparison: Comparison) -> Manifest:
@@ -291,47 +230,3 @@ def _best_seed(run: RunFolder, row: RowHead) -> int:
         summary = build_leaderboard(alone, read_cells(run, alone)).rows[-1].summary
         scores[seed] = (summary.score.value if summary else None) or 0.0
     return max(row.seeds, key=lambda seed: scores[seed])
-
-
-def read_manifest(run: RunFolder) -> Manifest:
-    """The plan that a run folder's table is made of."""
-    try:
-        return Manifest.model_validate(run.read_json(MANIFEST))
-    except ValidationError as error:
-        raise UsageError(
-            f"{run.root}/{MANIFEST} was written by another version of unlearnbench; run the comparison again."
-        ) from error
-
-
-def read_cells(run: RunFolder, manifest: Manifest, *, in_passing: bool = False) -> dict[str, CellResult]:
-    """The finished cells that belong to a plan, by name.
-
-    Args:
-        run: folder of the comparison.
-        manifest: its plan.
-        in_passing: leave damaged ones out.
-
-    Raises:
-        UsageError: one is damaged.
-    """
-    cells: dict[str, CellResult] = {}
-    for row in manifest.rows:
-        for name, identity in row.cells.items():
-            found = run.read_cell(row.key(name), identity)
-            if found is not None:
-                cells[name] = found
-            elif not in_passing and (problem := run.problem_of(row.key(name), identity)) is not None:
-                path = run.cell_path(row.key(name), identity)
-                raise UsageError(f"{path} {problem}; run the comparison again, and it is set aside.")
-    return cells
-
-
-def read_items(run: RunFolder, cells: Mapping[str, CellResult]) -> dict[str, Outcomes]:
-    """What happened on the items of each finished cell, by its name; columns that were asked the same share their ids."""
-    items: dict[str, Outcomes] = {}
-    first: dict[str, Outcomes] = {}
-    for name, cell in cells.items():
-        if cell.status == "done":
-            items[name] = run.read_outcomes(cell.key, cell.identity, first.get(cell.key.benchmark))
-            first.setdefault(cell.key.benchmark, items[name])
-    return items

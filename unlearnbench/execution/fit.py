@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import csv
 import logging
 import math
-import os
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -17,14 +15,15 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Tensor
 
-from unlearnbench.errors import StorageError
+from unlearnbench.execution.distributed import rank_zero
 from unlearnbench.execution.interim_scores import Looker, looking
 from unlearnbench.execution.interim_scores import trained as trained_by
 from unlearnbench.execution.provenance import peak_bytes
+from unlearnbench.execution.training_log import MetricsFile
 from unlearnbench.models.forward import checkpointed
 from unlearnbench.models.loading import padding_id
 from unlearnbench.models.restorable import LoadedModel
-from unlearnbench.plugins.registry import core_hash
+from unlearnbench.plugins.fingerprint import core_hash
 from unlearnbench.records.cells import Cost
 from unlearnbench.records.tuning import Look
 from unlearnbench.system.files import content_hash
@@ -38,12 +37,11 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from unlearnbench.data.batches import Schedule
-    from unlearnbench.execution.job import Workshop
+    from unlearnbench.execution.context import Workshop
     from unlearnbench.planning.plan import JobPlan
     from unlearnbench.training.method import MethodContext, UnlearningMethod
 
 
-METRICS = "metrics.csv"
 SIDES: tuple[Literal["forget", "retain"], ...] = ("forget", "retain")
 EXPLODED = 1e4  # times the first loss, or 1 where that is smaller
 
@@ -136,11 +134,6 @@ def _train(plan: JobPlan, loaded: LoadedModel, shop: Workshop) -> Fitted:
     return Fitted(delta=delta, cost=cost, looks=looker.looks if looker else (), best=best)
 
 
-def rank_zero() -> bool:
-    """Whether this process stores and scores; Lightning numbers those that it starts."""
-    return os.environ.get("LOCAL_RANK", "0") == "0"
-
-
 def _context(plan: JobPlan, loaded: LoadedModel, shop: Workshop, method: UnlearningMethod, trainer: Trainer) -> MethodContext:
     """The streams, this process's share of them, and what else a method may look at."""
     from unlearnbench.data.batches import Schedule, Share, encode_corpus
@@ -219,45 +212,6 @@ def _loggers(kind: str, folder: Path) -> list[Logger]:
     from lightning.pytorch.loggers import TensorBoardLogger
 
     return [TensorBoardLogger(folder, name="", version="tensorboard")] if kind == "tensorboard" else []
-
-
-class MetricsFile:
-    """What a method logs, as rows of `update,name,value` in metrics.csv."""
-
-    def __init__(self, folder: Path, every: int) -> None:
-        self._folder, self._every = folder, every
-        self._last: dict[str, int] = {}  # the update whose value of a name was written last
-        self._stack = contextlib.ExitStack()
-
-    def __enter__(self) -> MetricsFile:
-        try:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            self._file = self._stack.enter_context((self._folder / METRICS).open("w", encoding="utf-8", newline=""))
-        except OSError as error:
-            raise StorageError.of(self._folder / METRICS, error) from error
-        self._rows = csv.writer(self._file)
-        self._rows.writerow(("update", "name", "value"))
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        with contextlib.suppress(OSError):  # a full disk is told of where a row is written; to close the file tries that again
-            self._stack.close()
-
-    def write(self, update: int, logged: Mapping[str, Sequence[Tensor]]) -> None:
-        """Rows of one update, counted from 0: the mean over the pieces of its batch.
-
-        Each name has its own rhythm, since updates take topics, and some methods their steps, in turn.
-        """
-        due = [name for name in logged if name not in self._last or update - self._last[name] >= self._every]
-        if not due:
-            return
-        means = {name: float(torch.stack(list(logged[name])).float().mean()) for name in due}
-        self._last.update(dict.fromkeys(due, update))
-        try:
-            self._rows.writerows((update, name, f"{mean:.6g}") for name, mean in means.items())
-            self._file.flush()  # whoever looks at a run that goes on sees where it is
-        except OSError as error:
-            raise StorageError.of(self._folder / METRICS, error) from error
 
 
 def _watch(

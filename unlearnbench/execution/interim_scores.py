@@ -14,18 +14,19 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from unlearnbench.errors import CellError, PrunedError
+from unlearnbench.errors import CellError
 from unlearnbench.leaderboard.shares import Measure, forget_targets, keep_targets, summarise
 from unlearnbench.models.forward import copy_of
 from unlearnbench.planning.plan import LookPlan
-from unlearnbench.records.tuning import Look, best_look
-from unlearnbench.scoring.benchmark import Subject, in_half
+from unlearnbench.records.tuning import Look, PrunedError
+from unlearnbench.scoring.benchmark import Subject
+from unlearnbench.scoring.selection import in_half
 
 if TYPE_CHECKING:
     from lightning.pytorch import Callback, LightningModule, Trainer
     from transformers import PreTrainedTokenizerBase
 
-    from unlearnbench.records.cells import ItemResult
+    from unlearnbench.records.items import ItemResult
 
 
 class Looker:
@@ -137,3 +138,9 @@ def looking(looker: Looker, every: int, accumulate: int) -> Callback:
 def trained(method: Any) -> dict[str, nn.Parameter]:
     """What a method trains, by name."""
     return {name: parameter for name, parameter in method.model.named_parameters() if parameter.requires_grad}
+
+
+def best_look(looks: Sequence[Look], keep_at_least: float) -> Look:
+    """The look with the highest F of those that kept enough, else with the highest S; of equals the first."""
+    kept = [look for look in looks if look.keep >= keep_at_least]
+    return max(kept or looks, key=lambda look: look.forget if kept else look.score)

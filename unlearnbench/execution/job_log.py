@@ -11,7 +11,7 @@ from unlearnbench.records.cells import CellResult, Job
 from unlearnbench.runs.folder import RunFolder
 
 if TYPE_CHECKING:
-    from unlearnbench.execution.job import Reporter
+    from unlearnbench.execution.reporter import Reporter
 
 QUIET_SECONDS = 10.0  # between lines about one phase; metrics.csv has every update
 

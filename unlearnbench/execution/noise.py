@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from unlearnbench.errors import CellError
-from unlearnbench.execution.job import Workshop
+from unlearnbench.execution.context import Workshop
 from unlearnbench.models.restorable import LoadedModel
 from unlearnbench.planning.plan import JobPlan
 from unlearnbench.records.cells import Cost
-from unlearnbench.runs.folder import weights_hash
+from unlearnbench.runs.deltas import weights_hash
 
 
 def write_noise(plan: JobPlan, like: JobPlan, shop: Workshop) -> None:

@@ -16,7 +16,8 @@ from typing import Any, Literal
 
 from unlearnbench.errors import PluginError, Problems, UnlearnbenchError
 from unlearnbench.execution.processes import Process, how_it_ended
-from unlearnbench.plugins.registry import core_hash, describe, find_plugin
+from unlearnbench.plugins.fingerprint import core_hash
+from unlearnbench.plugins.registry import describe, find_plugin
 from unlearnbench.records.recipe import Recipe
 from unlearnbench.system.files import Memory, content_hash
 
@@ -104,7 +105,7 @@ def _examine(model: str, tasks: Mapping[int, Task]) -> dict[int, str | None]:
 
 def main() -> int:
     """Examine every plugin, saying what is wrong with each as it goes."""
-    from unlearnbench.execution.worker import Telling, end_with_parent
+    from unlearnbench.execution.messages import Telling, end_with_parent
 
     *_, model, tasks, _, pipe = sys.argv
     telling = Telling(int(pipe))
@@ -116,7 +117,7 @@ def main() -> int:
 
 def _problem(kind: str, name: str, given: Mapping[str, Any], model: str) -> str | None:
     from unlearnbench.models.loading import model_folder, skeleton
-    from unlearnbench.planning.preflight import plan_benchmark
+    from unlearnbench.planning.columns import plan_benchmark
     from unlearnbench.plugins.options import resolve_options, split_budget
 
     try:

@@ -10,7 +10,6 @@ a worker that is harmless: it trains, and the first process stores the delta. Sc
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import select
 import signal
@@ -20,38 +19,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from unlearnbench.errors import CellError, StorageError
+from unlearnbench.errors import StorageError
+from unlearnbench.execution.messages import decode
 
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from unlearnbench.execution.job import Reporter, Workshop
+    from unlearnbench.execution.context import Workshop
     from unlearnbench.planning.plan import JobPlan
 
 OUTPUT = "output.log"
 THREADS = "OMP_NUM_THREADS"
 LAST_WORDS_SECONDS = 10.0  # from the last message to the end of a process
-
-
-def train_in_processes(plan: JobPlan, shop: Workshop) -> None:
-    """Train a job in workers; its delta lies in the run folder afterwards.
-
-    Raises:
-        FloatingPointError: the loss or the weights were not finite, or exploded.
-        StorageError: the delta could not be kept.
-        CellError: whatever else stopped the workers, in their words.
-    """
-    error: Mapping[str, Any] | None = None
-    with Worker(plan, shop) as worker:
-        for said in worker.messages():
-            relay(said, plan, shop.reporter)
-            if said["kind"] == "error":
-                error = said
-        code = worker.wait()
-    if error is not None:
-        raise error_of(error)
-    if code != 0:
-        raise CellError(f"{how_it_ended(code)}; {worker.where_to_look()}")
 
 
 class Process:
@@ -94,7 +73,7 @@ class Process:
         if not content:
             return None
         *lines, self._unread = (self._unread + content).split(b"\n")
-        return [said for line in lines if (said := _decode(line)) is not None]
+        return [said for line in lines if (said := decode(line)) is not None]
 
     def wait(self) -> int:
         """Its exit code, or minus the signal that ended it; one that lives on in silence is killed."""
@@ -167,40 +146,6 @@ def _start(command: list[str], telling: int, log: Path, environment: Mapping[str
             )
     except OSError as error:
         raise StorageError.of(log, error) from error
-
-
-def _decode(line: bytes) -> dict[str, Any] | None:
-    """A message; None for what a plugin that found the pipe may have written into it."""
-    try:
-        said = json.loads(line)
-    except ValueError:
-        return None
-    return said if isinstance(said, dict) and "kind" in said else None
-
-
-def relay(said: Mapping[str, Any], plan: JobPlan, reporter: Reporter) -> None:
-    """Pass a worker's progress on."""
-    match said:
-        case {"kind": "loading"}:
-            reporter.loading(plan.job)
-        case {"kind": "unlearning", "steps": steps}:
-            reporter.unlearning(plan.job, steps)
-        case {"kind": "step", "loss": loss}:
-            reporter.step(plan.job, loss)
-        case {"kind": "scoring", "benchmark": benchmark, "items": items}:
-            reporter.scoring(plan.job, benchmark, items)
-        case {"kind": "scored", "items": items}:
-            reporter.scored(plan.job, items)
-        case {"kind": "warn", "line": line}:
-            reporter.warn(line)
-        case _:
-            pass
-
-
-def error_of(said: Mapping[str, Any]) -> Exception:
-    """The error that a worker told of."""
-    kinds = {"diverged": FloatingPointError, "storage": StorageError}
-    return kinds.get(said["type"], CellError)(said["reason"])
 
 
 def how_it_ended(code: int) -> str:

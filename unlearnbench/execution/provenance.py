@@ -17,9 +17,9 @@ from typing import Any
 import torch
 
 from unlearnbench import __version__
-from unlearnbench.data.tables import public_name
+from unlearnbench.data.sources import public_name
 from unlearnbench.planning.plan import BenchmarkPlan, JobPlan, TopicData
-from unlearnbench.plugins.registry import core_hash
+from unlearnbench.plugins.fingerprint import core_hash
 from unlearnbench.records.recipe import TrainerOptions
 
 

@@ -8,69 +8,26 @@ from __future__ import annotations
 
 import argparse
 import faulthandler
-import json
-import os
-import signal
 import sys
-import threading
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from unlearnbench.errors import CellError, StorageError, UnlearnbenchError
+from unlearnbench.execution.context import Workshop, workshop
+from unlearnbench.execution.distributed import rank_zero
 from unlearnbench.execution.executors import local
-from unlearnbench.execution.fit import rank_zero
-from unlearnbench.execution.job import Workshop, unlearn_here, workshop
+from unlearnbench.execution.job import unlearn_here
+from unlearnbench.execution.messages import Telling, end_with_parent
+from unlearnbench.execution.queue import Queue
 from unlearnbench.models.restorable import LoadedModel
 from unlearnbench.planning.plan import JobPlan
 from unlearnbench.planning.preflight import prepare
+from unlearnbench.planning.recipe_files import load_recipe
+from unlearnbench.planning.settings import one_row
 from unlearnbench.plugins.registry import load_extensions
-from unlearnbench.records.cells import CellResult, Job
-from unlearnbench.records.recipe import load_recipe, one_row
-from unlearnbench.runs.locks import Queue
 
 RANK_ZERO_SECONDS = 20.0
-
-
-class Telling:
-    """A `Reporter` that writes JSON lines to the parent."""
-
-    def __init__(self, pipe: int | None) -> None:
-        self._pipe = pipe
-        self._turn = threading.Lock()  # a benchmark may report from several threads
-        if pipe is not None:
-            os.set_inheritable(pipe, False)  # what plugins start cannot write to it
-
-    def say(self, kind: str, **facts: Any) -> None:
-        """One message, from whatever thread."""
-        if self._pipe is None:
-            return
-        line = json.dumps({"kind": kind, **facts}).encode() + b"\n"
-        with self._turn:
-            while line:
-                line = line[os.write(self._pipe, line) :]
-
-    def loading(self, job: Job) -> None:
-        self.say("loading")
-
-    def unlearning(self, job: Job, steps: int) -> None:
-        self.say("unlearning", steps=steps)
-
-    def step(self, job: Job, loss: float | None) -> None:
-        self.say("step", loss=loss)
-
-    def scoring(self, job: Job, benchmark: str, items: int) -> None:
-        self.say("scoring", benchmark=benchmark, items=items)
-
-    def scored(self, job: Job, items: int) -> None:
-        self.say("scored", items=items)
-
-    def finished(self, result: CellResult) -> None:
-        self.say("cell", benchmark=result.key.benchmark)
-
-    def warn(self, line: str) -> None:
-        self.say("warn", line=line)
 
 
 def main() -> int:
@@ -121,20 +78,6 @@ def _prepare(wanted: argparse.Namespace, telling: Telling) -> tuple[JobPlan, Wor
         raise CellError("its source, data or settings changed after the comparison began; run the same command again")
     manager, _ = load_extensions()
     return replace(plan, due=tuple(wanted.due)), workshop(comparison, telling, manager.hook)
-
-
-def end_with_parent() -> None:
-    """When the other end of standard input closes, the parent is gone: end, with all that this process started."""
-    watched = os.dup(0)  # plugins that read standard input find it empty
-    with open(os.devnull, "rb") as nothing:
-        os.dup2(nothing.fileno(), 0)
-
-    def watch() -> None:
-        while os.read(watched, 1):
-            pass
-        os.killpg(0, signal.SIGKILL)
-
-    threading.Thread(target=watch, daemon=True).start()
 
 
 if __name__ == "__main__":

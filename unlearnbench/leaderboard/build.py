@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from unlearnbench.leaderboard.comparability import cell_name, check_comparable
 from unlearnbench.leaderboard.context import SUMMARY, Cells, Ground, Items, check_settings
+from unlearnbench.leaderboard.intervals import estimate, limits_of, widened
 from unlearnbench.leaderboard.ranking import Ranking, rank
-from unlearnbench.leaderboard.resampling import RowShares, estimate, limits_of
+from unlearnbench.leaderboard.resampling import RowShares
 from unlearnbench.leaderboard.shares import Measure
 from unlearnbench.leaderboard.statistics import LEVEL, SEEDS_NEEDED, Floats, Quantity, compare_pairs, interval, pareto
 from unlearnbench.leaderboard.verdict_inputs import facts_of
@@ -22,16 +23,14 @@ from unlearnbench.records.leaderboard import (
     UNRANKED,
     Estimate,
     Leaderboard,
-    Manifest,
     Row,
-    RowHead,
     Score,
     SeedShares,
     Status,
     Summary,
     TableSettings,
 )
-from unlearnbench.records.recipe import BASELINE, CHECKPOINT
+from unlearnbench.records.manifest import BASELINE, CHECKPOINT, Manifest, RowHead
 
 SHARE = (0.0, 1.0)
 __all__ = ["build_leaderboard", "check_settings"]
@@ -191,13 +190,13 @@ def _summary(shares: RowShares | None) -> Summary:
     )
     straight, straight_score, kept = shares.quantity("straight"), shares.quantity("straight_score"), shares.kept()
     if forget.low is not None and straight is not None:
-        forget = _widened(forget, *interval(straight))
+        forget = widened(forget, *interval(straight))
     if score.low is not None and straight_score is not None:
-        score = _widened(score, *interval(straight_score))
+        score = widened(score, *interval(straight_score))
     if keep.low is not None and kept:
         # the smallest of several noisy shares lies below the smallest share: no upper end may lie below all of theirs
         level = 1 - (1 - LEVEL) / len(kept)
-        keep = _widened(keep, 1.0, min(interval(one, level)[1] for one in kept))
+        keep = widened(keep, 1.0, min(interval(one, level)[1] for one in kept))
     return Summary(
         forget=forget,
         keep=keep,
@@ -213,14 +212,6 @@ def _of_seed(shares: RowShares, place: int) -> SeedShares:
     figures = (float(array[place]) for array in (shares.by_seed.forget, shares.by_seed.keep, shares.by_seed.score))
     forget, keep, score = (round(one, 6) if np.isfinite(one) else None for one in figures)
     return SeedShares(forget=forget, keep=keep, score=score)
-
-
-def _widened(estimate: Estimate, low: float, high: float) -> Estimate:
-    """An estimate whose interval reaches at least to these ends, within 0 to 1."""
-    assert estimate.low is not None
-    assert estimate.high is not None
-    low, high = max(min(estimate.low, low), 0.0), min(max(estimate.high, high), 1.0)
-    return estimate.model_copy(update={"low": round(low, 6), "high": round(high, 6)})
 
 
 def _best(rows: Sequence[Row], ground: Ground) -> dict[str, str]:

@@ -8,8 +8,7 @@ from typing import Any
 from unlearnbench.errors import UsageError
 from unlearnbench.leaderboard.outcomes import Outcomes
 from unlearnbench.records.cells import CellKey, CellResult
-from unlearnbench.records.leaderboard import Manifest, RowHead
-from unlearnbench.records.recipe import CHECKPOINT
+from unlearnbench.records.manifest import CHECKPOINT, Manifest, RowHead
 
 # what a cell's provenance must share with the others of its column, and with the other seeds of its row
 OF_COLUMN = ("benchmark_source", "benchmark_options", "data", "limit", "half", "dtype", "unlearnbench")

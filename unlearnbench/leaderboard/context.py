@@ -13,8 +13,8 @@ from unlearnbench.leaderboard.resampling import RowShares, Run, Tally
 from unlearnbench.leaderboard.shares import Measure, columns_of, forget_targets, keep_targets, measure_of
 from unlearnbench.leaderboard.statistics import LEVEL, p_above
 from unlearnbench.records.cells import CellResult
-from unlearnbench.records.leaderboard import BenchmarkInfo, Manifest, RowHead, TableSettings, TopicInfo
-from unlearnbench.records.recipe import BASELINE
+from unlearnbench.records.leaderboard import BenchmarkInfo, TableSettings, TopicInfo
+from unlearnbench.records.manifest import BASELINE, Manifest, RowHead
 
 Cells = Mapping[str, CellResult]  # by str(CellKey)
 Items = Mapping[str, Outcomes]  # likewise

@@ -11,11 +11,12 @@ import numpy as np
 
 from unlearnbench.leaderboard.comparability import cell_name
 from unlearnbench.leaderboard.merge import Part, read_part
-from unlearnbench.leaderboard.outcomes import TURN, Outcomes
+from unlearnbench.leaderboard.outcomes import Outcomes
 from unlearnbench.leaderboard.resampling import SEED
 from unlearnbench.leaderboard.statistics import LEVEL, RESAMPLES, holm, mcnemar, quantiles, resampled_means
-from unlearnbench.records.cells import Record
-from unlearnbench.records.leaderboard import BenchmarkHead
+from unlearnbench.records.base import Record
+from unlearnbench.records.items import TURN
+from unlearnbench.records.manifest import BenchmarkHead
 
 PROVENANCE = (
     "base_weights",

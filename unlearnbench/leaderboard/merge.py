@@ -8,14 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from unlearnbench.errors import UsageError
-from unlearnbench.execution.compare import last_settings, read_cells, read_items, read_manifest
 from unlearnbench.leaderboard.build import build_leaderboard
 from unlearnbench.leaderboard.comparability import OF_COLUMN, OF_ROW, first_difference
 from unlearnbench.leaderboard.outcomes import Outcomes
+from unlearnbench.leaderboard.reading import last_settings, read_items
 from unlearnbench.records.cells import CellResult
-from unlearnbench.records.leaderboard import Leaderboard, Manifest, RowHead, TableSettings
-from unlearnbench.records.recipe import BASELINE, CHECKPOINT
+from unlearnbench.records.leaderboard import Leaderboard, TableSettings
+from unlearnbench.records.manifest import BASELINE, CHECKPOINT, Manifest, RowHead
 from unlearnbench.runs.folder import RunFolder
+from unlearnbench.runs.reading import read_cells, read_manifest
 
 
 @dataclass(frozen=True)

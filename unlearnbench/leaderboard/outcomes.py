@@ -9,9 +9,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from unlearnbench.records.items import TURN
 from unlearnbench.scoring.fluency import is_degenerate
-
-TURN = "/turn-"  # items called `ID/turn-1`, `ID/turn-2` belong to one conversation
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -9,11 +9,14 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from unlearnbench.leaderboard.outcomes import TURN, Outcomes
+from unlearnbench.leaderboard.intervals import estimate, limits_of
+from unlearnbench.leaderboard.outcomes import Outcomes
 from unlearnbench.leaderboard.shares import Measure, Shares, Target, share_left, summarise
-from unlearnbench.leaderboard.statistics import Quantity, draws_of_certainty, interval, resampled_means
+from unlearnbench.leaderboard.statistics import Quantity, draws_of_certainty, resampled_means
 from unlearnbench.records.cells import CellResult, PartScore
-from unlearnbench.records.leaderboard import BenchmarkHead, Estimate
+from unlearnbench.records.items import TURN
+from unlearnbench.records.leaderboard import Estimate
+from unlearnbench.records.manifest import BenchmarkHead
 
 Floats = NDArray[np.floating]
 SEED = 20_240_305  # of all resampling: the same cells give the same table
@@ -161,32 +164,6 @@ class RowShares(NamedTuple):
             Quantity(float(value), self.draws.kept[name], self.by_seed.kept[name], self.seed_draws.kept[name], self.units)
             for name, value in self.value.kept.items()
         ]
-
-
-def estimate(
-    quantity: Quantity, n: int | None = None, *, limits: tuple[float, float] | None = None, share: bool = False
-) -> Estimate:
-    """A figure with its interval.
-
-    Args:
-        quantity: the figure.
-        n: its items.
-        limits: what it cannot be beyond.
-        share: of what the base knew, against which it is paired: no variance means no difference. A score that every
-            resample repeats has no interval: that all items are rated alike does not say that others would be.
-    """
-    value = round(quantity.value, 6)
-    if not quantity.draws.size or (not share and not np.ptp(quantity.draws)):
-        return Estimate(value=value, n=n)
-    low, high = interval(quantity)
-    if limits is not None:
-        low, high = max(low, limits[0]), min(high, limits[1])
-    return Estimate(value=value, low=round(min(low, value), 6), high=round(max(high, value), 6), n=n)
-
-
-def limits_of(head: BenchmarkHead) -> tuple[float, float] | None:
-    """What a benchmark's scores cannot be beyond, where that is known."""
-    return (0.0, 1.0) if head.metric.unit == "fraction" else None
 
 
 class _Items:

@@ -16,7 +16,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from unlearnbench.records.leaderboard import BenchmarkHead, Column, ColumnRole
+from unlearnbench.records.leaderboard import Column, ColumnRole
+from unlearnbench.records.manifest import BenchmarkHead
 
 Floats = NDArray[np.floating]
 LEAST = 1e-9  # a resampled base that fell to chance knows nothing, but is not divided by

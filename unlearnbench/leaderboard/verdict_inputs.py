@@ -7,7 +7,8 @@ import numpy as np
 from unlearnbench.leaderboard.context import Ground
 from unlearnbench.leaderboard.statistics import LEVEL, interval
 from unlearnbench.leaderboard.verdicts import Facts, Inversion, no_language, one_letter, rarest_letter
-from unlearnbench.records.leaderboard import RowHead, Status, Summary
+from unlearnbench.records.leaderboard import Status, Summary
+from unlearnbench.records.manifest import RowHead
 
 
 def facts_of(row: RowHead, ground: Ground, summary: Summary | None, status: Status, error: str) -> Facts:

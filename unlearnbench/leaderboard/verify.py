@@ -12,12 +12,15 @@ from typing import Any
 from pydantic import ValidationError
 
 from unlearnbench.errors import UsageError
-from unlearnbench.execution.compare import MANIFEST, read_items, read_manifest
 from unlearnbench.leaderboard.build import build_leaderboard
-from unlearnbench.records.cells import CellKey, CellResult, ItemResult, ItemText
-from unlearnbench.records.leaderboard import Leaderboard, Manifest, RowHead
+from unlearnbench.leaderboard.reading import read_items
+from unlearnbench.records.cells import CellKey, CellResult
+from unlearnbench.records.items import ItemResult, ItemText
+from unlearnbench.records.leaderboard import Leaderboard
+from unlearnbench.records.manifest import Manifest, RowHead
 from unlearnbench.records.recipe import Recipe
 from unlearnbench.runs.folder import DELTA, RunFolder, checksum
+from unlearnbench.runs.reading import MANIFEST, read_manifest
 from unlearnbench.system.files import content_hash
 
 CLOSE = 5e-6  # figures are kept with six decimals

@@ -6,7 +6,8 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from unlearnbench.data.tables import Source, from_hub, parse_source, require
+from unlearnbench.data.hub import from_hub
+from unlearnbench.data.sources import Source, parse_source, require
 from unlearnbench.errors import UsageError
 
 if TYPE_CHECKING:

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from unlearnbench.errors import CellError, UsageError
-from unlearnbench.models.forward import copy_of, keep_blocks
+from unlearnbench.models.blocks import keep_blocks
+from unlearnbench.models.forward import copy_of
 from unlearnbench.models.loading import load_model, load_tokenizer, model_folder, read_tensors, skeleton
 from unlearnbench.models.lora import merge_factors, remove_adapters
 from unlearnbench.models.tensors import checksum

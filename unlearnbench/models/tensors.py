@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-IGNORE = -100  # a label that does not count, as in transformers
+from unlearnbench.data.batches import IGNORE
 
 
 def next_token_nll(logits: Tensor, targets: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from unlearnbench.planning.plan import BenchmarkPlan, JobPlan
-from unlearnbench.plugins.options import Training
+from unlearnbench.plugins.specs import Training
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -94,7 +94,7 @@ def _needed(shape: PreTrainedModel, method: UnlearningMethod, whole: int) -> int
     """Numbers of the model's part that training runs: without the blocks above the last one it needs."""
     if method.last_needed is None:
         return whole
-    from unlearnbench.models.forward import decoder_blocks
+    from unlearnbench.models.blocks import decoder_blocks
 
     above = list(decoder_blocks(shape)[1])[method.last_needed + 1 :]
     return whole - sum(parameter.numel() for block in above for parameter in block.parameters())

@@ -7,11 +7,13 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from unlearnbench.data.tables import Table
-from unlearnbench.plugins.options import Options, Training
-from unlearnbench.plugins.registry import Plugin, core_hash
-from unlearnbench.records.cells import CellKey, CellResult, Half, Job
-from unlearnbench.records.leaderboard import BenchmarkHead
-from unlearnbench.records.recipe import RANDOM_NOISE, Recipe
+from unlearnbench.plugins.fingerprint import core_hash
+from unlearnbench.plugins.registry import Plugin
+from unlearnbench.plugins.specs import Training
+from unlearnbench.records.base import Half, Options
+from unlearnbench.records.cells import CellKey, CellResult, Job
+from unlearnbench.records.manifest import RANDOM_NOISE, BenchmarkHead
+from unlearnbench.records.recipe import Recipe
 from unlearnbench.scoring.benchmark import Benchmark
 from unlearnbench.system.files import content_hash
 

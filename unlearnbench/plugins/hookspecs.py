@@ -10,7 +10,7 @@ import pluggy
 if TYPE_CHECKING:
     from lightning.pytorch import Callback
 
-    from unlearnbench.plugins.options import BenchmarkSpec, MethodSpec
+    from unlearnbench.plugins.specs import BenchmarkSpec, MethodSpec
     from unlearnbench.records.cells import CellResult, Job
 
 PROJECT = "unlearnbench"

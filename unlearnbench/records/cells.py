@@ -2,20 +2,9 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
-
-Role = Literal["forget", "retain"]
-Half = Literal["selection", "reporting"]  # of a benchmark's items: what settings are chosen on, what they are reported on
-
-
-class Record(BaseModel):
-    """Frozen, and strict about unknown fields."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+from unlearnbench.records.base import Record, Role
 
 
 class Metric(Record):
@@ -130,84 +119,3 @@ class CellResult(Record):
     def incomplete(self) -> bool:
         """Whether it is done but for items without a score (some, or all, which is a failure) or without all ratings."""
         return self.asked is not None and (self.n < self.asked or self.partial > 0)
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """One multiple-choice item as the model sees it.
-
-    Attributes:
-        id: stable across runs.
-        part: which part of the benchmark it belongs to.
-        context: the prompt.
-        continuations: one per option, each with the space that separates it from the context.
-        answer: index of the right option.
-        stem: the question as a person reads it; empty where the context is all there is.
-        options: their texts; empty where the continuations are.
-    """
-
-    id: str
-    part: str
-    context: str
-    continuations: tuple[str, ...]
-    answer: int
-    stem: str = ""
-    options: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ItemText:
-    """What one item asks, for people to read: shown in reports, never scored.
-
-    Attributes:
-        id: of the item that it belongs to.
-        text: the question, or the user's turn.
-        options: texts to choose from; none where an answer is written.
-        reference: an answer to compare with, where there is one.
-    """
-
-    id: str
-    text: str
-    options: tuple[str, ...] = ()
-    reference: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ItemResult:
-    """What happened on one item of a benchmark.
-
-    Attributes:
-        id: stable across runs: part and position in the data. What is called `ID/turn-1`, `ID/turn-2` is one conversation,
-            and intervals resample it as a whole.
-        part: bio, virology, turn 2.
-        score: what the item adds to the mean: 1.0 or 0.0 for a choice, points for a rating.
-        choice: index of the chosen option; None where nothing is chosen.
-        answer: index of the right option; None where there is none.
-        logprobs: nats, one per option: the sum over its tokens, or the mean per token for cloze scoring.
-        tokens: length of the longest scored sequence.
-        truncated: whether the context was cut from the left to fit the model.
-        text: what the model answered, where it wrote an answer.
-        question: what it was asked, where it wrote an answer.
-        ratings: what a judge gave, where it was asked; the score is their mean.
-        judgment: the judge's words.
-        error: why the item has no score, which is then NaN and counts in no mean; or fewer ratings than were asked for.
-    """
-
-    id: str
-    part: str
-    score: float
-    choice: int | None = None
-    answer: int | None = None
-    logprobs: tuple[float, ...] = ()
-    tokens: int = 0
-    truncated: bool = False
-    text: str = ""
-    question: str = ""
-    ratings: tuple[float, ...] = ()
-    judgment: str = ""
-    error: str = ""
-
-    @property
-    def scored(self) -> bool:
-        """Whether it has a score."""
-        return not math.isnan(self.score)

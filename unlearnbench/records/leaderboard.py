@@ -6,50 +6,14 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from unlearnbench.records.cells import CellKey, Cost, Metric, Record
+from unlearnbench.records.base import Record
+from unlearnbench.records.cells import Cost
 
 ColumnRole = Literal["forget", "retain", "untargeted"]
 Status = Literal["done", "failed", "diverged", "pending"]
 Verdict = Literal["failed", "diverged", "collapsed", "inverted", "no-effect", "forgot-damaged", "forgot"]
 UNRANKED: tuple[Verdict, ...] = ("failed", "diverged", "collapsed")
 DAMAGE_MARGIN = 0.05
-
-
-class BenchmarkHead(Record):
-    """A benchmark of the comparison; `forget_parts` are those that the topics claim."""
-
-    name: str
-    metric: Metric
-    parts: list[str]
-    forget_parts: list[str]
-    topics: dict[str, list[str]]  # topic -> its parts of this benchmark
-    groups: dict[str, list[str]] = {}  # parts that are also reported together
-    data: str = ""  # hash of all that is asked, which the texts of its items are kept under
-
-
-class RowHead(Record):
-    """A row of the comparison and the identities of its cells; `tuned` says how its settings were found, if by a search."""
-
-    variant: str
-    method: str
-    hash: str
-    seeds: list[int]
-    cells: dict[str, str]  # str(CellKey) -> identity
-    tuned: str | None = None
-
-    def key(self, name: str) -> CellKey:
-        """The key of one of the row's cells, by its name; a benchmark's name may have slashes, and so may a row's."""
-        benchmark, _, seed = name.removeprefix(f"{self.variant}/").rpartition("/")
-        return CellKey(variant=self.variant, benchmark=benchmark, seed=int(seed) if seed.isdecimal() else -1)
-
-
-class Manifest(Record):
-    """What a run folder's leaderboard consists of: written before the first cell is computed."""
-
-    schema_version: Literal[1] = 1
-    recipe: dict[str, Any]
-    benchmarks: list[BenchmarkHead]
-    rows: list[RowHead]
 
 
 class TableSettings(Record):

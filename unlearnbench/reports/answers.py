@@ -11,7 +11,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from unlearnbench.records.cells import ItemResult
+from unlearnbench.records.items import ItemResult
 from unlearnbench.reports.formatting import printable
 
 SIDE_BY_SIDE = 90  # columns from which two answers stand beside each other

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from unlearnbench.records.leaderboard import Estimate, Leaderboard, PairTest, Row, TopicInfo
-from unlearnbench.records.recipe import BASELINE
+from unlearnbench.records.manifest import BASELINE
 from unlearnbench.reports.formatting import RANK_NAMES, estimate_of, figure, said, span
 
 MOST_PAIRS = 12  # of a row: with more, leaderboard.json has them

@@ -5,47 +5,23 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
-from unlearnbench.data.tables import public_name
 from unlearnbench.errors import UsageError, unknown_name
-from unlearnbench.execution.compare import MANIFEST, written_leaderboard
+from unlearnbench.leaderboard.reading import written_leaderboard
 from unlearnbench.models.loading import model_folder, weight_files
 from unlearnbench.records.cells import CellKey, CellResult
-from unlearnbench.records.leaderboard import Row
-from unlearnbench.records.recipe import BASELINE, CHECKPOINT
-from unlearnbench.reports.formatting import figure, said, span
-from unlearnbench.runs.folder import RunFolder, weights_hash
+from unlearnbench.records.manifest import BASELINE, CHECKPOINT
+from unlearnbench.reports.model_card import CARD, Scored, card
+from unlearnbench.runs.deltas import weights_hash
+from unlearnbench.runs.folder import RunFolder
+from unlearnbench.runs.reading import MANIFEST
 from unlearnbench.system.files import HASH_CHARS, Memory, default_cache, hash_files
-
-CARD = "README.md"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Scored:
-    """An unlearned model as its scores describe it.
-
-    Attributes:
-        variant: the row.
-        seed: of the job.
-        cells: the scores of its very weights.
-        source: of the base model.
-        row: of the table that was written last, over all seeds; None where there is none.
-        base: likewise of the untouched model.
-    """
-
-    variant: str
-    seed: int
-    cells: Sequence[CellResult]
-    source: str
-    row: Row | None
-    base: Row | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,101 +148,3 @@ def export(candidate: Candidate, out: Path, base: str | None = None) -> None:
         raise UsageError(f"{out} cannot be written: {error.strerror}.") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-
-
-def card(candidate: Scored) -> str:
-    """The model card: what was done to which model, with which data, what it scores and what that means."""
-    facts = candidate.cells[0].provenance
-    name = public_name(candidate.source)
-    head = {"base_model": name, "library_name": "transformers", "tags": ["unlearning", "unlearnbench", facts["method"]]}
-    options = {**facts["method_options"], **(facts["budget"] or {}), **(facts.get("trainer") or {}), "seed": candidate.seed}
-    named = facts.get("corpora", {})
-    topics = [
-        f"| {_cell(topic)} | {side} | {_cell(named[topic][side]) if topic in named else ''} | `{sums[side]}` |"
-        for topic, sums in facts["topics"].items()
-        for side in ("forget", "retain")
-    ]
-    scores = [row for cell in candidate.cells for row in _scores(cell)]
-    provenance = {
-        "base weights": facts["base_weights"],
-        "unlearned weights": facts["weights"],
-        "method": f"{facts['method']}, {facts['method_distribution']}, source {facts['method_source']}",
-        "dtype": facts["dtype"],
-        "device": facts.get("device"),
-        "torch": facts.get("torch"),
-        "transformers": facts.get("transformers"),
-        "unlearnbench": facts["unlearnbench"],
-        "written": facts["written"],
-    }
-    return "\n".join(
-        [
-            f"---\n{yaml.safe_dump(head, sort_keys=False)}---",
-            "",
-            f"# {_cell(name)} after {_cell(candidate.variant)}",
-            "",
-            f"The model `{name}` after unlearning with the method `{facts['method']}`, written by unlearnbench. Unlearning was",
-            "measured with the benchmarks below and with nothing else: what they do not ask may still be there.",
-            "",
-            "## Settings",
-            "",
-            "| option | value |",
-            "|---|---|",
-            *(f"| {_cell(option)} | `{_cell(value)}` |" for option, value in options.items()),
-            "",
-            "## Data",
-            "",
-            "| topic | side | corpus | sha256 of its rows |",
-            "|---|---|---|---|",
-            *topics,
-            "",
-            "## Scores",
-            "",
-            "| benchmark | part | score | items |",
-            "|---|---|---|---|",
-            *scores,
-            "",
-            *_verdict(candidate),
-            "## Provenance",
-            "",
-            "| | |",
-            "|---|---|",
-            *(f"| {label} | {_cell(value)} |" for label, value in provenance.items() if value is not None),
-            "",
-        ]
-    )
-
-
-def _verdict(candidate: Scored) -> list[str]:
-    """The row of the table over all seeds: what it forgot and kept against the base, and the verdict with its evidence."""
-    row, base = candidate.row, candidate.base
-    if row is None or row.summary is None:
-        return []
-    summary = row.summary
-    shares = {
-        "F, share of the forget knowledge that is gone": summary.forget,
-        "K, share of the retain knowledge left": summary.keep,
-    }
-    shares["S, their harmonic mean"] = summary.score
-    lines = ["## Verdict", "", f"`{row.verdict or row.status}`, over {len(row.seeds)} seed{'s' if len(row.seeds) > 1 else ''}:"]
-    lines += [f"- {_cell(said(one))}" for one in row.evidence]
-    lines += ["", "| | value | 95% interval | base |", "|---|---|---|---|"]
-    lines += [f"| {name} | {figure(one.value)} | {span(one) or '-'} | |" for name, one in shares.items()]
-    for title, one in row.columns.items():
-        known = base.columns.get(title) if base else None
-        lines.append(
-            f"| {_cell(title)} | {figure(one.value)} | {span(one) or '-'} | {figure(known.value if known else None)} |"
-        )
-    return [*lines, ""]
-
-
-def _scores(cell: CellResult) -> list[str]:
-    """A benchmark's rows: all items, then each part where there are several."""
-    assert cell.value is not None
-    parts = [(part, score.value, score.n) for part, score in cell.parts.items()] if len(cell.parts) > 1 else []
-    found = [("all", cell.value, cell.n), *parts]
-    return [f"| {_cell(cell.key.benchmark)} | {_cell(part)} | {value:.4f} | {n} |" for part, value, n in found]
-
-
-def _cell(value: object) -> str:
-    """Text that cannot break a table or become markup."""
-    return str(value).replace("|", "\\|").replace("<", "&lt;").replace("`", "'").replace("\n", " ")

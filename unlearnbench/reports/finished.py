@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
 
+from unlearnbench.execution.queue import Queue
+from unlearnbench.leaderboard.build import build_leaderboard
 from unlearnbench.leaderboard.comparability import cell_name
+from unlearnbench.leaderboard.outcomes import Outcomes
+from unlearnbench.leaderboard.reading import last_settings, read_items
 from unlearnbench.records.cells import CellResult
-from unlearnbench.records.leaderboard import BenchmarkHead, Leaderboard, Manifest, RowHead
+from unlearnbench.records.leaderboard import Leaderboard
+from unlearnbench.records.manifest import BenchmarkHead, Manifest, RowHead
 from unlearnbench.runs.folder import RunFolder
+from unlearnbench.runs.reading import COMMAND, read_cells, read_manifest
 
-COMMAND = "command.txt"
+if TYPE_CHECKING:
+    from unlearnbench.execution.context import Workshop
+
+    Executor = Callable[[Queue, Workshop], Iterator[CellResult]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,3 +63,13 @@ class Finished:
             cell = self.cells.get(cell_name(row, head.name, seed))
             if cell is not None and cell.status == "done":
                 yield seed, cell
+
+
+def read_finished(folder: Path, *, items: bool = True) -> tuple[Finished, dict[str, Outcomes]]:
+    """A comparison as reports read it, with its table as it was last made, and what happened on its items."""
+    run = RunFolder(folder)
+    manifest = read_manifest(run)
+    cells = read_cells(run, manifest)
+    outcomes = read_items(run, cells)
+    board = build_leaderboard(manifest, cells, outcomes, last_settings(folder))
+    return Finished(run=run, manifest=manifest, cells=cells, board=board, items=items), outcomes

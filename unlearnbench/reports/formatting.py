@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from unlearnbench.records.leaderboard import UNRANKED, Column, Estimate, Evidence, Leaderboard, Row
-from unlearnbench.records.recipe import BASELINE
+from unlearnbench.records.manifest import BASELINE
 from unlearnbench.reports.published import Reference
 from unlearnbench.reports.units import MISSING, amount
 

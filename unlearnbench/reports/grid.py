@@ -8,7 +8,7 @@ from typing import Literal
 
 from unlearnbench.errors import unknown_name
 from unlearnbench.records.leaderboard import Column, Estimate, Leaderboard, Row
-from unlearnbench.records.recipe import BASELINE
+from unlearnbench.records.manifest import BASELINE
 from unlearnbench.reports.formatting import (
     AFTER,
     GPU,

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from unlearnbench.errors import UsageError
-from unlearnbench.execution.compare import read_finished
 from unlearnbench.records.leaderboard import Leaderboard, Row
-from unlearnbench.records.recipe import BASELINE
+from unlearnbench.records.manifest import BASELINE
+from unlearnbench.reports.finished import read_finished
 from unlearnbench.reports.formatting import figure, place_of, row_title, span
 from unlearnbench.reports.html.embed import fill
 from unlearnbench.reports.html.page import render

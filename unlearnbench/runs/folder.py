@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from unlearnbench.errors import StorageError, UsageError
 from unlearnbench.leaderboard.outcomes import Outcomes, read_outcomes
-from unlearnbench.records.cells import CellKey, CellResult, ItemResult, ItemText, Job
+from unlearnbench.records.cells import CellKey, CellResult, Job
+from unlearnbench.records.items import ItemResult, ItemText
 from unlearnbench.runs.item_files import items_from_parquet, items_to_parquet, texts_from_parquet, texts_to_parquet
 from unlearnbench.system.files import HASH_CHARS, check_folder, content_hash, sync_folder, write_atomic
 
@@ -29,23 +30,6 @@ MEMORY = "memory"  # folder of a search: what its trials share, while it goes on
 def folder_name(name: str) -> str:
     """A variant's or benchmark's name as one folder: `lm-eval:gsm8k` is lm-eval--gsm8k; nothing can climb out."""
     return re.sub(r"[^A-Za-z0-9._-]", "-", name.replace(":", "--")).lstrip(".")
-
-
-def weights_hash(base: str, dtype: str, delta: Mapping[str, Tensor]) -> str:
-    """What tells a model's weights from others: where they came from, and the bits of every tensor that changed.
-
-    Args:
-        base: hash of the base model's files.
-        dtype: of the weights.
-        delta: the changed tensors, or an adapter's factors, by name; any dtype, on the CPU.
-    """
-    import torch
-
-    sums: list[tuple[str, str]] = []
-    for name, tensor in sorted(delta.items()):
-        bits = tensor.contiguous().flatten().view(torch.uint8).numpy()
-        sums.append((name, hashlib.sha256(bits.data).hexdigest()))
-    return content_hash([base, dtype, sums])
 
 
 class RunFolder:
@@ -256,34 +240,6 @@ class RunFolder:
         if folder.is_dir():
             shutil.rmtree(folder)
             sync_folder(folder.parent)
-
-
-class ScoreCache:
-    """Scores by what was scored with what, shared by all runs: the base model is scored once."""
-
-    def __init__(self, root: Path) -> None:
-        self._root = root / "scores"
-        self._tensors = root / "tensors"
-
-    def folder(self, key: str) -> Path:
-        """Where methods keep what follows from model, corpora and budget alone."""
-        return self._tensors / key
-
-    def read(self, key: str) -> tuple[dict[str, Any], list[ItemResult]] | None:
-        """The kept figures and items, or None."""
-        try:
-            figures = json.loads((self._root / f"{key}.json").read_text(encoding="utf-8"))
-            return figures, items_from_parquet((self._root / f"{key}.parquet").read_bytes())
-        except (OSError, ValueError):
-            return None
-
-    def write(self, key: str, figures: Mapping[str, Any], items: Sequence[ItemResult]) -> None:
-        """Keep a score; a cache that cannot be written costs time later, nothing now."""
-        try:
-            write_atomic(self._root / f"{key}.parquet", items_to_parquet(items))
-            write_atomic(self._root / f"{key}.json", json.dumps(figures).encode())
-        except StorageError:
-            return
 
 
 def checksum(record: Mapping[str, Any]) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, fields
 from typing import Any
 
-from unlearnbench.records.cells import ItemResult, ItemText
+from unlearnbench.records.items import ItemResult, ItemText
 
 
 def items_to_parquet(items: Sequence[ItemResult]) -> bytes:

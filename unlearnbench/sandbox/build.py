@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from unlearnbench.data.tables import SANDBOX_MODELS
+from unlearnbench.data.sources import SANDBOX_MODELS
 from unlearnbench.models.loading import padding_id
 from unlearnbench.sandbox.world import TURN_END, TURN_START, Subject, build_world, chat_text, conversation, paragraph
 from unlearnbench.sandbox.write_data import write_data

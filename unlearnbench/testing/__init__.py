@@ -12,7 +12,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from unlearnbench.plugins.options import BenchmarkSpec, MethodSpec, Value
+from unlearnbench.plugins.specs import BenchmarkSpec, MethodSpec
+from unlearnbench.records.base import Value
 from unlearnbench.testing.benchmark_checks import BENCHMARK_CHECKS, Answers, BenchmarkCase
 from unlearnbench.testing.checks import Check, CheckFailed, NotApplicable, Outcome
 from unlearnbench.testing.entry_points import stated_by

@@ -17,8 +17,10 @@ from unittest import mock
 import torch
 
 from unlearnbench.errors import UsageError
-from unlearnbench.plugins.options import BenchmarkSpec, Options, Value, resolve_options
-from unlearnbench.records.cells import ItemResult
+from unlearnbench.plugins.options import resolve_options
+from unlearnbench.plugins.specs import BenchmarkSpec
+from unlearnbench.records.base import Options, Value
+from unlearnbench.records.items import ItemResult
 from unlearnbench.scoring.benchmark import Benchmark, MultipleChoiceBenchmark, Subject
 from unlearnbench.scoring.choice.log_likelihood import encode_questions, longest_text
 from unlearnbench.testing.checks import CheckFailed, NotApplicable, Registry, require

@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from unlearnbench.errors import PluginError, normalise
-from unlearnbench.plugins.options import BenchmarkSpec, MethodSpec, Value
 from unlearnbench.plugins.registry import GROUPS, find_plugin, list_plugins
+from unlearnbench.plugins.specs import BenchmarkSpec, MethodSpec
+from unlearnbench.records.base import Value
 from unlearnbench.testing.checks import CheckFailed, require
 
 STATEMENT = "CONFORMANCE"  # a dictionary in the plugin's module, or in a package around it

@@ -12,7 +12,9 @@ from typing import Any
 import torch
 
 from unlearnbench.errors import UsageError
-from unlearnbench.plugins.options import MethodSpec, Options, Training, Value, resolve_options, split_budget
+from unlearnbench.plugins.options import resolve_options, split_budget
+from unlearnbench.plugins.specs import MethodSpec, Training
+from unlearnbench.records.base import Options, Value
 from unlearnbench.testing.checks import CheckFailed, NotApplicable, Registry, require
 from unlearnbench.testing.entry_points import described, entry_point_of
 from unlearnbench.testing.other_process import weights_elsewhere

@@ -15,8 +15,9 @@ from multiprocessing.context import BaseContext
 from typing import Any
 
 from unlearnbench.errors import UsageError
-from unlearnbench.plugins.options import MethodSpec, Options, Training
 from unlearnbench.plugins.registry import find_plugin
+from unlearnbench.plugins.specs import MethodSpec, Training
+from unlearnbench.records.base import Options
 from unlearnbench.testing.checks import CheckFailed, NotApplicable
 from unlearnbench.testing.trial_fits import Trial, run_trial, weights_hash
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from transformers import GenerationMixin, PretrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
-from unlearnbench.data.tables import sandbox_folder
+from unlearnbench.data.sources import sandbox_folder
 from unlearnbench.errors import unknown_name
 from unlearnbench.models.loading import load_tokenizer
 

@@ -20,18 +20,19 @@ from lightning.pytorch import Callback
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from unlearnbench.data.batches import Schedule, Stream
+from unlearnbench.data.batches import IGNORE, Schedule, Stream
 from unlearnbench.data.tables import Table
+from unlearnbench.execution.context import Workshop
 from unlearnbench.execution.fit import fit
-from unlearnbench.execution.job import Workshop
 from unlearnbench.models.restorable import LoadedModel
-from unlearnbench.models.tensors import IGNORE
 from unlearnbench.planning.plan import JobPlan, TopicData, VariantPlan
-from unlearnbench.plugins.options import MethodSpec, Options, Training
 from unlearnbench.plugins.registry import Plugin, PluginInfo
+from unlearnbench.plugins.specs import MethodSpec, Training
+from unlearnbench.records.base import Options
 from unlearnbench.records.cells import Job
 from unlearnbench.records.recipe import TrainerOptions
-from unlearnbench.runs.folder import RunFolder, ScoreCache
+from unlearnbench.runs.folder import RunFolder
+from unlearnbench.runs.score_cache import ScoreCache
 from unlearnbench.system.process_state import untouched
 from unlearnbench.testing.tiny_models import tiny_folder, tiny_model
 

@@ -13,31 +13,34 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unlearnbench.errors import UsageError
-from unlearnbench.execution.compare import Execution, execute, read_leaderboard
-from unlearnbench.planning.preflight import Comparison, Device, prepare
+from unlearnbench.execution.compare import Execution, execute
+from unlearnbench.leaderboard.reading import read_leaderboard
+from unlearnbench.planning.comparison import Comparison, Device
+from unlearnbench.planning.preflight import prepare
 from unlearnbench.records.cells import CellResult
 from unlearnbench.records.leaderboard import Leaderboard
-from unlearnbench.records.recipe import BASELINE, Recipe
+from unlearnbench.records.manifest import BASELINE
+from unlearnbench.records.recipe import Recipe
 from unlearnbench.records.tuning import (
-    NO_SPACE,
-    TRIALS,
-    TUNING,
     RowTrials,
     Trial,
     TrialStatus,
     Tuning,
+)
+from unlearnbench.runs.folder import MEMORY
+from unlearnbench.runs.reading import TRIALS, TUNING, read_tuning
+from unlearnbench.system.files import content_hash
+from unlearnbench.tuning.choice import (
+    NO_SPACE,
     choose,
     floor,
     label,
-    read_tuning,
 )
-from unlearnbench.runs.folder import MEMORY
-from unlearnbench.system.files import content_hash
 from unlearnbench.tuning.sampler import Sampler, check_installed
 from unlearnbench.tuning.searched_rows import Row, plan_rows
 
 if TYPE_CHECKING:
-    from unlearnbench.execution.job import Reporter
+    from unlearnbench.execution.reporter import Reporter
     from unlearnbench.planning.plan import JobPlan
 
 ROUND = 2  # trials that a row proposes at a time, however many run at a time: results do not depend on --jobs

@@ -7,9 +7,11 @@ from typing import Any
 
 from unlearnbench.errors import UsageError, unknown_name
 from unlearnbench.models.loading import block_count, model_folder
-from unlearnbench.plugins.options import Options, resolve_options, resolve_space
+from unlearnbench.plugins.options import resolve_options, resolve_space
 from unlearnbench.plugins.registry import find_plugin
-from unlearnbench.records.recipe import BASELINE, Recipe
+from unlearnbench.records.base import Options
+from unlearnbench.records.manifest import BASELINE
+from unlearnbench.records.recipe import Recipe
 from unlearnbench.records.search_space import Domain, ShareOf, read_domain, written
 from unlearnbench.records.tuning import Trial
 from unlearnbench.tuning.sampler import Flat, Sampler, first_settings

@@ -18,11 +18,13 @@ from typing import Any
 import psutil
 
 from unlearnbench.errors import CellError, StorageError
-from unlearnbench.execution.job import Workshop, fail_job
-from unlearnbench.execution.processes import Worker, error_of, how_it_ended, relay
+from unlearnbench.execution.cell import fail_job
+from unlearnbench.execution.context import Workshop
+from unlearnbench.execution.messages import error_of, relay
+from unlearnbench.execution.processes import Worker, how_it_ended
+from unlearnbench.execution.queue import Claim, Queue
 from unlearnbench.planning.limits import Limits
 from unlearnbench.records.cells import CellResult
-from unlearnbench.runs.locks import Claim, Queue
 
 POLL_SECONDS = 0.1  # from one look at the limits to the next
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 
-from unlearnbench.execution.job import Workshop, fail_job, run_job
+from unlearnbench.execution.cell import fail_job
+from unlearnbench.execution.context import Workshop
+from unlearnbench.execution.job import run_job
+from unlearnbench.execution.queue import Queue
 from unlearnbench.models.restorable import LoadedModel
 from unlearnbench.records.cells import CellResult
-from unlearnbench.runs.locks import WAIT_SECONDS, Queue
+from unlearnbench.runs.locks import WAIT_SECONDS
 
 
 def execute(queue: Queue, shop: Workshop) -> Iterator[CellResult]:

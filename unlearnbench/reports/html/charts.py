@@ -13,8 +13,8 @@ import numpy as np
 
 from unlearnbench.leaderboard.comparability import cell_name
 from unlearnbench.leaderboard.outcomes import Outcomes
-from unlearnbench.records.leaderboard import BenchmarkHead, Estimate, Leaderboard, Row
-from unlearnbench.records.recipe import BASELINE
+from unlearnbench.records.leaderboard import Estimate, Leaderboard, Row
+from unlearnbench.records.manifest import BASELINE, BenchmarkHead
 from unlearnbench.reports.finished import Finished
 from unlearnbench.reports.formatting import figure, row_title
 from unlearnbench.scoring.choice.prompts import LETTERS

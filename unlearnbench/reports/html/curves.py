@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from unlearnbench.records.leaderboard import RowHead
+from unlearnbench.records.manifest import RowHead
 from unlearnbench.reports.finished import Finished
 from unlearnbench.reports.html.charts import PALETTE, Chart, as_chart, shown
 from unlearnbench.runs.folder import folder_name

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from unlearnbench.records.cells import CellResult, ItemText
-from unlearnbench.records.leaderboard import BenchmarkHead
-from unlearnbench.records.recipe import BASELINE
+from unlearnbench.records.cells import CellResult
+from unlearnbench.records.items import ItemText
+from unlearnbench.records.manifest import BASELINE, BenchmarkHead
 from unlearnbench.reports.finished import Finished
 from unlearnbench.reports.formatting import row_title
 from unlearnbench.reports.html.embed import packed, packed_json

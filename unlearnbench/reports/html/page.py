@@ -9,9 +9,8 @@ import yaml
 
 from unlearnbench.leaderboard.outcomes import Outcomes
 from unlearnbench.records.cells import CellResult
-from unlearnbench.records.leaderboard import BenchmarkHead, Row
-from unlearnbench.records.recipe import BASELINE
-from unlearnbench.records.tuning import read_tuning
+from unlearnbench.records.leaderboard import Row
+from unlearnbench.records.manifest import BASELINE, BenchmarkHead
 from unlearnbench.reports import explain
 from unlearnbench.reports import tuning as trials
 from unlearnbench.reports.finished import Finished
@@ -20,6 +19,7 @@ from unlearnbench.reports.html import charts, table
 from unlearnbench.reports.html.curves import curves
 from unlearnbench.reports.html.embed import as_json, fill, packed_plotly, plotly_script
 from unlearnbench.reports.html.items import Packs, pack
+from unlearnbench.runs.reading import read_tuning
 
 Items = Mapping[str, Outcomes]
 OF_RUN = ("model", "base_weights", "dtype", "limit", "device", "threads", "python", "torch", "transformers", "unlearnbench")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from unlearnbench.records.leaderboard import Column, Estimate, Leaderboard, Row
-from unlearnbench.records.recipe import BASELINE
+from unlearnbench.records.manifest import BASELINE
 from unlearnbench.reports.formatting import (
     AFTER,
     COST,

@@ -8,7 +8,7 @@ from pathlib import Path
 import yaml
 
 from unlearnbench.errors import unknown_name
-from unlearnbench.records.cells import Record
+from unlearnbench.records.base import Record
 
 
 class PublishedRow(Record):

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from unlearnbench.errors import UsageError
 from unlearnbench.models.loading import padding_id, tokens_per_batch
-from unlearnbench.records.cells import ItemResult, Question
+from unlearnbench.records.items import ItemResult, Question
 from unlearnbench.scoring.choice.packing import encode_prefix, packed_logits, packs
 from unlearnbench.scoring.choice.prefix_trees import Tree, build_trees, common_length, fill_batches, split
 

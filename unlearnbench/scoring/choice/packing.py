@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from unlearnbench.errors import UsageError
-from unlearnbench.models.forward import decoder_blocks
+from unlearnbench.models.blocks import decoder_blocks
 from unlearnbench.scoring.choice.prefix_trees import Tree
 
 if TYPE_CHECKING:

@@ -1,0 +1,66 @@
+"""The hub, and what goes wrong with it, in one sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Literal, TypeVar
+
+from unlearnbench.data.sources import Source
+from unlearnbench.errors import UsageError
+
+T = TypeVar("T")
+
+
+def from_hub(source: Source, action: Callable[[], T], kind: Literal["model", "data set"] = "data set") -> T:
+    """Run `action`; what goes wrong with a hub id becomes one sentence with the next step."""
+    try:
+        return action()
+    except (OSError, ValueError) as error:  # the hub's errors, and those of `datasets`, are of these
+        raise UsageError(_hub_problem(source, error, kind)) from error
+
+
+def _hub_problem(source: Source, error: Exception, kind: Literal["model", "data set"]) -> str:
+    """What went wrong, from the whole chain of causes: `datasets` wraps the hub's errors in its own."""
+    from datasets.exceptions import DatasetNotFoundError
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HfHubHTTPError,
+        LocalEntryNotFoundError,
+        OfflineModeIsEnabled,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    name, page = source.location, f"https://huggingface.co/{'' if kind == 'model' else 'datasets/'}{source.location}"
+    flags = "--model FOLDER" if kind == "model" else "--forget or --retain PATH, --set BENCHMARK.source=FOLDER"
+    local = f"point to a local copy instead: {flags}"
+    chain = list(_causes(error))
+
+    def any_of(*kinds: type[BaseException]) -> bool:
+        return any(isinstance(one, kinds) for one in chain)
+
+    first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    if any_of(GatedRepoError) or "gated" in first:
+        return f"The {kind} '{name}' is gated: accept its terms at {page} and log in with `hf auth login`."
+    if any_of(RevisionNotFoundError):
+        return f"The {kind} '{name}' has no revision '{source.revision}'; {page}/commits/main lists them."
+    if any_of(OfflineModeIsEnabled, LocalEntryNotFoundError, ConnectionError):
+        return f"'{name}' is no local path, and the hub cannot be reached; {local}."
+    if any_of(DatasetNotFoundError, RepositoryNotFoundError):
+        return (
+            f"There is no {kind} '{name}' on the hub or at that path ({page}), or it is private: log in with `hf auth login`; "
+            f"{local}."
+        )
+    if any_of(HfHubHTTPError):
+        return f"The hub refused '{name}': {first}; {local}."
+    return f"'{source.text}' cannot be loaded: {first}"
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """An error and what it was raised from."""
+    seen: set[int] = set()
+    current: BaseException | None = error
+    while current is not None and id(current) not in seen:
+        seen.add(id(current))
+        yield current
+        current = current.__cause__ or current.__context__

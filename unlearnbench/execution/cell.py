@@ -1,0 +1,177 @@
+"""One cell of a job: score a benchmark, sum its items up, or say what went wrong; each kept durably."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from unlearnbench.errors import CellError, StorageError, UnlearnbenchError
+from unlearnbench.execution.context import Workshop
+from unlearnbench.execution.provenance import cell_provenance, environment, last_frames, peak_bytes
+from unlearnbench.models.restorable import LoadedModel
+from unlearnbench.planning.plan import JobPlan
+from unlearnbench.records.cells import CellResult, Cost, PartScore
+from unlearnbench.records.items import ItemResult
+from unlearnbench.records.tuning import PrunedError
+from unlearnbench.scoring.benchmark import Subject
+from unlearnbench.scoring.selection import in_half
+from unlearnbench.system.files import content_hash
+
+if TYPE_CHECKING:
+    from unlearnbench.scoring.benchmark import Benchmark
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unlearned:
+    """What a fit leaves: the hash of the weights and what it cost."""
+
+    weights: str
+    cost: Cost
+    looks: Mapping[str, Any] = field(default_factory=dict[str, Any])  # for the record: at the training, and the best of them
+
+
+@contextmanager
+def _unchanged(plan: JobPlan, name: str, loaded: LoadedModel, shop: Workshop) -> Generator[None]:
+    """A benchmark that changes the model does so for itself alone."""
+    before = loaded.state()
+    try:
+        yield
+    finally:
+        if loaded.state() != before:
+            shop.reporter.warn(f"{name} changed the model that it scored; it is loaded again for what follows")
+            loaded.restore()
+            stored = shop.run.read_delta(shop.run.delta_path(plan.job.variant, plan.job.seed, plan.job.identity))
+            if stored is not None:
+                loaded.apply(stored[0])
+
+
+def fail_job(plan: JobPlan, shop: Workshop, error: BaseException, cost: Cost | None = None) -> Iterator[CellResult]:
+    """Every due cell of a job as failed, each one durable."""
+    for name in plan.due:
+        yield _failure(plan, name, shop, error, cost)
+
+
+def score_benchmark(plan: JobPlan, name: str, loaded: LoadedModel, shop: Workshop, unlearned: Unlearned) -> CellResult:
+    """Score one benchmark and keep the cell; whatever the benchmark raises becomes a failed cell."""
+    try:
+        return _score(plan, name, loaded, shop, unlearned)
+    except StorageError:
+        raise
+    except (Exception, SystemExit) as error:  # a benchmark that fails costs one cell
+        return _failure(plan, name, shop, error, unlearned.cost)
+
+
+def _score(plan: JobPlan, name: str, loaded: LoadedModel, shop: Workshop, unlearned: Unlearned) -> CellResult:
+    """Score one benchmark, or take the score of the same weights from the cache."""
+    column = shop.benchmarks[name]
+    metric = column.benchmark.metric
+    total = column.benchmark.count(shop.limit)
+    shop.reporter.scoring(plan.job, name, total)
+    cache_key = content_hash([unlearned.weights, shop.dtype, column.identity(shop.limit), plan.job.seed])
+    kept = shop.cache.read(cache_key)
+    if kept is not None:
+        figures, items = kept
+        shop.reporter.scored(plan.job, total)
+    else:
+        started = time.perf_counter()
+        subject = Subject(
+            model=loaded.model,
+            tokenizer=loaded.tokenizer,
+            seed=plan.job.seed,
+            limit=shop.limit,
+            weights=unlearned.weights,
+            keep=shop.cache_folder,
+            progress=partial(shop.reporter.scored, plan.job),
+        )
+        with _unchanged(plan, name, loaded, shop):
+            items = list(column.benchmark.evaluate(subject))
+        if column.all_asked:
+            items = list(in_half(items, column.half, lambda item: item.id))
+        if not items:
+            raise CellError(f"{name} scored nothing")
+        figures = {"evaluate_seconds": round(time.perf_counter() - started, 3), **environment(shop.device)}
+        if all(item.scored and not item.error for item in items):
+            shop.cache.write(cache_key, figures, items)
+    cost = _with_scoring(unlearned.cost, figures["evaluate_seconds"], shop.device)
+    provenance = {**_provenance(plan, name, shop, unlearned.weights), **unlearned.looks, **figures, "cached": kept is not None}
+    identity = {"key": plan.key(name), "identity": plan.cells[name], "metric": metric, "cost": cost, "provenance": provenance}
+    result = CellResult(**identity, **summed_up(items, column.benchmark))
+    shop.run.write_cell(result, items)
+    return result
+
+
+def summed_up(items: Sequence[ItemResult], benchmark: Benchmark) -> dict[str, Any]:
+    """What a cell says about its items; those without a score count in no mean, and a cell where none has any failed."""
+    scored = [item for item in items if item.scored]
+    asked = {"asked": len(items), "missing": dict(Counter(item.error for item in items if not item.scored))}
+    if not scored:
+        said = f"none of {len(items)} items has a score: {items[0].error}; the same command asks for them again"
+        return {"status": "failed", "error": said, **asked}
+    groups = benchmark.group_items(scored)
+    return {
+        "status": "done",
+        **asked,
+        "value": _mean(scored),
+        "n": len(scored),
+        "partial": sum(bool(item.error) for item in scored),
+        "figures": {name: round(value, 6) for name, value in benchmark.figures(items).items()},
+        "truncated": sum(item.truncated for item in items),
+        "parts": {part: PartScore(value=_mean(own), n=len(own)) for part, own in _by_part(scored).items()},
+        "groups": {name: PartScore(value=_mean(own), n=len(own)) for name, own in groups.items() if own},
+    }
+
+
+def _with_scoring(cost: Cost, seconds: float, device: torch.device) -> Cost:
+    """The job's cost so far with that of scoring; memory is the larger of training and scoring."""
+    gpu = torch.cuda.max_memory_allocated() if device.type == "cuda" else None
+    peaks = {"peak_bytes": (cost.peak_bytes, peak_bytes()), "peak_gpu_bytes": (cost.peak_gpu_bytes, gpu)}
+    largest = {name: max((one for one in pair if one is not None), default=None) for name, pair in peaks.items()}
+    return cost.model_copy(update={"evaluate_seconds": seconds, **largest})
+
+
+def _provenance(plan: JobPlan, name: str, shop: Workshop, weights: str | None) -> dict[str, Any]:
+    column = shop.benchmarks[name]
+    return cell_provenance(plan, column, shop.topics, shop.trainer, dtype=shop.dtype, limit=shop.limit, weights=weights)
+
+
+def _mean(items: Sequence[ItemResult]) -> float:
+    return round(sum(item.score for item in items) / len(items), 6)
+
+
+def _by_part(items: Iterable[ItemResult]) -> dict[str, list[ItemResult]]:
+    parts: dict[str, list[ItemResult]] = {}
+    for item in items:
+        parts.setdefault(item.part, []).append(item)
+    return parts
+
+
+def _failure(plan: JobPlan, name: str, shop: Workshop, error: BaseException, cost: Cost | None = None) -> CellResult:
+    """A cell that says what went wrong, kept like any other."""
+    reason = str(error).strip().splitlines()
+    kind = "" if isinstance(error, UnlearnbenchError) else f"{type(error).__name__}: "
+    result = CellResult(
+        key=plan.key(name),
+        identity=plan.cells[name],
+        status="diverged" if isinstance(error, FloatingPointError) else "failed",
+        error=kind + (reason[0] if reason else "no message"),
+        cost=cost or Cost(),
+        provenance={
+            **_provenance(plan, name, shop, None),
+            **_of_pruning(error),
+            **environment(shop.device),
+            "traceback": last_frames(error),
+        },
+    )
+    shop.run.write_cell(result, [])
+    return result
+
+
+def _of_pruning(error: BaseException) -> dict[str, Any]:
+    return {"pruned": True, "looks": [look.model_dump() for look in error.looks]} if isinstance(error, PrunedError) else {}

@@ -1,0 +1,66 @@
+"""What every job of a comparison shares."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from unlearnbench.execution.reporter import Reporter
+from unlearnbench.models.restorable import resolve_device
+from unlearnbench.planning.plan import BenchmarkPlan, LookPlan, TopicData
+from unlearnbench.records.cells import Job
+from unlearnbench.records.recipe import TrainerOptions
+from unlearnbench.runs.folder import MEMORY, RunFolder
+from unlearnbench.runs.score_cache import ScoreCache
+
+if TYPE_CHECKING:
+    from lightning.pytorch import Callback
+
+    from unlearnbench.planning.comparison import Comparison
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workshop:
+    """What every job of a comparison shares."""
+
+    run: RunFolder
+    cache: ScoreCache
+    topics: Sequence[TopicData]
+    benchmarks: Mapping[str, BenchmarkPlan]
+    dtype: str
+    device: torch.device
+    limit: int | None
+    trainer: TrainerOptions
+    looks: LookPlan | None
+    memory: Path | None  # what the trials of a search share; None: what is kept is kept in the user's cache
+    cache_folder: Path
+    reporter: Reporter
+    callbacks: Callable[[Job], Sequence[Any]] = lambda job: ()
+
+
+def workshop(comparison: Comparison, reporter: Reporter, hook: Any) -> Workshop:
+    """What the jobs of a comparison share; `hook` is that of the loaded extensions."""
+    return Workshop(
+        run=comparison.run,
+        cache=ScoreCache(comparison.cache),
+        topics=comparison.topics,
+        benchmarks={plan.name: plan for plan in comparison.benchmarks},
+        dtype=comparison.dtype,
+        device=resolve_device(comparison.device),
+        limit=comparison.recipe.limit,
+        trainer=comparison.recipe.trainer,
+        looks=comparison.looks,
+        memory=comparison.run.root / MEMORY if comparison.recipe.half == "selection" else None,
+        cache_folder=comparison.cache,
+        reporter=reporter,
+        callbacks=lambda job: extension_callbacks(hook, job),
+    )
+
+
+def extension_callbacks(hook: Any, job: Job) -> list[Callback]:
+    """The Lightning callbacks that extensions add to a job."""
+    return [callback for offered in hook.unlearnbench_trainer_callbacks(job=job) or [] for callback in offered or []]

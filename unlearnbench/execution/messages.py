@@ -1,0 +1,107 @@
+"""What a process of our own tells its parent, one JSON line a message: both ends of the wire."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from unlearnbench.errors import CellError, StorageError
+
+if TYPE_CHECKING:
+    from unlearnbench.execution.reporter import Reporter
+    from unlearnbench.planning.plan import JobPlan
+import threading
+
+from unlearnbench.planning.plan import JobPlan
+from unlearnbench.records.cells import CellResult, Job
+
+
+def decode(line: bytes) -> dict[str, Any] | None:
+    """A message; None for what a plugin that found the pipe may have written into it."""
+    try:
+        said = json.loads(line)
+    except ValueError:
+        return None
+    return said if isinstance(said, dict) and "kind" in said else None
+
+
+def relay(said: Mapping[str, Any], plan: JobPlan, reporter: Reporter) -> None:
+    """Pass a worker's progress on."""
+    match said:
+        case {"kind": "loading"}:
+            reporter.loading(plan.job)
+        case {"kind": "unlearning", "steps": steps}:
+            reporter.unlearning(plan.job, steps)
+        case {"kind": "step", "loss": loss}:
+            reporter.step(plan.job, loss)
+        case {"kind": "scoring", "benchmark": benchmark, "items": items}:
+            reporter.scoring(plan.job, benchmark, items)
+        case {"kind": "scored", "items": items}:
+            reporter.scored(plan.job, items)
+        case {"kind": "warn", "line": line}:
+            reporter.warn(line)
+        case _:
+            pass
+
+
+def error_of(said: Mapping[str, Any]) -> Exception:
+    """The error that a worker told of."""
+    kinds = {"diverged": FloatingPointError, "storage": StorageError}
+    return kinds.get(said["type"], CellError)(said["reason"])
+
+
+class Telling:
+    """A `Reporter` that writes JSON lines to the parent."""
+
+    def __init__(self, pipe: int | None) -> None:
+        self._pipe = pipe
+        self._turn = threading.Lock()  # a benchmark may report from several threads
+        if pipe is not None:
+            os.set_inheritable(pipe, False)  # what plugins start cannot write to it
+
+    def say(self, kind: str, **facts: Any) -> None:
+        """One message, from whatever thread."""
+        if self._pipe is None:
+            return
+        line = json.dumps({"kind": kind, **facts}).encode() + b"\n"
+        with self._turn:
+            while line:
+                line = line[os.write(self._pipe, line) :]
+
+    def loading(self, job: Job) -> None:
+        self.say("loading")
+
+    def unlearning(self, job: Job, steps: int) -> None:
+        self.say("unlearning", steps=steps)
+
+    def step(self, job: Job, loss: float | None) -> None:
+        self.say("step", loss=loss)
+
+    def scoring(self, job: Job, benchmark: str, items: int) -> None:
+        self.say("scoring", benchmark=benchmark, items=items)
+
+    def scored(self, job: Job, items: int) -> None:
+        self.say("scored", items=items)
+
+    def finished(self, result: CellResult) -> None:
+        self.say("cell", benchmark=result.key.benchmark)
+
+    def warn(self, line: str) -> None:
+        self.say("warn", line=line)
+
+
+def end_with_parent() -> None:
+    """When the other end of standard input closes, the parent is gone: end, with all that this process started."""
+    watched = os.dup(0)  # plugins that read standard input find it empty
+    with open(os.devnull, "rb") as nothing:
+        os.dup2(nothing.fileno(), 0)
+
+    def watch() -> None:
+        while os.read(watched, 1):
+            pass
+        os.killpg(0, signal.SIGKILL)
+
+    threading.Thread(target=watch, daemon=True).start()

@@ -1,0 +1,64 @@
+"""The table of a run folder, from what is on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import ValidationError
+
+from unlearnbench.errors import UsageError
+from unlearnbench.execution.queue import Queue
+from unlearnbench.leaderboard.build import build_leaderboard
+from unlearnbench.leaderboard.outcomes import Outcomes
+from unlearnbench.records.cells import CellResult
+from unlearnbench.records.leaderboard import Leaderboard, TableSettings
+from unlearnbench.runs.folder import RunFolder
+from unlearnbench.runs.reading import read_cells, read_manifest
+
+if TYPE_CHECKING:
+    from unlearnbench.execution.context import Workshop
+
+    Executor = Callable[[Queue, Workshop], Iterator[CellResult]]
+
+
+def read_leaderboard(folder: Path, settings: TableSettings | None = None, *, in_passing: bool = False) -> Leaderboard:
+    """The table of a run folder, from its plan and the cells that belong to it.
+
+    Args:
+        folder: of the comparison.
+        settings: how to rank and judge.
+        in_passing: figures only; the items of the cells are not read.
+
+    Raises:
+        UsageError: it is not the folder of a comparison, or its cells do not belong together.
+    """
+    run = RunFolder(folder)
+    manifest = read_manifest(run)
+    cells = read_cells(run, manifest, in_passing=in_passing)
+    return build_leaderboard(manifest, cells, None if in_passing else read_items(run, cells), settings)
+
+
+def last_settings(folder: Path) -> TableSettings | None:
+    """How the comparison's own table was made; None where there is none."""
+    try:
+        return written_leaderboard(folder).settings
+    except (UsageError, ValidationError):
+        return None
+
+
+def written_leaderboard(folder: Path) -> Leaderboard:
+    """The table that the comparison wrote last."""
+    return Leaderboard.model_validate(RunFolder(folder).read_json("leaderboard.json"))
+
+
+def read_items(run: RunFolder, cells: Mapping[str, CellResult]) -> dict[str, Outcomes]:
+    """What happened on the items of each finished cell, by its name; columns that were asked the same share their ids."""
+    items: dict[str, Outcomes] = {}
+    first: dict[str, Outcomes] = {}
+    for name, cell in cells.items():
+        if cell.status == "done":
+            items[name] = run.read_outcomes(cell.key, cell.identity, first.get(cell.key.benchmark))
+            first.setdefault(cell.key.benchmark, items[name])
+    return items

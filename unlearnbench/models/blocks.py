@@ -1,0 +1,133 @@
+"""A model's decoder blocks and parameters by name: which there are, which are trained, which stay in the model."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import nn
+from torch.utils.hooks import RemovableHandle
+
+from unlearnbench.errors import UsageError
+
+# a slice, not a character class: digits, colons and commas only, at the very end
+_SLICE = re.compile(r"\[([\d\s:,]+)\]$")
+
+
+def decoder_blocks(model: nn.Module) -> tuple[str, nn.ModuleList]:
+    """The decoder blocks and their qualified name: model.layers, gpt_neox.layers, transformer.h.
+
+    Raises:
+        UsageError: the model has no list of as many modules as its config has layers.
+    """
+    count = getattr(model.config, "num_hidden_layers", None)
+    for name, module in model.named_modules():
+        if isinstance(module, nn.ModuleList) and len(module) == count:
+            return name, module
+    raise UsageError(f"{type(model).__name__} has no list of {count} decoder blocks; this method needs a decoder-only model.")
+
+
+def keep_blocks(model: nn.Module, count: int | None, back: Sequence[nn.Module] = ()) -> list[nn.Module]:
+    """Take the upper decoder blocks out of a model, or put them back; what is left works as a shorter model.
+
+    Args:
+        model: a decoder-only language model.
+        count: how many blocks stay; None: all that are in it.
+        back: blocks to put back on top.
+
+    Returns:
+        the blocks that were taken out, lowest first.
+    """
+    blocks = decoder_blocks(model)[1]
+    taken = list(blocks)[count:] if count is not None else []
+    if taken:
+        del blocks[count:]
+    blocks.extend(back)
+    model.config.num_hidden_layers = len(blocks)  # pyright: ignore[reportAttributeAccessIssue, reportArgumentType]
+    return taken
+
+
+def select_parameters(model: nn.Module, pattern: str, blocks: Sequence[int]) -> dict[str, nn.Parameter]:
+    """The parameters of some blocks whose names match a pattern.
+
+    Args:
+        model: a decoder-only language model.
+        pattern: regular expression, searched in the name below the block (`mlp.down_proj.weight`).
+        blocks: 0-based block numbers.
+
+    Raises:
+        UsageError: a block or parameter that the model lacks; says what it has.
+    """
+    prefix, layers = decoder_blocks(model)
+    for block in blocks:
+        if not 0 <= block < len(layers):
+            raise UsageError(f"There is no block {block}: {type(model).__name__} has blocks 0 to {len(layers) - 1}.")
+    try:
+        expression = re.compile(pattern)
+    except re.error as error:
+        raise UsageError(f"'{pattern}' is not a valid regular expression: {error}.") from error
+    found: dict[str, nn.Parameter] = {}
+    for block in blocks:
+        named = dict(layers[block].named_parameters())
+        matching = {f"{prefix}.{block}.{name}": parameter for name, parameter in named.items() if expression.search(name)}
+        if not matching:
+            have = ", ".join(named)
+            raise UsageError(f"No parameter of block {block} of {type(model).__name__} matches '{pattern}'; it has: {have}.")
+        found |= matching
+    return found
+
+
+def split_slice(pattern: str) -> tuple[str, tuple[slice | int, ...] | None]:
+    """`NAME[0, 14336:]` as the pattern for the name and the slice of the tensor; None where there is no slice.
+
+    Families that keep all experts in one tensor need it: Mixtral's expert 0 is a slice of `mlp.experts.gate_up_proj`.
+    """
+    found = _SLICE.search(pattern)
+    if found is None:
+        return pattern, None
+    parts: list[slice | int] = []
+    for text in found.group(1).split(","):
+        numbers = [int(number) if number.strip() else None for number in text.split(":")]
+        parts.append(slice(*numbers) if len(numbers) > 1 else numbers[0] or 0)
+    return pattern[: found.start()], tuple(parts)
+
+
+def train_slice(parameters: Mapping[str, nn.Parameter], part: tuple[slice | int, ...]) -> list[RemovableHandle]:
+    """Zero the gradients outside a slice of each parameter; remove the handles after training.
+
+    Raises:
+        UsageError: a parameter has no such slice.
+    """
+    handles: list[RemovableHandle] = []
+    for name, parameter in parameters.items():
+        mask = torch.zeros_like(parameter, dtype=torch.bool)
+        try:
+            mask[part] = True
+            size = parameter[part].numel()
+        except IndexError:
+            size = 0
+        if size == 0:
+            raise UsageError(f"{name} has the shape {tuple(parameter.shape)}; there is nothing at the given slice.")
+        handles.append(parameter.register_hook(functools.partial(torch.mul, mask)))
+    return handles
+
+
+def select_all(model: nn.Module, exclude: str) -> dict[str, nn.Parameter]:
+    """Every parameter whose qualified name does not match a pattern; shared ones count once, under their first name."""
+    try:
+        expression = re.compile(exclude)
+    except re.error as error:
+        raise UsageError(f"'{exclude}' is not a valid regular expression: {error}.") from error
+    found = {name: parameter for name, parameter in model.named_parameters() if not expression.search(name)}
+    if not found:
+        raise UsageError(f"'{exclude}' leaves no parameter of {type(model).__name__} to change.")
+    return found
+
+
+def train_only(model: nn.Module, parameters: Mapping[str, nn.Parameter]) -> None:
+    """Let gradients reach these parameters and no others."""
+    chosen = {id(parameter) for parameter in parameters.values()}
+    for parameter in model.parameters():
+        parameter.requires_grad_(id(parameter) in chosen)

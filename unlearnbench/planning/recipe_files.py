@@ -1,0 +1,105 @@
+"""From a recipe's name or YAML file to a recipe; what is wrong in one is said with its line."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from unlearnbench.errors import CombinedUsageError, UsageError, closest, unknown_name
+from unlearnbench.records.recipe import Recipe, Topic, TrainerOptions, TuneOptions, check_names
+
+
+def shipped_recipes() -> list[str]:
+    """Names of the recipes that come with the package."""
+    folder = resources.files("unlearnbench") / "recipes"
+    return sorted(Path(entry.name).stem for entry in folder.iterdir() if entry.name.endswith(".yaml"))
+
+
+def load_recipe(name_or_path: str) -> Recipe:
+    """A shipped recipe by name, or a YAML file by path.
+
+    Raises:
+        UsageError: no such recipe, not YAML, or a key that does not exist (with its line and a suggestion).
+    """
+    path = Path(name_or_path)
+    if path.suffix in (".yaml", ".yml"):
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsageError(f"The recipe {path} cannot be read: {_reason(error)}.") from error
+        return parse_recipe(text, str(path), path.stem)
+    if name_or_path not in shipped_recipes():
+        raise unknown_name("recipe", name_or_path, shipped_recipes(), "A recipe of your own is a path that ends in .yaml.")
+    text = (resources.files("unlearnbench") / "recipes" / f"{name_or_path}.yaml").read_text(encoding="utf-8")
+    return parse_recipe(text, f"{name_or_path}.yaml", name_or_path)
+
+
+def parse_recipe(text: str, origin: str, name: str) -> Recipe:
+    """Parse YAML; `origin` is named in messages, `name` is the default recipe name."""
+    try:
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        content = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f", line {mark.line + 1}" if mark else ""
+        raise UsageError(f"{origin}{where} is not valid YAML: {getattr(error, 'problem', error)}.") from error
+    if not isinstance(content, dict):
+        raise UsageError(f"{origin} must be a mapping with the keys {', '.join(Recipe.model_fields)}.")
+    # a key without a value (`wmdp:`) means "with its defaults"
+    for section in ("benchmarks", "methods"):
+        if isinstance(content.get(section), dict):
+            content[section] = {key: {} if value is None else value for key, value in content[section].items()}
+    try:
+        recipe = Recipe.model_validate({"name": name, **content})
+    except ValidationError as error:
+        raise _explain(error, root, origin) from error
+    return check_names(recipe)
+
+
+def _explain(error: ValidationError, root: yaml.Node | None, origin: str) -> UsageError:
+    """A sentence about each problem: the line, what was given, what is allowed."""
+    problems = [_explain_one(one, root, origin) for one in error.errors()]
+    return problems[0] if len(problems) == 1 else CombinedUsageError(map(str, problems))
+
+
+def _explain_one(first: Mapping[str, Any], root: yaml.Node | None, origin: str) -> UsageError:
+    location = list(first["loc"])
+    line, section = _locate(root, location)
+    dotted = ".".join(str(part) for part in location)
+    if first["type"] == "extra_forbidden":
+        allowed = {"topics": Topic, "trainer": TrainerOptions, "tune": TuneOptions}.get(section, Recipe).model_fields
+        guess = closest(str(location[-1]), allowed)
+        meant = f" Did you mean '{guess}'?" if guess else ""
+        return UsageError(f"{origin}, line {line}: unknown key '{dotted}'.{meant} Allowed: {', '.join(allowed)}.")
+    if first["type"] == "missing":
+        return UsageError(f"{origin}, line {line}: the key '{dotted}' is missing; it has no default.")
+    problem = re.sub(r"a valid dictionary( or instance of \w+)?", "a mapping", first["msg"][0].lower() + first["msg"][1:])
+    return UsageError(f"{origin}, line {line}: '{dotted}': {problem}, got {first['input']!r}.")
+
+
+def _locate(node: yaml.Node | None, location: Iterable[object]) -> tuple[int, str]:
+    """The 1-based line of a key and the top-level section it stands in."""
+    steps = list(location)
+    line = 1
+    for step in steps:
+        if isinstance(node, yaml.MappingNode):
+            for key, value in node.value:
+                if key.value == str(step):
+                    line, node = key.start_mark.line + 1, value
+                    break
+        elif isinstance(node, yaml.SequenceNode) and isinstance(step, int) and step < len(node.value):
+            item: yaml.Node = node.value[step]
+            line, node = item.start_mark.line + 1, item
+    return line, str(steps[0]) if steps else ""
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, OSError):
+        return error.strerror or str(error)
+    return "it is not UTF-8 text"

@@ -1,0 +1,70 @@
+"""What a plugin offers: the spec of a method, with its budget, and that of a benchmark."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import Field, PositiveInt
+
+from unlearnbench.records.search_space import Domain, Space
+
+if TYPE_CHECKING:
+    from unlearnbench.scoring.benchmark import Benchmark
+    from unlearnbench.training.method import UnlearningMethod
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """A method's budget. Every field can be overridden like an option (`--set rmu.steps=80`).
+
+    Attributes:
+        steps: optimizer updates in total, over all topics together.
+        batch_size: sequences per update on the forget side, and as many on the retain side.
+        max_length: tokens per sequence; longer texts are cut at the end. A topic may cut its corpora shorter.
+        max_chars: characters per text, cut before it becomes tokens, as the WMDP paper ran its baselines; None cuts none.
+        order: `file` takes the corpus in its own order, as RMU's reference does; `shuffled` reorders it by the seed.
+        accumulate: pieces that each update's batch is computed in; memory falls, the update stays the same.
+        checkpointing: compute the blocks' activations again in the backward pass instead of keeping them.
+    """
+
+    steps: PositiveInt = 150
+    batch_size: PositiveInt = 4
+    max_length: Annotated[int, Field(ge=2)] = 512  # a single token predicts nothing
+    max_chars: PositiveInt | None = None
+    order: Literal["file", "shuffled"] = "shuffled"
+    accumulate: PositiveInt = 1
+    checkpointing: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class MethodSpec:
+    """An unlearning method as a plugin offers it.
+
+    Attributes:
+        name: as users type it; also the name of the entry point.
+        factory: called as `factory(model, **options)`; its keyword-only parameters are the method's options, and pydantic's
+            types (`PositiveFloat`) bound them.
+        summary: one line.
+        source: paper or repository.
+        training: the default budget; None for a method that needs no pass over the corpora.
+        space: what tuning chooses options from, by name: `{"lr": Log(1e-5, 1e-2)}`; a method without one runs as it is.
+    """
+
+    name: str
+    factory: Callable[..., UnlearningMethod]
+    summary: str
+    source: str
+    training: Training | None = Training()
+    space: Space = field(default_factory=dict[str, Domain])
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchmarkSpec:
+    """A benchmark as a plugin offers it; the factory takes keyword-only options and no model."""
+
+    name: str
+    factory: Callable[..., Benchmark]
+    summary: str
+    source: str

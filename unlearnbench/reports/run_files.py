@@ -1,0 +1,39 @@
+"""The files that a comparison writes for its readers: leaderboard.json, leaderboard.md and report.html."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+from unlearnbench.execution.queue import Queue
+from unlearnbench.leaderboard.reading import read_leaderboard
+from unlearnbench.records.cells import CellResult
+from unlearnbench.records.leaderboard import Leaderboard, TableSettings
+from unlearnbench.reports.finished import read_finished
+from unlearnbench.runs.folder import RunFolder
+
+if TYPE_CHECKING:
+    from unlearnbench.execution.context import Workshop
+
+    Executor = Callable[[Queue, Workshop], Iterator[CellResult]]
+
+
+REPORT = "report.html"
+
+
+def write_leaderboard(run: RunFolder, settings: TableSettings | None = None, *, in_passing: bool = False) -> Leaderboard:
+    """Write leaderboard.json and leaderboard.md from what is on disk; see `read_leaderboard`."""
+    from unlearnbench.reports import text
+
+    board = read_leaderboard(run.root, settings, in_passing=in_passing)
+    run.write_text("leaderboard.json", board.model_dump_json(indent=1, by_alias=True) + "\n")
+    run.write_text("leaderboard.md", text.render([board], "markdown") + "\n")
+    return board
+
+
+def write_report(run: RunFolder, *, items: bool = True) -> None:
+    """Write report.html from what is on disk; `items` says whether questions and answers are shown."""
+    from unlearnbench.reports.html.page import render
+
+    finished, outcomes = read_finished(run.root, items=items)
+    run.write_text(REPORT, render(finished, outcomes))

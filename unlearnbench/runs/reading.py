@@ -1,0 +1,74 @@
+"""What a run folder says to whoever reads it: its plan, its finished cells, its search."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import ValidationError
+
+from unlearnbench.errors import UsageError
+from unlearnbench.execution.queue import Queue
+from unlearnbench.records.cells import CellResult
+from unlearnbench.records.manifest import Manifest
+from unlearnbench.records.tuning import Tuning
+from unlearnbench.runs.folder import RunFolder
+
+if TYPE_CHECKING:
+    from unlearnbench.execution.context import Workshop
+
+    Executor = Callable[[Queue, Workshop], Iterator[CellResult]]
+
+
+TUNING = "tuning"  # folder of a comparison: the trials are rows of a comparison of their own
+
+
+TRIALS = "trials.json"
+
+
+def read_tuning(out: Path) -> Tuning | None:
+    """The search that was made for a comparison, or None where there is none."""
+    try:
+        return Tuning.model_validate_json((out / TUNING / TRIALS).read_bytes())
+    except (OSError, ValueError):
+        return None
+
+
+COMMAND = "command.txt"
+
+
+MANIFEST = "plan.json"
+
+
+def read_manifest(run: RunFolder) -> Manifest:
+    """The plan that a run folder's table is made of."""
+    try:
+        return Manifest.model_validate(run.read_json(MANIFEST))
+    except ValidationError as error:
+        raise UsageError(
+            f"{run.root}/{MANIFEST} was written by another version of unlearnbench; run the comparison again."
+        ) from error
+
+
+def read_cells(run: RunFolder, manifest: Manifest, *, in_passing: bool = False) -> dict[str, CellResult]:
+    """The finished cells that belong to a plan, by name.
+
+    Args:
+        run: folder of the comparison.
+        manifest: its plan.
+        in_passing: leave damaged ones out.
+
+    Raises:
+        UsageError: one is damaged.
+    """
+    cells: dict[str, CellResult] = {}
+    for row in manifest.rows:
+        for name, identity in row.cells.items():
+            found = run.read_cell(row.key(name), identity)
+            if found is not None:
+                cells[name] = found
+            elif not in_passing and (problem := run.problem_of(row.key(name), identity)) is not None:
+                path = run.cell_path(row.key(name), identity)
+                raise UsageError(f"{path} {problem}; run the comparison again, and it is set aside.")
+    return cells

@@ -1,0 +1,47 @@
+"""What a search decides: which trials are hopeless, which one is chosen, and what the table says of the row."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from unlearnbench.records.tuning import Trial
+
+NOT_MET = "constraint not met"
+
+
+NO_SPACE = "not tuned (no search space)"
+
+
+MIN_PEERS = 4  # earlier trials that a look is compared with
+
+
+def floor(trials: Sequence[Trial], update: int) -> float | None:
+    """S of a look after so many updates below which a trial is hopeless: the lower quartile of the earlier trials'.
+
+    Each row is compared with itself: a method that first damages and then repairs is no worse for it.
+    """
+    scores = sorted(look.score for trial in trials for look in trial.looks if look.update == update)
+    return scores[len(scores) // 4] if len(scores) >= MIN_PEERS else None
+
+
+def choose(trials: Sequence[Trial], keep_at_least: float) -> Trial | None:
+    """The trial with the highest F of those that kept enough; where none did, the one with the highest S.
+
+    Of equals the one that kept more, then the first. None where no trial finished.
+    """
+    done = [trial for trial in trials if trial.status == "done" and trial.score is not None]
+    kept = [trial for trial in done if trial.met(keep_at_least)]
+
+    def worth(trial: Trial) -> tuple[float, float, int]:
+        best = trial.forget if kept else trial.score
+        return best or 0.0, trial.keep or 0.0, -trial.number
+
+    return max(kept or done, key=worth, default=None)
+
+
+def label(trials: Sequence[Trial], seconds: float | None, best: Trial | None, keep_at_least: float) -> str:
+    """What the table says of a row that was tuned with these trials, in so many seconds where time counted."""
+    how = f"tuned {len(trials)}" + ("" if seconds is None else f" in {seconds:g} s")
+    if best is None:
+        return f"{how} (no trial finished)"
+    return how if best.met(keep_at_least) else f"{how} ({NOT_MET})"
