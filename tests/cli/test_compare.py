@@ -78,12 +78,12 @@ def test_the_printed_table(finished):
 
 def test_good_rmu_has_forgot_whatever_it_answers_on_hazards(cli, finished):
     """On what was to be forgotten RMU answers one or two letters; a collapse is looked for where something was to be kept."""
-    from unlearnbench.leaderboard.outcomes import read_outcomes
+    from unlearnbench.leaderboard.outcomes import read_columns
 
     arguments = (*SANDBOX, "--out", finished, "--json")
     rmu = json.loads(cli(*arguments, "--benchmarks", "wmdp,mmlu").out)["rows"][1]
     cli(*arguments)
-    hazard = read_outcomes(next((finished / "cells" / "rmu" / "wmdp").glob("seed-0-*.parquet")))
+    hazard = read_columns(next((finished / "cells" / "rmu" / "wmdp").glob("seed-0-*.parquet")))
     counts = sorted(list(hazard.choices).count(letter) for letter in range(4))
     assert counts[-1] + counts[-2] > 0.8 * len(hazard.ids)
     assert (rmu["verdict"], rmu["rank"]) == ("forgot", 1)

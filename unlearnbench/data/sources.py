@@ -9,14 +9,8 @@ from pathlib import Path
 from unlearnbench.errors import UsageError, unknown_name
 
 SANDBOX = "sandbox:"
-
-
 SANDBOX_MODELS = ("model", "retrained")  # the one that is to forget, and the one that never knew
-
-
 DATA_ENDINGS = (".jsonl", ".json", ".parquet", ".csv", ".txt")
-
-
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 
 

@@ -9,7 +9,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from unlearnbench.errors import UsageError
+from unlearnbench.records.cells import CellKey
 from unlearnbench.records.items import TURN
+from unlearnbench.runs.folder import RunFolder
 from unlearnbench.scoring.fluency import is_degenerate
 
 
@@ -69,8 +72,28 @@ class Outcomes:
         )
 
 
-def read_outcomes(path: Path, like: Outcomes | None = None) -> Outcomes:
-    """Read a cell's items without their log-probabilities.
+def read_outcomes(run: RunFolder, key: CellKey, identity: str, like: Outcomes | None = None) -> Outcomes:
+    """Read a cell's per-item results as columns, without log-probabilities.
+
+    Args:
+        run: folder of the comparison.
+        key: of the cell.
+        identity: of the cell.
+        like: a cell that was most likely asked the same; equal ids are kept in memory once.
+
+    Raises:
+        UsageError: the file is damaged.
+    """
+    path = run.items_path(key, identity)
+    try:
+        return read_columns(path, like)
+    except (OSError, ValueError) as error:
+        advice = f"run the comparison again, and {path.name} is set aside"
+        raise UsageError(f"The items of {key} cannot be read: {error}; {advice}.") from error
+
+
+def read_columns(path: Path, like: Outcomes | None = None) -> Outcomes:
+    """Read a file of per-item results without the log-probabilities.
 
     Args:
         path: the cell's parquet file.

@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
 from unlearnbench.errors import UsageError
-from unlearnbench.execution.queue import Queue
 from unlearnbench.leaderboard.build import build_leaderboard
-from unlearnbench.leaderboard.outcomes import Outcomes
+from unlearnbench.leaderboard.outcomes import Outcomes, read_outcomes
 from unlearnbench.records.cells import CellResult
 from unlearnbench.records.leaderboard import Leaderboard, TableSettings
 from unlearnbench.runs.folder import RunFolder
 from unlearnbench.runs.reading import read_cells, read_manifest
-
-if TYPE_CHECKING:
-    from unlearnbench.execution.context import Workshop
-
-    Executor = Callable[[Queue, Workshop], Iterator[CellResult]]
 
 
 def read_leaderboard(folder: Path, settings: TableSettings | None = None, *, in_passing: bool = False) -> Leaderboard:
@@ -59,6 +52,6 @@ def read_items(run: RunFolder, cells: Mapping[str, CellResult]) -> dict[str, Out
     first: dict[str, Outcomes] = {}
     for name, cell in cells.items():
         if cell.status == "done":
-            items[name] = run.read_outcomes(cell.key, cell.identity, first.get(cell.key.benchmark))
+            items[name] = read_outcomes(run, cell.key, cell.identity, first.get(cell.key.benchmark))
             first.setdefault(cell.key.benchmark, items[name])
     return items

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 MODEL_FILES = ("*.safetensors", "*.safetensors.index.json", "*.json", "*.jinja", "tokenizer.model", "merges.txt", "vocab.txt")
-
-
 CPU_TOKENS = 1024  # larger batches leave the caches: measured on two Zen 4 cores with SmolLM2
 GPU_TOKENS = 65_536  # more no longer makes it faster
 

@@ -6,7 +6,7 @@ import functools
 import gc
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +21,21 @@ from unlearnbench.models.tensors import checksum
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-    from unlearnbench.training.method import UnlearningMethod
+
+class Trainee(Protocol):
+    """What is built on a model to change it: it says how much of the model it needs, and what it will change."""
+
+    @property
+    def last_needed(self) -> int | None:
+        """The last block whose output it needs, from 0; None for the whole model."""
+        ...
+
+    def changing(self) -> Mapping[str, nn.Parameter]:
+        """The parameters that it may change, by name."""
+        ...
+
+
+Built = TypeVar("Built", bound=Trainee)
 
 
 class LoadedModel:
@@ -65,7 +79,7 @@ class LoadedModel:
         hung = {name: (type(module), _hooks(module)) for name, module in self.model.named_modules()}
         return {**{name: total for (name, _), total in zip(tensors, sums, strict=True)}, **hung}
 
-    def build(self, factory: Callable[[PreTrainedModel], UnlearningMethod], *, whole: bool = False) -> UnlearningMethod:
+    def build(self, factory: Callable[[PreTrainedModel], Built], *, whole: bool = False) -> Built:
         """Build a method on as much of the model as it needs, and note what it will change.
 
         Blocks that it does not need are not loaded, or are out of the model, and off the GPU, until `complete`; unless the
@@ -185,7 +199,7 @@ def _hooks(module: nn.Module) -> tuple[object, ...]:
     return (*hung, own.get("forward"))
 
 
-def _last_needed(factory: Callable[[PreTrainedModel], UnlearningMethod], folder: Path) -> int | None:
+def _last_needed(factory: Callable[[PreTrainedModel], Trainee], folder: Path) -> int | None:
     """The last block that a method needs, found on a model without weights; None where it does not say."""
     try:
         return factory(skeleton(folder)).last_needed

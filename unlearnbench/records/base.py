@@ -7,8 +7,6 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 Role = Literal["forget", "retain"]
-
-
 Half = Literal["selection", "reporting"]  # of a benchmark's items: what settings are chosen on, what they are reported on
 
 
@@ -19,6 +17,4 @@ class Record(BaseModel):
 
 
 Value = None | bool | int | float | str | list[Any] | dict[str, Any]
-
-
 Options = dict[str, Value]

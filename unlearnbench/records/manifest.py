@@ -46,9 +46,5 @@ class Manifest(Record):
 
 
 BASELINE = "none"
-
-
 CHECKPOINT = "checkpoint"  # the method of a row that is somebody's finished model
-
-
 RANDOM_NOISE = "random-noise"  # the method of a row that changes what another row changes, by as much, at random

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from unlearnbench.execution.queue import Queue
 from unlearnbench.leaderboard.build import build_leaderboard
 from unlearnbench.leaderboard.comparability import cell_name
 from unlearnbench.leaderboard.outcomes import Outcomes
@@ -18,11 +16,6 @@ from unlearnbench.records.leaderboard import Leaderboard
 from unlearnbench.records.manifest import BenchmarkHead, Manifest, RowHead
 from unlearnbench.runs.folder import RunFolder
 from unlearnbench.runs.reading import COMMAND, read_cells, read_manifest
-
-if TYPE_CHECKING:
-    from unlearnbench.execution.context import Workshop
-
-    Executor = Callable[[Queue, Workshop], Iterator[CellResult]]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,21 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
-
-from unlearnbench.execution.queue import Queue
 from unlearnbench.leaderboard.reading import read_leaderboard
-from unlearnbench.records.cells import CellResult
 from unlearnbench.records.leaderboard import Leaderboard, TableSettings
 from unlearnbench.reports.finished import read_finished
 from unlearnbench.runs.folder import RunFolder
-
-if TYPE_CHECKING:
-    from unlearnbench.execution.context import Workshop
-
-    Executor = Callable[[Queue, Workshop], Iterator[CellResult]]
-
 
 REPORT = "report.html"
 

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from unlearnbench.errors import StorageError, UsageError
-from unlearnbench.leaderboard.outcomes import Outcomes, read_outcomes
 from unlearnbench.records.cells import CellKey, CellResult, Job
 from unlearnbench.records.items import ItemResult, ItemText
 from unlearnbench.runs.item_files import items_from_parquet, items_to_parquet, texts_from_parquet, texts_to_parquet
@@ -133,19 +132,6 @@ class RunFolder:
     def read_items(self, key: CellKey, identity: str) -> list[ItemResult]:
         """A cell's per-item results."""
         return items_from_parquet(self.items_path(key, identity).read_bytes())
-
-    def read_outcomes(self, key: CellKey, identity: str, like: Outcomes | None = None) -> Outcomes:
-        """A cell's per-item results as columns, without log-probabilities; `like` was probably asked the same.
-
-        Raises:
-            UsageError: the file is damaged.
-        """
-        path = self.items_path(key, identity)
-        try:
-            return read_outcomes(path, like)
-        except (OSError, ValueError) as error:
-            advice = f"run the comparison again, and {path.name} is set aside"
-            raise UsageError(f"The items of {key} cannot be read: {error}; {advice}.") from error
 
     def texts_path(self, benchmark: str, data: str) -> Path:
         """Where what a benchmark asks is kept."""

@@ -2,28 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
 from unlearnbench.errors import UsageError
-from unlearnbench.execution.queue import Queue
 from unlearnbench.records.cells import CellResult
 from unlearnbench.records.manifest import Manifest
 from unlearnbench.records.tuning import Tuning
 from unlearnbench.runs.folder import RunFolder
 
-if TYPE_CHECKING:
-    from unlearnbench.execution.context import Workshop
-
-    Executor = Callable[[Queue, Workshop], Iterator[CellResult]]
-
-
 TUNING = "tuning"  # folder of a comparison: the trials are rows of a comparison of their own
-
-
 TRIALS = "trials.json"
 
 
@@ -36,8 +25,6 @@ def read_tuning(out: Path) -> Tuning | None:
 
 
 COMMAND = "command.txt"
-
-
 MANIFEST = "plan.json"
 
 

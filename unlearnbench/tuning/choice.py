@@ -7,11 +7,7 @@ from collections.abc import Sequence
 from unlearnbench.records.tuning import Trial
 
 NOT_MET = "constraint not met"
-
-
 NO_SPACE = "not tuned (no search space)"
-
-
 MIN_PEERS = 4  # earlier trials that a look is compared with
 
 

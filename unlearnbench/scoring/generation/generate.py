@@ -26,8 +26,6 @@ PLAIN_ROWS = 16  # of a batch, where rows cannot come and go
 LONGEST_STOP = 16  # tokens within which a stop text lies
 TOO_LITTLE = "the memory does not suffice for one conversation"
 NOT_FINITE = "the model's output is not finite (NaN or infinity)"
-
-
 Follow = Callable[[int, Answer], Request | None]  # number of the request and its answer -> what to ask next there
 
 
