@@ -12,9 +12,9 @@ from rich.console import Console
 
 from unlearnbench.records.cells import CellKey
 from unlearnbench.records.items import ItemResult
-from unlearnbench.records.manifest import RowHead
+from unlearnbench.records.manifest import ManifestRow
 from unlearnbench.reports.answers import Written, render
-from unlearnbench.runs.reading import MANIFEST
+from unlearnbench.runs.reading import PLAN_FILE
 
 
 def item(number: int, text: str, **changes) -> ItemResult:
@@ -81,8 +81,8 @@ def test_empty_answers_are_answers(cli, tmp_path):
     from helpers.small_runs import small_run
 
     run = small_run(tmp_path / "run", write=False)
-    manifest = json.loads((tmp_path / "run" / MANIFEST).read_text())
-    row = RowHead.model_validate(next(row for row in manifest["rows"] if row["variant"] == "ssd"))
+    manifest = json.loads((tmp_path / "run" / PLAN_FILE).read_text())
+    row = ManifestRow.model_validate(next(row for row in manifest["rows"] if row["variant"] == "ssd"))
     key = CellKey(variant="ssd", benchmark="mt_bench", seed=0)
     cell = run.read_cell(key, row.cells[str(key)])
     silent = [replace(one, text="", question="What is it?", score=1.0) for one in run.read_items(key, cell.identity)]

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from unlearnbench.runs.folder import checksum
+from unlearnbench.runs.folder import record_checksum
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +117,7 @@ def test_cells_of_different_identity_are_refused(cli, models, tmp_path):
     cell = next((folder / "cells" / "copy" / "mmlu").glob("*.json"))
     record = json.loads(cell.read_text())
     record["provenance"]["limit"] = 7
-    record["checksum"] = checksum(record)
+    record["checksum"] = record_checksum(record)
     cell.write_text(json.dumps(record))
     outcome = cli("leaderboard", folder)
     assert (outcome.code, outcome.out) == (2, "")

@@ -9,7 +9,7 @@ import numpy as np
 
 from unlearnbench.leaderboard.outcomes import Outcomes
 from unlearnbench.records.cells import CellKey, CellResult, Cost, Metric, PartScore
-from unlearnbench.records.manifest import BenchmarkHead, Manifest, RowHead
+from unlearnbench.records.manifest import Manifest, ManifestBenchmark, ManifestRow
 
 LETTERS = 4
 
@@ -18,12 +18,12 @@ def accuracy(name: str, parts: Sequence[str], topics: Mapping[str, list[str]] | 
     """A multiple-choice benchmark; parts that a topic claims are to be forgotten, of `wmdp` the others count nowhere."""
     metric = Metric(role="forget" if name == "wmdp" else "retain", chance=chance)
     claimed = [part for own in (topics or {}).values() for part in own]
-    return BenchmarkHead(name=name, metric=metric, parts=list(parts), forget_parts=claimed, topics=dict(topics or {}))
+    return ManifestBenchmark(name=name, metric=metric, parts=list(parts), forget_parts=claimed, topics=dict(topics or {}))
 
 
 def rating(name: str, parts: Sequence[str]):
     metric = Metric(name="rating by rules", role="retain", chance=1.0, unit="points", note="rules")
-    return BenchmarkHead(name=name, metric=metric, parts=list(parts), forget_parts=[], topics={})
+    return ManifestBenchmark(name=name, metric=metric, parts=list(parts), forget_parts=[], topics={})
 
 
 def answered(shares: Mapping[str, float], n: int, seed: int | str = 0, letter: int | None = None) -> Outcomes:
@@ -63,7 +63,7 @@ def of_scores(scores: Mapping[str, np.ndarray], turns: int = 1, degenerate: np.n
 
 
 def comparison(
-    heads: Sequence[BenchmarkHead],
+    heads: Sequence[ManifestBenchmark],
     rows: Mapping[str, Mapping[str, Outcomes | list[Outcomes]]],
     methods: Mapping[str, str] | None = None,
 ):
@@ -74,7 +74,7 @@ def comparison(
         seeds = list(range(max(len(own) for own in by_benchmark.values())))
         keys = [CellKey(variant=variant, benchmark=name, seed=seed) for name in by_benchmark for seed in seeds]
         method = (methods or {}).get(variant, variant)
-        lines.append(RowHead(variant=variant, method=method, hash="h", seeds=seeds, cells={str(key): "i" for key in keys}))
+        lines.append(ManifestRow(variant=variant, method=method, hash="h", seeds=seeds, cells={str(key): "i" for key in keys}))
         for key in keys:
             outcomes = by_benchmark[key.benchmark][key.seed]
             items[str(key)] = outcomes

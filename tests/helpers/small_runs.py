@@ -9,10 +9,10 @@ import numpy as np
 
 from unlearnbench.records.cells import CellKey, CellResult, Cost, Metric, PartScore
 from unlearnbench.records.items import ItemResult, ItemText
-from unlearnbench.records.manifest import BenchmarkHead, Manifest, RowHead
+from unlearnbench.records.manifest import Manifest, ManifestBenchmark, ManifestRow
 from unlearnbench.reports.run_files import write_leaderboard, write_report
 from unlearnbench.runs.folder import RunFolder
-from unlearnbench.runs.reading import MANIFEST
+from unlearnbench.runs.reading import PLAN_FILE
 
 IDENTITY = "0123456789abcdef" * 4
 HOSTILE = [
@@ -40,15 +40,15 @@ def small_run(folder: Path, *, bad: bool = False, seeds: int = 2, write: bool = 
     names = ["none", *((HOSTILE[0], HOSTILE[1], HOSTILE[4]) if bad else ("rmu", "scrub", "ssd"))]
     parts = [HOSTILE[2], "virology", "physics"] if bad else ["anatomy", "virology", "physics"]
     topic = HOSTILE[3] if bad else "bio"
-    choice = BenchmarkHead(
+    choice = ManifestBenchmark(
         name="mmlu", metric=Metric(role="retain", chance=0.25), parts=parts, forget_parts=[], topics={}, data="d" * 64,
         groups={"near domains": ["virology"]},
     )  # fmt: skip
-    forget = BenchmarkHead(
+    forget = ManifestBenchmark(
         name="wmdp", metric=Metric(role="forget", chance=0.25), parts=[topic], forget_parts=[topic], topics={topic: [topic]},
         data="d" * 64,
     )  # fmt: skip
-    talk = BenchmarkHead(
+    talk = ManifestBenchmark(
         name="mt_bench", metric=Metric(name="rating", role="retain", chance=1.0, unit="points", note="rules"),
         parts=["stem", "writing"], forget_parts=[], topics={}, data="d" * 64,
     )  # fmt: skip
@@ -56,7 +56,9 @@ def small_run(folder: Path, *, bad: bool = False, seeds: int = 2, write: bool = 
     for place, name in enumerate(names):
         own = range(1 if name == "none" else seeds)
         keys = [CellKey(variant=name, benchmark=head.name, seed=seed) for head in heads for seed in own]
-        rows.append(RowHead(variant=name, method=name, hash="h", seeds=list(own), cells={str(key): IDENTITY for key in keys}))
+        rows.append(
+            ManifestRow(variant=name, method=name, hash="h", seeds=list(own), cells={str(key): IDENTITY for key in keys})
+        )
         for key in keys:
             head = next(head for head in heads if head.name == key.benchmark)
             items = talks(place, bad) if head is talk else answers(head, place, key.seed)
@@ -66,7 +68,7 @@ def small_run(folder: Path, *, bad: bool = False, seeds: int = 2, write: bool = 
     for head in heads:
         run.write_texts(head.name, head.data, texts(head, bad))
     recipe = {"name": hostile(1) if bad else "small", "model": hostile(0) if bad else "a/model", "benchmarks": {}}
-    run.write_text(MANIFEST, Manifest(recipe=recipe, benchmarks=heads, rows=rows).model_dump_json())
+    run.write_text(PLAN_FILE, Manifest(recipe=recipe, benchmarks=heads, rows=rows).model_dump_json())
     run.write_text("command.txt", f"unlearnbench compare {hostile(1) if bad else '--methods rmu'}\n")
     if write:
         write_leaderboard(run)
@@ -74,7 +76,7 @@ def small_run(folder: Path, *, bad: bool = False, seeds: int = 2, write: bool = 
     return run
 
 
-def answers(head: BenchmarkHead, place: int, seed: int) -> list[ItemResult]:
+def answers(head: ManifestBenchmark, place: int, seed: int) -> list[ItemResult]:
     """The base knows everything, later rows less and less of what is to be forgotten."""
     rng = np.random.default_rng([place, seed, len(head.name)])
     wrong = place * (0.22 if head.name == "wmdp" else 0.08)
@@ -107,7 +109,7 @@ def talks(place: int, bad: bool) -> list[ItemResult]:
     ]
 
 
-def texts(head: BenchmarkHead, bad: bool) -> list[ItemText]:
+def texts(head: ManifestBenchmark, bad: bool) -> list[ItemText]:
     if head.name == "mt_bench":
         names = [f"{number}/turn-{turn}" for number in range(8) for turn in (1, 2)]
         return [ItemText(id=n, text=hostile(i) if bad else f"Ask {n}", reference=hostile(i)) for i, n in enumerate(names)]
@@ -122,7 +124,7 @@ def texts(head: BenchmarkHead, bad: bool) -> list[ItemText]:
     ]
 
 
-def cell(key: CellKey, head: BenchmarkHead, items: Sequence[ItemResult], bad: bool) -> CellResult:
+def cell(key: CellKey, head: ManifestBenchmark, items: Sequence[ItemResult], bad: bool) -> CellResult:
     own = {part: [item.score for item in items if item.part == part] for part in head.parts}
     facts: Mapping[str, object] = {
         "method": hostile(5) if bad else key.variant,
@@ -167,7 +169,7 @@ def big_run(folder: Path, variants: int = 20) -> RunFolder:
 
     make_run.main(folder, variants, 1)
     run = RunFolder(folder)
-    manifest = Manifest.model_validate_json((folder / MANIFEST).read_text())
+    manifest = Manifest.model_validate_json((folder / PLAN_FILE).read_text())
     heads = [head.model_copy(update={"data": "d" * 64}) for head in manifest.benchmarks]
     rng = np.random.default_rng(0)
     words = np.array(["".join(rng.choice(list("etaoinshrdlucmfwyp"), rng.integers(2, 10))) for _ in range(6000)])
@@ -182,7 +184,7 @@ def big_run(folder: Path, variants: int = 20) -> RunFolder:
         run.write_texts(
             head.name, head.data, [ItemText(id=n, text=" ".join(w[:44]), options=options(w[44:])) for n, w in pairs]
         )
-    run.write_text(MANIFEST, manifest.model_copy(update={"benchmarks": heads}).model_dump_json())
+    run.write_text(PLAN_FILE, manifest.model_copy(update={"benchmarks": heads}).model_dump_json())
     write_leaderboard(run)
     write_report(run)
     return run

@@ -25,8 +25,8 @@ HEADS = [
 
 def shares_of(name: str):
     targets = (forget_targets(HEADS), keep_targets(HEADS))
-    measures = [target.measure for target in (*targets[0], *targets[1])]
-    row, base = (dict(zip(measures, map(np.float64, PAPER[key]), strict=True)) for key in (name, "base"))
+    subsets = [target.subset for target in (*targets[0], *targets[1])]
+    row, base = (dict(zip(subsets, map(np.float64, PAPER[key]), strict=True)) for key in (name, "base"))
     return summarise(*targets, row, base)
 
 
@@ -64,12 +64,12 @@ def test_a_topic_that_two_benchmarks_measure_counts_once():
         accuracy("cloze", ["bio"], {"bio": ["bio"]}),
     ]
     targets = forget_targets(heads)
-    assert [(target.name, target.measure.benchmark) for target in targets] == [
+    assert [(target.name, target.subset.benchmark) for target in targets] == [
         ("bio", "wmdp"),
         ("cyber", "wmdp"),
         ("bio", "cloze"),
     ]
-    scores = dict(zip((target.measure for target in targets), np.array([0.25, 0.8, 0.8]), strict=True))
+    scores = dict(zip((target.subset for target in targets), np.array([0.25, 0.8, 0.8]), strict=True))
     base = dict.fromkeys(scores, np.float64(0.8))
     found = summarise(targets, [], scores, base)
     assert found.topics == {"bio": pytest.approx(0.5), "cyber": pytest.approx(0.0)}

@@ -15,7 +15,7 @@ import yaml
 from helpers.small_runs import IDENTITY, small_run
 
 from unlearnbench.records.cells import CellKey
-from unlearnbench.runs.folder import RunFolder, checksum
+from unlearnbench.runs.folder import RunFolder, record_checksum
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +52,7 @@ def remake(path: Path, **provenance: object) -> None:
     """A cell as another comparison would have written it."""
     cell = json.loads(path.read_text())
     cell["provenance"] |= provenance
-    path.write_text(json.dumps({**cell, "checksum": checksum(cell)}))
+    path.write_text(json.dumps({**cell, "checksum": record_checksum(cell)}))
 
 
 def test_a_run_that_nobody_touched_adds_up(cli, run):
@@ -147,7 +147,7 @@ def test_scores_changed_everywhere_are_caught_by_the_hash(cli, run):
     pyarrow.parquet.write_table(table, items_path(run))
     cell = json.loads(cell_path(run).read_text())
     cell |= {"value": 0.0, "parts": {"bio": {"value": 0.0, "n": len(table)}}}
-    cell["checksum"] = checksum(cell)
+    cell["checksum"] = record_checksum(cell)
     cell_path(run).write_text(json.dumps(cell))
     write_leaderboard(RunFolder(run))
     outcome = cli("verify", run)

@@ -15,7 +15,7 @@ from pathlib import Path
 from figures import peak_bytes
 
 from unlearnbench.execution import fit as training
-from unlearnbench.execution.context import workshop
+from unlearnbench.execution.context import job_context
 from unlearnbench.models.restorable import LoadedModel
 from unlearnbench.planning.preflight import prepare
 from unlearnbench.planning.recipe_files import parse_recipe
@@ -75,8 +75,8 @@ def main(model: str) -> None:
             parse_recipe(RECIPE.format(model=model), "speed", "speed"), out=Path(folder), cache=default_cache(), device="cpu"
         )
         plan = next(plan for plan in comparison.jobs if plan.job.variant == "rmu")
-        loaded = LoadedModel(model, "float32", workshop(comparison, Silent(), Hook()).device)
-        fitted = training.fit(plan, loaded, workshop(comparison, Silent(), Hook()))
+        loaded = LoadedModel(model, "float32", job_context(comparison, Silent(), Hook()).device)
+        fitted = training.fit(plan, loaded, job_context(comparison, Silent(), Hook()))
     total = fitted.cost.unlearn_seconds
     print(json.dumps({"share": 1 - spent["compute"] / total, "seconds": total, "peak_bytes": peak_bytes()}))
 

@@ -14,9 +14,9 @@ import pyarrow
 import pyarrow.parquet
 
 from unlearnbench.records.cells import CellKey, CellResult, Cost, Metric, PartScore
-from unlearnbench.records.manifest import BenchmarkHead, Manifest, RowHead
+from unlearnbench.records.manifest import Manifest, ManifestBenchmark, ManifestRow
 from unlearnbench.runs.folder import RunFolder
-from unlearnbench.runs.reading import MANIFEST
+from unlearnbench.runs.reading import PLAN_FILE
 from unlearnbench.system.files import write_atomic
 
 MMLU = {f"subject-{number:02}": 238 + number % 3 for number in range(57)}
@@ -24,13 +24,13 @@ PARTS = {"wmdp": {"bio": 1273, "cyber": 1987}, "mmlu": MMLU, "mt_bench": {f"kind
 WORDS = np.array([f"{first}{second}" for first in ("lo", "mi", "ta", "re") for second in ("ka", "nu", "ster", "fel", "dor")])
 
 
-def heads() -> list[BenchmarkHead]:
+def heads() -> list[ManifestBenchmark]:
     """The three benchmarks as a plan has them."""
     topics = {"bio": ["bio"], "cyber": ["cyber"]}
     choice = {"wmdp": Metric(role="forget", chance=0.25), "mmlu": Metric(role="retain", chance=0.25)}
     rating = Metric(name="rating", role="retain", chance=1.0, unit="points", note="rules")
     return [
-        BenchmarkHead(
+        ManifestBenchmark(
             name=name,
             metric=choice.get(name, rating),
             parts=list(parts),
@@ -78,16 +78,18 @@ def main(folder: Path, variants: int, seeds: int) -> None:
     """Write plan and cells; rows differ in how much they forget and keep, and every seed differs a little."""
     run, rng = RunFolder(folder), np.random.default_rng(0)
     names = ["none", *(f"variant-{number:03}" for number in range(variants))]
-    rows: list[RowHead] = []
+    rows: list[ManifestRow] = []
     for place, name in enumerate(names):
         own = range(1 if name == "none" else seeds)
         keys = [CellKey(variant=name, benchmark=benchmark, seed=seed) for benchmark in PARTS for seed in own]
-        rows.append(RowHead(variant=name, method=name, hash="h", seeds=list(own), cells={str(key): "i" * 16 for key in keys}))
+        rows.append(
+            ManifestRow(variant=name, method=name, hash="h", seeds=list(own), cells={str(key): "i" * 16 for key in keys})
+        )
         for key in keys:
             lost = 0.0 if name == "none" else (0.3 if key.benchmark == "wmdp" else 0.1) * place / variants + rng.normal() * 0.01
             write_cell(run, key, items(key.benchmark, 0.6 - lost, rng))
     manifest = Manifest(recipe={"name": "synthetic", "model": "none"}, benchmarks=heads(), rows=rows)
-    run.write_text(MANIFEST, manifest.model_dump_json())
+    run.write_text(PLAN_FILE, manifest.model_dump_json())
 
 
 def write_cell(run: RunFolder, key: CellKey, table: pyarrow.Table) -> None:

@@ -82,7 +82,8 @@ def test_loss_in_chunks_is_the_loss_of_whole_logits(tiny_model, tokenizer, three
     (2 * ours).backward()
     assert float(ours.detach()) == pytest.approx(float(whole.detach()), rel=1e-6)
     for name, parameter in tiny_model.named_parameters():
-        torch.testing.assert_close(parameter.grad, 2 * expected[name], rtol=1e-4, atol=1e-6)
+        # the sums run over the positions in another order, and float32 rounds each as the processor adds it
+        torch.testing.assert_close(parameter.grad, 2 * expected[name], rtol=1e-4, atol=5e-6)
     with torch.no_grad():
         assert float(method.nll(stream)) == pytest.approx(float(whole.detach()), rel=1e-6)
 

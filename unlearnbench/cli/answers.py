@@ -11,7 +11,7 @@ from unlearnbench.errors import UsageError, unknown_name
 
 if TYPE_CHECKING:
     from unlearnbench.records.items import ItemResult
-    from unlearnbench.records.manifest import Manifest, RowHead
+    from unlearnbench.records.manifest import Manifest, ManifestRow
     from unlearnbench.runs.folder import RunFolder
 
 
@@ -67,7 +67,7 @@ def _parts(items: list[ItemResult]) -> str:
     return ", ".join(dict.fromkeys(item.part for item in items))
 
 
-def _benchmark(manifest: Manifest, asked: str | None, folder: RunFolder, row: RowHead) -> str:
+def _benchmark(manifest: Manifest, asked: str | None, folder: RunFolder, row: ManifestRow) -> str:
     """The benchmark to show: the one that is asked for, or the first whose answers are texts."""
     names = [head.name for head in manifest.benchmarks]
     if asked is not None:
@@ -84,7 +84,7 @@ def _benchmark(manifest: Manifest, asked: str | None, folder: RunFolder, row: Ro
     )
 
 
-def _items(folder: RunFolder, row: RowHead, name: str, seed: int | None) -> list[ItemResult]:
+def _items(folder: RunFolder, row: ManifestRow, name: str, seed: int | None) -> list[ItemResult]:
     wanted = row.seeds[0] if seed is None else seed
     if wanted not in row.seeds:
         raise UsageError(f"{row.variant} has no seed {wanted} in {folder.root}; seeds: {', '.join(map(str, row.seeds))}.")
@@ -96,11 +96,11 @@ def _items(folder: RunFolder, row: RowHead, name: str, seed: int | None) -> list
     return found
 
 
-def _base(folder: RunFolder, row: RowHead | None, name: str) -> list[ItemResult]:
+def _base(folder: RunFolder, row: ManifestRow | None, name: str) -> list[ItemResult]:
     return (_read(folder, row, name, row.seeds[0]) or []) if row is not None else []
 
 
-def _read(folder: RunFolder, row: RowHead, name: str, seed: int) -> list[ItemResult] | None:
+def _read(folder: RunFolder, row: ManifestRow, name: str, seed: int) -> list[ItemResult] | None:
     """A cell's items; None where it has none yet."""
     from unlearnbench.records.cells import CellKey
 

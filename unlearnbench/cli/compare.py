@@ -9,7 +9,7 @@ import typer
 
 from unlearnbench.cli import options
 from unlearnbench.cli.recipe_options import DEFAULT_RECIPE, base_recipe, with_lists, with_rows, with_topics, with_values
-from unlearnbench.cli.search_options import place_of, search, with_fixed, with_rule
+from unlearnbench.cli.search_options import search, search_place, with_fixed, with_rule
 from unlearnbench.errors import Problems, UsageError
 from unlearnbench.planning.limits import Limits
 from unlearnbench.reports.units import counted
@@ -124,7 +124,7 @@ def compare(
     if budget is not None:
         problems.settle()
         wanted = with_fixed(wanted, given)
-        wanted, given = _tuned(wanted, budget, place_of(wanted, how, out, cache, device), dry_run), []
+        wanted, given = _tuned(wanted, budget, search_place(wanted, how, out, cache, device), dry_run), []
     run(wanted, given, device, how, out, cache, as_json, table, dry_run, problems, min_coverage)
 
 

@@ -64,9 +64,9 @@ def _row(job: JobEstimate) -> list[str]:
 
 def _totals(comparison: Comparison, jobs: Sequence[JobEstimate], how: Execution) -> dict[str, Any]:
     """Over all jobs; memory is that of the largest, of as many as run at a time."""
-    from unlearnbench.planning.checks import free_memory, place_of, room_for
+    from unlearnbench.planning.checks import device_type, free_memory, room_for
 
-    device = place_of(comparison.device)
+    device = device_type(comparison.device)
     deltas = [job.delta_bytes for job in jobs]
     return {
         "jobs": sum(bool(job.due) for job in jobs),

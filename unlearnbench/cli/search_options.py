@@ -39,7 +39,7 @@ def with_fixed(recipe: Recipe, settings: list[str]) -> Recipe:
     return changed.model_copy(update={"tune": changed.tune.model_copy(update={"spaces": spaces})})
 
 
-def place_of(recipe: Recipe, how: Execution, out: Path | None, cache: Path | None, device: str) -> Place:
+def search_place(recipe: Recipe, how: Execution, out: Path | None, cache: Path | None, device: str) -> Place:
     """Where and how the trials run."""
     from unlearnbench.execution.executors import check_executor
     from unlearnbench.system.files import default_cache

@@ -9,7 +9,7 @@ import typer
 
 from unlearnbench.cli import options
 from unlearnbench.cli.recipe_options import DEFAULT_RECIPE, base_recipe, with_lists, with_rows, with_topics, with_values
-from unlearnbench.cli.search_options import place_of, search, with_fixed, with_rule
+from unlearnbench.cli.search_options import search, search_place, with_fixed, with_rule
 from unlearnbench.errors import Problems, UsageError
 from unlearnbench.planning.limits import Limits
 
@@ -61,7 +61,7 @@ def tune(
     how = Execution(executor=executor, limits=limits)
     given = problems.attempt(options.with_judge, settings, wanted.benchmarks, judge=judge, judge_url=judge_url) or []
     wanted = problems.attempt(with_fixed, wanted, given) or wanted
-    place = problems.attempt(place_of, wanted, how, out, cache, device)
+    place = problems.attempt(search_place, wanted, how, out, cache, device)
     budget = problems.attempt(options.read_budget, trials, tune_seconds)
     if (trials, tune_seconds) == (None, None):
         problems.add(UsageError("tune needs a budget, the same for every method: --trials N, --tune-seconds S, or both."))

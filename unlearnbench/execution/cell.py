@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from unlearnbench.errors import CellError, StorageError, UnlearnbenchError
-from unlearnbench.execution.context import Workshop
+from unlearnbench.execution.context import JobContext
 from unlearnbench.execution.provenance import cell_provenance, environment, last_frames, peak_bytes
 from unlearnbench.models.restorable import LoadedModel
 from unlearnbench.planning.plan import JobPlan
@@ -38,72 +38,77 @@ class Unlearned:
 
 
 @contextmanager
-def _unchanged(plan: JobPlan, name: str, loaded: LoadedModel, shop: Workshop) -> Generator[None]:
+def _unchanged(plan: JobPlan, name: str, loaded: LoadedModel, context: JobContext) -> Generator[None]:
     """A benchmark that changes the model does so for itself alone."""
     before = loaded.state()
     try:
         yield
     finally:
         if loaded.state() != before:
-            shop.reporter.warn(f"{name} changed the model that it scored; it is loaded again for what follows")
+            context.reporter.warn(f"{name} changed the model that it scored; it is loaded again for what follows")
             loaded.restore()
-            stored = shop.run.read_delta(shop.run.delta_path(plan.job.variant, plan.job.seed, plan.job.identity))
+            stored = context.run.read_delta(context.run.delta_path(plan.job.variant, plan.job.seed, plan.job.identity))
             if stored is not None:
                 loaded.apply(stored[0])
 
 
-def fail_job(plan: JobPlan, shop: Workshop, error: BaseException, cost: Cost | None = None) -> Iterator[CellResult]:
+def fail_job(plan: JobPlan, context: JobContext, error: BaseException, cost: Cost | None = None) -> Iterator[CellResult]:
     """Every due cell of a job as failed, each one durable."""
     for name in plan.due:
-        yield _failure(plan, name, shop, error, cost)
+        yield _failure(plan, name, context, error, cost)
 
 
-def score_benchmark(plan: JobPlan, name: str, loaded: LoadedModel, shop: Workshop, unlearned: Unlearned) -> CellResult:
+def score_benchmark(plan: JobPlan, name: str, loaded: LoadedModel, context: JobContext, unlearned: Unlearned) -> CellResult:
     """Score one benchmark and keep the cell; whatever the benchmark raises becomes a failed cell."""
     try:
-        return _score(plan, name, loaded, shop, unlearned)
+        return _score(plan, name, loaded, context, unlearned)
     except StorageError:
         raise
     except (Exception, SystemExit) as error:  # a benchmark that fails costs one cell
-        return _failure(plan, name, shop, error, unlearned.cost)
+        return _failure(plan, name, context, error, unlearned.cost)
 
 
-def _score(plan: JobPlan, name: str, loaded: LoadedModel, shop: Workshop, unlearned: Unlearned) -> CellResult:
+def _score(plan: JobPlan, name: str, loaded: LoadedModel, context: JobContext, unlearned: Unlearned) -> CellResult:
     """Score one benchmark, or take the score of the same weights from the cache."""
-    column = shop.benchmarks[name]
+    column = context.benchmarks[name]
     metric = column.benchmark.metric
-    total = column.benchmark.count(shop.limit)
-    shop.reporter.scoring(plan.job, name, total)
-    cache_key = content_hash([unlearned.weights, shop.dtype, column.identity(shop.limit), plan.job.seed])
-    kept = shop.cache.read(cache_key)
+    total = column.benchmark.count(context.limit)
+    context.reporter.scoring(plan.job, name, total)
+    cache_key = content_hash([unlearned.weights, context.dtype, column.identity(context.limit), plan.job.seed])
+    kept = context.cache.read(cache_key)
     if kept is not None:
         figures, items = kept
-        shop.reporter.scored(plan.job, total)
+        context.reporter.scored(plan.job, total)
     else:
         started = time.perf_counter()
         subject = Subject(
             model=loaded.model,
             tokenizer=loaded.tokenizer,
             seed=plan.job.seed,
-            limit=shop.limit,
+            limit=context.limit,
             weights=unlearned.weights,
-            keep=shop.cache_folder,
-            progress=partial(shop.reporter.scored, plan.job),
+            keep=context.cache_folder,
+            progress=partial(context.reporter.scored, plan.job),
         )
-        with _unchanged(plan, name, loaded, shop):
+        with _unchanged(plan, name, loaded, context):
             items = list(column.benchmark.evaluate(subject))
         if column.all_asked:
             items = list(in_half(items, column.half, lambda item: item.id))
         if not items:
             raise CellError(f"{name} scored nothing")
-        figures = {"evaluate_seconds": round(time.perf_counter() - started, 3), **environment(shop.device)}
+        figures = {"evaluate_seconds": round(time.perf_counter() - started, 3), **environment(context.device)}
         if all(item.scored and not item.error for item in items):
-            shop.cache.write(cache_key, figures, items)
-    cost = _with_scoring(unlearned.cost, figures["evaluate_seconds"], shop.device)
-    provenance = {**_provenance(plan, name, shop, unlearned.weights), **unlearned.looks, **figures, "cached": kept is not None}
+            context.cache.write(cache_key, figures, items)
+    cost = _with_scoring(unlearned.cost, figures["evaluate_seconds"], context.device)
+    provenance = {
+        **_provenance(plan, name, context, unlearned.weights),
+        **unlearned.looks,
+        **figures,
+        "cached": kept is not None,
+    }
     identity = {"key": plan.key(name), "identity": plan.cells[name], "metric": metric, "cost": cost, "provenance": provenance}
     result = CellResult(**identity, **summed_up(items, column.benchmark))
-    shop.run.write_cell(result, items)
+    context.run.write_cell(result, items)
     return result
 
 
@@ -136,9 +141,11 @@ def _with_scoring(cost: Cost, seconds: float, device: torch.device) -> Cost:
     return cost.model_copy(update={"evaluate_seconds": seconds, **largest})
 
 
-def _provenance(plan: JobPlan, name: str, shop: Workshop, weights: str | None) -> dict[str, Any]:
-    column = shop.benchmarks[name]
-    return cell_provenance(plan, column, shop.topics, shop.trainer, dtype=shop.dtype, limit=shop.limit, weights=weights)
+def _provenance(plan: JobPlan, name: str, context: JobContext, weights: str | None) -> dict[str, Any]:
+    column = context.benchmarks[name]
+    return cell_provenance(
+        plan, column, context.topics, context.trainer, dtype=context.dtype, limit=context.limit, weights=weights
+    )
 
 
 def _mean(items: Sequence[ItemResult]) -> float:
@@ -152,7 +159,7 @@ def _by_part(items: Iterable[ItemResult]) -> dict[str, list[ItemResult]]:
     return parts
 
 
-def _failure(plan: JobPlan, name: str, shop: Workshop, error: BaseException, cost: Cost | None = None) -> CellResult:
+def _failure(plan: JobPlan, name: str, context: JobContext, error: BaseException, cost: Cost | None = None) -> CellResult:
     """A cell that says what went wrong, kept like any other."""
     reason = str(error).strip().splitlines()
     kind = "" if isinstance(error, UnlearnbenchError) else f"{type(error).__name__}: "
@@ -163,13 +170,13 @@ def _failure(plan: JobPlan, name: str, shop: Workshop, error: BaseException, cos
         error=kind + (reason[0] if reason else "no message"),
         cost=cost or Cost(),
         provenance={
-            **_provenance(plan, name, shop, None),
+            **_provenance(plan, name, context, None),
             **_of_pruning(error),
-            **environment(shop.device),
+            **environment(context.device),
             "traceback": last_frames(error),
         },
     )
-    shop.run.write_cell(result, [])
+    context.run.write_cell(result, [])
     return result
 
 

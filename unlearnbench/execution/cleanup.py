@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from unlearnbench.runs.folder import DELTA, MANIFEST, RunFolder
+from unlearnbench.runs.folder import DELTA, DELTA_MANIFEST, RunFolder
 from unlearnbench.system.files import left_behind
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def _expected(path: Path, root: Path) -> bool:
         return len(inside) == 2 and QUESTIONS.fullmatch(path.name) is not None
     if inside[0] == "cells":
         return len(inside) == 4 and CELL.fullmatch(path.name) is not None
-    return len(inside) == 4 and path.name in (DELTA, MANIFEST)
+    return len(inside) == 4 and path.name in (DELTA, DELTA_MANIFEST)
 
 
 def _moved(run: RunFolder, path: Path, problem: str) -> str:

@@ -15,21 +15,21 @@ from unlearnbench.execution.queue import Queue
 from unlearnbench.leaderboard.build import build_leaderboard, check_settings
 from unlearnbench.planning.comparison import Comparison
 from unlearnbench.planning.limits import Limits
-from unlearnbench.planning.plan import head_of, what_is_due
+from unlearnbench.planning.plan import manifest_benchmark, what_is_due
 from unlearnbench.plugins.registry import guarded, load_extensions
 from unlearnbench.records.cells import CellResult
 from unlearnbench.records.leaderboard import TableSettings
-from unlearnbench.records.manifest import BASELINE, Manifest, RowHead
+from unlearnbench.records.manifest import BASELINE, Manifest, ManifestRow
 from unlearnbench.reports.run_files import write_leaderboard, write_report
 from unlearnbench.runs.folder import KeepDeltas, RunFolder
 from unlearnbench.runs.locks import WAIT_SECONDS, Holding
-from unlearnbench.runs.reading import COMMAND, MANIFEST, read_cells, read_manifest
+from unlearnbench.runs.reading import COMMAND, PLAN_FILE, read_cells, read_manifest
 
 if TYPE_CHECKING:
-    from unlearnbench.execution.context import Workshop
+    from unlearnbench.execution.context import JobContext
     from unlearnbench.execution.reporter import Reporter
 
-    Executor = Callable[[Queue, Workshop], Iterator[CellResult]]
+    Executor = Callable[[Queue, JobContext], Iterator[CellResult]]
 
 JOIN_SECONDS = 10.0  # for the holder of a folder to write its plan
 
@@ -103,7 +103,7 @@ def _begin(comparison: Comparison, manifest: Manifest, reporter: Reporter, how: 
     """Leave the plan, put the folder in order, and look again at what is due in it."""
     run = comparison.run
     run.write_text("recipe.yaml", comparison.recipe.to_yaml())
-    run.write_text(MANIFEST, manifest.model_dump_json(indent=1))
+    run.write_text(PLAN_FILE, manifest.model_dump_json(indent=1))
     if how.command:
         run.write_text(COMMAND, f"{how.command}\n")
     for line in tidy(run, comparison.jobs):
@@ -133,7 +133,7 @@ def _check_same_plan(run: RunFolder, manifest: Manifest, holding: Holding) -> No
 def _compute(
     comparison: Comparison, holding: Holding, reporter: Reporter, how: Execution, settings: TableSettings | None
 ) -> Iterator[CellResult]:
-    from unlearnbench.execution.context import workshop
+    from unlearnbench.execution.context import job_context
     from unlearnbench.execution.job_log import LoggedReporter
 
     manager, problems = load_extensions()
@@ -141,8 +141,8 @@ def _compute(
         reporter.warn(problem)
     log = LoggedReporter(reporter, comparison.run)
     jobs = {(plan.job.variant, plan.job.seed): plan.job for plan in comparison.jobs}
-    shop = workshop(comparison, log, manager.hook)
-    for result in _results(comparison, shop, holding, _executor(how)):
+    context = job_context(comparison, log, manager.hook)
+    for result in _results(comparison, context, holding, _executor(how)):
         log.durable(jobs[result.key.variant, result.key.seed], result)
         write_leaderboard(comparison.run, settings, in_passing=True)
         try:
@@ -160,10 +160,10 @@ def _executor(how: Execution) -> Executor:
     return partial(isolated.execute, limits=how.limits) if how.executor == "isolated" else local.execute
 
 
-def _results(comparison: Comparison, shop: Workshop, holding: Holding, run_jobs: Executor) -> Iterator[CellResult]:
+def _results(comparison: Comparison, context: JobContext, holding: Holding, run_jobs: Executor) -> Iterator[CellResult]:
     """What the executor computes; controls last, once the rows that they are like have left their deltas."""
     trained = [plan for plan in comparison.jobs if not plan.variant.noise_of]
-    yield from run_jobs(Queue(trained, comparison.run, holding), shop)
+    yield from run_jobs(Queue(trained, comparison.run, holding), context)
     likes = {(plan.job.variant, plan.job.seed): plan for plan in comparison.jobs}
     for plan in comparison.jobs:
         if plan.variant.noise_of and plan.due:
@@ -171,22 +171,22 @@ def _results(comparison: Comparison, shop: Workshop, holding: Holding, run_jobs:
             from unlearnbench.execution.noise import write_noise
 
             try:
-                write_noise(plan, likes[plan.variant.noise_of, plan.job.seed], shop)
+                write_noise(plan, likes[plan.variant.noise_of, plan.job.seed], context)
             except StorageError:
                 raise
             except Exception as error:  # what a control lacks costs its own row only
-                yield from fail_job(plan, shop, error)
+                yield from fail_job(plan, context, error)
             else:
-                yield from run_jobs(Queue([plan], comparison.run, holding), shop)
+                yield from run_jobs(Queue([plan], comparison.run, holding), context)
 
 
 def _manifest(comparison: Comparison) -> Manifest:
     """The plan on disk: which cells make up the table."""
-    rows: dict[str, RowHead] = {}
+    rows: dict[str, ManifestRow] = {}
     for plan in comparison.jobs:
         cells = {str(plan.key(benchmark)): identity for benchmark, identity in plan.cells.items()}
         known = rows.get(plan.job.variant)
-        rows[plan.job.variant] = RowHead(
+        rows[plan.job.variant] = ManifestRow(
             variant=plan.job.variant,
             method=plan.job.method,
             hash=known.hash if known else plan.job.identity,
@@ -196,7 +196,7 @@ def _manifest(comparison: Comparison) -> Manifest:
         )
     return Manifest(
         recipe=comparison.recipe.model_dump(mode="json"),
-        benchmarks=[head_of(plan, comparison.recipe) for plan in comparison.benchmarks],
+        benchmarks=[manifest_benchmark(plan, comparison.recipe) for plan in comparison.benchmarks],
         rows=list(rows.values()),
     )
 
@@ -218,7 +218,7 @@ def _drop_deltas(comparison: Comparison, keep: KeepDeltas) -> None:
             comparison.run.remove_delta(comparison.run.delta_path(plan.job.variant, plan.job.seed, plan.job.identity))
 
 
-def _best_seed(run: RunFolder, row: RowHead) -> int:
+def _best_seed(run: RunFolder, row: ManifestRow) -> int:
     """The seed that would score highest had the row been run with it alone."""
     manifest = read_manifest(run)
     baseline = [head for head in manifest.rows if head.variant == BASELINE and head.variant != row.variant]

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Workshop:
+class JobContext:
     """What every job of a comparison shares."""
 
     run: RunFolder
@@ -42,9 +42,9 @@ class Workshop:
     callbacks: Callable[[Job], Sequence[Any]] = lambda job: ()
 
 
-def workshop(comparison: Comparison, reporter: Reporter, hook: Any) -> Workshop:
+def job_context(comparison: Comparison, reporter: Reporter, hook: Any) -> JobContext:
     """What the jobs of a comparison share; `hook` is that of the loaded extensions."""
-    return Workshop(
+    return JobContext(
         run=comparison.run,
         cache=ScoreCache(comparison.cache),
         topics=comparison.topics,

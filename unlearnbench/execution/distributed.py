@@ -10,14 +10,14 @@ from unlearnbench.execution.messages import error_of, relay
 from unlearnbench.execution.processes import Worker, how_it_ended
 
 if TYPE_CHECKING:
-    from unlearnbench.execution.context import Workshop
+    from unlearnbench.execution.context import JobContext
     from unlearnbench.planning.plan import JobPlan
 from typing import TYPE_CHECKING
 
 from unlearnbench.errors import CellError
 
 if TYPE_CHECKING:
-    from unlearnbench.execution.context import Workshop
+    from unlearnbench.execution.context import JobContext
     from unlearnbench.planning.plan import JobPlan
 
 
@@ -26,7 +26,7 @@ def rank_zero() -> bool:
     return os.environ.get("LOCAL_RANK", "0") == "0"
 
 
-def train_in_processes(plan: JobPlan, shop: Workshop) -> None:
+def train_in_processes(plan: JobPlan, context: JobContext) -> None:
     """Train a job in workers; its delta lies in the run folder afterwards.
 
     Raises:
@@ -35,9 +35,9 @@ def train_in_processes(plan: JobPlan, shop: Workshop) -> None:
         CellError: whatever else stopped the workers, in their words.
     """
     error: Mapping[str, Any] | None = None
-    with Worker(plan, shop) as worker:
+    with Worker(plan, context) as worker:
         for said in worker.messages():
-            relay(said, plan, shop.reporter)
+            relay(said, plan, context.reporter)
             if said["kind"] == "error":
                 error = said
         code = worker.wait()

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from unlearnbench.execution.distributed import rank_zero
-from unlearnbench.execution.interim_scores import Looker, looking
+from unlearnbench.execution.interim_scores import InterimScorer, interim_callback
 from unlearnbench.execution.interim_scores import trained as trained_by
 from unlearnbench.execution.provenance import peak_bytes
 from unlearnbench.execution.training_log import MetricsFile
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from unlearnbench.data.batches import Schedule
-    from unlearnbench.execution.context import Workshop
+    from unlearnbench.execution.context import JobContext
     from unlearnbench.planning.plan import JobPlan
     from unlearnbench.training.method import MethodContext, UnlearningMethod
 
@@ -63,15 +63,17 @@ class Fitted:
     best: int | None = None
 
 
-def fit(plan: JobPlan, loaded: LoadedModel, shop: Workshop) -> Fitted:
+def fit(plan: JobPlan, loaded: LoadedModel, context: JobContext) -> Fitted:
     """Let the method train on its streams; afterwards the model is whole and changed."""
-    fitted = _train(plan, loaded, shop)  # a function of its own, so that optimizer and gradients are gone before what follows
+    fitted = _train(
+        plan, loaded, context
+    )  # a function of its own, so that optimizer and gradients are gone before what follows
     if stray := loaded.complete(fitted.delta):
-        shop.reporter.warn(f"{plan.job.variant} changed {stray[0]}, which is not among what it trains; it is put back")
+        context.reporter.warn(f"{plan.job.variant} changed {stray[0]}, which is not among what it trains; it is put back")
     return fitted
 
 
-def _train(plan: JobPlan, loaded: LoadedModel, shop: Workshop) -> Fitted:
+def _train(plan: JobPlan, loaded: LoadedModel, context: JobContext) -> Fitted:
     import lightning.pytorch as pl
 
     from unlearnbench.data.batches import paired_loader
@@ -86,25 +88,25 @@ def _train(plan: JobPlan, loaded: LoadedModel, shop: Workshop) -> Fitted:
         pl.seed_everything(plan.job.seed, workers=True, verbose=False)
         return plugin.method.factory(model, **plan.variant.options)
 
-    method = loaded.build(built, whole=shop.looks is not None)
-    looker = None
-    if shop.looks is not None and method.automatic_optimization:  # an editor's weights change once, at the end
-        looker = Looker(shop.looks, plan.job.variant, loaded.tokenizer, plan.job.seed)
+    method = loaded.build(built, whole=context.looks is not None)
+    scorer = None
+    if context.looks is not None and method.automatic_optimization:  # an editor's weights change once, at the end
+        scorer = InterimScorer(context.looks, plan.job.variant, loaded.tokenizer, plan.job.seed)
     trained = sum(parameter.numel() for parameter in method.trainable())
     with contextlib.ExitStack() as stack:
         metrics = None
-        if shop.trainer.logger != "none" and rank_zero():
-            metrics = stack.enter_context(MetricsFile(shop.run.log_path(plan.job), shop.trainer.log_every_n_steps))
-        watch = _watch(partial(shop.reporter.step, plan.job), training.accumulate, metrics, method.logged, generators())
+        if context.trainer.logger != "none" and rank_zero():
+            metrics = stack.enter_context(MetricsFile(context.run.log_path(plan.job), context.trainer.log_every_n_steps))
+        watch = _watch(partial(context.reporter.step, plan.job), training.accumulate, metrics, method.logged, generators())
         stack.enter_context(warnings.catch_warnings())
         warnings.simplefilter("ignore")  # Lightning's advice on data loader workers and loggers
         callbacks = [watch]
-        if looker is not None and shop.looks is not None:
-            callbacks.append(looking(looker, shop.looks.every, training.accumulate))
-        trainer = _trainer(plan, shop, method, callbacks)
-        method.context = _context(plan, loaded, shop, method, trainer)
+        if scorer is not None and context.looks is not None:
+            callbacks.append(interim_callback(scorer, context.looks.every, training.accumulate))
+        trainer = _trainer(plan, context, method, callbacks)
+        method.context = _method_context(plan, loaded, context, method, trainer)
         loader = paired_loader(method.context.forget, method.context.retain)
-        shop.reporter.unlearning(plan.job, training.steps)
+        context.reporter.unlearning(plan.job, training.steps)
         started = time.perf_counter()
         if training.checkpointing:
             stack.enter_context(checkpointed(method.model))
@@ -118,23 +120,25 @@ def _train(plan: JobPlan, loaded: LoadedModel, shop: Workshop) -> Fitted:
     seconds = time.perf_counter() - started + reused.get("seconds", 0.0)
     if trainer.interrupted:
         raise KeyboardInterrupt
-    best = looker.put_best_back(trained_by(method)) if looker is not None else None
+    best = scorer.put_best_back(trained_by(method)) if scorer is not None else None
     factors = method.adapter.factors() if method.adapter is not None else None
     method.finish()
     cost = Cost(
-        unlearn_seconds=round(seconds - (looker.seconds if looker else 0.0), 3),
-        look_seconds=round(looker.seconds, 3) if looker else None,
+        unlearn_seconds=round(seconds - (scorer.seconds if scorer else 0.0), 3),
+        look_seconds=round(scorer.seconds, 3) if scorer else None,
         reused_seconds=round(reused["seconds"], 3) if reused else None,
         peak_bytes=peak_bytes(),
-        peak_gpu_bytes=torch.cuda.max_memory_allocated() if shop.device.type == "cuda" else None,
+        peak_gpu_bytes=torch.cuda.max_memory_allocated() if context.device.type == "cuda" else None,
         trained_parameters=trained,
         tokens=int(reused.get("tokens", 0)) or watch.tokens * trainer.world_size,
     )
     delta = loaded.delta() if factors is None else factors
-    return Fitted(delta=delta, cost=cost, looks=looker.looks if looker else (), best=best)
+    return Fitted(delta=delta, cost=cost, looks=scorer.looks if scorer else (), best=best)
 
 
-def _context(plan: JobPlan, loaded: LoadedModel, shop: Workshop, method: UnlearningMethod, trainer: Trainer) -> MethodContext:
+def _method_context(
+    plan: JobPlan, loaded: LoadedModel, context: JobContext, method: UnlearningMethod, trainer: Trainer
+) -> MethodContext:
     """The streams, this process's share of them, and what else a method may look at."""
     from unlearnbench.data.batches import Schedule, Share, encode_corpus
     from unlearnbench.training.method import MethodContext
@@ -153,7 +157,7 @@ def _context(plan: JobPlan, loaded: LoadedModel, shop: Workshop, method: Unlearn
                 max_chars=training.max_chars,
                 alternatives=method.alternatives and side == "forget",
             )
-            for topic in shop.topics
+            for topic in context.topics
         ]
         sides[side] = Schedule(
             corpora,
@@ -165,33 +169,33 @@ def _context(plan: JobPlan, loaded: LoadedModel, shop: Workshop, method: Unlearn
         )
         sides[side].share = Share(training.accumulate, trainer.world_size, trainer.global_rank)
     code = [plan.variant.plugin.source_hash if plan.variant.plugin else None, core_hash()]
-    computed = [shop.dtype, shop.trainer.precision, vars(training), plan.job.seed]
-    passed = [*code, plan.variant.weights, *computed, *(topic.identity() for topic in shop.topics)]
+    computed = [context.dtype, context.trainer.precision, vars(training), plan.job.seed]
+    passed = [*code, plan.variant.weights, *computed, *(topic.identity() for topic in context.topics)]
     return MethodContext(
         tokenizer=loaded.tokenizer,
-        topics=tuple(topic.name for topic in shop.topics),
+        topics=tuple(topic.name for topic in context.topics),
         steps=training.steps,
         accumulate=training.accumulate,
-        memory=shop.cache.folder(content_hash(passed)) if shop.memory is None else shop.memory / content_hash(passed),
-        reuse=shop.memory is not None,
+        memory=context.cache.folder(content_hash(passed)) if context.memory is None else context.memory / content_hash(passed),
+        reuse=context.memory is not None,
         original=loaded.base,
         **sides,
     )
 
 
-def _trainer(plan: JobPlan, shop: Workshop, method: UnlearningMethod, callbacks: Sequence[Any]) -> Trainer:
+def _trainer(plan: JobPlan, context: JobContext, method: UnlearningMethod, callbacks: Sequence[Any]) -> Trainer:
     """Lightning's Trainer with the recipe's settings."""
     import lightning.pytorch as pl
 
-    training, options = plan.variant.training, shop.trainer
+    training, options = plan.variant.training, context.trainer
     assert training is not None
     manual = not method.automatic_optimization
     return pl.Trainer(
-        accelerator="gpu" if shop.device.type == "cuda" else "cpu",
+        accelerator="gpu" if context.device.type == "cuda" else "cpu",
         devices=1 if method.one_process else options.devices,
         strategy="auto" if method.one_process else options.strategy,
         precision=options.precision,
-        logger=_loggers(options.logger, shop.run.log_path(plan.job)),
+        logger=_loggers(options.logger, context.run.log_path(plan.job)),
         log_every_n_steps=options.log_every_n_steps,
         gradient_clip_val=None if manual else options.gradient_clip_val,
         gradient_clip_algorithm=None if manual else options.gradient_clip_algorithm,
@@ -200,7 +204,7 @@ def _trainer(plan: JobPlan, shop: Workshop, method: UnlearningMethod, callbacks:
         accumulate_grad_batches=training.accumulate,
         max_epochs=1,  # the schedules are as long as the budget
         use_distributed_sampler=False,  # they hand out each process's share themselves, in order
-        callbacks=[*callbacks, *shop.callbacks(plan.job)],
+        callbacks=[*callbacks, *context.callbacks(plan.job)],
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from unlearnbench.errors import CellError
-from unlearnbench.leaderboard.shares import Measure, forget_targets, keep_targets, summarise
+from unlearnbench.leaderboard.shares import Subset, forget_targets, keep_targets, summarise
 from unlearnbench.models.forward import copy_of
 from unlearnbench.planning.plan import LookPlan
 from unlearnbench.records.tuning import Look, PrunedError
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from unlearnbench.records.items import ItemResult
 
 
-class Looker:
+class InterimScorer:
     """Looks at one training.
 
     Attributes:
@@ -42,7 +42,7 @@ class Looker:
         self.seconds = 0.0
         self._plan, self._tokenizer, self._seed = plan, tokenizer, seed
         self._floors = plan.floors.get(row, {})
-        self._base: dict[Measure, Tensor] = {}
+        self._base: dict[Subset, Tensor] = {}
         self._best: tuple[Look, dict[str, Tensor]] | None = None
         heads = [head for _, head in plan.columns]
         self._forget, self._keep = forget_targets(heads), keep_targets(heads)
@@ -58,7 +58,7 @@ class Looker:
             scores = self._scores(model)
         if not self._base:
             self._base = scores
-            known = [target for target in (*self._forget, *self._keep) if scores[target.measure] > target.chance]
+            known = [target for target in (*self._forget, *self._keep) if scores[target.subset] > target.chance]
             self._forget = [target for target in self._forget if target in known]
             self._keep = [target for target in self._keep if target in known]
             if not self._forget or not self._keep:
@@ -87,8 +87,8 @@ class Looker:
             parameter.copy_(kept[name])
         return look.update
 
-    def _scores(self, model: Any) -> dict[Measure, Any]:
-        """The mean over each measure that F and K need."""
+    def _scores(self, model: Any) -> dict[Subset, Any]:
+        """The mean over each subset that F and K need."""
         items: dict[str, Sequence[ItemResult]] = {}
         for plan, _ in self._plan.columns:
             subject = Subject(
@@ -96,10 +96,10 @@ class Looker:
             )
             own = list(plan.benchmark.evaluate(subject))
             items[plan.name] = in_half(own, plan.half, lambda item: item.id) if plan.all_asked else own
-        scores: dict[Measure, Any] = {}
+        scores: dict[Subset, Any] = {}
         for target in (*self._forget, *self._keep):
-            own = [item.score for item in items[target.measure.benchmark] if item.scored and item.part in target.measure.parts]
-            scores[target.measure] = sum(own) / max(len(own), 1)
+            own = [item.score for item in items[target.subset.benchmark] if item.scored and item.part in target.subset.parts]
+            scores[target.subset] = sum(own) / max(len(own), 1)
         return scores
 
 
@@ -116,13 +116,13 @@ def _for_scoring(model: Any) -> Generator[None]:
             module.training = training
 
 
-def looking(looker: Looker, every: int, accumulate: int) -> Callback:
+def interim_callback(scorer: InterimScorer, every: int, accumulate: int) -> Callback:
     """A Lightning callback that looks before the first update, then every so many, and after the last."""
     from lightning.pytorch import Callback
 
     class Looking(Callback):
         def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-            looker.look(pl_module.model, 0, trained(pl_module))
+            scorer.look(pl_module.model, 0, trained(pl_module))
 
         def on_train_batch_end(
             self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -130,7 +130,7 @@ def looking(looker: Looker, every: int, accumulate: int) -> Callback:
             update, piece = divmod(batch_idx + 1, accumulate)
             last = trainer.is_last_batch
             if piece == 0 and (update % every == 0 or last):
-                looker.look(pl_module.model, update, trained(pl_module))
+                scorer.look(pl_module.model, update, trained(pl_module))
 
     return Looking()
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from unlearnbench.errors import CellError, StorageError
 from unlearnbench.execution.cell import Unlearned, fail_job, score_benchmark, summed_up
-from unlearnbench.execution.context import Workshop
+from unlearnbench.execution.context import JobContext
 from unlearnbench.execution.distributed import rank_zero, train_in_processes
 from unlearnbench.execution.fit import fit
 from unlearnbench.execution.provenance import reset_peak
@@ -17,97 +17,97 @@ from unlearnbench.models.tensors import is_finite
 from unlearnbench.planning.plan import JobPlan
 from unlearnbench.records.cells import CellResult, Cost
 from unlearnbench.runs.deltas import weights_hash
-from unlearnbench.system.process_state import seed_all, untouched
+from unlearnbench.system.process_state import restored_process_state, seed_all
 
 
-def run_job(plan: JobPlan, loaded: LoadedModel, shop: Workshop) -> Iterator[CellResult]:
+def run_job(plan: JobPlan, loaded: LoadedModel, context: JobContext) -> Iterator[CellResult]:
     """Do one job, yielding each cell once it is durable; what fails becomes failed cells, the rest goes on."""
     started = time.perf_counter()
     reset_peak()
     try:
         for name in plan.due:
-            if (result := _complete(plan, name, shop)) is not None:
+            if (result := _complete(plan, name, context)) is not None:
                 plan = replace(plan, due=tuple(other for other in plan.due if other != name))
                 yield result
         if not plan.due:
             return
-        with untouched():
-            unlearned = _unlearn(plan, loaded, shop)
+        with restored_process_state():
+            unlearned = _unlearn(plan, loaded, context)
         for name in plan.due:
-            with untouched():
+            with restored_process_state():
                 seed_all(plan.job.seed)  # the same after a cut-off as in one go
-                result = score_benchmark(plan, name, loaded, shop, unlearned)
+                result = score_benchmark(plan, name, loaded, context, unlearned)
             yield result
     except StorageError:
         raise
     except (Exception, SystemExit) as error:  # whatever a method raises costs its own row only
-        yield from fail_job(plan, shop, error, Cost(unlearn_seconds=round(time.perf_counter() - started, 3)))
+        yield from fail_job(plan, context, error, Cost(unlearn_seconds=round(time.perf_counter() - started, 3)))
     finally:
         loaded.restore()
 
 
-def _complete(plan: JobPlan, name: str, shop: Workshop) -> CellResult | None:
+def _complete(plan: JobPlan, name: str, context: JobContext) -> CellResult | None:
     """An earlier cell that only lacks some scores, with them; None where that takes the model."""
     key, identity = plan.key(name), plan.cells[name]
-    cell = shop.run.read_cell(key, identity)
+    cell = context.run.read_cell(key, identity)
     if cell is None or not cell.incomplete:
         return None
-    benchmark = shop.benchmarks[name].benchmark
-    items = benchmark.complete(shop.run.read_items(key, identity), shop.cache_folder)
+    benchmark = context.benchmarks[name].benchmark
+    items = benchmark.complete(context.run.read_items(key, identity), context.cache_folder)
     if items is None:
         return None
     result = cell.model_copy(update={"error": None, **summed_up(items, benchmark)})
-    shop.run.write_cell(result, items)
+    context.run.write_cell(result, items)
     return result
 
 
-def _unlearn(plan: JobPlan, loaded: LoadedModel, shop: Workshop) -> Unlearned:
+def _unlearn(plan: JobPlan, loaded: LoadedModel, context: JobContext) -> Unlearned:
     """Train, or take the delta of an earlier run that was cut off after training."""
     if plan.variant.plugin is None or plan.variant.training is None:
         return Unlearned(weights=plan.variant.weights, cost=Cost())
-    if (stored := _stored(plan, loaded, shop)) is not None:
+    if (stored := _stored(plan, loaded, context)) is not None:
         return stored
-    if plan.variant.processes(shop.trainer.devices) == 1:
-        return unlearn_here(plan, loaded, shop)
-    train_in_processes(plan, shop)
-    stored = _stored(plan, loaded, shop)
+    if plan.variant.processes(context.trainer.devices) == 1:
+        return unlearn_here(plan, loaded, context)
+    train_in_processes(plan, context)
+    stored = _stored(plan, loaded, context)
     if stored is None:
         raise CellError("training in several processes left no weights")
     return stored
 
 
-def _stored(plan: JobPlan, loaded: LoadedModel, shop: Workshop) -> Unlearned | None:
+def _stored(plan: JobPlan, loaded: LoadedModel, context: JobContext) -> Unlearned | None:
     """Put a job's delta into the model, if there is one; one with other weights than its manifest says is set aside."""
-    folder = shop.run.delta_path(plan.job.variant, plan.job.seed, plan.job.identity)
-    found = shop.run.read_delta(folder)
+    folder = context.run.delta_path(plan.job.variant, plan.job.seed, plan.job.identity)
+    found = context.run.read_delta(folder)
     if found is None:
         return None
     delta, manifest = found
-    if weights_hash(plan.variant.weights, shop.dtype, delta) != manifest["weights"]:
-        there = shop.run.set_aside(folder)
-        shop.reporter.warn(f"{folder} holds other weights than were trained; it is kept as {there}, and trained again")
+    if weights_hash(plan.variant.weights, context.dtype, delta) != manifest["weights"]:
+        there = context.run.set_aside(folder)
+        context.reporter.warn(f"{folder} holds other weights than were trained; it is kept as {there}, and trained again")
         return None
     loaded.apply(delta)
     cost = Cost.model_validate(manifest["cost"])
     return Unlearned(weights=manifest["weights"], cost=cost, looks=manifest.get("looks", {}))
 
 
-def unlearn_here(plan: JobPlan, loaded: LoadedModel, shop: Workshop) -> Unlearned:
+def unlearn_here(plan: JobPlan, loaded: LoadedModel, context: JobContext) -> Unlearned:
     """Train in this process and keep the delta; of several processes that train together the first one keeps it."""
-    fitted = fit(plan, loaded, shop)
+    fitted = fit(plan, loaded, context)
     delta, cost = fitted.delta, fitted.cost
     if not is_finite(list(delta.values())):
         raise FloatingPointError("the unlearned weights are not finite (NaN or infinity)")
-    weights = weights_hash(plan.variant.weights, shop.dtype, delta)
+    weights = weights_hash(plan.variant.weights, context.dtype, delta)
     looks = {"looks": [look.model_dump() for look in fitted.looks], "best_update": fitted.best} if fitted.looks else {}
     manifest = {
         "weights": weights,
         "base": plan.variant.weights,
-        "dtype": shop.dtype,
+        "dtype": context.dtype,
         "job": plan.job.model_dump(),
         "cost": cost.model_dump(),
         "looks": looks,
     }
     if rank_zero():
-        shop.run.write_delta(shop.run.delta_path(plan.job.variant, plan.job.seed, plan.job.identity), delta, manifest)
+        context.run.write_delta(context.run.delta_path(plan.job.variant, plan.job.seed, plan.job.identity), delta, manifest)
     return Unlearned(weights=weights, cost=cost, looks=looks)

@@ -53,7 +53,7 @@ def error_of(said: Mapping[str, Any]) -> Exception:
     return kinds.get(said["type"], CellError)(said["reason"])
 
 
-class Telling:
+class MessagePipe:
     """A `Reporter` that writes JSON lines to the parent."""
 
     def __init__(self, pipe: int | None) -> None:

@@ -19,7 +19,7 @@ from unlearnbench.execution.processes import Process, how_it_ended
 from unlearnbench.plugins.fingerprint import core_hash
 from unlearnbench.plugins.registry import describe, find_plugin
 from unlearnbench.records.recipe import Recipe
-from unlearnbench.system.files import Memory, content_hash
+from unlearnbench.system.files import JsonCache, content_hash
 
 SECONDS = 120.0  # that one plugin may take to load and to be built
 Task = tuple[Literal["method", "benchmark"], str, dict[str, Any]]  # kind, plugin or column, what is given
@@ -43,7 +43,7 @@ def examine(recipe: Recipe, cache: Path, problems: Problems) -> tuple[Recipe, di
     """
     rows: list[Task] = [("method", method, given) for method, given in recipe.variants().values()]
     columns: list[Task] = [("benchmark", name, given) for name, given in recipe.benchmarks.items()]
-    reasons = _try_all([*rows, *columns], recipe.model, Memory(cache / "memory.json"))
+    reasons = _try_all([*rows, *columns], recipe.model, JsonCache(cache / "memory.json"))
     broken = {row: reason for row, reason in zip(recipe.variants(), reasons, strict=False) if reason is not None}
     lost = {name: reason for name, reason in zip(recipe.benchmarks, reasons[len(rows) :], strict=True) if reason is not None}
     if lost:
@@ -55,7 +55,7 @@ def examine(recipe: Recipe, cache: Path, problems: Problems) -> tuple[Recipe, di
     return recipe, broken
 
 
-def _try_all(tasks: Sequence[Task], model: str, memory: Memory) -> list[str | None]:
+def _try_all(tasks: Sequence[Task], model: str, memory: JsonCache) -> list[str | None]:
     """What is wrong with each, tried in as many processes as it takes."""
     reasons: list[str | None] = [None] * len(tasks)
     keys: dict[int, str] = {}
@@ -105,13 +105,13 @@ def _examine(model: str, tasks: Mapping[int, Task]) -> dict[int, str | None]:
 
 def main() -> int:
     """Examine every plugin, saying what is wrong with each as it goes."""
-    from unlearnbench.execution.messages import Telling, end_with_parent
+    from unlearnbench.execution.messages import MessagePipe, end_with_parent
 
     *_, model, tasks, _, pipe = sys.argv
-    telling = Telling(int(pipe))
+    parent = MessagePipe(int(pipe))
     end_with_parent()
     for kind, name, given in json.loads(tasks):
-        telling.say("plugin", reason=_problem(kind, name, given, model))
+        parent.say("plugin", reason=_problem(kind, name, given, model))
     return 0
 
 

@@ -25,7 +25,7 @@ from unlearnbench.execution.messages import decode
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from unlearnbench.execution.context import Workshop
+    from unlearnbench.execution.context import JobContext
     from unlearnbench.planning.plan import JobPlan
 
 OUTPUT = "output.log"
@@ -101,17 +101,17 @@ class Worker(Process):
 
     Args:
         plan: of the job.
-        shop: of the comparison, whose recipe lies in the run folder.
+        context: of the comparison, whose recipe lies in the run folder.
         due: the benchmarks to score; without any it trains and leaves the delta.
         beside: how many such processes there are at a time; they share the cores.
     """
 
-    def __init__(self, plan: JobPlan, shop: Workshop, due: tuple[str, ...] = (), *, beside: int = 1) -> None:
+    def __init__(self, plan: JobPlan, context: JobContext, due: tuple[str, ...] = (), *, beside: int = 1) -> None:
         job = plan.job
-        self._log = shop.run.log_path(job) / OUTPUT
-        self._root = shop.run.root
-        words = ["unlearnbench.execution.worker", str(shop.run.root), job.variant, str(job.seed)]
-        words += ["--identity", job.identity, "--cache", str(shop.cache_folder), "--device", shop.device.type]
+        self._log = context.run.log_path(job) / OUTPUT
+        self._root = context.run.root
+        words = ["unlearnbench.execution.worker", str(context.run.root), job.variant, str(job.seed)]
+        words += ["--identity", job.identity, "--cache", str(context.cache_folder), "--device", context.device.type]
         super().__init__([*words, *(word for name in due for word in ("--due", name))], self._log, share_of_cores(beside))
 
     def where_to_look(self) -> str:

@@ -14,11 +14,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from unlearnbench.errors import CellError, StorageError, UnlearnbenchError
-from unlearnbench.execution.context import Workshop, workshop
+from unlearnbench.execution.context import JobContext, job_context
 from unlearnbench.execution.distributed import rank_zero
 from unlearnbench.execution.executors import local
 from unlearnbench.execution.job import unlearn_here
-from unlearnbench.execution.messages import Telling, end_with_parent
+from unlearnbench.execution.messages import MessagePipe, end_with_parent
 from unlearnbench.execution.queue import Queue
 from unlearnbench.models.restorable import LoadedModel
 from unlearnbench.planning.plan import JobPlan
@@ -42,30 +42,30 @@ def main() -> int:
     parser.add_argument("--device", choices=("cpu", "cuda"), required=True)
     parser.add_argument("--tell", type=int, required=True)
     wanted = parser.parse_args()
-    telling = Telling(wanted.tell if rank_zero() else None)
+    parent = MessagePipe(wanted.tell if rank_zero() else None)
     faulthandler.enable()
     if rank_zero():
         end_with_parent()
     try:
-        plan, shop = _prepare(wanted, telling)
+        plan, context = _prepare(wanted, parent)
         if plan.due:
-            for result in local.execute(Queue([plan], shop.run), shop):
-                telling.finished(result)
+            for result in local.execute(Queue([plan], context.run), context):
+                parent.finished(result)
         else:
-            unlearn_here(plan, LoadedModel(plan.variant.model, shop.dtype, shop.device), shop)
+            unlearn_here(plan, LoadedModel(plan.variant.model, context.dtype, context.device), context)
     except (Exception, SystemExit) as error:  # the parent turns it into failed cells
         reason = str(error).strip().splitlines() or ["no message"]
         kinds = {FloatingPointError: "diverged", StorageError: "storage"}
         kind = next((word for one, word in kinds.items() if isinstance(error, one)), "failed")
         name = "" if isinstance(error, UnlearnbenchError | FloatingPointError) else f"{type(error).__name__}: "
-        telling.say("error", type=kind, reason=name + reason[0])
+        parent.say("error", type=kind, reason=name + reason[0])
         if not rank_zero():
             time.sleep(RANK_ZERO_SECONDS)  # Lightning kills the first process, which has to say why, once another has failed
         return 1
     return 0
 
 
-def _prepare(wanted: argparse.Namespace, telling: Telling) -> tuple[JobPlan, Workshop]:
+def _prepare(wanted: argparse.Namespace, parent: MessagePipe) -> tuple[JobPlan, JobContext]:
     """Plan the one job as the parent did: from the recipe in the run folder.
 
     Raises:
@@ -77,7 +77,7 @@ def _prepare(wanted: argparse.Namespace, telling: Telling) -> tuple[JobPlan, Wor
     if plan.job.identity != wanted.identity:
         raise CellError("its source, data or settings changed after the comparison began; run the same command again")
     manager, _ = load_extensions()
-    return replace(plan, due=tuple(wanted.due)), workshop(comparison, telling, manager.hook)
+    return replace(plan, due=tuple(wanted.due)), job_context(comparison, parent, manager.hook)
 
 
 if __name__ == "__main__":

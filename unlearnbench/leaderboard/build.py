@@ -10,13 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unlearnbench.leaderboard.comparability import cell_name, check_comparable
-from unlearnbench.leaderboard.context import SUMMARY, Cells, Ground, Items, check_settings
+from unlearnbench.leaderboard.context import SUMMARY, Cells, Items, TableContext, check_settings
 from unlearnbench.leaderboard.intervals import estimate, limits_of, widened
 from unlearnbench.leaderboard.ranking import Ranking, rank
 from unlearnbench.leaderboard.resampling import RowShares
-from unlearnbench.leaderboard.shares import Measure
+from unlearnbench.leaderboard.shares import Subset
 from unlearnbench.leaderboard.statistics import LEVEL, SEEDS_NEEDED, Floats, Quantity, compare_pairs, interval, pareto
-from unlearnbench.leaderboard.verdict_inputs import facts_of
+from unlearnbench.leaderboard.verdict_inputs import verdict_inputs
 from unlearnbench.leaderboard.verdicts import judge
 from unlearnbench.records.cells import CellResult, Cost, PartScore
 from unlearnbench.records.leaderboard import (
@@ -30,7 +30,7 @@ from unlearnbench.records.leaderboard import (
     Summary,
     TableSettings,
 )
-from unlearnbench.records.manifest import BASELINE, CHECKPOINT, Manifest, RowHead
+from unlearnbench.records.manifest import BASELINE, CHECKPOINT, Manifest, ManifestRow
 
 SHARE = (0.0, 1.0)
 __all__ = ["build_leaderboard", "check_settings"]
@@ -52,21 +52,21 @@ def build_leaderboard(
         UsageError: cells differ in something that makes them incomparable, or there is nothing of the name to rank by.
     """
     check_comparable(manifest, cells)
-    ground = Ground(manifest, cells, items or {}, settings or TableSettings())
-    rows = [_row(head, ground) for head in manifest.rows]
-    unranked = ground.why_unranked()
-    figures = {} if unranked or not ground.items else _ranked_figures(rows, ground, ground.settings.rank_by)
-    ranking = rank(figures, _one_seed_answers(rows, ground))
+    context = TableContext(manifest, cells, items or {}, settings or TableSettings())
+    rows = [_row(head, context) for head in manifest.rows]
+    unranked = context.why_unranked()
+    figures = {} if unranked or not context.items else _ranked_figures(rows, context, context.settings.rank_by)
+    ranking = rank(figures, _one_seed_answers(rows, context))
     return Leaderboard(
         schema=1,  # pyright: ignore[reportCallIssue]
         recipe=manifest.recipe,
-        settings=ground.settings,
-        benchmarks=ground.benchmarks(),
-        topics=ground.topics(),
-        columns=ground.columns,
+        settings=context.settings,
+        benchmarks=context.benchmarks(),
+        topics=context.topics(),
+        columns=context.columns,
         rows=_ordered(_with_places(rows, ranking), figures),
         pairs=ranking.pairs,
-        best=_best(rows, ground) if figures else {},
+        best=_best(rows, context) if figures else {},
         unranked=unranked,
         failures=[
             {"cell": name, "status": cell.status, "error": cell.error or ""}
@@ -76,17 +76,17 @@ def build_leaderboard(
     )
 
 
-def _row(head: RowHead, ground: Ground) -> Row:
+def _row(head: ManifestRow, context: TableContext) -> Row:
     """One row, not ranked yet."""
-    own = [ground.cells[name] for name in head.cells if name in ground.cells]
+    own = [context.cells[name] for name in head.cells if name in context.cells]
     status = _status(head, own)
     error = next((cell.error or "" for cell in own if cell.status != "done"), "")
-    columns = _columns(head, ground)
-    scores = {name: score for name in ground.heads if (score := _score(head, name, ground)) is not None}
-    summary = None if head.variant == BASELINE else _summary(ground.shares(head))
+    columns = _columns(head, context)
+    scores = {name: score for name in context.heads if (score := _score(head, name, context)) is not None}
+    summary = None if head.variant == BASELINE else _summary(context.shares(head))
     verdict, evidence = None, []
     if head.variant != BASELINE:
-        verdict, evidence = judge(facts_of(head, ground, summary, status, error), ground.settings.damage_margin)
+        verdict, evidence = judge(verdict_inputs(head, context, summary, status, error), context.settings.damage_margin)
     return Row(
         variant=head.variant,
         method=head.method,
@@ -105,7 +105,7 @@ def _row(head: RowHead, ground: Ground) -> Row:
     )
 
 
-def _status(head: RowHead, own: Sequence[CellResult]) -> Status:
+def _status(head: ManifestRow, own: Sequence[CellResult]) -> Status:
     states = {cell.status for cell in own}
     if "diverged" in states:
         return "diverged"
@@ -114,36 +114,36 @@ def _status(head: RowHead, own: Sequence[CellResult]) -> Status:
     return "done" if len(own) == len(head.cells) else "pending"
 
 
-def _what_intervals_speak_of(head: RowHead, scores: Mapping[str, Score]) -> str:
+def _what_intervals_speak_of(head: ManifestRow, scores: Mapping[str, Score]) -> str:
     if head.method in (BASELINE, CHECKPOINT):
         return "items"
     seeds = min(len(score.by_seed) for score in scores.values())
     return "items; these seeds" if seeds < SEEDS_NEEDED else "items and seeds"
 
 
-def _columns(head: RowHead, ground: Ground) -> dict[str, Estimate]:
-    found = {title: ground.tally.quantity(head.variant, measure) for title, measure in ground.measures.items()}
-    limits = {column.title: limits_of(ground.heads[column.benchmark]) for column in ground.columns}
+def _columns(head: ManifestRow, context: TableContext) -> dict[str, Estimate]:
+    found = {title: context.resampled.quantity(head.variant, subset) for title, subset in context.subsets.items()}
+    limits = {column.title: limits_of(context.heads[column.benchmark]) for column in context.columns}
     return {title: estimate(one, limits=limits[title]) for title, one in found.items() if one is not None}
 
 
-def _score(head: RowHead, name: str, ground: Ground) -> Score | None:
+def _score(head: ManifestRow, name: str, context: TableContext) -> Score | None:
     """Mean over the seeds that are there; a part's n counts its items once."""
-    benchmark = ground.heads[name]
+    benchmark = context.heads[name]
     found: dict[str, CellResult] = {}
     for seed in head.seeds:
-        cell = ground.cells.get(cell_name(head, name, seed))
+        cell = context.cells.get(cell_name(head, name, seed))
         if cell is not None and cell.status == "done" and cell.value is not None:
             found[str(seed)] = cell
     if not found:
         return None
     n = next(iter(found.values())).n
     asked = sum(cell.asked or cell.n for cell in found.values())
-    whole = ground.tally.quantity(head.variant, Measure(name, tuple(benchmark.parts)))
+    whole = context.resampled.quantity(head.variant, Subset(name, tuple(benchmark.parts)))
     values = [cell.value for cell in found.values() if cell.value is not None]
     spread = estimate(whole, n, limits=limits_of(benchmark)) if whole is not None else Estimate(value=None, n=n)
-    parts = {part: ground.tally.parts[name, part].get(head.variant) for part in benchmark.parts}
-    resampled = {turn: own for (where, turn), own in ground.tally.turns.items() if where == name}
+    parts = {part: context.resampled.parts[name, part].get(head.variant) for part in benchmark.parts}
+    resampled = {turn: own for (where, turn), own in context.resampled.turns.items() if where == name}
     turns = {turn: own[head.variant] for turn, own in resampled.items() if head.variant in own}
     return Score(
         value=round(sum(values) / len(values), 6),
@@ -214,11 +214,11 @@ def _of_seed(shares: RowShares, place: int) -> SeedShares:
     return SeedShares(forget=forget, keep=keep, score=score)
 
 
-def _best(rows: Sequence[Row], ground: Ground) -> dict[str, str]:
+def _best(rows: Sequence[Row], context: TableContext) -> dict[str, str]:
     """By figure, the ranked row that is significantly better than every other."""
     best: dict[str, str] = {}
-    for name in (*ground.measures, *SUMMARY):
-        figures = _ranked_figures(rows, ground, name)
+    for name in (*context.subsets, *SUMMARY):
+        figures = _ranked_figures(rows, context, name)
         if len(figures) > 1:
             better = compare_pairs(list(figures.values())).better()
             leaders = better.sum(axis=1) == len(figures) - 1
@@ -227,28 +227,28 @@ def _best(rows: Sequence[Row], ground: Ground) -> dict[str, str]:
     return best
 
 
-def _ranked_figures(rows: Sequence[Row], ground: Ground, by: str) -> dict[str, Quantity]:
+def _ranked_figures(rows: Sequence[Row], context: TableContext, by: str) -> dict[str, Quantity]:
     """One figure of each row that can be ranked; higher is better."""
-    heads = {head.variant: head for head in ground.manifest.rows}
+    heads = {head.variant: head for head in context.manifest.rows}
     figures: dict[str, Quantity] = {}
     for row in rows:
         if row.variant == BASELINE or row.status != "done" or row.verdict in UNRANKED:
             continue
         if by in SUMMARY:
-            shares = ground.shares(heads[row.variant])
+            shares = context.shares(heads[row.variant])
             quantity = shares.quantity(by) if shares else None
         else:
-            quantity = ground.tally.quantity(row.variant, ground.measures[by])
-            quantity = None if quantity is None else _goodness(quantity, by, ground)
+            quantity = context.resampled.quantity(row.variant, context.subsets[by])
+            quantity = None if quantity is None else _goodness(quantity, by, context)
         if quantity is not None:
             figures[row.variant] = quantity
     return figures
 
 
-def _goodness(quantity: Quantity, title: str, ground: Ground) -> Quantity:
+def _goodness(quantity: Quantity, title: str, context: TableContext) -> Quantity:
     """A column's score as something to be high: what is to be forgotten should be close to chance."""
-    column = next(column for column in ground.columns if column.title == title)
-    sign = 1 if ground.heads[column.benchmark].metric.better == "higher" else -1
+    column = next(column for column in context.columns if column.title == title)
+    sign = 1 if context.heads[column.benchmark].metric.better == "higher" else -1
 
     def good(score: Floats) -> Floats:
         return -np.abs(score - column.chance) if column.role == "forget" else sign * score
@@ -257,15 +257,15 @@ def _goodness(quantity: Quantity, title: str, ground: Ground) -> Quantity:
     return Quantity(value, good(quantity.draws), good(quantity.by_seed), good(quantity.seed_draws), quantity.units)
 
 
-def _one_seed_answers(rows: Sequence[Row], ground: Ground) -> dict[str, dict[str, NDArray[np.float32]]]:
+def _one_seed_answers(rows: Sequence[Row], context: TableContext) -> dict[str, dict[str, NDArray[np.float32]]]:
     """By column of right and wrong answers: those of every finished row, the base too, that has one seed."""
-    heads = {head.variant: head for head in ground.manifest.rows}
+    heads = {head.variant: head for head in context.manifest.rows}
     found: dict[str, dict[str, NDArray[np.float32]]] = {}
-    for title, measure in ground.measures.items():
+    for title, subset in context.subsets.items():
         for row in rows:
-            outcomes = ground.outcomes(heads[row.variant], measure.benchmark)
+            outcomes = context.outcomes(heads[row.variant], subset.benchmark)
             if row.status == "done" and len(outcomes) == 1 and outcomes[0].binary:
-                own = outcomes[0].in_parts(measure.parts)
+                own = outcomes[0].in_parts(subset.parts)
                 found.setdefault(title, {})[row.variant] = outcomes[0].scores[own]
     return found
 

@@ -8,7 +8,7 @@ from typing import Any
 from unlearnbench.errors import UsageError
 from unlearnbench.leaderboard.outcomes import Outcomes
 from unlearnbench.records.cells import CellKey, CellResult
-from unlearnbench.records.manifest import CHECKPOINT, Manifest, RowHead
+from unlearnbench.records.manifest import CHECKPOINT, Manifest, ManifestRow
 
 # what a cell's provenance must share with the others of its column, and with the other seeds of its row
 OF_COLUMN = ("benchmark_source", "benchmark_options", "data", "limit", "half", "dtype", "unlearnbench")
@@ -16,7 +16,7 @@ OF_ROW = ("base_weights", "method", "method_source", "method_options", "budget",
 OF_TRAINED = ("base_weights",)  # and with every row that starts from the same base
 
 
-def cell_name(row: RowHead, benchmark: str, seed: int) -> str:
+def cell_name(row: ManifestRow, benchmark: str, seed: int) -> str:
     """The name of a row's cell."""
     return str(CellKey(variant=row.variant, benchmark=benchmark, seed=seed))
 

@@ -1,4 +1,4 @@
-"""What all rows of a table are read against: the measures, what the base knows of them, and every run's scores; pure."""
+"""What all rows of a table are read against: what figures are means over, what the base knows of it, all scores; pure."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ import numpy as np
 from unlearnbench.errors import unknown_name
 from unlearnbench.leaderboard.comparability import align, cell_name
 from unlearnbench.leaderboard.outcomes import Outcomes
-from unlearnbench.leaderboard.resampling import RowShares, Run, Tally
-from unlearnbench.leaderboard.shares import Measure, columns_of, forget_targets, keep_targets, measure_of
+from unlearnbench.leaderboard.resampling import ResampledScores, RowShares, Run
+from unlearnbench.leaderboard.shares import Subset, columns_of, forget_targets, keep_targets, subset_of
 from unlearnbench.leaderboard.statistics import LEVEL, p_above
 from unlearnbench.records.cells import CellResult
 from unlearnbench.records.leaderboard import BenchmarkInfo, TableSettings, TopicInfo
-from unlearnbench.records.manifest import BASELINE, Manifest, RowHead
+from unlearnbench.records.manifest import BASELINE, Manifest, ManifestRow
 
 Cells = Mapping[str, CellResult]  # by str(CellKey)
 Items = Mapping[str, Outcomes]  # likewise
 SUMMARY = ("score", "forget", "keep")
 
 
-class Ground:
+class TableContext:
     """One comparison's cells, counted.
 
     Attributes:
@@ -30,7 +30,7 @@ class Ground:
         all_forget: what F could count.
         forget: what F counts: where the base knows something.
         keep: what K counts.
-        tally: every run's scores.
+        resampled: every run's scores.
     """
 
     def __init__(self, manifest: Manifest, cells: Cells, items: Items, settings: TableSettings) -> None:
@@ -38,55 +38,55 @@ class Ground:
         self.heads = {head.name: head for head in manifest.benchmarks}
         self.base = next((row for row in manifest.rows if row.variant == BASELINE), None)
         bare = [column for head in manifest.benchmarks for column in columns_of(head)]
-        self.measures = {column.title: measure_of(column, self.heads[column.benchmark]) for column in bare}
+        self.subsets = {column.title: subset_of(column, self.heads[column.benchmark]) for column in bare}
         self.settings = check_settings(settings, manifest)
         self.all_forget, keep = forget_targets(manifest.benchmarks), keep_targets(manifest.benchmarks)
-        self.tally = self._count([target.measure for target in (*self.all_forget, *keep)])
-        self._knows = {measure: self._base_knows(measure) for measure in self.tally.values}
-        self.columns = [one.model_copy(update={"informative": self._knows[self.measures[one.title]]}) for one in bare]
-        self.forget = [target for target in self.all_forget if self._knows[target.measure]]
-        self.keep = [target for target in keep if self._knows[target.measure]]
+        self.resampled = self._count([target.subset for target in (*self.all_forget, *keep)])
+        self._knows = {subset: self._base_knows(subset) for subset in self.resampled.values}
+        self.columns = [one.model_copy(update={"informative": self._knows[self.subsets[one.title]]}) for one in bare]
+        self.forget = [target for target in self.all_forget if self._knows[target.subset]]
+        self.keep = [target for target in keep if self._knows[target.subset]]
 
-    def _count(self, targets: Sequence[Measure]) -> Tally:
+    def _count(self, targets: Sequence[Subset]) -> ResampledScores:
         rows = {row.variant: row for row in self.manifest.rows}
         runs = [Run(row.variant, seed) for row in rows.values() for seed in row.seeds]
-        tally = Tally(runs, self.settings.resamples)
+        resampled = ResampledScores(runs, self.settings.resamples)
         for head in self.manifest.benchmarks:
             names = {number: cell_name(rows[run.variant], head.name, run.seed) for number, run in enumerate(runs)}
             done = {
                 n: self.cells[name] for n, name in names.items() if name in self.cells and self.cells[name].status == "done"
             }
             outcomes = {number: self.items[names[number]] for number in done if names[number] in self.items}
-            wanted = (Measure(head.name, tuple(head.parts)), *self.measures.values(), *targets)
-            tally.add(head, [measure for measure in wanted if measure.benchmark == head.name], done, outcomes)
-        return tally
+            wanted = (Subset(head.name, tuple(head.parts)), *self.subsets.values(), *targets)
+            resampled.add(head, [subset for subset in wanted if subset.benchmark == head.name], done, outcomes)
+        return resampled
 
-    def outcomes(self, row: RowHead, benchmark: str) -> list[Outcomes]:
+    def outcomes(self, row: ManifestRow, benchmark: str) -> list[Outcomes]:
         """The items of a row's finished seeds."""
         names = [cell_name(row, benchmark, seed) for seed in row.seeds]
         return [self.items[name] for name in names if name in self.items]
 
-    def shares(self, row: RowHead) -> RowShares | None:
+    def shares(self, row: ManifestRow) -> RowShares | None:
         """A row's F, K and S; None where they cannot be said."""
-        return self.tally.shares(row.variant, BASELINE, self.forget, self.keep) if self.base else None
+        return self.resampled.shares(row.variant, BASELINE, self.forget, self.keep) if self.base else None
 
-    def _base_knows(self, measure: Measure) -> bool | None:
+    def _base_knows(self, subset: Subset) -> bool | None:
         """Whether the base is above chance there, one-sided at 5%; None where it is not scored."""
-        quantity = self.tally.quantity(BASELINE, measure) if self.base else None
+        quantity = self.resampled.quantity(BASELINE, subset) if self.base else None
         if self.base is None or quantity is None:
             return None
-        metric = self.heads[measure.benchmark].metric
+        metric = self.heads[subset.benchmark].metric
         sign = 1.0 if metric.better == "higher" else -1.0
-        outcomes = self.outcomes(self.base, measure.benchmark)
+        outcomes = self.outcomes(self.base, subset.benchmark)
         choice = metric.unit == "fraction" and sign > 0
         if not outcomes and not choice:
             return sign * quantity.value > sign * metric.chance  # a table in passing
         if not outcomes:
-            cell = self.cells[cell_name(self.base, measure.benchmark, self.base.seeds[0])]
-            n = sum(cell.parts[part].n for part in measure.parts if part in cell.parts)
+            cell = self.cells[cell_name(self.base, subset.benchmark, self.base.seeds[0])]
+            n = sum(cell.parts[part].n for part in subset.parts if part in cell.parts)
             right = np.arange(n) < round(quantity.value * n)
             return p_above(right, np.arange(n), metric.chance, binary=True) < 1 - LEVEL
-        own = outcomes[0].in_parts(measure.parts) & np.isfinite(outcomes[0].scores)
+        own = outcomes[0].in_parts(subset.parts) & np.isfinite(outcomes[0].scores)
         _, units = np.unique(outcomes[0].units[own], return_inverse=True)
         scores = sign * outcomes[0].scores[own].astype(np.float64)
         return p_above(scores, units, sign * metric.chance, binary=choice and outcomes[0].binary) < 1 - LEVEL
@@ -95,33 +95,33 @@ class Ground:
         """What the table says about each benchmark."""
         infos: list[BenchmarkInfo] = []
         for name, head in self.heads.items():
-            known = _any([self._knows[measure] for measure in self._knows if measure.benchmark == name])
+            known = _any([self._knows[subset] for subset in self._knows if subset.benchmark == name])
             metric = head.metric.model_dump(exclude={"name", "note"})
             infos.append(BenchmarkInfo(name=name, metric=head.metric.name, informative=known, **metric))
         return infos
 
     def topics(self) -> list[TopicInfo]:
         """What the table says about each topic."""
-        own: dict[str, list[Measure]] = {}
-        for topic, measure, _ in self.all_forget:
-            own.setdefault(topic, []).append(measure)
+        own: dict[str, list[Subset]] = {}
+        for topic, subset, _ in self.all_forget:
+            own.setdefault(topic, []).append(subset)
         return [
             TopicInfo(
                 name=topic,
-                parts=[f"{measure.benchmark}/{part}" for measure in measures for part in measure.parts],
-                informative=_any([self._knows[measure] for measure in measures]),
+                parts=[f"{subset.benchmark}/{part}" for subset in subsets for part in subset.parts],
+                informative=_any([self._knows[subset] for subset in subsets]),
             )
-            for topic, measures in own.items()
+            for topic, subsets in own.items()
         ]
 
     def why_unranked(self) -> str | None:
         """Why no row can be ranked, whatever its scores; None where rows can."""
         if self.base is None or len(self.manifest.rows) < 2 or None in self._knows.values():
             return None
-        if self.settings.rank_by in self.measures:
+        if self.settings.rank_by in self.subsets:
             return None  # a column needs no other
         if not self.all_forget:
-            columns = ", ".join(self.measures)
+            columns = ", ".join(self.subsets)
             said = "Nothing here measures what was to be forgotten, so nothing is ranked"
             return f"{said}; --rank-by goes by one column alone: {columns}."
         if not self.forget:

@@ -16,7 +16,7 @@ from unlearnbench.leaderboard.resampling import SEED
 from unlearnbench.leaderboard.statistics import LEVEL, RESAMPLES, holm, mcnemar, quantiles, resampled_means
 from unlearnbench.records.base import Record
 from unlearnbench.records.items import TURN
-from unlearnbench.records.manifest import BenchmarkHead
+from unlearnbench.records.manifest import ManifestBenchmark
 
 PROVENANCE = (
     "base_weights",
@@ -157,7 +157,7 @@ def _scores(first: Part, second: Part) -> Iterator[ScoreChange]:
                 yield _change(row.variant, head, one, two)
 
 
-def _change(variant: str, head: BenchmarkHead, one: list[Outcomes], two: list[Outcomes]) -> ScoreChange:
+def _change(variant: str, head: ManifestBenchmark, one: list[Outcomes], two: list[Outcomes]) -> ScoreChange:
     facts: dict[str, Any] = {"variant": variant, "benchmark": head.name, "unit": head.metric.unit}
     by_seed = [[dict(zip(outcomes.ids, outcomes.scores.tolist(), strict=True)) for outcomes in own] for own in (one, two)]
     first, second = (set(own[0]) for own in by_seed)

@@ -11,7 +11,7 @@ from unlearnbench.leaderboard.statistics import (
 from unlearnbench.records.leaderboard import (
     Estimate,
 )
-from unlearnbench.records.manifest import BenchmarkHead
+from unlearnbench.records.manifest import ManifestBenchmark
 
 
 def widened(estimate: Estimate, low: float, high: float) -> Estimate:
@@ -43,6 +43,6 @@ def estimate(
     return Estimate(value=value, low=round(min(low, value), 6), high=round(max(high, value), 6), n=n)
 
 
-def limits_of(head: BenchmarkHead) -> tuple[float, float] | None:
+def limits_of(head: ManifestBenchmark) -> tuple[float, float] | None:
     """What a benchmark's scores cannot be beyond, where that is known."""
     return (0.0, 1.0) if head.metric.unit == "fraction" else None

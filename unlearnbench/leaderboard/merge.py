@@ -14,7 +14,7 @@ from unlearnbench.leaderboard.outcomes import Outcomes
 from unlearnbench.leaderboard.reading import last_settings, read_items
 from unlearnbench.records.cells import CellResult
 from unlearnbench.records.leaderboard import Leaderboard, TableSettings
-from unlearnbench.records.manifest import BASELINE, CHECKPOINT, Manifest, RowHead
+from unlearnbench.records.manifest import BASELINE, CHECKPOINT, Manifest, ManifestRow
 from unlearnbench.runs.folder import RunFolder
 from unlearnbench.runs.reading import read_cells, read_manifest
 
@@ -36,7 +36,7 @@ class Part:
         """A finished cell of a row that is the base model, or made from it."""
         return next((cell for row in self.manifest.rows if row.method != CHECKPOINT and (cell := self.of_row(row))), None)
 
-    def of_row(self, row: RowHead) -> CellResult | None:
+    def of_row(self, row: ManifestRow) -> CellResult | None:
         """A finished cell of a row."""
         return next((self.cells[n] for n in row.cells if n in self.cells and self.cells[n].status == "done"), None)
 
@@ -62,7 +62,7 @@ def merge(folders: Sequence[Path], settings: TableSettings | None = None) -> Lea
     first = parts[0]
     for other in parts[1:]:
         _check(first, other)
-    rows: dict[str, RowHead] = {}
+    rows: dict[str, ManifestRow] = {}
     cells: dict[str, CellResult] = {}
     items: dict[str, Outcomes] = {}
     origin: dict[str, CellResult] = {}
@@ -78,7 +78,7 @@ def merge(folders: Sequence[Path], settings: TableSettings | None = None) -> Lea
     return build_leaderboard(manifest, cells, items, settings or last_settings(folders[0]))
 
 
-def _is_one_row(row: RowHead, cell: CellResult | None, known: RowHead | None, origin: dict[str, CellResult]) -> bool:
+def _is_one_row(row: ManifestRow, cell: CellResult | None, known: ManifestRow | None, origin: dict[str, CellResult]) -> bool:
     """Whether a row is the one that is there under its name, or there is none yet."""
     if known is None:
         return True
@@ -102,10 +102,10 @@ def _with_names(parts: Sequence[Part], folders: Sequence[Path]) -> list[Part]:
 
 
 def _add(
-    row: RowHead,
+    row: ManifestRow,
     name: str,
     part: Part,
-    rows: dict[str, RowHead],
+    rows: dict[str, ManifestRow],
     cells: dict[str, CellResult],
     items: dict[str, Outcomes],
 ) -> None:
@@ -119,7 +119,7 @@ def _add(
             cells[str(key)] = part.cells[old].model_copy(update={"key": key})
             if old in part.items:
                 items[str(key)] = part.items[old]
-    rows[name] = RowHead(
+    rows[name] = ManifestRow(
         variant=name,
         method=row.method,
         hash=known.hash if known else row.hash,

@@ -1,4 +1,4 @@
-"""Scores of every run on every measure, as they are and over resampled items; pure."""
+"""Scores of every run on every subset of the items, as they are and over resampled items; pure."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 
 from unlearnbench.leaderboard.intervals import estimate, limits_of
 from unlearnbench.leaderboard.outcomes import Outcomes
-from unlearnbench.leaderboard.shares import Measure, Shares, Target, share_left, summarise
+from unlearnbench.leaderboard.shares import Shares, ShareTarget, Subset, share_left, summarise
 from unlearnbench.leaderboard.statistics import Quantity, draws_of_certainty, resampled_means
 from unlearnbench.records.cells import CellResult, PartScore
 from unlearnbench.records.items import TURN
 from unlearnbench.records.leaderboard import Estimate
-from unlearnbench.records.manifest import BenchmarkHead
+from unlearnbench.records.manifest import ManifestBenchmark
 
 Floats = NDArray[np.floating]
 SEED = 20_240_305  # of all resampling: the same cells give the same table
@@ -29,8 +29,8 @@ class Run(NamedTuple):
     seed: int
 
 
-class Tally:
-    """Values and draws of measures, run by run.
+class ResampledScores:
+    """Values and draws of subsets, run by run.
 
     Attributes:
         runs: the rows of every array here.
@@ -44,9 +44,9 @@ class Tally:
     def __init__(self, runs: Sequence[Run], resamples: int) -> None:
         self.runs = list(runs)
         self.resamples = resamples
-        self.values: dict[Measure, Floats] = {}
-        self.draws: dict[Measure, Floats] = {}
-        self.units: dict[Measure, float] = {}
+        self.values: dict[Subset, Floats] = {}
+        self.draws: dict[Subset, Floats] = {}
+        self.units: dict[Subset, float] = {}
         self.parts: dict[tuple[str, str], dict[str, Estimate]] = {}
         self.turns: dict[tuple[str, str], dict[str, Estimate]] = {}
         self._of: dict[str, list[int]] = {}
@@ -55,8 +55,8 @@ class Tally:
 
     def add(
         self,
-        head: BenchmarkHead,
-        measures: Iterable[Measure],
+        head: ManifestBenchmark,
+        subsets: Iterable[Subset],
         cells: Mapping[int, CellResult],
         outcomes: Mapping[int, Outcomes],
     ) -> None:
@@ -69,12 +69,12 @@ class Tally:
             outcomes: their items, all in one order; empty where values are enough.
         """
         items = _Items(head, outcomes, len(self.runs), self.resamples) if outcomes else None
-        for measure in dict.fromkeys(measures):
-            self.values[measure] = np.full(len(self.runs), np.nan)
+        for subset in dict.fromkeys(subsets):
+            self.values[subset] = np.full(len(self.runs), np.nan)
             for number, cell in cells.items():
-                self.values[measure][number] = _over_parts(cell, measure.parts)
-            self.draws[measure] = items.start(measure) if items else np.empty((len(self.runs), 0), np.float32)
-            self.units[measure] = items.units(measure.parts) if items else 0
+                self.values[subset][number] = _over_parts(cell, subset.parts)
+            self.draws[subset] = items.start(subset) if items else np.empty((len(self.runs), 0), np.float32)
+            self.units[subset] = items.units(subset.parts) if items else 0
         for part in head.parts:
             draws = items.part(part) if items else np.empty((len(self.runs), 0), np.float32)
             units = items.units((part,)) if items else 0
@@ -85,12 +85,12 @@ class Tally:
                 scores = {number: cell.groups[turn] for number, cell in cells.items() if turn in cell.groups}
                 units = items.units_of(places)
                 self.turns[head.name, turn] = self._estimates(head, scores, items.over(places), units)
-            for measure, draws in self.draws.items():
-                if measure.benchmark == head.name:
-                    items.finish(measure, draws)
+            for subset, draws in self.draws.items():
+                if subset.benchmark == head.name:
+                    items.finish(subset, draws)
 
     def _estimates(
-        self, head: BenchmarkHead, scores: Mapping[int, PartScore], draws: Floats, units: int
+        self, head: ManifestBenchmark, scores: Mapping[int, PartScore], draws: Floats, units: int
     ) -> dict[str, Estimate]:
         """Each variant's score over some of the items, from those of its runs."""
         values = np.full(len(self.runs), np.nan)
@@ -102,9 +102,9 @@ class Tally:
         limits = limits_of(head)
         return {variant: estimate(one, sizes[variant], limits=limits) for variant, one in found.items() if one is not None}
 
-    def quantity(self, variant: str, measure: Measure) -> Quantity | None:
-        """A row's score on a measure; None where no seed is finished."""
-        return self._quantity(variant, self.values[measure], self.draws[measure], self.units[measure])
+    def quantity(self, variant: str, subset: Subset) -> Quantity | None:
+        """A row's score on a subset; None where no seed is finished."""
+        return self._quantity(variant, self.values[subset], self.draws[subset], self.units[subset])
 
     def _quantity(self, variant: str, values: Floats, draws: Floats, units: float) -> Quantity | None:
         own = [number for number in self._of[variant] if np.isfinite(values[number])]
@@ -113,29 +113,29 @@ class Tally:
         drawn = draws[own]
         return Quantity(float(values[own].mean()), drawn.mean(axis=0), values[own], drawn, units)
 
-    def shares(self, variant: str, base: str, forget: Sequence[Target], keep: Sequence[Target]) -> RowShares | None:
+    def shares(self, variant: str, base: str, forget: Sequence[ShareTarget], keep: Sequence[ShareTarget]) -> RowShares | None:
         """A row's F, K and S against the base; None where no seed, or not the base, has all that they need."""
-        needed = list(dict.fromkeys(target.measure for target in (*forget, *keep)))
+        needed = list(dict.fromkeys(target.subset for target in (*forget, *keep)))
         own, reference = (
-            [i for i in self._of[name] if all(np.isfinite(self.values[measure][i]) for measure in needed)]
+            [i for i in self._of[name] if all(np.isfinite(self.values[subset][i]) for subset in needed)]
             for name in (variant, base)
         )
         if not needed or not own or not reference:
             return None
-        known = {measure: self.values[measure][reference].mean() for measure in needed}
-        known_draws = {measure: self.draws[measure][reference].mean(axis=0) for measure in needed}  # (R,)
-        scores = {measure: self.values[measure][own] for measure in needed}  # (S,)
-        drawn = {measure: self.draws[measure][own] for measure in needed}  # (S, R)
-        means = {measure: one.mean() for measure, one in scores.items()}
+        known = {subset: self.values[subset][reference].mean() for subset in needed}
+        known_draws = {subset: self.draws[subset][reference].mean(axis=0) for subset in needed}  # (R,)
+        scores = {subset: self.values[subset][own] for subset in needed}  # (S,)
+        drawn = {subset: self.draws[subset][own] for subset in needed}  # (S, R)
+        means = {subset: one.mean() for subset, one in scores.items()}
         below = {
-            target.measure for target in forget if share_left(means[target.measure], known[target.measure], target.chance) < 0
+            target.subset for target in forget if share_left(means[target.subset], known[target.subset], target.chance) < 0
         }
         return RowShares(
             value=summarise(forget, keep, means, known, below),
-            draws=summarise(forget, keep, {measure: one.mean(axis=0) for measure, one in drawn.items()}, known_draws, below),
+            draws=summarise(forget, keep, {subset: one.mean(axis=0) for subset, one in drawn.items()}, known_draws, below),
             by_seed=summarise(forget, keep, scores, known, below),
             seed_draws=summarise(forget, keep, drawn, known_draws, below),
-            units=min(self.units[measure] for measure in needed),
+            units=min(self.units[subset] for subset in needed),
             seeds=tuple(self.runs[number].seed for number in own),
         )
 
@@ -147,7 +147,7 @@ class RowShares(NamedTuple):
     draws: Shares  # (R,)
     by_seed: Shares  # (S,)
     seed_draws: Shares  # (S, R)
-    units: float  # of the smallest measure
+    units: float  # of the smallest subset
     seeds: tuple[int, ...]  # (S,)
 
     def quantity(self, name: Literal["forget", "keep", "score", "straight", "straight_score"]) -> Quantity | None:
@@ -169,7 +169,7 @@ class RowShares(NamedTuple):
 class _Items:
     """One benchmark's items, resampled part by part, every run alike."""
 
-    def __init__(self, head: BenchmarkHead, outcomes: Mapping[int, Outcomes], runs: int, resamples: int) -> None:
+    def __init__(self, head: ManifestBenchmark, outcomes: Mapping[int, Outcomes], runs: int, resamples: int) -> None:
         self._head, self._runs, self._resamples = head, runs, resamples
         self._there = list(outcomes)
         first = outcomes[self._there[0]]
@@ -178,16 +178,16 @@ class _Items:
         self._binary = head.metric.unit == "fraction" and all(one.binary for one in outcomes.values())
         names = np.array(first.parts)
         self._of_part = {part: np.flatnonzero(names == part) for part in head.parts}
-        self._open: dict[Measure, Floats] = {}
+        self._open: dict[Subset, Floats] = {}
         told = [name.rpartition(TURN)[2] if TURN in name else "" for name in first.ids]
         numbers = np.array(told)
         self.turns = {f"turn {turn}": np.flatnonzero(numbers == turn) for turn in dict.fromkeys(told) if turn}
 
-    def start(self, measure: Measure) -> Floats:
-        """The array that a measure's draws are summed up in: (runs, R)."""
+    def start(self, subset: Subset) -> Floats:
+        """The array that a subset's draws are summed up in: (runs, R)."""
         draws = np.full((self._runs, self._resamples), np.nan, dtype=np.float32)
         draws[self._there] = 0
-        self._open[measure] = draws
+        self._open[subset] = draws
         return draws
 
     def units(self, parts: Sequence[str]) -> int:
@@ -211,32 +211,32 @@ class _Items:
         return draws
 
     def part(self, part: str) -> Floats:
-        """Draws of one part: (runs, R); adds them to the measures that the part belongs to."""
+        """Draws of one part: (runs, R); adds them to the subsets that the part belongs to."""
         items = self._of_part[part]
         draws = np.full((self._runs, self._resamples), np.nan, dtype=np.float32)
         if not len(items):
             return draws
         means = self._resample(items, part)
-        for measure, total in self._open.items():
-            if part in measure.parts and not self._single(part):
+        for subset, total in self._open.items():
+            if part in subset.parts and not self._single(part):
                 total[self._there] += np.nan_to_num(means) * self._counted(items)
         draws[self._there] = self._certain(items, means, part)
         return draws
 
-    def finish(self, measure: Measure, draws: Floats) -> None:
-        """Turn a measure's sum into a mean; parts of a single unit are resampled together."""
-        single = [self._of_part[part] for part in measure.parts if self._single(part)]
+    def finish(self, subset: Subset, draws: Floats) -> None:
+        """Turn a subset's sum into a mean; parts of a single unit are resampled together."""
+        single = [self._of_part[part] for part in subset.parts if self._single(part)]
         if single:
             pooled = np.concatenate(single)
-            means = self._resample(pooled, "*".join(measure.parts))
+            means = self._resample(pooled, "*".join(subset.parts))
             draws[self._there] += np.nan_to_num(means) * self._counted(pooled)
-        items = np.concatenate([self._of_part[part] for part in measure.parts])
+        items = np.concatenate([self._of_part[part] for part in subset.parts])
         if not len(items):
             draws[:] = np.nan
             return
         counted = self._counted(items)
         draws[self._there] /= np.where(counted > 0, counted, np.nan)
-        draws[self._there] = self._certain(items, draws[self._there], "+".join(measure.parts))
+        draws[self._there] = self._certain(items, draws[self._there], "+".join(subset.parts))
 
     def _counted(self, items: NDArray[np.int64]) -> Floats:
         """How many of these items each cell has a score for: (cells, 1)."""

@@ -17,24 +17,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unlearnbench.records.leaderboard import Column, ColumnRole
-from unlearnbench.records.manifest import BenchmarkHead
+from unlearnbench.records.manifest import ManifestBenchmark
 
 Floats = NDArray[np.floating]
 LEAST = 1e-9  # a resampled base that fell to chance knows nothing, but is not divided by
 
 
-class Measure(NamedTuple):
+class Subset(NamedTuple):
     """Some parts of a benchmark: what one figure is the mean over."""
 
     benchmark: str
     parts: tuple[str, ...]
 
 
-class Target(NamedTuple):
-    """A measure that counts: for a topic to be forgotten, or as a column to be kept."""
+class ShareTarget(NamedTuple):
+    """A subset that counts: for a topic to be forgotten, or as a column to be kept."""
 
     name: str  # topic, or title of the column
-    measure: Measure
+    subset: Subset
     chance: float
 
 
@@ -61,7 +61,7 @@ class Shares(NamedTuple):
     kept: dict[str, Floats]
 
 
-def columns_of(head: BenchmarkHead) -> list[Column]:
+def columns_of(head: ManifestBenchmark) -> list[Column]:
     """One column per benchmark; where only some parts are to be forgotten, one for each of them and one for the rest."""
     others = [part for part in head.parts if part not in head.forget_parts]
     rest: ColumnRole = "untargeted" if head.metric.role == "forget" else "retain"
@@ -77,24 +77,24 @@ def columns_of(head: BenchmarkHead) -> list[Column]:
     return [*targeted, column(title, others, rest)]
 
 
-def measure_of(column: Column, head: BenchmarkHead) -> Measure:
+def subset_of(column: Column, head: ManifestBenchmark) -> Subset:
     """What a column is the mean over."""
-    return Measure(head.name, tuple(head.parts if column.parts is None else column.parts))
+    return Subset(head.name, tuple(head.parts if column.parts is None else column.parts))
 
 
-def forget_targets(heads: Sequence[BenchmarkHead]) -> list[Target]:
+def forget_targets(heads: Sequence[ManifestBenchmark]) -> list[ShareTarget]:
     """What F may count, topic by topic."""
     return [
-        Target(topic, Measure(head.name, tuple(parts)), head.metric.chance)
+        ShareTarget(topic, Subset(head.name, tuple(parts)), head.metric.chance)
         for head in heads
         for topic, parts in head.topics.items()
     ]
 
 
-def keep_targets(heads: Sequence[BenchmarkHead]) -> list[Target]:
+def keep_targets(heads: Sequence[ManifestBenchmark]) -> list[ShareTarget]:
     """What K may count, column by column."""
     return [
-        Target(column.title, measure_of(column, head), column.chance)
+        ShareTarget(column.title, subset_of(column, head), column.chance)
         for head in heads
         for column in columns_of(head)
         if column.role == "retain"
@@ -123,30 +123,30 @@ def harmonic(forget: Floats, keep: Floats) -> Floats:
 
 
 def summarise(
-    forget: Sequence[Target],
-    keep: Sequence[Target],
-    scores: Mapping[Measure, Floats],
-    base: Mapping[Measure, Floats],
-    below: Collection[Measure] = (),
+    forget: Sequence[ShareTarget],
+    keep: Sequence[ShareTarget],
+    scores: Mapping[Subset, Floats],
+    base: Mapping[Subset, Floats],
+    below: Collection[Subset] = (),
 ) -> Shares:
     """F, K and S.
 
     Args:
         forget: the informative targets of F; several of one topic are averaged first.
         keep: the informative targets of K.
-        scores: of the row, by measure; any shape.
+        scores: of the row, by subset; any shape.
         base: of the untouched model; a shape that broadcasts.
         below: where the row as it is, not resampled, is below chance.
     """
     nothing = np.full(np.shape(next(iter(scores.values()), np.nan)), np.nan)
     gone: dict[str, list[Floats]] = {}
     straight: dict[str, list[Floats]] = {}
-    for topic, measure, chance in forget:
-        left = share_left(scores[measure], base[measure], chance)
-        gone.setdefault(topic, []).append(share_gone(scores[measure], base[measure], chance))
-        straight.setdefault(topic, []).append(1 + left if measure in below else 1 - left)
+    for topic, subset, chance in forget:
+        left = share_left(scores[subset], base[subset], chance)
+        gone.setdefault(topic, []).append(share_gone(scores[subset], base[subset], chance))
+        straight.setdefault(topic, []).append(1 + left if subset in below else 1 - left)
     topics = {topic: np.mean(shares, axis=0) for topic, shares in gone.items()}
-    kept = {title: share_kept(scores[measure], base[measure], chance) for title, measure, chance in keep}
+    kept = {title: share_kept(scores[subset], base[subset], chance) for title, subset, chance in keep}
     F = np.mean(list(topics.values()), axis=0) if topics else nothing  # noqa: N806 - as in the formula
     K = np.min(list(kept.values()), axis=0) if kept else nothing  # noqa: N806
     unfolded = np.mean([np.mean(shares, axis=0) for shares in straight.values()], axis=0) if straight else nothing

@@ -4,36 +4,38 @@ from __future__ import annotations
 
 import numpy as np
 
-from unlearnbench.leaderboard.context import Ground
+from unlearnbench.leaderboard.context import TableContext
 from unlearnbench.leaderboard.statistics import LEVEL, interval
-from unlearnbench.leaderboard.verdicts import Facts, Inversion, no_language, one_letter, rarest_letter
+from unlearnbench.leaderboard.verdicts import Inversion, VerdictInputs, no_language, one_letter, rarest_letter
 from unlearnbench.records.leaderboard import Status, Summary
-from unlearnbench.records.manifest import RowHead
+from unlearnbench.records.manifest import ManifestRow
 
 
-def facts_of(row: RowHead, ground: Ground, summary: Summary | None, status: Status, error: str) -> Facts:
+def verdict_inputs(
+    row: ManifestRow, context: TableContext, summary: Summary | None, status: Status, error: str
+) -> VerdictInputs:
     """What the rules look at; only the status where the row is not whole."""
-    if status != "done" or not ground.items or ground.base is None:
-        return Facts(status=status, error=error)
-    return Facts(
+    if status != "done" or not context.items or context.base is None:
+        return VerdictInputs(status=status, error=error)
+    return VerdictInputs(
         status=status,
         forget=summary.forget if summary else None,
         keep=summary.keep if summary else None,
-        letter=_letter(row, ground),
-        degenerate=_degenerate(row, ground),
-        inversions=_inversions(row, ground),
+        letter=_letter(row, context),
+        degenerate=_degenerate(row, context),
+        inversions=_inversions(row, context),
     )
 
 
-def _letter(row: RowHead, ground: Ground) -> tuple[float, str] | None:
+def _letter(row: ManifestRow, context: TableContext) -> tuple[float, str] | None:
     """`one_letter` over all retain columns together."""
-    assert ground.base is not None
+    assert context.base is not None
     own: list[list[np.ndarray]] = []
     base: list[np.ndarray] = []
-    for column in ground.columns:
-        known, mine = ground.outcomes(ground.base, column.benchmark), ground.outcomes(row, column.benchmark)
+    for column in context.columns:
+        known, mine = context.outcomes(context.base, column.benchmark), context.outcomes(row, column.benchmark)
         if column.role == "retain" and known and mine and known[0].choices.max() >= 0:
-            items = known[0].in_parts(ground.measures[column.title].parts)
+            items = known[0].in_parts(context.subsets[column.title].parts)
             base.append(known[0].choices[items])
             own.append([one.choices[items] for one in mine])
     if not base:
@@ -42,28 +44,28 @@ def _letter(row: RowHead, ground: Ground) -> tuple[float, str] | None:
     return one_letter([np.concatenate([one[seed] for one in own]) for seed in range(seeds)], np.concatenate(base))
 
 
-def _degenerate(row: RowHead, ground: Ground) -> float | None:
+def _degenerate(row: ManifestRow, context: TableContext) -> float | None:
     """`no_language` on the retain column that looks worst."""
-    assert ground.base is not None
+    assert context.base is not None
     found: list[float] = []
-    for column in ground.columns:
-        known, mine = ground.outcomes(ground.base, column.benchmark), ground.outcomes(row, column.benchmark)
+    for column in context.columns:
+        known, mine = context.outcomes(context.base, column.benchmark), context.outcomes(row, column.benchmark)
         if column.role == "retain" and known and mine:
-            share = no_language(mine, known[0], known[0].in_parts(ground.measures[column.title].parts))
+            share = no_language(mine, known[0], known[0].in_parts(context.subsets[column.title].parts))
             found += [] if share is None else [share]
     return max(found, default=None)
 
 
-def _inversions(row: RowHead, ground: Ground) -> list[Inversion]:
+def _inversions(row: ManifestRow, context: TableContext) -> list[Inversion]:
     """Every informative forget target, at a level shared among them: one of many falls below by chance."""
-    assert ground.base is not None
+    assert context.base is not None
     found: list[Inversion] = []
-    for topic, measure, chance in ground.forget:
-        quantity = ground.tally.quantity(row.variant, measure)
-        known = ground.outcomes(ground.base, measure.benchmark)
+    for topic, subset, chance in context.forget:
+        quantity = context.resampled.quantity(row.variant, subset)
+        known = context.outcomes(context.base, subset.benchmark)
         if quantity is None or not quantity.draws.size or not known:
             continue
-        high = interval(quantity, 1 - (1 - LEVEL) / len(ground.forget))[1]
-        floor = min(chance, rarest_letter(known[0], known[0].in_parts(measure.parts)))
-        found.append(Inversion(f"{topic} ({measure.benchmark})", high, floor))
+        high = interval(quantity, 1 - (1 - LEVEL) / len(context.forget))[1]
+        floor = min(chance, rarest_letter(known[0], known[0].in_parts(subset.parts)))
+        found.append(Inversion(f"{topic} ({subset.benchmark})", high, floor))
     return found

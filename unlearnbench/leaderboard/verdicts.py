@@ -31,7 +31,7 @@ class Inversion(NamedTuple):
     floor: float
 
 
-class Facts(NamedTuple):
+class VerdictInputs(NamedTuple):
     """What the rules look at; None where it is not known.
 
     Attributes:
@@ -53,7 +53,7 @@ class Facts(NamedTuple):
     inversions: Sequence[Inversion] = ()
 
 
-def judge(facts: Facts, damage_margin: float) -> tuple[Verdict | None, list[Evidence]]:
+def judge(facts: VerdictInputs, damage_margin: float) -> tuple[Verdict | None, list[Evidence]]:
     """The verdict and what it rests on; None where the intervals that it needs are not there."""
     if facts.status == "failed":
         return "failed", [Evidence(rule="a cell failed", value=facts.error, threshold="none")]
@@ -80,7 +80,7 @@ def judge(facts: Facts, damage_margin: float) -> tuple[Verdict | None, list[Evid
     return ("forgot-damaged" if keep.high < wanted else "forgot"), evidence
 
 
-def _collapse(facts: Facts) -> list[Evidence]:
+def _collapse(facts: VerdictInputs) -> list[Evidence]:
     """Why the row is no longer a language model, as far as what was to be kept shows."""
     found: list[Evidence] = []
     if facts.keep is not None and facts.keep.high is not None and facts.keep.high < NEAR_CHANCE:

@@ -17,10 +17,10 @@ from unlearnbench.leaderboard.reading import read_items
 from unlearnbench.records.cells import CellKey, CellResult
 from unlearnbench.records.items import ItemResult, ItemText
 from unlearnbench.records.leaderboard import Leaderboard
-from unlearnbench.records.manifest import Manifest, RowHead
+from unlearnbench.records.manifest import Manifest, ManifestRow
 from unlearnbench.records.recipe import Recipe
-from unlearnbench.runs.folder import DELTA, RunFolder, checksum
-from unlearnbench.runs.reading import MANIFEST, read_manifest
+from unlearnbench.runs.folder import DELTA, RunFolder, record_checksum
+from unlearnbench.runs.reading import PLAN_FILE, read_manifest
 from unlearnbench.system.files import content_hash
 
 CLOSE = 5e-6  # figures are kept with six decimals
@@ -63,17 +63,17 @@ def _recipe(run: RunFolder, manifest: Manifest) -> Iterator[str]:
         yield f"recipe.yaml is not a recipe: {_first(error)}."
     else:
         if recipe.model_dump(mode="json") != manifest.recipe:
-            yield f"recipe.yaml is not the recipe of {MANIFEST}."
+            yield f"recipe.yaml is not the recipe of {PLAN_FILE}."
 
 
-def _row(run: RunFolder, row: RowHead, manifest: Manifest, cells: dict[str, CellResult]) -> Iterator[str]:
+def _row(run: RunFolder, row: ManifestRow, manifest: Manifest, cells: dict[str, CellResult]) -> Iterator[str]:
     """Every cell of a row; what is sound is put into `cells`."""
     heads = {head.name: head for head in manifest.benchmarks}
     texts = {name: run.read_texts(name, head.data) for name, head in heads.items() if head.data}
     for name, identity in row.cells.items():
         key = row.key(name)
         if key.benchmark not in heads or key.seed not in row.seeds:
-            yield f"{MANIFEST}: the cell {name} belongs to no benchmark or seed of the plan."
+            yield f"{PLAN_FILE}: the cell {name} belongs to no benchmark or seed of the plan."
             continue
         path = run.cell_path(key, identity)
         try:
@@ -85,7 +85,7 @@ def _row(run: RunFolder, row: RowHead, manifest: Manifest, cells: dict[str, Cell
         except ValueError as error:
             yield f"{name}: {_relative(path, run)} is not a cell: {_first(error)}."
             continue
-        if cell.checksum not in (None, checksum(record)):
+        if cell.checksum not in (None, record_checksum(record)):
             yield f"{name}: {_relative(path, run)} was changed after it was written: its checksum differs."
         cells[name] = cell
         yield from (f"{name}: {problem}" for problem in _cell(run, key, identity, cell, texts.get(key.benchmark, {})))

@@ -204,7 +204,7 @@ def free_memory(device: str) -> tuple[int, str]:
     return (free, "this machine") if allowed is None or free <= allowed else (allowed, "this container or control group")
 
 
-def place_of(device: str) -> str:
+def device_type(device: str) -> str:
     """`cpu` or `cuda`, whatever was asked for."""
     if device == "auto" and shutil.which("nvidia-smi") is None:
         return "cpu"

@@ -10,12 +10,12 @@ from unlearnbench.leaderboard.shares import forget_targets, keep_targets
 from unlearnbench.planning.plan import (
     BenchmarkPlan,
     LookPlan,
-    head_of,
+    manifest_benchmark,
 )
 from unlearnbench.plugins.options import resolve_options, takes_argument
 from unlearnbench.plugins.registry import find_plugin, guarded
 from unlearnbench.records.base import Half, Options
-from unlearnbench.records.manifest import BenchmarkHead
+from unlearnbench.records.manifest import ManifestBenchmark
 from unlearnbench.records.recipe import Recipe
 
 
@@ -59,11 +59,11 @@ def plan_looks(recipe: Recipe, benchmarks: Sequence[BenchmarkPlan]) -> LookPlan:
         UsageError: they would not see both what is forgotten and what is kept.
     """
     assert recipe.looks_every is not None
-    columns: list[tuple[BenchmarkPlan, BenchmarkHead]] = []
+    columns: list[tuple[BenchmarkPlan, ManifestBenchmark]] = []
     for plan in benchmarks:
         if plan.benchmark.metric.unit == "fraction":
             own = plan if recipe.half == "selection" else plan_benchmark(plan.name, recipe.benchmarks[plan.name], "selection")
-            columns.append((own, head_of(own, recipe)))
+            columns.append((own, manifest_benchmark(own, recipe)))
     heads = [head for _, head in columns]
     if not forget_targets(heads) or not keep_targets(heads):
         raise UsageError(

@@ -12,7 +12,7 @@ from unlearnbench.plugins.registry import Plugin
 from unlearnbench.plugins.specs import Training
 from unlearnbench.records.base import Half, Options
 from unlearnbench.records.cells import CellKey, CellResult, Job
-from unlearnbench.records.manifest import RANDOM_NOISE, BenchmarkHead
+from unlearnbench.records.manifest import RANDOM_NOISE, ManifestBenchmark
 from unlearnbench.records.recipe import Recipe
 from unlearnbench.scoring.benchmark import Benchmark
 from unlearnbench.system.files import content_hash
@@ -79,7 +79,7 @@ class LookPlan:
     """
 
     every: int
-    columns: Sequence[tuple[BenchmarkPlan, BenchmarkHead]]
+    columns: Sequence[tuple[BenchmarkPlan, ManifestBenchmark]]
     limit: int | None
     keep_best: bool
     keep_at_least: float
@@ -187,12 +187,12 @@ def what_is_due(
     return marked
 
 
-def head_of(plan: BenchmarkPlan, recipe: Recipe) -> BenchmarkHead:
+def manifest_benchmark(plan: BenchmarkPlan, recipe: Recipe) -> ManifestBenchmark:
     """A benchmark as the table sees it: its parts, and those that the topics claim."""
     claims = _claimed_parts(plan, recipe)
     have = plan.benchmark.parts()
     claimed = [part for part in have if any(part in parts for parts in claims.values())]
-    return BenchmarkHead(
+    return ManifestBenchmark(
         name=plan.name,
         metric=plan.benchmark.metric,
         parts=have,

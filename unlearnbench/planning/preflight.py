@@ -19,7 +19,7 @@ from unlearnbench.planning.checks import (
     check_parts,
     check_room,
     check_trainer,
-    place_of,
+    device_type,
 )
 from unlearnbench.planning.columns import plan_benchmarks, plan_looks
 from unlearnbench.planning.comparison import Comparison, Device
@@ -37,7 +37,7 @@ from unlearnbench.plugins.fingerprint import core_hash
 from unlearnbench.records.manifest import BASELINE
 from unlearnbench.records.recipe import Recipe
 from unlearnbench.runs.folder import KeepDeltas, RunFolder
-from unlearnbench.system.files import Memory, hash_files
+from unlearnbench.system.files import JsonCache, hash_files
 
 
 def prepare(
@@ -75,7 +75,7 @@ def prepare(
     usable = problems.attempt(run.check_writable) is not None
     if device == "cuda":
         problems.attempt(_check_cuda)
-    memory = Memory(cache / "memory.json")
+    memory = JsonCache(cache / "memory.json")
     variants = plan_variants(recipe, memory, broken or {}, problems)
     benchmarks = plan_benchmarks(recipe, problems)
     topics = _plan_topics(recipe, variants, problems)
@@ -107,7 +107,7 @@ def prepare(
         check_benchmarks(benchmarks, scored, due, problems)
         footprints = check_methods(list(waiting), folders, topics, dtype, problems)
         check_room(run, jobs, footprints, keep_deltas, limits or Limits(), problems)
-        check_memory(jobs, footprints, recipe.trainer.devices, place_of(device), limits or Limits(), problems)
+        check_memory(jobs, footprints, recipe.trainer.devices, device_type(device), limits or Limits(), problems)
     problems.settle()
     return Comparison(
         recipe=recipe,

@@ -16,10 +16,10 @@ from unlearnbench.plugins.specs import Training
 from unlearnbench.records.base import Options
 from unlearnbench.records.manifest import CHECKPOINT, RANDOM_NOISE
 from unlearnbench.records.recipe import Recipe
-from unlearnbench.system.files import Memory, content_hash
+from unlearnbench.system.files import JsonCache, content_hash
 
 
-def plan_variants(recipe: Recipe, memory: Memory, broken: Mapping[str, str], problems: Problems) -> list[VariantPlan]:
+def plan_variants(recipe: Recipe, memory: JsonCache, broken: Mapping[str, str], problems: Problems) -> list[VariantPlan]:
     """Every row that can be planned: methods, checkpoints, controls."""
     rows = [
         problems.attempt(_plan_variant, name, method, given, recipe, memory, broken.get(name))
@@ -36,7 +36,9 @@ def plan_variants(recipe: Recipe, memory: Memory, broken: Mapping[str, str], pro
     return [*variants, *(row for row in controls if row is not None)]
 
 
-def _plan_variant(name: str, method: str, given: Options, recipe: Recipe, memory: Memory, problem: str | None) -> VariantPlan:
+def _plan_variant(
+    name: str, method: str, given: Options, recipe: Recipe, memory: JsonCache, problem: str | None
+) -> VariantPlan:
     plugin = find_plugin("method", method)
     try:
         options, training = (given, None) if problem is not None else _settle(plugin, given, name, memory)
@@ -56,7 +58,7 @@ def _plan_variant(name: str, method: str, given: Options, recipe: Recipe, memory
     )
 
 
-def _settle(plugin: Plugin, given: Options, variant: str, memory: Memory) -> tuple[Options, Training | None]:
+def _settle(plugin: Plugin, given: Options, variant: str, memory: JsonCache) -> tuple[Options, Training | None]:
     """A row's options and budget, validated.
 
     They follow from the plugin's source and what is given, so they are remembered: going on with a finished comparison

@@ -18,7 +18,7 @@ from unlearnbench.errors import PluginError, UnlearnbenchError, normalise, unkno
 from unlearnbench.plugins import hookspecs
 from unlearnbench.plugins.fingerprint import source_hash
 from unlearnbench.plugins.specs import BenchmarkSpec, MethodSpec
-from unlearnbench.system.process_state import untouched
+from unlearnbench.system.process_state import restored_process_state
 
 Spec = TypeVar("Spec", MethodSpec, BenchmarkSpec)
 Kind = Literal["method", "benchmark", "extension"]
@@ -117,7 +117,7 @@ def _load_spec(info: PluginInfo, wanted: type[Spec]) -> Spec:
     Raises:
         PluginError: it fails to import, implements an unknown hook, or does not offer what its entry point says.
     """
-    with untouched():
+    with restored_process_state():
         return _offered(info, wanted, _register(info))
 
 

@@ -8,7 +8,7 @@ from unlearnbench.records.base import Record
 from unlearnbench.records.cells import CellKey, Metric
 
 
-class BenchmarkHead(Record):
+class ManifestBenchmark(Record):
     """A benchmark of the comparison; `forget_parts` are those that the topics claim."""
 
     name: str
@@ -20,7 +20,7 @@ class BenchmarkHead(Record):
     data: str = ""  # hash of all that is asked, which the texts of its items are kept under
 
 
-class RowHead(Record):
+class ManifestRow(Record):
     """A row of the comparison and the identities of its cells; `tuned` says how its settings were found, if by a search."""
 
     variant: str
@@ -41,8 +41,8 @@ class Manifest(Record):
 
     schema_version: Literal[1] = 1
     recipe: dict[str, Any]
-    benchmarks: list[BenchmarkHead]
-    rows: list[RowHead]
+    benchmarks: list[ManifestBenchmark]
+    rows: list[ManifestRow]
 
 
 BASELINE = "none"

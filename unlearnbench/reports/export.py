@@ -20,8 +20,8 @@ from unlearnbench.records.manifest import BASELINE, CHECKPOINT
 from unlearnbench.reports.model_card import CARD, Scored, card
 from unlearnbench.runs.deltas import weights_hash
 from unlearnbench.runs.folder import RunFolder
-from unlearnbench.runs.reading import MANIFEST
-from unlearnbench.system.files import HASH_CHARS, Memory, default_cache, hash_files
+from unlearnbench.runs.reading import PLAN_FILE
+from unlearnbench.system.files import HASH_CHARS, JsonCache, default_cache, hash_files
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +77,7 @@ def _scored(run: RunFolder, variant: str, seed: int | None) -> Iterator[Scored]:
     """The seeds of a row, or the one that is wanted."""
     if not run.root.is_dir():
         raise UsageError(f"There is no folder {run.root}; `unlearnbench compare` makes one, by default under runs/.")
-    plan = run.read_json(MANIFEST)
+    plan = run.read_json(PLAN_FILE)
     rows = {row["variant"]: row for row in plan["rows"]}
     if variant not in rows:
         raise unknown_name("row", variant, rows)
@@ -123,7 +123,7 @@ def export(candidate: Candidate, out: Path, base: str | None = None) -> None:
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UsageError(f"{out} exists already; name a folder that does not.")
     source = base or candidate.source
-    own = hash_files(weight_files(model_folder(source)), Memory(default_cache() / "memory.json"))
+    own = hash_files(weight_files(model_folder(source)), JsonCache(default_cache() / "memory.json"))
     if own != candidate.manifest["base"]:
         raise UsageError(
             f"The delta of '{candidate.variant}' belongs to another base model: it was made from weights "

@@ -13,7 +13,7 @@ from unlearnbench.leaderboard.outcomes import Outcomes
 from unlearnbench.leaderboard.reading import last_settings, read_items
 from unlearnbench.records.cells import CellResult
 from unlearnbench.records.leaderboard import Leaderboard
-from unlearnbench.records.manifest import BenchmarkHead, Manifest, RowHead
+from unlearnbench.records.manifest import Manifest, ManifestBenchmark, ManifestRow
 from unlearnbench.runs.folder import RunFolder
 from unlearnbench.runs.reading import COMMAND, read_cells, read_manifest
 
@@ -37,7 +37,7 @@ class Finished:
     items: bool = True
 
     @cached_property
-    def rows(self) -> list[RowHead]:
+    def rows(self) -> list[ManifestRow]:
         """The plan's rows in the order of the table."""
         heads = {row.variant: row for row in self.manifest.rows}
         return [heads[row.variant] for row in self.board.rows]
@@ -50,7 +50,7 @@ class Finished:
         except (OSError, UnicodeDecodeError):
             return ""
 
-    def done(self, row: RowHead, head: BenchmarkHead) -> Iterator[tuple[int, CellResult]]:
+    def done(self, row: ManifestRow, head: ManifestBenchmark) -> Iterator[tuple[int, CellResult]]:
         """The finished cells of a row on a benchmark, with their seeds."""
         for seed in row.seeds:
             cell = self.cells.get(cell_name(row, head.name, seed))

@@ -76,7 +76,7 @@ def sentence(board: Leaderboard) -> str:
     )
 
 
-def place_of(row: Row, board: Leaderboard) -> str:
+def rank_text(row: Row, board: Leaderboard) -> str:
     """A row's rank; `=` where others share it, nothing where it has none."""
     tied = [other.rank for other in board.rows].count(row.rank) > 1
     return "" if row.rank is None else f"{row.rank}=" if tied else str(row.rank)
@@ -108,15 +108,15 @@ def costs_of(row: Row) -> dict[str, tuple[str, float | None]]:
     told: list[tuple[str, float | None]] = [
         (seconds(cost.unlearn_seconds), cost.unlearn_seconds),
         (seconds(cost.evaluate_seconds), cost.evaluate_seconds),
-        (size(cost.peak_bytes), cost.peak_bytes),
-        (size(cost.peak_gpu_bytes), cost.peak_gpu_bytes),
+        (rounded_size(cost.peak_bytes), cost.peak_bytes),
+        (rounded_size(cost.peak_gpu_bytes), cost.peak_gpu_bytes),
         (amount(cost.trained_parameters), cost.trained_parameters),
         (amount(cost.tokens), cost.tokens),
     ]
     return dict(zip(COST, told, strict=True))
 
 
-def size(count: int | None) -> str:
+def rounded_size(count: int | None) -> str:
     """Bytes as people read them: 512 MB, 5.9 GB."""
     if not count:
         return MISSING

@@ -18,8 +18,8 @@ from unlearnbench.reports.formatting import (
     figure,
     heading,
     judged,
-    place_of,
     published_key,
+    rank_text,
     row_title,
     shown_columns,
     span,
@@ -224,7 +224,7 @@ def _line(row: Row, board: Leaderboard, columns: Sequence[Column], style: _Style
     return Line(
         name=row.variant,
         cells=[
-            place_of(row, board),
+            rank_text(row, board),
             row_title(row.variant, row.tuned),
             *figures,
             *(figure(one.value if one else None, digits=style.precision) for one in shares),

@@ -12,7 +12,7 @@ from unlearnbench.errors import UsageError
 from unlearnbench.records.leaderboard import Leaderboard, Row
 from unlearnbench.records.manifest import BASELINE
 from unlearnbench.reports.finished import read_finished
-from unlearnbench.reports.formatting import figure, place_of, row_title, span
+from unlearnbench.reports.formatting import figure, rank_text, row_title, span
 from unlearnbench.reports.html.embed import fill
 from unlearnbench.reports.html.page import render
 from unlearnbench.reports.html.table import Cell, anchor
@@ -148,7 +148,7 @@ def _line(row: Row, page: Page) -> dict[str, Any]:
     ]
     cells = [
         Cell(page.name, sort=page.name, kind="words", link=address),
-        Cell(place_of(row, page.board), sort="" if row.rank is None else row.rank),
+        Cell(rank_text(row, page.board), sort="" if row.rank is None else row.rank),
         Cell(row_title(row.variant), sort=row.variant, kind="words name", link=f"{address}#{anchor('row', row.variant)}"),
         *figures,
         Cell(verdict, sort=verdict, kind="words verdict"),

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 KeepDeltas = Literal["all", "best", "none"]
 DELTA = "delta.safetensors"
-MANIFEST = "manifest.json"
+DELTA_MANIFEST = "manifest.json"
 MEMORY = "memory"  # folder of a search: what its trials share, while it goes on
 
 
@@ -83,7 +83,7 @@ class RunFolder:
             write_atomic(self.items_path(result.key, result.identity), content)
             result = result.model_copy(update={"items_hash": hashlib.sha256(content).hexdigest()})
         record = json.loads(result.model_copy(update={"checksum": None}).model_dump_json())
-        record["checksum"] = checksum(record)
+        record["checksum"] = record_checksum(record)
         write_atomic(self.cell_path(result.key, result.identity), json.dumps(record, indent=1, ensure_ascii=False).encode())
 
     def read_cell(self, key: CellKey, identity: str) -> CellResult | None:
@@ -92,7 +92,7 @@ class RunFolder:
         try:
             record = json.loads(path.read_bytes())
             result = CellResult.model_validate(record)
-            unchanged = result.checksum in (None, checksum(record))  # older versions wrote none
+            unchanged = result.checksum in (None, record_checksum(record))  # older versions wrote none
             has_items = result.status == "done" or result.items_hash is not None
             whole = not has_items or self.items_path(key, identity).is_file()
             if unchanged and whole and result.identity == identity and result.key == key:
@@ -186,7 +186,7 @@ class RunFolder:
         from safetensors.torch import save
 
         write_atomic(folder / DELTA, save({name: tensor.contiguous() for name, tensor in tensors.items()}))
-        write_atomic(folder / MANIFEST, json.dumps(manifest, indent=1).encode())
+        write_atomic(folder / DELTA_MANIFEST, json.dumps(manifest, indent=1).encode())
 
     def read_delta(self, folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
         """A delta's tensors and manifest, or None where there is no whole one."""
@@ -202,7 +202,7 @@ class RunFolder:
     def read_manifest(self, folder: Path) -> dict[str, Any] | None:
         """A delta's manifest alone, or None where there is no whole delta."""
         try:
-            manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+            manifest = json.loads((folder / DELTA_MANIFEST).read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return None
         return (
@@ -213,7 +213,7 @@ class RunFolder:
         """Whether a delta that was whole can no longer be read to its end; its numbers are looked at when it is used."""
         from safetensors import SafetensorError, safe_open
 
-        if not (folder / MANIFEST).exists():
+        if not (folder / DELTA_MANIFEST).exists():
             return False
         try:
             with safe_open(folder / DELTA, "numpy"):
@@ -228,6 +228,6 @@ class RunFolder:
             sync_folder(folder.parent)
 
 
-def checksum(record: Mapping[str, Any]) -> str:
+def record_checksum(record: Mapping[str, Any]) -> str:
     """The sha256 of a cell's record, read from JSON, without its own entry: a figure that was changed shows."""
     return content_hash({name: value for name, value in record.items() if name != "checksum"})

@@ -25,16 +25,16 @@ def read_tuning(out: Path) -> Tuning | None:
 
 
 COMMAND = "command.txt"
-MANIFEST = "plan.json"
+PLAN_FILE = "plan.json"
 
 
 def read_manifest(run: RunFolder) -> Manifest:
     """The plan that a run folder's table is made of."""
     try:
-        return Manifest.model_validate(run.read_json(MANIFEST))
+        return Manifest.model_validate(run.read_json(PLAN_FILE))
     except ValidationError as error:
         raise UsageError(
-            f"{run.root}/{MANIFEST} was written by another version of unlearnbench; run the comparison again."
+            f"{run.root}/{PLAN_FILE} was written by another version of unlearnbench; run the comparison again."
         ) from error
 
 

@@ -93,7 +93,7 @@ def default_cache() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "unlearnbench"
 
 
-class Memory:
+class JsonCache:
     """A small JSON dictionary on disk for what is cheap to keep and slow to find out again."""
 
     def __init__(self, path: Path) -> None:
@@ -114,7 +114,7 @@ class Memory:
             write_atomic(self._path, json.dumps(self._known).encode())
 
 
-def hash_files(paths: Iterable[Path], memory: Memory) -> str:
+def hash_files(paths: Iterable[Path], memory: JsonCache) -> str:
     """One sha256 over the names and contents of several files.
 
     A file that has kept its size and its modification time, in nanoseconds, is not read again.

@@ -13,7 +13,7 @@ DTYPE, MATMUL = "float32", "highest"  # what torch starts with
 
 
 @contextmanager
-def untouched() -> Generator[None]:
+def restored_process_state() -> Generator[None]:
     """Put back afterwards: random generators, torch's global settings, environment variables and the working folder."""
     put_back = [_environment(), generators(), _torch_settings()]
     try:

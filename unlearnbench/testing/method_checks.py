@@ -19,7 +19,7 @@ from unlearnbench.testing.checks import CheckFailed, NotApplicable, Registry, re
 from unlearnbench.testing.entry_points import described, entry_point_of
 from unlearnbench.testing.other_process import weights_elsewhere
 from unlearnbench.testing.tiny_models import FAMILIES
-from unlearnbench.testing.trial_fits import SEED, Seen, Trial, run_trial, weights_hash
+from unlearnbench.testing.trial_fits import SEED, Observed, TrialFit, run_trial_fit, tensors_hash
 
 METHOD_CHECKS = Registry()
 PADDING_TOLERANCE = 0.05  # of the change's norm: rounding, which Adam enlarges where gradients are nearly zero
@@ -33,7 +33,7 @@ class MethodCase:
         self.options: Options = {}
         self.training: Training | None = None
         self.problem: UsageError | None = None
-        self._seen: dict[Trial, Seen] = {}
+        self._seen: dict[TrialFit, Observed] = {}
         try:
             self.options, training = split_budget(spec, resolve_options(spec, options, spec.name))
         except UsageError as error:
@@ -41,23 +41,23 @@ class MethodCase:
         if training is not None:
             self.training = replace(training, batch_size=2, max_length=24, accumulate=1, checkpointing=False)
 
-    def seen(self, trial: Trial) -> Seen:
+    def seen(self, trial: TrialFit) -> Observed:
         """What there was to see in a trial, stopped or not."""
         if self.problem is not None:
             raise NotApplicable("it cannot be built: see built_from_the_model_alone")
         assert self.training is not None
         if trial not in self._seen:
-            self._seen[trial] = run_trial(self.spec, trial, self.options, self.training)
+            self._seen[trial] = run_trial_fit(self.spec, trial, self.options, self.training)
         return self._seen[trial]
 
-    def trained(self) -> Seen:
+    def trained(self) -> Observed:
         """The plainest trial, for checks that look at its result."""
-        seen = self.seen(Trial())
+        seen = self.seen(TrialFit())
         if seen.error is not None:
             raise NotApplicable("it does not run to the end: see runs_to_the_end")
         return seen
 
-    def trained_like(self, trial: Trial, where: str, advice: str) -> Seen:
+    def trained_like(self, trial: TrialFit, where: str, advice: str) -> Observed:
         """Another trial, of a method that passes the plain one; it fails the check where it stops."""
         self.trained()
         seen = self.seen(trial)
@@ -132,7 +132,7 @@ def options_recorded(case: MethodCase) -> None:
 @METHOD_CHECKS.check(_trains)
 def runs_to_the_end(case: MethodCase) -> None:
     """It trains a tiny Llama for as many updates as its budget says."""
-    seen = case.seen(Trial())
+    seen = case.seen(TrialFit())
     if isinstance(seen.error, FloatingPointError):
         raise NotApplicable("its loss is not finite: see loss_finite")
     if seen.error is not None:
@@ -140,13 +140,15 @@ def runs_to_the_end(case: MethodCase) -> None:
             f"it stops with {_said(seen.error)}; if an option does not fit a model of 8 blocks, 16 wide, give the check "
             "another one (options={...}, or --set NAME.OPTION=VALUE)."
         ) from seen.error
-    require(seen.updates == Trial().steps, f"{seen.updates} updates were made of {Trial().steps}; never stop the trainer.")
+    require(
+        seen.updates == TrialFit().steps, f"{seen.updates} updates were made of {TrialFit().steps}; never stop the trainer."
+    )
 
 
 @METHOD_CHECKS.check(_trains)
 def loss_finite(case: MethodCase) -> None:
     """Every loss, and every weight in the end, is a finite number."""
-    seen = case.seen(Trial())
+    seen = case.seen(TrialFit())
     if isinstance(seen.error, FloatingPointError):
         raise CheckFailed(f"{seen.error}; look for a logarithm of 0, a division by a count that can be 0, a too large lr.")
     seen = case.trained()
@@ -167,7 +169,7 @@ def changes_the_model(case: MethodCase) -> None:
 def same_seed_same_weights(case: MethodCase) -> None:
     """Two runs with one seed end with the same weights, bit for bit."""
     first = case.trained()
-    again = run_trial(case.spec, Trial(), case.options, case.training or Training())
+    again = run_trial_fit(case.spec, TrialFit(), case.options, case.training or Training())
     differing = {name for name, tensor in first.end.items() if name not in again.end or not _same(tensor, again.end[name])}
     require(
         not differing,
@@ -179,8 +181,8 @@ def same_seed_same_weights(case: MethodCase) -> None:
 @METHOD_CHECKS.check(_trains)
 def same_weights_in_a_subprocess(case: MethodCase) -> None:
     """A fresh process ends with the same weights, bit for bit."""
-    here = weights_hash(case.trained().end)
-    there = weights_elsewhere(case.spec, Trial(), case.options, case.training or Training())
+    here = tensors_hash(case.trained().end)
+    there = weights_elsewhere(case.spec, TrialFit(), case.options, case.training or Training())
     require(
         here == there,
         "another process ended with other weights; nothing may depend on hash(), on the order of a set, on the process's id, "
@@ -251,7 +253,7 @@ def random_generators_untouched(case: MethodCase) -> None:
     require(
         seen.torch_seed == SEED, f"torch's generator was seeded with {seen.torch_seed} while the job's seed is {SEED}; {advice}"
     )
-    other = case.seen(Trial(seed=SEED + 1))
+    other = case.seen(TrialFit(seed=SEED + 1))
     for number, generator in enumerate(("Python's", "numpy's")):
         require(
             other.error is not None or other.draws[number] != seen.draws[number],
@@ -291,7 +293,7 @@ def prints_nothing(case: MethodCase) -> None:
 def padding_does_not_count(case: MethodCase) -> None:
     """Batches with more padding end with the same weights, up to rounding."""
     plain = case.trained()
-    padded = case.trained_like(Trial(padding=5), "with more padding", "read attention_mask, not the width of a batch.")
+    padded = case.trained_like(TrialFit(padding=5), "with more padding", "read attention_mask, not the width of a batch.")
     names = [name for name in plain.end if name in padded.end and name in plain.start]
     change = _norm(plain.end[name].float() - plain.start[name].float() for name in names)
     gap = _norm(plain.end[name].float() - padded.end[name].float() for name in names)
@@ -305,7 +307,7 @@ def padding_does_not_count(case: MethodCase) -> None:
 @METHOD_CHECKS.check(_trains)
 def streams_that_run_dry(case: MethodCase) -> None:
     """It makes all updates where the corpora have fewer texts than the budget reads."""
-    trial = Trial(texts=2, steps=5)
+    trial = TrialFit(texts=2, steps=5)
     advice = "take texts from the batches, or modulo the corpus's length."
     seen = case.trained_like(trial, "with corpora of two texts and five updates", advice)
     require(
@@ -316,7 +318,7 @@ def streams_that_run_dry(case: MethodCase) -> None:
 @METHOD_CHECKS.check(_trains)
 def two_topics(case: MethodCase) -> None:
     """It works with two topics, which come in turn."""
-    trial = Trial(topics=("first", "second"), steps=4)
+    trial = TrialFit(topics=("first", "second"), steps=4)
     advice = "keep what belongs to a topic by the batch's `topic`, with an entry for each of self.context.topics."
     seen = case.trained_like(trial, "with two topics", advice)
     require(seen.updates == trial.steps, f"{seen.updates} updates were made of {trial.steps} with two topics; {advice}")
@@ -326,7 +328,7 @@ def two_topics(case: MethodCase) -> None:
 def lora(case: MethodCase) -> None:
     """With adapter=lora it trains an adapter that is merged in the end."""
     advice = "call self.use_adapter(adapter, rank) in __init__, before parameters are looked up by name."
-    seen = case.trained_like(Trial(options=(("adapter", "lora"),)), "with adapter=lora", advice)
+    seen = case.trained_like(TrialFit(options=(("adapter", "lora"),)), "with adapter=lora", advice)
     left = {name for name in seen.end if "lora_" in name}
     require(not left, f"the adapter is still in the model: {_few(left)}; {advice}")
     require(seen.late_error is None, f"with adapter=lora the result cannot be taken: {seen.late_error}; {advice}")
@@ -336,17 +338,17 @@ def lora(case: MethodCase) -> None:
 def bfloat16(case: MethodCase) -> None:
     """It works on weights in bfloat16 and leaves them in bfloat16."""
     advice = "upcast for the loss (.float()), and copy_ results back into the weights."
-    seen = case.trained_like(Trial(dtype="bfloat16"), "on a model in bfloat16", advice)
+    seen = case.trained_like(TrialFit(dtype="bfloat16"), "on a model in bfloat16", advice)
     others = {name for name, tensor in seen.end.items() if name in seen.start and tensor.dtype != seen.start[name].dtype}
     require(not others, f"{_few(others)} left bfloat16; {advice}")
     require(all(math.isfinite(loss) for loss in seen.losses), f"the losses in bfloat16 are {seen.losses}; {advice}")
 
 
-@METHOD_CHECKS.check(_trains, each=[name for name in FAMILIES if name != Trial().family])
+@METHOD_CHECKS.check(_trains, each=[name for name in FAMILIES if name != TrialFit().family])
 def family(case: MethodCase, name: str) -> None:
     """It works on other families of models."""
     advice = "find blocks and parameters with decoder_blocks, select_parameters and select_all, not by a family's names."
-    case.trained_like(Trial(family=name, steps=2), f"on a {name} model", advice)
+    case.trained_like(TrialFit(family=name, steps=2), f"on a {name} model", advice)
 
 
 def _same(ours: torch.Tensor, other: torch.Tensor) -> bool:

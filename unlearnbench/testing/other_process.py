@@ -19,7 +19,7 @@ from unlearnbench.plugins.registry import find_plugin
 from unlearnbench.plugins.specs import MethodSpec, Training
 from unlearnbench.records.base import Options
 from unlearnbench.testing.checks import CheckFailed, NotApplicable
-from unlearnbench.testing.trial_fits import Trial, run_trial, weights_hash
+from unlearnbench.testing.trial_fits import TrialFit, run_trial_fit, tensors_hash
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +32,7 @@ class _Address:
     qualname: str | None
 
 
-def weights_elsewhere(spec: MethodSpec, trial: Trial, options: Options, training: Training) -> str:
+def weights_elsewhere(spec: MethodSpec, trial: TrialFit, options: Options, training: Training) -> str:
     """The hash of the weights that a trial ends with in a fresh process, whose hash() is seeded otherwise.
 
     Raises:
@@ -87,17 +87,17 @@ def _resolve(owner: Any, qualname: str) -> Any:
     return owner
 
 
-def _there(address: _Address, trial: Trial, options: Options, training: Training) -> tuple[str, str | None]:
+def _there(address: _Address, trial: TrialFit, options: Options, training: Training) -> tuple[str, str | None]:
     """Runs in the other process."""
     if address.module is None:
         spec = find_plugin("method", address.name).method
     else:
         factory = _resolve(_import(address.module, address.file), str(address.qualname))
         spec = MethodSpec(name=address.name, factory=factory, summary="", source="", training=training)
-    seen = run_trial(spec, trial, options, training)
+    seen = run_trial_fit(spec, trial, options, training)
     if seen.error is not None:
         return f"{type(seen.error).__name__}: {seen.error}", None
-    return "", weights_hash(seen.end)
+    return "", tensors_hash(seen.end)
 
 
 def _import(module: str, file: str | None) -> Any:

@@ -1,4 +1,4 @@
-"""Trial runs of a method: a real fit on a tiny model, as a comparison does it, and all that can be seen of it."""
+"""TrialFit runs of a method: a real fit on a tiny model, as a comparison does it, and all that can be seen of it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from torch.nn import functional as F
 
 from unlearnbench.data.batches import IGNORE, Schedule, Stream
 from unlearnbench.data.tables import Table
-from unlearnbench.execution.context import Workshop
+from unlearnbench.execution.context import JobContext
 from unlearnbench.execution.fit import fit
 from unlearnbench.models.restorable import LoadedModel
 from unlearnbench.planning.plan import JobPlan, TopicData, VariantPlan
@@ -33,7 +33,7 @@ from unlearnbench.records.cells import Job
 from unlearnbench.records.recipe import TrainerOptions
 from unlearnbench.runs.folder import RunFolder
 from unlearnbench.runs.score_cache import ScoreCache
-from unlearnbench.system.process_state import untouched
+from unlearnbench.system.process_state import restored_process_state
 from unlearnbench.testing.tiny_models import tiny_folder, tiny_model
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ WORDS = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Trial:
+class TrialFit:
     """One way to run a method.
 
     Attributes:
@@ -72,7 +72,7 @@ class Trial:
 
 
 @dataclass(kw_only=True)
-class Seen:
+class Observed:
     """What was seen of a trial.
 
     Attributes:
@@ -114,18 +114,23 @@ class Seen:
     late_error: Exception | None = None
 
 
-def run_trial(spec: MethodSpec, trial: Trial, options: Options, training: Training) -> Seen:
+def run_trial_fit(spec: MethodSpec, trial: TrialFit, options: Options, training: Training) -> Observed:
     """Let a method unlearn, through the same code as a comparison."""
-    seen = Seen()
+    seen = Observed()
     folder = tiny_folder(trial.family)
     loaded = LoadedModel(str(folder), trial.dtype, torch.device("cpu"))
     seen.start = _base(trial.family, trial.dtype)
     before, printed = global_settings(), io.StringIO()
-    with tempfile.TemporaryDirectory() as place, contextlib.redirect_stdout(printed), untouched(), _quick_collection():
+    with (
+        tempfile.TemporaryDirectory() as place,
+        contextlib.redirect_stdout(printed),
+        restored_process_state(),
+        _quick_collection(),
+    ):
         watch = _Watch(seen, trial)
-        plan, shop = _job(spec, trial, {**options, **dict(trial.options)}, training, Path(place), watch)
+        plan, context = _job(spec, trial, {**options, **dict(trial.options)}, training, Path(place), watch)
         try:
-            fit(plan, loaded, shop)
+            fit(plan, loaded, context)
         except (Exception, KeyboardInterrupt) as error:  # Lightning turns an exit into an interrupt
             if seen.end:
                 seen.late_error = error if isinstance(error, Exception) else None
@@ -138,8 +143,8 @@ def run_trial(spec: MethodSpec, trial: Trial, options: Options, training: Traini
 
 
 def _job(
-    spec: MethodSpec, trial: Trial, options: Options, training: Training, place: Path, watch: _Watch
-) -> tuple[JobPlan, Workshop]:
+    spec: MethodSpec, trial: TrialFit, options: Options, training: Training, place: Path, watch: _Watch
+) -> tuple[JobPlan, JobContext]:
     watched = replace(spec, factory=watch.wrap(spec.factory))
     topics = [
         TopicData(
@@ -162,7 +167,7 @@ def _job(
         weights=trial.family,
     )
     job = Job(variant=spec.name, method=spec.name, seed=trial.seed, identity="0" * 64)
-    shop = Workshop(
+    context = JobContext(
         run=RunFolder(place),
         cache=ScoreCache(place),
         topics=topics,
@@ -177,7 +182,7 @@ def _job(
         reporter=cast(Any, _Silent()),
         callbacks=lambda job: [watch],
     )
-    return JobPlan(job=job, variant=variant, cells={}), shop
+    return JobPlan(job=job, variant=variant, cells={}), context
 
 
 @dataclass(frozen=True)
@@ -201,7 +206,7 @@ class _Silent:
 class _Watch(Callback):
     """Looks at a method while a real trainer runs it."""
 
-    def __init__(self, seen: Seen, trial: Trial) -> None:
+    def __init__(self, seen: Observed, trial: TrialFit) -> None:
         self._seen, self._trial = seen, trial
         self._hooks: set[str] = set()
 
@@ -267,7 +272,7 @@ def _widened(schedule: Schedule, update: Callable[[int], Stream], columns: int, 
     return cast(Stream, {**stream, **columns_added})
 
 
-def _reference_gap(method: UnlearningMethod, trial: Trial) -> float | None:
+def _reference_gap(method: UnlearningMethod, trial: TrialFit) -> float | None:
     """The largest difference between `reference()`, or a second model of the method's own, and the untouched model.
 
     Compared weight by weight: whatever claims to be the untouched model must still be it when training ends.
@@ -294,7 +299,7 @@ def _gap(ours: Tensor, base: Tensor) -> float:
     return float((ours.detach().float() - base.detach().float()).abs().max())
 
 
-def _puts_back(loaded: LoadedModel, seen: Seen) -> bool:
+def _puts_back(loaded: LoadedModel, seen: Observed) -> bool:
     """Whether restoring gives the base model bit for bit, as the next row of a comparison needs it."""
     try:
         loaded.restore()
@@ -377,7 +382,7 @@ def _corpus(name: str, texts: int) -> Table:
     return Table(rows, f"made up for {name}", lambda index: f"text {index}")
 
 
-def weights_hash(tensors: Mapping[str, Tensor]) -> str:
+def tensors_hash(tensors: Mapping[str, Tensor]) -> str:
     """sha256 of tensors, their names and dtypes."""
     digest = hashlib.sha256()
     for name, tensor in sorted(tensors.items()):

@@ -35,7 +35,7 @@ def choose(trials: Sequence[Trial], keep_at_least: float) -> Trial | None:
     return max(kept or done, key=worth, default=None)
 
 
-def label(trials: Sequence[Trial], seconds: float | None, best: Trial | None, keep_at_least: float) -> str:
+def label_of(trials: Sequence[Trial], seconds: float | None, best: Trial | None, keep_at_least: float) -> str:
     """What the table says of a row that was tuned with these trials, in so many seconds where time counted."""
     how = f"tuned {len(trials)}" + ("" if seconds is None else f" in {seconds:g} s")
     if best is None:

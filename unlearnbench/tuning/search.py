@@ -30,14 +30,9 @@ from unlearnbench.records.tuning import (
 from unlearnbench.runs.folder import MEMORY
 from unlearnbench.runs.reading import TRIALS, TUNING, read_tuning
 from unlearnbench.system.files import content_hash
-from unlearnbench.tuning.choice import (
-    NO_SPACE,
-    choose,
-    floor,
-    label,
-)
+from unlearnbench.tuning.choice import NO_SPACE, choose, floor, label_of
 from unlearnbench.tuning.sampler import Sampler, check_installed
-from unlearnbench.tuning.searched_rows import Row, plan_rows
+from unlearnbench.tuning.searched_rows import SearchedRow, plan_rows
 
 if TYPE_CHECKING:
     from unlearnbench.execution.reporter import Reporter
@@ -118,7 +113,7 @@ def tune(
 class _Search:
     """Everything a search knows while it goes on."""
 
-    def __init__(self, recipe: Recipe, budget: Budget, place: Place, rows: Sequence[Row]) -> None:
+    def __init__(self, recipe: Recipe, budget: Budget, place: Place, rows: Sequence[SearchedRow]) -> None:
         self._recipe, self._budget, self._place, self._rows = recipe, budget, place, rows
         self._known = read_tuning(place.out)
         self._split: dict[str, dict[str, int]] = {}
@@ -147,7 +142,7 @@ class _Search:
             row.sampler = Sampler(self._place.folder, name, row.space, row.first, seed=seed, keep_at_least=tune.keep_at_least)
             self._adopt(row)
 
-    def _adopt(self, row: Row) -> None:
+    def _adopt(self, row: SearchedRow) -> None:
         """Take the trials that an earlier run of the same search finished, as far as the budget goes."""
         known = next((one for one in self._known.rows if one.row == row.name), None) if self._known else None
         if self._known is None or known is None or known.search != row.search:
@@ -160,7 +155,7 @@ class _Search:
                 row.refused[trial.number] = trial.error
             row.add(trial)
 
-    def _left(self, row: Row) -> int:
+    def _left(self, row: SearchedRow) -> int:
         """How many trials a row may still have, at most a round."""
         spent = self._budget.seconds is not None and sum(trial.seconds for trial in row.trials) >= self._budget.seconds
         if not row.space or (spent and len(row.trials) % ROUND == 0):  # a round that was begun is finished
@@ -203,14 +198,14 @@ class _Search:
         run.write_text(TRIALS, tuning.model_dump_json(indent=1, by_alias=True) + "\n")
         run.write_text(TUNED, tuned_recipe(self._recipe, tuning).to_yaml())
 
-    def _searched(self, row: Row) -> RowTrials:
+    def _searched(self, row: SearchedRow) -> RowTrials:
         """A row's search with its choice."""
         least = self._recipe.tune.keep_at_least
         best = choose(row.trials, least)
         return RowTrials(
             row=row.name,
             method=row.method,
-            label=label(row.trials, self._budget.seconds, best, least) if row.space else NO_SPACE,
+            label=label_of(row.trials, self._budget.seconds, best, least) if row.space else NO_SPACE,
             chosen=best.number if best else None,
             met=best is not None and best.met(least),
             settings=best.settings if best else {},
@@ -267,7 +262,7 @@ class _Search:
                 floors |= {row.variant(number): own for number in numbers.get(row.name, ())}
         return floors
 
-    def _trial(self, row: Row, number: int, comparison: Comparison, board: Leaderboard) -> Trial:
+    def _trial(self, row: SearchedRow, number: int, comparison: Comparison, board: Leaderboard) -> Trial:
         """What became of a trial."""
         settings = row.settings(number)
         if number in row.refused:

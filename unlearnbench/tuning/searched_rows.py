@@ -18,7 +18,7 @@ from unlearnbench.tuning.sampler import Flat, Sampler, first_settings
 
 
 @dataclass
-class Row:
+class SearchedRow:
     """A row and its search so far.
 
     Attributes:
@@ -62,7 +62,7 @@ class Row:
         return self.first if self.sampler is None else self.sampler.propose(number)
 
 
-def plan_rows(recipe: Recipe) -> list[Row]:
+def plan_rows(recipe: Recipe) -> list[SearchedRow]:
     """The rows of a recipe with what is searched for each of them.
 
     Raises:
@@ -71,7 +71,7 @@ def plan_rows(recipe: Recipe) -> list[Row]:
     for name in recipe.tune.spaces:
         if name not in recipe.methods:
             raise unknown_name("row in tune.spaces", name, recipe.methods)
-    rows: list[Row] = []
+    rows: list[SearchedRow] = []
     for name, (method, given) in recipe.variants().items():
         if name == BASELINE:
             continue
@@ -83,7 +83,7 @@ def plan_rows(recipe: Recipe) -> list[Row]:
         options = resolve_options(spec, given, name)
         flat = {option: _flat(domain, recipe, options) for option, domain in space.items()}
         first = first_settings(flat, resolve_options(spec, {n: v for n, v in given.items() if n not in space}, name))
-        rows.append(Row(name, spec.name, given, flat, first))
+        rows.append(SearchedRow(name, spec.name, given, flat, first))
     return rows
 
 

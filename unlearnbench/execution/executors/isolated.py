@@ -19,7 +19,7 @@ import psutil
 
 from unlearnbench.errors import CellError, StorageError
 from unlearnbench.execution.cell import fail_job
-from unlearnbench.execution.context import Workshop
+from unlearnbench.execution.context import JobContext
 from unlearnbench.execution.messages import error_of, relay
 from unlearnbench.execution.processes import Worker, how_it_ended
 from unlearnbench.execution.queue import Claim, Queue
@@ -29,7 +29,7 @@ from unlearnbench.records.cells import CellResult
 POLL_SECONDS = 0.1  # from one look at the limits to the next
 
 
-def execute(queue: Queue, shop: Workshop, limits: Limits) -> Iterator[CellResult]:
+def execute(queue: Queue, context: JobContext, limits: Limits) -> Iterator[CellResult]:
     """Yield every due cell once it is durable; up to `limits.jobs` jobs run at a time.
 
     Raises:
@@ -41,10 +41,10 @@ def execute(queue: Queue, shop: Workshop, limits: Limits) -> Iterator[CellResult
             while len(running) < limits.jobs and (claim := queue.take()) is not None:
                 plan = stack.enter_context(claim)
                 if plan.variant.problem is not None:
-                    yield from fail_job(plan, shop, CellError(plan.variant.problem))
+                    yield from fail_job(plan, context, CellError(plan.variant.problem))
                     claim.release()
                     continue
-                running.append(_start(claim, shop, stack, selector, limits.jobs))
+                running.append(_start(claim, context, stack, selector, limits.jobs))
             for key, _ in selector.select(POLL_SECONDS):
                 yield from key.data.listen()
             for job in running[:]:
@@ -55,14 +55,14 @@ def execute(queue: Queue, shop: Workshop, limits: Limits) -> Iterator[CellResult
                     yield from job.close()
                     if job.due:
                         rest = replace(job.claim, plan=replace(job.claim.plan, due=tuple(job.due)))
-                        running.append(_start(rest, shop, stack, selector, limits.jobs))
+                        running.append(_start(rest, context, stack, selector, limits.jobs))
 
 
 def _start(
-    claim: Claim, shop: Workshop, stack: contextlib.ExitStack, selector: selectors.BaseSelector, beside: int
+    claim: Claim, context: JobContext, stack: contextlib.ExitStack, selector: selectors.BaseSelector, beside: int
 ) -> _Running:
     """A process for what a job owes, ended with the stack at the latest."""
-    started = _Running(stack.enter_context(Worker(claim.plan, shop, claim.plan.due, beside=beside)), claim, shop)
+    started = _Running(stack.enter_context(Worker(claim.plan, context, claim.plan.due, beside=beside)), claim, context)
     selector.register(started.worker.pipe, selectors.EVENT_READ, started)
     return started
 
@@ -70,10 +70,10 @@ def _start(
 class _Running:
     """A job in its process; `due` is what of it is still owed."""
 
-    def __init__(self, worker: Worker, claim: Claim, shop: Workshop) -> None:
+    def __init__(self, worker: Worker, claim: Claim, context: JobContext) -> None:
         self.worker, self.claim = worker, claim
         self.due = list(claim.plan.due)
-        self._plan, self._shop = claim.plan, shop
+        self._plan, self._context = claim.plan, context
         self._started = time.monotonic()
         self._at: str | None = None  # the benchmark that it scores, or has scored last
         self._silent = False  # it has said its last word
@@ -117,7 +117,7 @@ class _Running:
         lost = self._lost()
         if lost:
             told = self._problem or CellError(f"{how_it_ended(code or 0)}; {self.worker.where_to_look()}")
-            yield from fail_job(replace(self._plan, due=lost), self._shop, told)
+            yield from fail_job(replace(self._plan, due=lost), self._context, told)
         self.due = [name for name in self.due if name not in lost]
         if not self.due:
             self.claim.release()
@@ -136,12 +136,12 @@ class _Running:
         else:
             if message["kind"] == "scoring":
                 self._at = message["benchmark"]
-            relay(message, self._plan, self._shop.reporter)
+            relay(message, self._plan, self._context.reporter)
 
     def _finished(self, benchmarks: Sequence[str], *, failed: bool = False) -> Iterator[CellResult]:
         """Cells that are on the disk; one that failed may be an earlier try's, unless the job has told of it."""
         for name in benchmarks:
-            result = self._shop.run.read_cell(self._plan.key(name), self._plan.cells[name])
+            result = self._context.run.read_cell(self._plan.key(name), self._plan.cells[name])
             if result is not None and (failed or result.status == "done") and name in self.due:
                 self.due.remove(name)
                 yield result

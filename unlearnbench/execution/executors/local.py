@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 
 from unlearnbench.execution.cell import fail_job
-from unlearnbench.execution.context import Workshop
+from unlearnbench.execution.context import JobContext
 from unlearnbench.execution.job import run_job
 from unlearnbench.execution.queue import Queue
 from unlearnbench.models.restorable import LoadedModel
@@ -14,7 +14,7 @@ from unlearnbench.records.cells import CellResult
 from unlearnbench.runs.locks import WAIT_SECONDS
 
 
-def execute(queue: Queue, shop: Workshop) -> Iterator[CellResult]:
+def execute(queue: Queue, context: JobContext) -> Iterator[CellResult]:
     """Yield every due cell once it is durable. One model at a time is in memory."""
     loaded: LoadedModel | None = None
     while queue:
@@ -23,12 +23,12 @@ def execute(queue: Queue, shop: Workshop) -> Iterator[CellResult]:
             time.sleep(WAIT_SECONDS)
             continue
         with claim as plan:
-            shop.reporter.loading(plan.job)
+            context.reporter.loading(plan.job)
             if loaded is None or loaded.source != plan.variant.model:
                 loaded = None  # let go of the last one before the next is loaded
                 try:
-                    loaded = LoadedModel(plan.variant.model, shop.dtype, shop.device)
+                    loaded = LoadedModel(plan.variant.model, context.dtype, context.device)
                 except Exception as error:  # a model that does not load costs the rows that need it
-                    yield from fail_job(plan, shop, error)
+                    yield from fail_job(plan, context, error)
                     continue
-            yield from run_job(plan, loaded, shop)
+            yield from run_job(plan, loaded, context)

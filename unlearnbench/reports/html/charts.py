@@ -14,7 +14,7 @@ import numpy as np
 from unlearnbench.leaderboard.comparability import cell_name
 from unlearnbench.leaderboard.outcomes import Outcomes
 from unlearnbench.records.leaderboard import Estimate, Leaderboard, Row
-from unlearnbench.records.manifest import BASELINE, BenchmarkHead
+from unlearnbench.records.manifest import BASELINE, ManifestBenchmark
 from unlearnbench.reports.finished import Finished
 from unlearnbench.reports.formatting import figure, row_title
 from unlearnbench.scoring.choice.prompts import LETTERS
@@ -167,7 +167,7 @@ def _plane_alt(rows: Sequence[Row]) -> str:
     return "Plane of what is forgotten (F) against what is kept (K), best at the top right. " + "; ".join(points) + "."
 
 
-def heat_map(finished: Finished, head: BenchmarkHead) -> Chart | None:
+def heat_map(finished: Finished, head: ManifestBenchmark) -> Chart | None:
     """Each row's change against the base on every part of a benchmark; parts near the hazards and targets are marked."""
     import plotly.graph_objects as go
 
@@ -213,7 +213,7 @@ def _change(row: Row, base: Row, benchmark: str, part: str) -> float | None:
     return round(one.value - other.value, 6)
 
 
-def _heat_alt(head: BenchmarkHead, rows: Sequence[Row], parts: Sequence[str], changes: list[list[float | None]]) -> str:
+def _heat_alt(head: ManifestBenchmark, rows: Sequence[Row], parts: Sequence[str], changes: list[list[float | None]]) -> str:
     worst: list[str] = []
     for column, row in enumerate(rows):
         own = [(line[column], part) for line, part in zip(changes, parts, strict=True) if line[column] is not None]
@@ -223,7 +223,7 @@ def _heat_alt(head: BenchmarkHead, rows: Sequence[Row], parts: Sequence[str], ch
     return f"Change of {head.name} against the base by part. Largest loss of each row: " + "; ".join(worst) + "."
 
 
-def letters(finished: Finished, head: BenchmarkHead, items: Mapping[str, Outcomes]) -> Chart | None:
+def letters(finished: Finished, head: ManifestBenchmark, items: Mapping[str, Outcomes]) -> Chart | None:
     """How often each option is answered, beside how often it is right."""
     import plotly.graph_objects as go
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from unlearnbench.records.manifest import RowHead
+from unlearnbench.records.manifest import ManifestRow
 from unlearnbench.reports.finished import Finished
 from unlearnbench.reports.html.charts import PALETTE, Chart, as_chart, shown
 from unlearnbench.runs.folder import folder_name
@@ -35,7 +35,7 @@ def curves(finished: Finished) -> dict[str, list[Chart]]:
     return {variant: charts for variant, charts in found.items() if charts}
 
 
-def _charts(row: RowHead, root: Path) -> list[Chart]:
+def _charts(row: ManifestRow, root: Path) -> list[Chart]:
     """One chart for each kind of quantity: what stands before the last slash of its name."""
     lines = [line for seed in row.seeds for line in _read(root / "logs" / folder_name(row.variant), seed)]
     kinds: dict[str, list[Line]] = {}

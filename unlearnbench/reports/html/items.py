@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from unlearnbench.records.cells import CellResult
 from unlearnbench.records.items import ItemText
-from unlearnbench.records.manifest import BASELINE, BenchmarkHead
+from unlearnbench.records.manifest import BASELINE, ManifestBenchmark
 from unlearnbench.reports.finished import Finished
 from unlearnbench.reports.formatting import row_title
 from unlearnbench.reports.html.embed import packed, packed_json
@@ -81,7 +81,7 @@ class Run:
     columns: dict[str, Any]
 
 
-def _runs(finished: Finished, head: BenchmarkHead, *, one_seed: bool) -> Iterator[Run]:
+def _runs(finished: Finished, head: ManifestBenchmark, *, one_seed: bool) -> Iterator[Run]:
     for row in finished.rows:
         cells = list(finished.done(row, head))[: 1 if one_seed else None]
         for seed, cell in cells:
@@ -108,7 +108,7 @@ def _columns(finished: Finished, cell: CellResult) -> dict[str, Any]:
 class _Items:
     """One benchmark's items, in the order of the first run."""
 
-    def __init__(self, head: BenchmarkHead, runs: list[Run], texts: dict[str, ItemText]) -> None:
+    def __init__(self, head: ManifestBenchmark, runs: list[Run], texts: dict[str, ItemText]) -> None:
         self.head, self.runs, self.texts = head, runs, texts
         self.ids: list[str] = runs[0].columns["id"]
         self.orders = [_order(run.columns["id"], self.ids) for run in runs]

@@ -10,7 +10,7 @@ import yaml
 from unlearnbench.leaderboard.outcomes import Outcomes
 from unlearnbench.records.cells import CellResult
 from unlearnbench.records.leaderboard import Row
-from unlearnbench.records.manifest import BASELINE, BenchmarkHead
+from unlearnbench.records.manifest import BASELINE, ManifestBenchmark
 from unlearnbench.reports import explain
 from unlearnbench.reports import tuning as trials
 from unlearnbench.reports.finished import Finished
@@ -120,7 +120,7 @@ def _charts(finished: Finished, items: Items) -> tuple[dict[str, Any], list[dict
     return drawn, sections
 
 
-def _heat_caption(head: BenchmarkHead) -> str:
+def _heat_caption(head: ManifestBenchmark) -> str:
     marks = ["↓ was to be forgotten"] if head.forget_parts else []
     marks += ["● is near what was to be forgotten"] if head.groups.get("near domains") else []
     return f"{head.name}: score less the base's, by part. {'; '.join(marks)}{'.' if marks else ''}".strip()

@@ -18,7 +18,7 @@ from unlearnbench.reports.formatting import (
     figure,
     heading,
     judged,
-    place_of,
+    rank_text,
     row_title,
     shown_columns,
     span,
@@ -95,7 +95,7 @@ def _row(row: Row, columns: Sequence[Column], units: dict[str, str], board: Lead
     verdict = row.verdict or ("" if row.status == "done" else row.status)
     base = row.variant == BASELINE
     cells = [
-        Cell(place_of(row, board), sort="" if row.rank is None else row.rank),
+        Cell(rank_text(row, board), sort="" if row.rank is None else row.rank),
         Cell(row_title(row.variant, row.tuned), sort=row.variant, kind="words name"),
         *(_figure(estimate_of(row, column), units[column.benchmark], judged(row, column)) for column in columns),
         *(_figure(share, "fraction") for share in shares),

@@ -26,7 +26,7 @@ Progress = Callable[[int], None]  # told how many more items are done
 Reader = Callable[[Sequence[Tree], Sequence[int]], Tensor]  # trees and places in them -> the logits there, (n, V)
 
 
-class Target(NamedTuple):
+class TokenTarget(NamedTuple):
     """One token whose log-probability is wanted: the logits at `place` predict `token` of `option`."""
 
     option: int
@@ -39,7 +39,7 @@ class Text(NamedTuple):
 
     question: int
     ids: list[int]
-    targets: list[Target]
+    targets: list[TokenTarget]
     truncated: bool
 
 
@@ -88,13 +88,13 @@ def _split(question: Question, chat: PreTrainedTokenizerBase | None) -> tuple[st
 def _texts(number: int, prompt: list[int], wholes: Sequence[list[int]], limit: int) -> list[Text]:
     if all(len(whole) == len(prompt) + 1 and whole[:-1] == prompt for whole in wholes):
         ids = prompt[-limit:]
-        targets = [Target(option, len(ids) - 1, whole[-1]) for option, whole in enumerate(wholes)]
+        targets = [TokenTarget(option, len(ids) - 1, whole[-1]) for option, whole in enumerate(wholes)]
         return [Text(number, ids, targets, len(prompt) > limit)]
     texts: list[Text] = []
     for option, whole in enumerate(wholes):
         kept = whole[-(limit + 1) :]
         start = max(len(prompt) - (len(whole) - len(kept)), 1)
-        targets = [Target(option, place - 1, kept[place]) for place in range(start, len(kept))]
+        targets = [TokenTarget(option, place - 1, kept[place]) for place in range(start, len(kept))]
         texts.append(Text(number, kept[:-1], targets, len(kept) < len(whole)))
     return texts
 

@@ -20,7 +20,7 @@ from unlearnbench.scoring.judging.judgment import (
     parse_rating,
     without_system,
 )
-from unlearnbench.system.files import Memory, default_cache, hash_files
+from unlearnbench.system.files import JsonCache, default_cache, hash_files
 
 if TYPE_CHECKING:
     import torch
@@ -45,7 +45,7 @@ class LocalJudge:
     @cached_property
     def weights(self) -> str:
         """Hash of the model folder."""
-        return hash_files(weight_files(self.folder), Memory(default_cache() / "memory.json"))
+        return hash_files(weight_files(self.folder), JsonCache(default_cache() / "memory.json"))
 
     @cached_property
     def tokenizer(self) -> PreTrainedTokenizerBase:
