@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from unlearnbench.execution.interim_scores import best_look
 from unlearnbench.records.tuning import Look, Trial
-from unlearnbench.tuning.choice import choose, floor, label
+from unlearnbench.tuning.choice import choose, floor, label_of
 
 
 def trial(number: int, forget: float, keep: float, status="done") -> Trial:
@@ -16,23 +16,23 @@ def test_the_highest_f_of_those_that_kept_enough():
     trials = [trial(1, 0.9, 0.7), trial(2, 0.4, 0.96), trial(3, 0.5, 0.95), trial(4, 0.3, 1.0)]
     best = choose(trials, 0.95)
     assert best is trials[2]
-    assert label(trials, None, best, 0.95) == "tuned 4"
-    assert label(trials, 90.0, best, 0.95) == "tuned 4 in 90 s"
+    assert label_of(trials, None, best, 0.95) == "tuned 4"
+    assert label_of(trials, 90.0, best, 0.95) == "tuned 4 in 90 s"
 
 
 def test_else_the_highest_s_and_the_label_says_so():
     trials = [trial(1, 0.9, 0.2), trial(2, 0.6, 0.7), trial(3, 0.1, 0.9)]
     best = choose(trials, 0.95)
     assert best is trials[1]
-    assert label(trials, None, best, 0.95) == "tuned 3 (constraint not met)"
+    assert label_of(trials, None, best, 0.95) == "tuned 3 (constraint not met)"
 
 
 def test_what_did_not_finish_is_not_chosen_but_counts():
     trials = [trial(1, 0.9, 1.0, "pruned"), trial(2, 0.1, 1.0), Trial(number=3, settings={}, status="failed", error="no")]
     assert choose(trials, 0.95) is trials[1]
-    assert label(trials, None, trials[1], 0.95) == "tuned 3"
+    assert label_of(trials, None, trials[1], 0.95) == "tuned 3"
     assert choose(trials[2:], 0.95) is None
-    assert label(trials[2:], None, None, 0.95) == "tuned 1 (no trial finished)"
+    assert label_of(trials[2:], None, None, 0.95) == "tuned 1 (no trial finished)"
 
 
 def test_of_equals_the_one_that_kept_more_then_the_first():
