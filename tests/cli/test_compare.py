@@ -315,14 +315,13 @@ def test_ctrl_c_keeps_what_is_finished(tmp_path, cache):
 
 def test_changed_scoring_code_makes_new_cells(cli, tmp_path, monkeypatch):
     """Somebody mends the core: no cell and no cached score of the old code is taken for one of the new, the base's included."""
-    from unlearnbench.planning import plan, preflight
+    from unlearnbench.planning import plan
 
     arguments = ("compare", "--methods", "none", "--limit", "2", "--out", tmp_path / "run")
     assert cli(*arguments).code == 0
     cells = set((tmp_path / "run" / "cells").rglob("*.json"))
     assert "items, cached)" not in cli(*arguments).err
-    monkeypatch.setattr(plan, "core_hash", lambda: "mended")
-    monkeypatch.setattr(preflight, "core_hash", lambda: "mended")
+    monkeypatch.setattr(plan, "scoring_hash", lambda: "mended")
     outcome = cli(*arguments)
     assert "cached" not in outcome.err
     assert len(set((tmp_path / "run" / "cells").rglob("*.json")) - cells) == 3

@@ -29,7 +29,7 @@ REQUIRED = (
     "python",
     "seed",
     "unlearnbench",
-    "core_source",
+    "scoring_source",
     "written",
 )
 

@@ -14,9 +14,9 @@ from transformers import LlamaConfig, MistralConfig, MixtralConfig
 
 from unlearnbench.data.batches import encode_corpus
 from unlearnbench.data.tables import Table, read_table
+from unlearnbench.data.topics import TopicData
 from unlearnbench.execution.compare import execute
 from unlearnbench.leaderboard.reading import read_leaderboard
-from unlearnbench.planning.plan import TopicData
 from unlearnbench.planning.preflight import prepare
 from unlearnbench.planning.recipe_files import load_recipe
 from unlearnbench.plugins.options import resolve_options, split_budget
@@ -108,7 +108,7 @@ def test_lengths_are_the_papers(name, tokenizer):
                     .examples[0]
                     .ids
                 )
-                for longest in (data.longest("forget", training), data.longest("retain", training))
+                for longest in (data.longest("forget", training.max_length), data.longest("retain", training.max_length))
             ]
             found.setdefault(method, {})[topic_name] = (lengths[0], lengths[1])
     assert found["rmu"] == {"bio": (512, 512), "cyber": (768, 512)}

@@ -27,8 +27,8 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def fresh_hash(module: str) -> str:
-    plugins.source_hash.cache_clear()
-    return plugins.source_hash(module)
+    fingerprint.source_hash.cache_clear()
+    return fingerprint.source_hash(module)
 
 
 @pytest.mark.parametrize(("file", "counts"), [("method", True), ("losses", True), ("deep", True), ("other", False)])
@@ -40,7 +40,7 @@ def test_hash_follows_what_a_method_imports_from_its_own_package(package, file, 
 
 
 def test_methods_that_come_with_us_have_hashes_of_their_own():
-    assert plugins.source_hash("unlearnbench_methods.rmu") != plugins.source_hash("unlearnbench_methods.none")
+    assert fingerprint.source_hash("unlearnbench_methods.rmu") != fingerprint.source_hash("unlearnbench_methods.none")
 
 
 def test_hyphen_and_underscore_are_one_name():
@@ -88,51 +88,3 @@ def test_words_said_at_import_are_no_output(monkeypatch, capsys):
     plugins._register(plugins.PluginInfo("method", "talkative", "clumsy-plugins", "1.0", "clumsy_plugins.talkative"))
     said = capsys.readouterr()
     assert (said.out, said.err) == ("", "Welcome to talkative 1.0!\n")
-
-
-# what a job reaches and no number depends on: reading, storing, waiting, planning, looking whether all is there
-WITHOUT_NUMBERS = {
-    "system.allocator",
-    "api",
-    "records.leaderboard",
-    "system.memory",
-    "planning.checks",
-    "errors",
-    "planning.estimates",
-    "system.files",
-    "plugins.hookspecs",
-    "runs.item_files",
-    "system.journal",
-    "scoring.judging.api_calls",
-    "scoring.judging.remote",
-    "execution.processes",
-    "planning.limits",
-    "leaderboard.outcomes",
-    "planning.plan",
-    "plugins.registry",
-    "planning.preflight",
-    "execution.provenance",
-    "records.recipe",
-    "records.cells",
-    "records.search_space",
-    "plugins.options",
-    "runs.folder",
-    "leaderboard.shares",
-    "records.tuning",
-}
-
-
-def test_every_module_that_decides_a_number_is_part_of_every_identity():
-    """All that training, scoring and the API reach, by their imports; a new module has to be named in one of two lists."""
-    waiting, reached = ["unlearnbench.api", "unlearnbench.execution.job"], set()
-    while waiting:
-        name = waiting.pop()
-        file = fingerprint._file_of(name)
-        if name in reached or file is None or not name.startswith("unlearnbench."):
-            continue
-        reached.add(name)
-        waiting += fingerprint._imports(file.read_bytes(), name, file)
-    modules = {name.removeprefix("unlearnbench.") for name in reached if fingerprint._file_of(name).name != "__init__.py"}
-    numeric = {name.replace("/", ".") for name in fingerprint.NUMERIC_MODULES}
-    assert not numeric & WITHOUT_NUMBERS
-    assert modules - WITHOUT_NUMBERS == numeric - {"execution.noise"}  # which makes its deltas without a job

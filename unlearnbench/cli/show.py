@@ -39,7 +39,7 @@ GROUPS = {
         "limit",
         "cached",
     ),
-    "code": ("unlearnbench", "core_source", "git"),
+    "code": ("unlearnbench", "training_source", "scoring_source", "core_source", "git"),
     "machine": ("device", "threads", "platform", "cuda", "python"),
 }
 LISTED = 20  # names in a message; a comparison may have hundreds

@@ -23,6 +23,7 @@ from unlearnbench.records.tuning import PrunedError
 from unlearnbench.scoring.benchmark import Subject
 from unlearnbench.scoring.selection import in_half
 from unlearnbench.system.files import content_hash
+from unlearnbench.system.process_state import restored_process_state, seed_all
 
 if TYPE_CHECKING:
     from unlearnbench.scoring.benchmark import Benchmark
@@ -61,7 +62,9 @@ def fail_job(plan: JobPlan, context: JobContext, error: BaseException, cost: Cos
 def score_benchmark(plan: JobPlan, name: str, loaded: LoadedModel, context: JobContext, unlearned: Unlearned) -> CellResult:
     """Score one benchmark and keep the cell; whatever the benchmark raises becomes a failed cell."""
     try:
-        return _score(plan, name, loaded, context, unlearned)
+        with restored_process_state():
+            seed_all(plan.job.seed)  # the same after a cut-off as in one go
+            return _score(plan, name, loaded, context, unlearned)
     except StorageError:
         raise
     except (Exception, SystemExit) as error:  # a benchmark that fails costs one cell

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from unlearnbench.data.topics import TopicData
 from unlearnbench.execution.reporter import Reporter
 from unlearnbench.models.restorable import resolve_device
-from unlearnbench.planning.plan import BenchmarkPlan, LookPlan, TopicData
+from unlearnbench.planning.plan import BenchmarkPlan, LookPlan
 from unlearnbench.records.cells import Job
 from unlearnbench.records.recipe import TrainerOptions
 from unlearnbench.runs.folder import MEMORY, RunFolder

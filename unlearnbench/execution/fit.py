@@ -23,7 +23,7 @@ from unlearnbench.execution.training_log import MetricsFile
 from unlearnbench.models.forward import checkpointed
 from unlearnbench.models.loading import padding_id
 from unlearnbench.models.restorable import LoadedModel
-from unlearnbench.plugins.fingerprint import core_hash
+from unlearnbench.plugins.fingerprint import training_hash
 from unlearnbench.records.cells import Cost
 from unlearnbench.records.tuning import Look
 from unlearnbench.system.files import content_hash
@@ -152,7 +152,7 @@ def _method_context(
                 topic.forget if side == "forget" else topic.retain,
                 topic.name,
                 loaded.tokenizer,
-                max_length=topic.longest(side, training),
+                max_length=topic.longest(side, training.max_length),
                 min_chars=topic.min_chars,
                 max_chars=training.max_chars,
                 alternatives=method.alternatives and side == "forget",
@@ -168,7 +168,7 @@ def _method_context(
             shuffle_seed=plan.job.seed if training.order == "shuffled" else None,
         )
         sides[side].share = Share(training.accumulate, trainer.world_size, trainer.global_rank)
-    code = [plan.variant.plugin.source_hash if plan.variant.plugin else None, core_hash()]
+    code = [plan.variant.plugin.source_hash if plan.variant.plugin else None, training_hash()]
     computed = [context.dtype, context.trainer.precision, vars(training), plan.job.seed]
     passed = [*code, plan.variant.weights, *computed, *(topic.identity() for topic in context.topics)]
     return MethodContext(

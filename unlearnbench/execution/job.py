@@ -17,7 +17,7 @@ from unlearnbench.models.tensors import is_finite
 from unlearnbench.planning.plan import JobPlan
 from unlearnbench.records.cells import CellResult, Cost
 from unlearnbench.runs.deltas import weights_hash
-from unlearnbench.system.process_state import restored_process_state, seed_all
+from unlearnbench.system.process_state import restored_process_state
 
 
 def run_job(plan: JobPlan, loaded: LoadedModel, context: JobContext) -> Iterator[CellResult]:
@@ -34,10 +34,7 @@ def run_job(plan: JobPlan, loaded: LoadedModel, context: JobContext) -> Iterator
         with restored_process_state():
             unlearned = _unlearn(plan, loaded, context)
         for name in plan.due:
-            with restored_process_state():
-                seed_all(plan.job.seed)  # the same after a cut-off as in one go
-                result = score_benchmark(plan, name, loaded, context, unlearned)
-            yield result
+            yield score_benchmark(plan, name, loaded, context, unlearned)
     except StorageError:
         raise
     except (Exception, SystemExit) as error:  # whatever a method raises costs its own row only

@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from unlearnbench.errors import PluginError, Problems, UnlearnbenchError
 from unlearnbench.execution.processes import Process, how_it_ended
-from unlearnbench.plugins.fingerprint import core_hash
+from unlearnbench.plugins.fingerprint import package_hash
 from unlearnbench.plugins.registry import describe, find_plugin
 from unlearnbench.records.recipe import Recipe
 from unlearnbench.system.files import JsonCache, content_hash
@@ -64,7 +64,7 @@ def _try_all(tasks: Sequence[Task], model: str, memory: JsonCache) -> list[str |
             source = find_plugin(kind, _plugin_name(kind, name, given)).source_hash
         except UnlearnbenchError:
             continue
-        key = content_hash(["examined", kind, name, source, core_hash(), given, model])
+        key = content_hash(["examined", kind, name, source, package_hash(), given, model])
         if memory.get(key) is None:
             keys[number] = key
     while keys:

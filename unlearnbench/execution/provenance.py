@@ -18,8 +18,9 @@ import torch
 
 from unlearnbench import __version__
 from unlearnbench.data.sources import public_name
-from unlearnbench.planning.plan import BenchmarkPlan, JobPlan, TopicData
-from unlearnbench.plugins.fingerprint import core_hash
+from unlearnbench.data.topics import TopicData
+from unlearnbench.planning.plan import BenchmarkPlan, JobPlan
+from unlearnbench.plugins.fingerprint import scoring_hash, training_hash
 from unlearnbench.records.recipe import TrainerOptions
 
 
@@ -66,7 +67,8 @@ def cell_provenance(
         "half": column.half,
         "seed": plan.job.seed,
         "unlearnbench": __version__,
-        "core_source": core_hash(),
+        "training_source": training_hash() if variant.training else None,
+        "scoring_source": scoring_hash(),
         "git": git_state(),
         "written": datetime.now(UTC).isoformat(timespec="seconds"),
     }

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from unlearnbench.data.tables import alternatives_of
+from unlearnbench.data.topics import TopicData
 from unlearnbench.errors import Problems, UsageError, unknown_name
 from unlearnbench.models.loading import load_tokenizer, skeleton
 from unlearnbench.planning.estimates import Footprint, footprint
 from unlearnbench.planning.limits import Limits
-from unlearnbench.planning.plan import BenchmarkPlan, JobPlan, TopicData, VariantPlan
+from unlearnbench.planning.plan import BenchmarkPlan, JobPlan, VariantPlan
 from unlearnbench.plugins.registry import guarded
 from unlearnbench.records.recipe import Recipe
 from unlearnbench.runs.folder import KeepDeltas, RunFolder

@@ -184,5 +184,6 @@ def estimate_job(
 
 def _tokens(training: Training, topics: Sequence[TopicData]) -> int:
     """Of full batches on both sides; updates take the topics in turn."""
-    lengths = [topic.longest("forget", training) + topic.longest("retain", training) for topic in topics]
+    most = training.max_length
+    lengths = [topic.longest("forget", most) + topic.longest("retain", most) for topic in topics]
     return sum(training.batch_size * lengths[update % len(lengths)] for update in range(training.steps)) if lengths else 0

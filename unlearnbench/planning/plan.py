@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any
 
-from unlearnbench.data.tables import Table
-from unlearnbench.plugins.fingerprint import core_hash
+from unlearnbench.data.topics import TopicData
+from unlearnbench.plugins.fingerprint import interim_hash, scoring_hash
 from unlearnbench.plugins.registry import Plugin
 from unlearnbench.plugins.specs import Training
 from unlearnbench.records.base import Half, Options
@@ -16,28 +16,6 @@ from unlearnbench.records.manifest import RANDOM_NOISE, ManifestBenchmark
 from unlearnbench.records.recipe import Recipe
 from unlearnbench.scoring.benchmark import Benchmark
 from unlearnbench.system.files import content_hash
-
-
-@dataclass(frozen=True, kw_only=True)
-class TopicData:
-    """One topic's corpora as read, and how long their texts may be at most, in tokens."""
-
-    name: str
-    forget: Table
-    retain: Table
-    max_length: int | None
-    retain_max_length: int | None
-    min_chars: int
-
-    def identity(self) -> list[object]:
-        """What of a topic may change the unlearned weights."""
-        cuts = [self.max_length, self.retain_max_length, self.min_chars]
-        return [self.name, self.forget.digest, self.retain.digest, *cuts]
-
-    def longest(self, side: Literal["forget", "retain"], training: Training) -> int:
-        """Tokens per text for a method with this budget: what the corpus allows, and never more than the budget."""
-        own = self.max_length if side == "forget" else self.retain_max_length
-        return training.max_length if own is None else min(own, training.max_length)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +39,7 @@ class BenchmarkPlan:
 
     def identity(self, limit: int | None) -> list[object]:
         """What of a benchmark may change a score."""
-        own = [self.plugin.info.name, self.plugin.source_hash, core_hash(), self.deciding]
+        own = [self.plugin.info.name, self.plugin.source_hash, scoring_hash(), self.deciding]
         return [*own, self.benchmark.digest(), limit, self.half]
 
 
@@ -88,7 +66,7 @@ class LookPlan:
     def identity(self) -> list[object]:
         """What of it may change the weights, or whether there are any."""
         asked = [plan.identity(self.limit) for plan, _ in self.columns]
-        return [self.every, asked, self.keep_best, self.keep_at_least]
+        return [self.every, asked, self.keep_best, self.keep_at_least, interim_hash()]
 
 
 @dataclass(frozen=True, kw_only=True)

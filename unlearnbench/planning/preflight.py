@@ -33,7 +33,7 @@ from unlearnbench.planning.plan import (
     what_is_due,
 )
 from unlearnbench.planning.rows import plan_variants
-from unlearnbench.plugins.fingerprint import core_hash
+from unlearnbench.plugins.fingerprint import training_hash
 from unlearnbench.records.manifest import BASELINE
 from unlearnbench.records.recipe import Recipe
 from unlearnbench.runs.folder import KeepDeltas, RunFolder
@@ -88,7 +88,7 @@ def prepare(
     looks = problems.attempt(plan_looks, recipe, benchmarks) if recipe.looks_every is not None else None
     shared: dict[str, Any] = {
         "unlearnbench": __version__,
-        "core": core_hash(),
+        "core": training_hash(),
         "dtype": dtype,
         "trainer": recipe.trainer.identity(),
     }

@@ -9,7 +9,7 @@ from unlearnbench.errors import PluginError, Problems, unknown_name
 from unlearnbench.planning.plan import (
     VariantPlan,
 )
-from unlearnbench.plugins.fingerprint import core_hash
+from unlearnbench.plugins.fingerprint import options_hash
 from unlearnbench.plugins.options import resolve_options, split_budget
 from unlearnbench.plugins.registry import Plugin, find_plugin
 from unlearnbench.plugins.specs import Training
@@ -64,7 +64,7 @@ def _settle(plugin: Plugin, given: Options, variant: str, memory: JsonCache) -> 
     They follow from the plugin's source and what is given, so they are remembered: going on with a finished comparison
     imports no method, and with it no torch.
     """
-    key = content_hash(["options", plugin.info.name, plugin.source_hash, core_hash(), given])
+    key = content_hash(["options", plugin.info.name, plugin.source_hash, options_hash(), given])
     if (known := memory.get(key)) is not None:
         return known["options"], Training(**known["training"]) if known["training"] else None
     options, training = split_budget(plugin.method, resolve_options(plugin.method, given, variant))

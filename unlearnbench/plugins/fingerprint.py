@@ -5,59 +5,27 @@ from __future__ import annotations
 import ast
 import hashlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 
-# the core modules whose code decides a number; their bytes are part of every identity
-NUMERIC_MODULES = (
-    "models/lora",
-    "data/batches",
-    "scoring/benchmark",
-    "scoring/generation/chat",
-    "scoring/choice/log_likelihood",
-    "execution/noise",
-    "scoring/generation/slots",
-    "scoring/generation/dialogues",
-    "scoring/fluency",
-    "models/forward",
-    "scoring/generation/generate",
-    "models/head",
-    "training/shared_forward",
-    "execution/job",
-    "scoring/judging/judgment",
-    "scoring/judging/local",
-    "scoring/judging/panel",
-    "scoring/judging/prompts",
-    "models/restorable",
-    "execution/interim_scores",
-    "training/losses",
-    "training/method",
-    "models/loading",
-    "training/optimizers",
-    "scoring/choice/packing",
-    "training/microbatches",
-    "scoring/choice/prompts",
-    "scoring/choice/rows",
-    "training/frozen_base",
-    "training/representations",
-    "training/retain_term",
-    "training/saliency",
-    "scoring/generation/seeded_draw",
-    "data/tables",
-    "models/tensors",
-    "execution/fit",
-    "scoring/choice/prefix_trees",
-    "system/process_state",
-)
+PACKAGE = Path(__file__).parents[1]
+# rooms, and single files of others, whose code decides a number: their bytes are part of the identity of what they decide
+SCORING = ("data", "models", "scoring", "execution/cell.py", "system/process_state.py")
+# methods reach the scoring kit, too: ELM has the model write on while it trains
+TRAINING = ("data", "models", "scoring", "training", "execution/fit.py", "execution/noise.py", "system/process_state.py")
+INTERIM = ("execution/interim_scores.py", "leaderboard/shares.py")  # choose weights, but only where a training is looked at
+PLUGINS = ("plugins", "records/base.py", "records/search_space.py")  # read a plugin's options off its signature
+# how a judge elsewhere is reached; what it is asked and how its words are read is decided by the others
+TRANSPORT = ("scoring/judging/api_calls.py", "scoring/judging/remote.py")
 
 
 @cache
 def source_hash(module: str) -> str:
     """sha256 over a module and what it imports from its own top-level package; nothing of it is executed.
 
-    The core is not followed from a plugin: `core_hash` stands for it.
+    The core is not followed from a plugin: `training_hash` and `scoring_hash` stand for it.
     """
     hashed: dict[str, str] = {}
     top = module.partition(".")[0]
@@ -73,11 +41,54 @@ def source_hash(module: str) -> str:
     return hashlib.sha256(repr(sorted(hashed.items())).encode()).hexdigest()
 
 
+def training_hash() -> str:
+    """sha256 over the core's code that decides unlearned weights."""
+    return _hash_of(TRAINING)
+
+
+def scoring_hash() -> str:
+    """sha256 over the core's code that decides scores of given weights."""
+    return _hash_of(SCORING)
+
+
+def interim_hash() -> str:
+    """sha256 over the core's code that decides, beside what trains and scores, which weights of a training are kept."""
+    return _hash_of(INTERIM)
+
+
+def options_hash() -> str:
+    """sha256 over the core's code that decides what a plugin's options are."""
+    return _hash_of(PLUGINS)
+
+
+def package_hash() -> str:
+    """sha256 over all of the core's code: for what may depend on any of it and decides no number."""
+    return _hash_of(("",))
+
+
 @cache
-def core_hash() -> str:
-    """sha256 over the modules of the core that decide a number."""
-    files = [Path(__file__).parents[1] / f"{name}.py" for name in NUMERIC_MODULES]
-    return hashlib.sha256(b"\0".join(file.read_bytes() for file in files)).hexdigest()
+def _hash_of(places: tuple[str, ...]) -> str:
+    """sha256 over the names and bytes of these files, and of all files in these folders."""
+    total = hashlib.sha256()
+    for file in covered(places):
+        total.update(f"{file}\0".encode())
+        total.update(hashlib.sha256((PACKAGE / file).read_bytes()).digest())
+    return total.hexdigest()
+
+
+def covered(places: Iterable[str]) -> list[str]:
+    """The files of the package below these places, data of the code among them, sorted; what is transport is left out."""
+    found: set[str] = set()
+    for place in places:
+        path = PACKAGE / place
+        files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
+        found |= {file.relative_to(PACKAGE).as_posix() for file in files}
+    return sorted(name for name in found if not name.startswith("sandbox/") and _is_source(name) and name not in TRANSPORT)
+
+
+def _is_source(name: str) -> bool:
+    """Whether it is a file of ours, and not what Python or an editor left beside it."""
+    return name.endswith((".py", ".jsonl", ".yaml")) and not any(part.startswith(".") for part in name.split("/"))
 
 
 def _file_of(module: str) -> Path | None:

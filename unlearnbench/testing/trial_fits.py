@@ -22,10 +22,11 @@ from torch.nn import functional as F
 
 from unlearnbench.data.batches import IGNORE, Schedule, Stream
 from unlearnbench.data.tables import Table
+from unlearnbench.data.topics import TopicData
 from unlearnbench.execution.context import JobContext
 from unlearnbench.execution.fit import fit
 from unlearnbench.models.restorable import LoadedModel
-from unlearnbench.planning.plan import JobPlan, TopicData, VariantPlan
+from unlearnbench.planning.plan import JobPlan, VariantPlan
 from unlearnbench.plugins.registry import Plugin, PluginInfo
 from unlearnbench.plugins.specs import MethodSpec, Training
 from unlearnbench.records.base import Options

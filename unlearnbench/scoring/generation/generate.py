@@ -97,9 +97,9 @@ def complete(
 
 @functools.cache
 def generation_hash() -> str:
-    """sha256 over the modules that decide what is answered."""
-    files = [Path(__file__).with_name(f"{name}.py") for name in ("chat", "slots", "generate", "seeded_draw")]
-    return content_hash([file.read_text(encoding="utf-8") for file in files])
+    """sha256 over this folder's modules, which decide what is answered."""
+    files = sorted(Path(__file__).parent.glob("*.py"))
+    return content_hash([[file.name, file.read_text(encoding="utf-8")] for file in files])
 
 
 def _nothing(_index: int, _answer: Answer) -> None:
