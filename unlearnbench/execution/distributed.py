@@ -6,15 +6,9 @@ import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from unlearnbench.errors import CellError
 from unlearnbench.execution.messages import error_of, relay
 from unlearnbench.execution.processes import Worker, how_it_ended
-
-if TYPE_CHECKING:
-    from unlearnbench.execution.context import JobContext
-    from unlearnbench.planning.plan import JobPlan
-from typing import TYPE_CHECKING
-
-from unlearnbench.errors import CellError
 
 if TYPE_CHECKING:
     from unlearnbench.execution.context import JobContext

@@ -5,18 +5,16 @@ from __future__ import annotations
 import json
 import os
 import signal
+import threading
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from unlearnbench.errors import CellError, StorageError
+from unlearnbench.planning.plan import JobPlan
+from unlearnbench.records.cells import CellResult, Job
 
 if TYPE_CHECKING:
     from unlearnbench.execution.reporter import Reporter
-    from unlearnbench.planning.plan import JobPlan
-import threading
-
-from unlearnbench.planning.plan import JobPlan
-from unlearnbench.records.cells import CellResult, Job
 
 
 def decode(line: bytes) -> dict[str, Any] | None:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from unlearnbench.errors import StorageError
 from unlearnbench.execution.messages import decode
+from unlearnbench.execution.orders import JobOrder
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -110,9 +111,16 @@ class Worker(Process):
         job = plan.job
         self._log = context.run.log_path(job) / OUTPUT
         self._root = context.run.root
-        words = ["unlearnbench.execution.worker", str(context.run.root), job.variant, str(job.seed)]
-        words += ["--identity", job.identity, "--cache", str(context.cache_folder), "--device", context.device.type]
-        super().__init__([*words, *(word for name in due for word in ("--due", name))], self._log, share_of_cores(beside))
+        order = JobOrder(
+            run=context.run.root,
+            variant=job.variant,
+            seed=job.seed,
+            identity=job.identity,
+            cells={name: plan.cells[name] for name in due},
+            cache=context.cache_folder,
+            device="cuda" if context.device.type == "cuda" else "cpu",
+        )
+        super().__init__(["unlearnbench.execution.worker", order.model_dump_json()], self._log, share_of_cores(beside))
 
     def where_to_look(self) -> str:
         """The end of a sentence: where what it printed can be read."""

@@ -1,7 +1,7 @@
-"""`python -m unlearnbench.execution.worker RUN VARIANT SEED`: one job in a process of its own; for `launch`, not for users.
+"""`python -m unlearnbench.execution.worker ORDER`: one job in a process of its own; for `processes`, not for users.
 
-With `--due` it does the whole job and leaves cells, without it it trains and leaves the delta; then Lightning starts this
-module once more for each further process. What happens is said in JSON lines on the descriptor given by `--tell`.
+An order that names cells is for the whole job, one that names none for the delta alone; then Lightning starts this module once
+more for each further process. What happens is said in JSON lines on the descriptor given by `--tell`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import faulthandler
 import sys
 import time
 from dataclasses import replace
-from pathlib import Path
 
 from unlearnbench.errors import CellError, StorageError, UnlearnbenchError
 from unlearnbench.execution.context import JobContext, job_context
@@ -19,6 +18,7 @@ from unlearnbench.execution.distributed import rank_zero
 from unlearnbench.execution.executors import local
 from unlearnbench.execution.job import unlearn_here
 from unlearnbench.execution.messages import MessagePipe, end_with_parent
+from unlearnbench.execution.orders import JobOrder
 from unlearnbench.execution.queue import Queue
 from unlearnbench.models.restorable import LoadedModel
 from unlearnbench.planning.plan import JobPlan
@@ -33,13 +33,7 @@ RANK_ZERO_SECONDS = 20.0
 def main() -> int:
     """Do the job; 1 if that failed as a whole."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("run", type=Path)
-    parser.add_argument("variant")
-    parser.add_argument("seed", type=int)
-    parser.add_argument("--identity", required=True)
-    parser.add_argument("--due", action="append", default=[])
-    parser.add_argument("--cache", type=Path, required=True)
-    parser.add_argument("--device", choices=("cpu", "cuda"), required=True)
+    parser.add_argument("order", type=JobOrder.model_validate_json)
     parser.add_argument("--tell", type=int, required=True)
     wanted = parser.parse_args()
     parent = MessagePipe(wanted.tell if rank_zero() else None)
@@ -47,12 +41,7 @@ def main() -> int:
     if rank_zero():
         end_with_parent()
     try:
-        plan, context = _prepare(wanted, parent)
-        if plan.due:
-            for result in local.execute(Queue([plan], context.run), context):
-                parent.finished(result)
-        else:
-            unlearn_here(plan, LoadedModel(plan.variant.model, context.dtype, context.device), context)
+        carry_out(wanted.order, parent)
     except (Exception, SystemExit) as error:  # the parent turns it into failed cells
         reason = str(error).strip().splitlines() or ["no message"]
         kinds = {FloatingPointError: "diverged", StorageError: "storage"}
@@ -65,19 +54,30 @@ def main() -> int:
     return 0
 
 
-def _prepare(wanted: argparse.Namespace, parent: MessagePipe) -> tuple[JobPlan, JobContext]:
+def carry_out(order: JobOrder, parent: MessagePipe) -> None:
+    """Do what is ordered: the cells that are owed, each durable before it is told of; or the delta alone."""
+    plan, context = _plan(order, parent)
+    if plan.due:
+        for result in local.execute(Queue([plan], context.run), context):
+            parent.finished(result)
+    else:
+        unlearn_here(plan, LoadedModel(plan.variant.model, context.dtype, context.device), context)
+
+
+def _plan(order: JobOrder, parent: MessagePipe) -> tuple[JobPlan, JobContext]:
     """Plan the one job as the parent did: from the recipe in the run folder.
 
     Raises:
         CellError: the plan came out otherwise, so that a result would be kept under the wrong name.
     """
-    recipe = one_row(load_recipe(str(wanted.run / "recipe.yaml")), wanted.variant, wanted.seed, wanted.due)
-    comparison = prepare(recipe, out=wanted.run, cache=wanted.cache, device=wanted.device, checked=True)
-    plan = next(p for p in comparison.jobs if (p.job.variant, p.job.seed) == (wanted.variant, wanted.seed))
-    if plan.job.identity != wanted.identity:
+    recipe = one_row(load_recipe(str(order.run / "recipe.yaml")), order.variant, order.seed, order.cells)
+    comparison = prepare(recipe, out=order.run, cache=order.cache, device=order.device, checked=True)
+    plan = next(p for p in comparison.jobs if (p.job.variant, p.job.seed) == (order.variant, order.seed))
+    cells = {name: plan.cells.get(name) for name in order.cells}
+    if plan.job.identity != order.identity or cells != order.cells:
         raise CellError("its source, data or settings changed after the comparison began; run the same command again")
     manager, _ = load_extensions()
-    return replace(plan, due=tuple(wanted.due)), job_context(comparison, parent, manager.hook)
+    return replace(plan, due=tuple(order.cells)), job_context(comparison, parent, manager.hook)
 
 
 if __name__ == "__main__":

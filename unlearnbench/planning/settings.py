@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import yaml
@@ -56,7 +56,7 @@ def _same_name(name: str, known: Mapping[str, object]) -> str | None:
     return next((candidate for candidate in known if normalise(candidate) == normalise(name)), None)
 
 
-def one_row(recipe: Recipe, variant: str, seed: int, benchmarks: Sequence[str]) -> Recipe:
+def one_row(recipe: Recipe, variant: str, seed: int, benchmarks: Collection[str]) -> Recipe:
     """What of a recipe one job needs: its row, and for a control the row that it is like; no benchmarks means all."""
     rows = {variant, recipe.controls.get(variant)}
     changes: dict[str, Any] = {
