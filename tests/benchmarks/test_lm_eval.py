@@ -187,6 +187,6 @@ def test_passes_the_checks(folder):
             for doc in task.eval_docs:
                 yield task.doc_to_text(doc), f" {doc['choices'][doc['answer']]}"
 
-    spec = find_plugin("benchmark", "lm-eval").benchmark
+    spec = find_plugin("benchmark", "lm-eval").spec
     outcomes = [c.outcome() for c in checks_of(spec, {"argument": "animals", "include": str(folder)}, None, answers)]
     assert [(outcome.check, outcome.message) for outcome in outcomes if outcome.status != "passed"] == []

@@ -34,7 +34,7 @@ ANSWERS = {"mt_bench": conversations}
 CHECKS: list[Check] = []
 for info in list_plugins("benchmark"):
     if info.distribution == "unlearnbench" and info.name in SETTINGS:
-        spec = find_plugin("benchmark", info.name).benchmark
+        spec = find_plugin("benchmark", info.name).spec
         CHECKS += checks_of(spec, SETTINGS[info.name], answers=ANSWERS.get(info.name))
 
 
@@ -56,7 +56,7 @@ def test_questions_of_ones_own(tmp_path):
         for n in range(40)
     ]
     (tmp_path / "sums.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    spec = find_plugin("benchmark", "mcq").benchmark
+    spec = find_plugin("benchmark", "mcq").spec
     outcomes = [check.outcome() for check in checks_of(spec, {"source": str(tmp_path / "sums.jsonl")})]
     assert [(outcome.check, outcome.message) for outcome in outcomes if outcome.status != "passed"] == []
 

@@ -9,7 +9,7 @@ from unlearnbench.testing import FAMILIES, Check, checks_of, parameters_of
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of Lightning and torch among themselves
 METHODS = [info.name for info in list_plugins("method") if info.distribution == "unlearnbench"]
-CHECKS: list[Check] = [check for name in METHODS for check in checks_of(find_plugin("method", name).method)]
+CHECKS: list[Check] = [check for name in METHODS for check in checks_of(find_plugin("method", name).spec)]
 OTHERS = [family for family in FAMILIES if family != "llama"]
 # without what is stated as the reason, the failure does not come
 WITHOUT = {
@@ -32,7 +32,7 @@ def test_method(check):
 
 @pytest.mark.parametrize("name", WITHOUT)
 def test_padding_counts_for_the_stated_reason_alone(name):
-    checks = checks_of(find_plugin("method", name).method, WITHOUT[name])
+    checks = checks_of(find_plugin("method", name).spec, WITHOUT[name])
     (check,) = [check for check in checks if check.name == "padding_does_not_count"]
     assert check.outcome().status == "passed"
 

@@ -102,7 +102,7 @@ def test_package_states_options_and_failures(monkeypatch):
 
 
 def test_decorator_makes_one_case_for_each_check():
-    @parametrize_checks(find_plugin("method", "none").method)
+    @parametrize_checks(find_plugin("method", "none").spec)
     def marked(check):
         check()
 

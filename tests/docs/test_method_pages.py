@@ -44,7 +44,7 @@ def test_page_of_a_method(name):
     assert "https://arxiv.org/abs/" in page
     assert re.search(r"^    \S", page, re.MULTILINE)  # a formula
     table = documented(page)
-    for option in list_options(find_plugin("method", name).method):
+    for option in list_options(find_plugin("method", name).spec):
         assert option.name in table, f"{name}.md does not mention {option.name}"
         if isinstance(option.default, int | float) and not isinstance(option.default, bool):
             assert float(table[option.name]) == option.default, f"{name}.md has another default for {option.name}"

@@ -28,7 +28,7 @@ def test_search_on_a_real_model_is_fair():
     assert {method: len(own) for method, own in tofu.TRIALS.items()} == dict.fromkeys(("rmu", "llmu", "scrub", "ssd"), 3)
     for method, own in tofu.TRIALS.items():
         for options in own:
-            resolve_options(find_plugin("method", method).method, options, method)
+            resolve_options(find_plugin("method", method).spec, options, method)
     rows = [{"question": f"{part} {n}", "part": part, "author": n // 20} for part in ("authors", "kept") for n in range(200)]
     choosing, reporting = tofu.half(rows, 0, tofu.CHOOSING), tofu.half(rows, 1, tofu.REPORTING)
     assert (len(choosing), len(reporting)) == (2 * tofu.CHOOSING, 2 * tofu.REPORTING)

@@ -57,7 +57,7 @@ def test_settings_are_the_papers(name):
     """One by one, defaults included: nothing here may change with a default somewhere else."""
     recipe = load_recipe(name)
     model, layer, coefficient, alpha, steps, batch_size, min_chars = PAPER[name]
-    rmu = resolve_options(find_plugin("method", "rmu").method, recipe.methods["rmu"], "rmu")
+    rmu = resolve_options(find_plugin("method", "rmu").spec, recipe.methods["rmu"], "rmu")
     assert (recipe.model, recipe.dtype) == (model, "bfloat16")
     assert (rmu["layer"], rmu["layers"], rmu["coefficient"], rmu["alpha"]) == (layer, None, coefficient, alpha)
     assert (rmu["steps"], rmu["batch_size"], rmu["lr"], rmu["eps"], rmu["weight_decay"]) == (steps, batch_size, 5e-5, 1e-6, 0)
@@ -71,7 +71,7 @@ def test_settings_are_the_papers(name):
     assert recipe.benchmarks == {
         "wmdp": {"newlines": 1}, "mmlu": {"newlines": 1}, "mt_bench": {"judge": "openai:gpt-4-0613"}
     }  # fmt: skip
-    assert resolve_options(find_plugin("benchmark", "mmlu").benchmark, recipe.benchmarks["mmlu"], "mmlu")["shots"] == 0
+    assert resolve_options(find_plugin("benchmark", "mmlu").spec, recipe.benchmarks["mmlu"], "mmlu")["shots"] == 0
 
 
 def test_baselines_of_the_paper_are_lora_on_short_texts():
@@ -79,7 +79,7 @@ def test_baselines_of_the_paper_are_lora_on_short_texts():
     recipe = load_recipe("wmdp-zephyr-7b")
     assert list(recipe.methods) == ["rmu", "llmu", "scrub", "ssd"]
     for name in ("llmu", "scrub"):
-        options = resolve_options(find_plugin("method", name).method, recipe.methods[name], name)
+        options = resolve_options(find_plugin("method", name).spec, recipe.methods[name], name)
         assert (options["adapter"], options["batch_size"], options["max_chars"]) == ("lora", 2, 200)
     assert (options["steps"], options["forget_steps"], options["lr"]) == (600, 300, 1e-5)
     for name in ("wmdp-yi-34b", "wmdp-mixtral-8x7b"):
@@ -98,7 +98,7 @@ def test_lengths_are_the_papers(name, tokenizer):
     found: dict[str, dict[str, tuple[int, int]]] = {}
     for method, options in recipe.methods.items():
         plugin = find_plugin("method", method)
-        training = split_budget(plugin.method, resolve_options(plugin.method, options, method))[1]
+        training = split_budget(plugin.spec, resolve_options(plugin.spec, options, method))[1]
         for topic_name, topic in recipe.topics.items():
             cuts = {"max_length": topic.max_length, "retain_max_length": topic.retain_max_length}
             data = TopicData(name=topic_name, forget=table, retain=table, min_chars=topic.min_chars, **cuts)
@@ -175,7 +175,7 @@ def shrink(recipe: Recipe, model: Path, hub: Path) -> Recipe:
         methods["rmu"]["parameters"] = methods["rmu"]["parameters"].replace("14336", "24")
     benchmarks: dict[str, dict[str, Any]] = {}
     for name, options in recipe.benchmarks.items():
-        resolved = resolve_options(find_plugin("benchmark", name).benchmark, {**options, **JUDGE.get(name, {})}, name)
+        resolved = resolve_options(find_plugin("benchmark", name).spec, {**options, **JUDGE.get(name, {})}, name)
         benchmarks[name] = {**resolved, "source": f"{hub}/{resolved['source']}"}
     changes = {
         "model": str(model),

@@ -59,12 +59,12 @@ def test_the_nearest_value_is_inside():
 
 def test_every_declared_space_fits_its_signature():
     methods = [info.name for info in list_plugins() if info.kind == "method" and info.distribution == "unlearnbench"]
-    spaces = {name: resolve_space(find_plugin("method", name).method, {}, {}, name) for name in methods}
+    spaces = {name: resolve_space(find_plugin("method", name).spec, {}, {}, name) for name in methods}
     assert {"rmu", "llmu", "scrub", "ssd"} <= {name for name, space in spaces.items() if space}
 
 
 def test_a_recipe_changes_a_space():
-    spec = find_plugin("method", "rmu").method
+    spec = find_plugin("method", "rmu").spec
     space = resolve_space(spec, {"lr": Choice((1e-3,)), "alpha": None, "rank": Linear(4, 64)}, {}, "mine")
     assert space.keys() == {"layer", "coefficient", "lr", "rank"}
     assert space["lr"] == Choice((1e-3,))
@@ -82,4 +82,4 @@ def test_a_recipe_changes_a_space():
 )
 def test_a_space_that_does_not_fit_is_refused(changes, problem):
     with pytest.raises(UsageError, match=problem):
-        resolve_space(find_plugin("method", "rmu").method, changes, {}, "mine")
+        resolve_space(find_plugin("method", "rmu").spec, changes, {}, "mine")

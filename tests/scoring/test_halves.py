@@ -57,7 +57,7 @@ def test_turns_of_a_conversation_stay_together():
     ],
 )
 def test_shipped_benchmarks_ask_a_half(name, options):
-    whole, chosen, reported = (find_plugin("benchmark", name).benchmark.factory(**options) for _ in range(3))
+    whole, chosen, reported = (find_plugin("benchmark", name).spec.factory(**options) for _ in range(3))
     assert chosen.keep_half("selection")
     assert reported.keep_half("reporting")
     assert chosen.count(None) + reported.count(None) == whole.count(None)

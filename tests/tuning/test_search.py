@@ -43,7 +43,7 @@ def knowing(tmp_path_factory: pytest.TempPathFactory, tiny_folder: Path) -> Path
     ]
     file = folder / "questions.jsonl"
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    questions = find_plugin("benchmark", "mcq").benchmark.factory(source=str(file), scoring="letter").questions
+    questions = find_plugin("benchmark", "mcq").spec.factory(source=str(file), scoring="letter").questions
     loaded = LoadedModel(str(tiny_folder), "float32", torch.device("cpu"))
     answers = score_questions(loaded.model, loaded.tokenizer, questions, per_token=False, progress=lambda _: None)
     rows = [{**row, "answer": answer.choice} for row, answer in zip(rows, answers, strict=True)]
@@ -240,7 +240,7 @@ def test_the_best_weights_of_one_training(cli, knowing, tmp_path):
 def selection_ids(knowing: Path) -> set[str]:
     from unlearnbench.plugins.registry import find_plugin
 
-    benchmark = find_plugin("benchmark", "mcq").benchmark.factory(source=str(knowing / "questions.jsonl"), scoring="letter")
+    benchmark = find_plugin("benchmark", "mcq").spec.factory(source=str(knowing / "questions.jsonl"), scoring="letter")
     assert benchmark.keep_half("selection")
     return {question.id for question in benchmark.questions}
 

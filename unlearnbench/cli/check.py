@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,6 +13,7 @@ from unlearnbench.cli import options
 from unlearnbench.errors import UsageError, normalise, unknown_name
 
 if TYPE_CHECKING:
+    from unlearnbench.plugins.kinds import OfferedKind
     from unlearnbench.testing import Outcome
 
 FAILED = 1
@@ -52,7 +53,6 @@ def check(
 
 def _checks(name: str, settings: Sequence[str], expected: dict[str, str]) -> list[Any]:
     """The plugin's checks; nothing has run yet."""
-    from unlearnbench.planning.recipe_files import load_recipe
     from unlearnbench.planning.settings import parse_setting
     from unlearnbench.plugins.options import resolve_options, takes_argument
     from unlearnbench.plugins.registry import find_plugin
@@ -69,9 +69,7 @@ def _checks(name: str, settings: Sequence[str], expected: dict[str, str]) -> lis
     if colon and not takes_argument(spec.factory):
         raise UsageError(f"The {kind} '{plugin}' takes nothing after a colon; got '{name}'.")
     changed = bool(given)
-    if kind == "benchmark":
-        configured = {normalise(key): value for key, value in load_recipe("sandbox").benchmarks.items()}
-        given = {**configured.get(normalise(name), {}), **given}
+    given = {**_started_with(kind, name), **given}
     from unlearnbench.testing import checks_of
     from unlearnbench.testing.entry_points import stated_by
 
@@ -82,24 +80,31 @@ def _checks(name: str, settings: Sequence[str], expected: dict[str, str]) -> lis
     return checks_of(spec, given, expected)
 
 
-def _kind(name: str) -> Literal["method", "benchmark"]:
+def _started_with(kind: OfferedKind, name: str) -> dict[str, Any]:
+    """Options to start from: a benchmark needs data, and those of the sandbox are there."""
+    from unlearnbench.planning.recipe_files import load_recipe
+
+    sections = {"benchmark": load_recipe("sandbox").benchmarks}
+    return next((own for known, own in sections.get(kind, {}).items() if normalise(known) == normalise(name)), {})
+
+
+def _kind(name: str) -> OfferedKind:
     """What a plugin is.
 
     Raises:
         UsageError: there is none of that name that could be checked.
     """
+    from unlearnbench.plugins.kinds import OFFERED
     from unlearnbench.plugins.registry import list_plugins
 
     plugins = list_plugins()
     kinds = {info.kind for info in plugins if normalise(info.name) == normalise(name)}
-    if "benchmark" in kinds:
-        return "benchmark"
-    if "method" in kinds:
-        return "method"
+    if found := [kind for kind in OFFERED if kind in kinds]:
+        return found[-1]
     if kinds:
-        raise UsageError(f"'{name}' is an extension; there are checks for methods and benchmarks only.")
-    known = {info.name for info in plugins if info.kind != "extension"}
-    raise unknown_name("method or benchmark", name, known, "`unlearnbench plugins` lists them with where they come from.")
+        raise UsageError(f"'{name}' is an {min(kinds)}; there are checks for {' and '.join(f'{k}s' for k in OFFERED)} only.")
+    known = {info.name for info in plugins if info.kind in OFFERED}
+    raise unknown_name(" or ".join(OFFERED), name, known, "`unlearnbench plugins` lists them with where they come from.")
 
 
 def _show(name: str, outcomes: Sequence[Outcome]) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from unlearnbench.plugins.scaffold import PluginKind
+    from unlearnbench.plugins.kinds import OfferedKind
 
 app = typer.Typer(help="Write a plugin of your own: a small distribution that already runs.", no_args_is_help=True)
 Name = Annotated[str, typer.Argument(help="As users will type it: small letters, digits and hyphens.")]
@@ -33,10 +33,11 @@ def benchmark(name: Name, out: Folder = None) -> None:
     _write("benchmark", name, out)
 
 
-def _write(kind: PluginKind, name: str, out: Path | None) -> None:
+def _write(kind: OfferedKind, name: str, out: Path | None) -> None:
+    from unlearnbench.plugins.kinds import KINDS
     from unlearnbench.plugins.scaffold import new_plugin
 
     folder = new_plugin(kind, name, out)
-    asked = f"--methods {name}" if kind == "method" else f"--methods rmu --benchmarks wmdp,{name}"
+    asked = KINDS[kind].tried.format(name=name)
     typer.echo(f"The {kind} {name} is in {folder}. What comes next:")
     typer.echo(f"  pip install -e {shlex.quote(str(folder))}\n  unlearnbench compare {asked}\n  unlearnbench check {name}")

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from unlearnbench.errors import UsageError, normalise
+
+if TYPE_CHECKING:
+    from unlearnbench.plugins.kinds import KindName
 
 
 def plugins(
@@ -19,8 +22,7 @@ def plugins(
 
     found = list_plugins()
     if name is not None:
-        kinds = [info.kind for info in found if normalise(info.name) == normalise(name) and info.kind != "extension"]
-        _show_one(name, kinds, as_json)
+        _show_one(name, [info.kind for info in found if normalise(info.name) == normalise(name)], as_json)
         return
     if as_json:
         typer.echo(json.dumps([vars(info) for info in found], indent=1))
@@ -35,7 +37,8 @@ def plugins(
     Console().print(table)
 
 
-def _show_one(name: str, kinds: list[str], as_json: bool) -> None:
+def _show_one(name: str, kinds: list[KindName], as_json: bool) -> None:
+    from unlearnbench.plugins.kinds import OFFERED
     from unlearnbench.plugins.options import list_options
     from unlearnbench.plugins.registry import find_plugin, list_plugins
     from unlearnbench.plugins.specs import MethodSpec
@@ -45,9 +48,9 @@ def _show_one(name: str, kinds: list[str], as_json: bool) -> None:
         from unlearnbench.errors import unknown_name
 
         raise unknown_name("plugin", name, {info.name for info in list_plugins()}, "`unlearnbench plugins` lists them.")
-    kind = kinds[0]
-    if kind not in ("method", "benchmark"):
-        raise UsageError(f"'{name}' is an extension; extensions have no options.")
+    kind = next((kind for kind in OFFERED if kind in kinds), None)
+    if kind is None:
+        raise UsageError(f"'{name}' is an {kinds[0]}; {kinds[0]}s have no options.")
     plugin = find_plugin(kind, name)
     listed = list_options(plugin.spec)
     budget = plugin.spec.training if isinstance(plugin.spec, MethodSpec) else None

@@ -86,7 +86,7 @@ def _train(plan: JobPlan, loaded: LoadedModel, context: JobContext) -> Fitted:
 
     def built(model: PreTrainedModel) -> UnlearningMethod:  # the same draws, whether a model is loaded already or not
         pl.seed_everything(plan.job.seed, workers=True, verbose=False)
-        return plugin.method.factory(model, **plan.variant.options)
+        return plugin.spec.factory(model, **plan.variant.options)
 
     method = loaded.build(built, whole=context.looks is not None)
     scorer = None

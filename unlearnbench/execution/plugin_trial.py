@@ -10,19 +10,29 @@ import json
 import os
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, NamedTuple
 
 from unlearnbench.errors import PluginError, Problems, UnlearnbenchError
 from unlearnbench.execution.processes import Process, how_it_ended
+from unlearnbench.planning.columns import plugin_of
 from unlearnbench.plugins.fingerprint import package_hash
+from unlearnbench.plugins.kinds import OfferedKind
 from unlearnbench.plugins.registry import describe, find_plugin
 from unlearnbench.records.recipe import Recipe
 from unlearnbench.system.files import JsonCache, content_hash
 
 SECONDS = 120.0  # that one plugin may take to load and to be built
-Task = tuple[Literal["method", "benchmark"], str, dict[str, Any]]  # kind, plugin or column, what is given
+
+
+class Task(NamedTuple):
+    """One plugin to try: what a row or column of the recipe asks of it."""
+
+    kind: OfferedKind
+    name: str  # of the row or column
+    plugin: str
+    given: dict[str, Any]
 
 
 def examine(recipe: Recipe, cache: Path, problems: Problems) -> tuple[Recipe, dict[str, str]]:
@@ -41,8 +51,8 @@ def examine(recipe: Recipe, cache: Path, problems: Problems) -> tuple[Recipe, di
     Raises:
         UsageError: no benchmark can be loaded; all that was noted before is said, too.
     """
-    rows: list[Task] = [("method", method, given) for method, given in recipe.variants().values()]
-    columns: list[Task] = [("benchmark", name, given) for name, given in recipe.benchmarks.items()]
+    rows = [Task("method", row, method, given) for row, (method, given) in recipe.variants().items()]
+    columns = [Task("benchmark", name, plugin_of(name, given), given) for name, given in recipe.benchmarks.items()]
     reasons = _try_all([*rows, *columns], recipe.model, JsonCache(cache / "memory.json"))
     broken = {row: reason for row, reason in zip(recipe.variants(), reasons, strict=False) if reason is not None}
     lost = {name: reason for name, reason in zip(recipe.benchmarks, reasons[len(rows) :], strict=True) if reason is not None}
@@ -59,12 +69,12 @@ def _try_all(tasks: Sequence[Task], model: str, memory: JsonCache) -> list[str |
     """What is wrong with each, tried in as many processes as it takes."""
     reasons: list[str | None] = [None] * len(tasks)
     keys: dict[int, str] = {}
-    for number, (kind, name, given) in enumerate(tasks):
+    for number, task in enumerate(tasks):
         try:
-            source = find_plugin(kind, _plugin_name(kind, name, given)).source_hash
+            source = find_plugin(task.kind, task.plugin).source_hash
         except UnlearnbenchError:
             continue
-        key = content_hash(["examined", kind, name, source, package_hash(), given, model])
+        key = content_hash(["examined", task.kind, task.plugin, source, package_hash(), task.given, model])
         if memory.get(key) is None:
             keys[number] = key
     while keys:
@@ -75,11 +85,6 @@ def _try_all(tasks: Sequence[Task], model: str, memory: JsonCache) -> list[str |
             if reason is None:
                 memory.put(key, True)
     return reasons
-
-
-def _plugin_name(kind: str, name: str, given: Mapping[str, Any]) -> str:
-    """A benchmark's plugin may differ from its column, and stand before a colon."""
-    return name if kind == "method" else str(given.get("benchmark", name)).partition(":")[0]
 
 
 def _examine(model: str, tasks: Mapping[int, Task]) -> dict[int, str | None]:
@@ -97,9 +102,9 @@ def _examine(model: str, tasks: Mapping[int, Task]) -> dict[int, str | None]:
         code = 0 if hung else process.wait()
     if len(found) < len(tasks):
         number = list(tasks)[len(found)]
-        kind, name, given = tasks[number]
+        task = tasks[number]
         end = f"it took longer than {SECONDS:g} seconds and was stopped" if hung else how_it_ended(code)
-        found[number] = f"{describe(find_plugin(kind, _plugin_name(kind, name, given)).info)} cannot be loaded: {end}."
+        found[number] = f"{describe(find_plugin(task.kind, task.plugin).info)} cannot be loaded: {end}."
     return found
 
 
@@ -110,29 +115,39 @@ def main() -> int:
     *_, model, tasks, _, pipe = sys.argv
     parent = MessagePipe(int(pipe))
     end_with_parent()
-    for kind, name, given in json.loads(tasks):
-        parent.say("plugin", reason=_problem(kind, name, given, model))
+    for task in json.loads(tasks):
+        parent.say("plugin", reason=_problem(Task(*task), model))
     return 0
 
 
-def _problem(kind: str, name: str, given: Mapping[str, Any], model: str) -> str | None:
-    from unlearnbench.models.loading import model_folder, skeleton
-    from unlearnbench.planning.columns import plan_benchmark
-    from unlearnbench.plugins.options import resolve_options, split_budget
-
+def _problem(task: Task, model: str) -> str | None:
+    """What is wrong with a plugin; a mistake in the recipe is none of it, nor a method that needs real weights to be built."""
     try:
-        if kind == "benchmark":
-            plan_benchmark(name, dict(given), None)
-            return None
-        spec = find_plugin("method", name).method
-        options, training = split_budget(spec, resolve_options(spec, dict(given), name))
-        if training is not None:
-            spec.factory(skeleton(model_folder(model)), **options)
+        _TRIALS[task.kind](task, model)
     except PluginError as error:
         return str(error)
-    except (Exception, SystemExit):  # a mistake in the recipe, or a method that needs real weights to be built
+    except (Exception, SystemExit):
         return None
     return None
+
+
+def _build_method(task: Task, model: str) -> None:
+    from unlearnbench.models.loading import model_folder, skeleton
+    from unlearnbench.plugins.options import resolve_options, split_budget
+
+    spec = find_plugin("method", task.plugin).spec
+    options, training = split_budget(spec, resolve_options(spec, task.given, task.plugin))
+    if training is not None:
+        spec.factory(skeleton(model_folder(model)), **options)
+
+
+def _make_benchmark(task: Task, _model: str) -> None:
+    from unlearnbench.planning.columns import plan_benchmark
+
+    plan_benchmark(task.name, task.given, None)
+
+
+_TRIALS: dict[OfferedKind, Callable[[Task, str], None]] = {"method": _build_method, "benchmark": _make_benchmark}
 
 
 if __name__ == "__main__":

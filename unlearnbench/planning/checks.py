@@ -108,7 +108,7 @@ def _built(variant: VariantPlan, shape: PreTrainedModel, topics: Sequence[TopicD
     own = Problems()
     method = None
     try:
-        method = variant.plugin.method.factory(shape, **variant.options)
+        method = variant.plugin.spec.factory(shape, **variant.options)
         if method.one_process and variant.training.accumulate > 1:
             own.add(UsageError("it must see a batch in one piece; set accumulate to 1 and choose a smaller batch_size."))
         for sentence in method.preflight([topic.name for topic in topics]):

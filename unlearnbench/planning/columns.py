@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from unlearnbench.errors import Problems, UsageError
@@ -36,17 +36,22 @@ def _ask(plan: BenchmarkPlan) -> list[object]:
         return [own.digest(), own.metric, own.parts(), own.groups()]
 
 
+def plugin_of(name: str, given: Mapping[str, Any]) -> str:
+    """The plugin of a column: `benchmark: NAME` scores one twice, and what stands behind a colon is for the plugin."""
+    return str(given.get("benchmark", name)).partition(":")[0]
+
+
 def plan_benchmark(name: str, given: dict[str, Any], half: Half | None) -> BenchmarkPlan:
     """A benchmark of the recipe; `benchmark: NAME` lets one be scored twice with other options."""
     options = dict(given)
     base, colon, argument = str(options.pop("benchmark", name)).partition(":")
     plugin = find_plugin("benchmark", base)
-    resolved = resolve_options(plugin.benchmark, options, name)
-    if colon and not takes_argument(plugin.benchmark.factory):
+    resolved = resolve_options(plugin.spec, options, name)
+    if colon and not takes_argument(plugin.spec.factory):
         raise UsageError(f"The benchmark '{base}' takes nothing after a colon; got '{name}'.")
     extra: Options = {"argument": argument} if colon else {}
     with guarded(plugin.info, "in its constructor"):
-        benchmark = plugin.benchmark.factory(**resolved, **extra)
+        benchmark = plugin.spec.factory(**resolved, **extra)
         all_asked = half is not None and not benchmark.keep_half(half)
     options = {**resolved, **extra}
     return BenchmarkPlan(name=name, plugin=plugin, options=options, benchmark=benchmark, half=half, all_asked=all_asked)

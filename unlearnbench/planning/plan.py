@@ -9,7 +9,7 @@ from typing import Any
 from unlearnbench.data.topics import TopicData
 from unlearnbench.plugins.fingerprint import interim_hash, scoring_hash
 from unlearnbench.plugins.registry import Plugin
-from unlearnbench.plugins.specs import Training
+from unlearnbench.plugins.specs import BenchmarkSpec, MethodSpec, Training
 from unlearnbench.records.base import Half, Options
 from unlearnbench.records.cells import CellKey, CellResult, Job
 from unlearnbench.records.manifest import RANDOM_NOISE, ManifestBenchmark
@@ -26,7 +26,7 @@ class BenchmarkPlan:
     """
 
     name: str
-    plugin: Plugin
+    plugin: Plugin[BenchmarkSpec]
     options: Options
     benchmark: Benchmark
     half: Half | None = None
@@ -79,7 +79,7 @@ class VariantPlan:
 
     name: str
     method: str
-    plugin: Plugin | None
+    plugin: Plugin[MethodSpec] | None
     options: Options
     training: Training | None
     model: str  # source
@@ -91,7 +91,7 @@ class VariantPlan:
         """How many processes train it: the recipe's number, or one for a method that must see whole batches."""
         if devices == 1 or self.plugin is None or self.training is None:  # to ask a method, its module has to be imported
             return 1
-        return 1 if getattr(self.plugin.method.factory, "one_process", False) else devices
+        return 1 if getattr(self.plugin.spec.factory, "one_process", False) else devices
 
 
 @dataclass(frozen=True, kw_only=True)

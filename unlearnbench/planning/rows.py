@@ -12,7 +12,7 @@ from unlearnbench.planning.plan import (
 from unlearnbench.plugins.fingerprint import options_hash
 from unlearnbench.plugins.options import resolve_options, split_budget
 from unlearnbench.plugins.registry import Plugin, find_plugin
-from unlearnbench.plugins.specs import Training
+from unlearnbench.plugins.specs import MethodSpec, Training
 from unlearnbench.records.base import Options
 from unlearnbench.records.manifest import CHECKPOINT, RANDOM_NOISE
 from unlearnbench.records.recipe import Recipe
@@ -58,7 +58,7 @@ def _plan_variant(
     )
 
 
-def _settle(plugin: Plugin, given: Options, variant: str, memory: JsonCache) -> tuple[Options, Training | None]:
+def _settle(plugin: Plugin[MethodSpec], given: Options, variant: str, memory: JsonCache) -> tuple[Options, Training | None]:
     """A row's options and budget, validated.
 
     They follow from the plugin's source and what is given, so they are remembered: going on with a finished comparison
@@ -67,7 +67,7 @@ def _settle(plugin: Plugin, given: Options, variant: str, memory: JsonCache) -> 
     key = content_hash(["options", plugin.info.name, plugin.source_hash, options_hash(), given])
     if (known := memory.get(key)) is not None:
         return known["options"], Training(**known["training"]) if known["training"] else None
-    options, training = split_budget(plugin.method, resolve_options(plugin.method, given, variant))
+    options, training = split_budget(plugin.spec, resolve_options(plugin.spec, given, variant))
     memory.put(key, {"options": options, "training": vars(training) if training else None})
     return options, training
 

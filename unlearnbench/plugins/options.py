@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 from pydantic.fields import FieldInfo
 
 from unlearnbench.errors import PluginError, Problems, UsageError, unknown_name
-from unlearnbench.plugins.specs import BenchmarkSpec, MethodSpec, Training
+from unlearnbench.plugins.specs import MethodSpec, PluginSpec, Training
 from unlearnbench.records.base import Options, Value
 from unlearnbench.records.search_space import Domain, check_domain, probes
 
@@ -62,7 +62,7 @@ def takes_argument(factory: Callable[..., object]) -> bool:
     return "argument" in inspect.signature(factory).parameters
 
 
-def list_options(spec: MethodSpec | BenchmarkSpec) -> list[Option]:
+def list_options(spec: PluginSpec) -> list[Option]:
     """Every option a user can set, with its type and default."""
     model = _options_model(spec.factory, getattr(spec, "training", None))
     return [
@@ -87,7 +87,7 @@ def _bounded(kind: Any, metadata: Iterable[Any]) -> str:
     return " ".join([name, ", ".join(bounds)]) if bounds else name
 
 
-def resolve_options(spec: MethodSpec | BenchmarkSpec, given: Mapping[str, Value], owner: str) -> Options:
+def resolve_options(spec: PluginSpec, given: Mapping[str, Value], owner: str) -> Options:
     """Defaults and the given values as one validated dictionary, JSON-able.
 
     Args:

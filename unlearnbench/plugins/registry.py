@@ -9,31 +9,26 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, cached_property
 from importlib import metadata
-from typing import Any, Literal, TypeVar
+from typing import Any, Generic, Literal, TypeVar, cast, overload
 
 import pluggy
 
 from unlearnbench import __version__
 from unlearnbench.errors import PluginError, UnlearnbenchError, normalise, unknown_name
-from unlearnbench.plugins import hookspecs
 from unlearnbench.plugins.fingerprint import source_hash
-from unlearnbench.plugins.specs import BenchmarkSpec, MethodSpec
+from unlearnbench.plugins.hookspecs import PROJECT
+from unlearnbench.plugins.kinds import KINDS, KindName, OfferedKind
+from unlearnbench.plugins.specs import BenchmarkSpec, MethodSpec, PluginSpec
 from unlearnbench.system.process_state import restored_process_state
 
-Spec = TypeVar("Spec", MethodSpec, BenchmarkSpec)
-Kind = Literal["method", "benchmark", "extension"]
-GROUPS: dict[Kind, str] = {
-    "method": "unlearnbench.methods",
-    "benchmark": "unlearnbench.benchmarks",
-    "extension": "unlearnbench.extensions",
-}
+SpecT = TypeVar("SpecT", MethodSpec, BenchmarkSpec)
 
 
 @dataclass(frozen=True)
 class PluginInfo:
     """What is known of a plugin without importing it."""
 
-    kind: Kind
+    kind: KindName
     name: str
     distribution: str
     version: str
@@ -41,8 +36,8 @@ class PluginInfo:
 
 
 @dataclass(frozen=True)
-class Plugin:
-    """A method or benchmark that was asked for; imported when its spec is first needed.
+class Plugin(Generic[SpecT]):
+    """A plugin that was asked for; imported when its spec is first needed.
 
     Attributes:
         info: its entry point.
@@ -53,33 +48,22 @@ class Plugin:
     source_hash: str
 
     @cached_property
-    def method(self) -> MethodSpec:
-        """The spec of a method. Raises PluginError where it cannot be loaded."""
-        return _load_spec(self.info, MethodSpec)
-
-    @cached_property
-    def benchmark(self) -> BenchmarkSpec:
-        """The spec of a benchmark. Raises PluginError where it cannot be loaded."""
-        return _load_spec(self.info, BenchmarkSpec)
-
-    @property
-    def spec(self) -> MethodSpec | BenchmarkSpec:
-        """Whichever it is."""
-        return self.method if self.info.kind == "method" else self.benchmark
+    def spec(self) -> SpecT:
+        """What it offers. Raises PluginError where it cannot be loaded."""
+        return cast("SpecT", _load_spec(self.info))
 
 
-def list_plugins(kind: Kind | None = None) -> list[PluginInfo]:
+def list_plugins(kind: KindName | None = None) -> list[PluginInfo]:
     """Every installed plugin, nothing imported; one distribution installed twice counts once."""
     found: dict[PluginInfo, None] = {}
-    for group_kind, group in GROUPS.items():
-        if kind in (None, group_kind):
-            for point in metadata.entry_points(group=group):
-                name, version = (point.dist.name or "?", point.dist.version or "?") if point.dist else ("?", "?")
-                found[PluginInfo(group_kind, point.name, name, version, point.value)] = None
+    for one in KINDS.values() if kind is None else (KINDS[kind],):
+        for point in metadata.entry_points(group=one.group):
+            name, version = (point.dist.name or "?", point.dist.version or "?") if point.dist else ("?", "?")
+            found[PluginInfo(one.name, point.name, name, version, point.value)] = None
     return sorted(found, key=lambda info: (info.kind, info.name, info.distribution))
 
 
-def _find(kind: Kind, name: str) -> PluginInfo:
+def _find(kind: KindName, name: str) -> PluginInfo:
     """The one entry point of that name; `-` and `_` are alike."""
     plugins = list_plugins(kind)
     matching = [info for info in plugins if normalise(info.name) == normalise(name)]
@@ -93,14 +77,19 @@ def _find(kind: Kind, name: str) -> PluginInfo:
 
 
 @cache
-def _manager(kind: Kind) -> pluggy.PluginManager:
-    manager = pluggy.PluginManager(hookspecs.PROJECT)
-    specs = {"method": hookspecs.MethodHooks, "benchmark": hookspecs.BenchmarkHooks, "extension": hookspecs.ExtensionHooks}
-    manager.add_hookspecs(specs[kind])
+def _manager(kind: KindName) -> pluggy.PluginManager:
+    manager = pluggy.PluginManager(PROJECT)
+    manager.add_hookspecs(KINDS[kind].hooks)
     return manager
 
 
-def find_plugin(kind: Literal["method", "benchmark"], name: str) -> Plugin:
+@overload
+def find_plugin(kind: Literal["method"], name: str) -> Plugin[MethodSpec]: ...
+@overload
+def find_plugin(kind: Literal["benchmark"], name: str) -> Plugin[BenchmarkSpec]: ...
+@overload
+def find_plugin(kind: OfferedKind, name: str) -> Plugin[Any]: ...
+def find_plugin(kind: OfferedKind, name: str) -> Plugin[Any]:
     """The plugin of that name, not imported yet.
 
     Raises:
@@ -111,24 +100,25 @@ def find_plugin(kind: Literal["method", "benchmark"], name: str) -> Plugin:
     return Plugin(info, source_hash(info.module))
 
 
-def _load_spec(info: PluginInfo, wanted: type[Spec]) -> Spec:
+def _load_spec(info: PluginInfo) -> PluginSpec:
     """Import a plugin and take the spec that it offers under its entry point's name.
 
     Raises:
         PluginError: it fails to import, implements an unknown hook, or does not offer what its entry point says.
     """
     with restored_process_state():
-        return _offered(info, wanted, _register(info))
+        return _offered(info, _register(info))
 
 
-def _offered(info: PluginInfo, wanted: type[Spec], module: Any) -> Spec:
-    hook = getattr(module, f"unlearnbench_{info.kind}s", None)
+def _offered(info: PluginInfo, module: Any) -> PluginSpec:
+    kind = KINDS[info.kind]
+    hook = getattr(module, kind.hook, None)
     if hook is None:
-        raise PluginError(f"{describe(info)} does not implement the hook unlearnbench_{info.kind}s in {info.module}.")
-    with guarded(info, f"in unlearnbench_{info.kind}s"):
+        raise PluginError(f"{describe(info)} does not implement the hook {kind.hook} in {info.module}.")
+    with guarded(info, f"in {kind.hook}"):
         offered = list(hook())
     for spec in offered:
-        if isinstance(spec, wanted) and normalise(spec.name) == normalise(info.name):
+        if kind.spec is not None and isinstance(spec, kind.spec) and normalise(spec.name) == normalise(info.name):
             return spec
     names = ", ".join(str(getattr(spec, "name", spec)) for spec in offered) or "nothing"
     raise PluginError(f"{describe(info)} offers {names} in {info.module}, but nothing called '{info.name}'.")
@@ -171,7 +161,7 @@ def _register(info: PluginInfo) -> Any:
     _check_version(info)
     try:
         with contextlib.redirect_stdout(sys.stderr):  # what a module says while it is imported is no output of a command
-            module = metadata.EntryPoint(info.name, info.module, GROUPS[info.kind]).load()
+            module = metadata.EntryPoint(info.name, info.module, KINDS[info.kind].group).load()
     except (Exception, SystemExit) as error:
         raise PluginError(
             f"{describe(info)} cannot be imported from {info.module}: {type(error).__name__}: {error}."

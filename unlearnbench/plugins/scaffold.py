@@ -7,16 +7,15 @@ import re
 import string
 from importlib import resources
 from pathlib import Path
-from typing import Literal
 
 import yaml
 
 from unlearnbench import __version__
 from unlearnbench.errors import UsageError, normalise
+from unlearnbench.plugins.kinds import OfferedKind
 from unlearnbench.plugins.registry import list_plugins
 from unlearnbench.system.files import check_folder, write_atomic
 
-PluginKind = Literal["method", "benchmark"]
 NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 LONGEST = 40
 OURS = ("methods", "benchmarks")  # their modules would be called as the packages that come with unlearnbench
@@ -32,7 +31,7 @@ FILES = {
 }
 
 
-def new_plugin(kind: PluginKind, name: str, out: Path | None = None) -> Path:
+def new_plugin(kind: OfferedKind, name: str, out: Path | None = None) -> Path:
     """Write a distribution that offers a method or benchmark of that name.
 
     Args:
@@ -70,7 +69,7 @@ def _template(name: str) -> str:
     return (resources.files("unlearnbench.plugins") / "templates" / name).read_text(encoding="utf-8")
 
 
-def _class_name(kind: PluginKind, name: str) -> str:
+def _class_name(kind: OfferedKind, name: str) -> str:
     """The name in capitals; where the module uses that word already (`training`), the kind stands behind it."""
     own = "".join(part.capitalize() for part in name.split("-"))
     return own + kind.capitalize() if own in re.findall(r"\w+", _template(f"{kind}/module.py.txt")) else own

@@ -68,3 +68,6 @@ class BenchmarkSpec:
     factory: Callable[..., Benchmark]
     summary: str
     source: str
+
+
+PluginSpec = MethodSpec | BenchmarkSpec

@@ -15,7 +15,7 @@ from typing import Any
 from unlearnbench.plugins.specs import BenchmarkSpec, MethodSpec
 from unlearnbench.records.base import Value
 from unlearnbench.testing.benchmark_checks import BENCHMARK_CHECKS, Answers, BenchmarkCase
-from unlearnbench.testing.checks import Check, CheckFailed, NotApplicable, Outcome
+from unlearnbench.testing.checks import Check, CheckFailed, NotApplicable, Outcome, Registry
 from unlearnbench.testing.entry_points import stated_by
 from unlearnbench.testing.method_checks import METHOD_CHECKS, MethodCase
 from unlearnbench.testing.tiny_models import (
@@ -46,6 +46,17 @@ __all__ = [
 ]
 
 
+def _method_case(spec: MethodSpec, given: dict[str, Value], _answers: Answers | None) -> MethodCase:
+    return MethodCase(spec, given)
+
+
+# by what a plugin offers: the checks of its kind, and what they are tried on
+_CHECKS: dict[type, tuple[Registry, Callable[..., Any]]] = {
+    MethodSpec: (METHOD_CHECKS, _method_case),
+    BenchmarkSpec: (BENCHMARK_CHECKS, BenchmarkCase),
+}
+
+
 def checks_of(
     spec: MethodSpec | BenchmarkSpec,
     options: Mapping[str, Value] | None = None,
@@ -71,9 +82,10 @@ def checks_of(
     given = {**stated.options, **(options or {})}
     expected = {**stated.expected_failures, **(expected_failures or {})}
     optional = stated.expected_failures.keys() - (expected_failures or {}).keys() if options else ()
-    if isinstance(spec, MethodSpec):
-        return METHOD_CHECKS.bind(MethodCase(spec, given), spec.name, expected, optional)
-    return BENCHMARK_CHECKS.bind(BenchmarkCase(spec, given, answers), spec.name, expected, optional)
+    for kind, (checks, case) in _CHECKS.items():
+        if isinstance(spec, kind):
+            return checks.bind(case(spec, given, answers), spec.name, expected, optional)
+    raise TypeError(f"there are no checks for a {type(spec).__name__}")
 
 
 def parametrize_checks(

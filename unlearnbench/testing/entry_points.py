@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from unlearnbench.errors import PluginError, normalise
-from unlearnbench.plugins.registry import GROUPS, find_plugin, list_plugins
-from unlearnbench.plugins.specs import BenchmarkSpec, MethodSpec
+from unlearnbench.plugins.kinds import KINDS, OfferedKind
+from unlearnbench.plugins.registry import find_plugin, list_plugins
+from unlearnbench.plugins.specs import PluginSpec
 from unlearnbench.records.base import Value
 from unlearnbench.testing.checks import CheckFailed, require
 
@@ -29,7 +30,7 @@ class Stated:
     expected_failures: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
-def stated_by(spec: MethodSpec | BenchmarkSpec) -> Stated:
+def stated_by(spec: PluginSpec) -> Stated:
     """What stands in `CONFORMANCE`, by the plugin's name, in the factory's module or a package around it.
 
     Raises:
@@ -49,11 +50,10 @@ def stated_by(spec: MethodSpec | BenchmarkSpec) -> Stated:
     return Stated()
 
 
-def entry_point_of(kind: str, spec: MethodSpec | BenchmarkSpec) -> None:
+def entry_point_of(kind: OfferedKind, spec: PluginSpec) -> None:
     """Fail unless exactly one entry point of the spec's own name leads to the spec."""
-    wanted = "method" if kind == "method" else "benchmark"
-    found = [info for info in list_plugins(wanted) if normalise(info.name) == normalise(spec.name)]
-    where = f'[project.entry-points."{GROUPS[wanted]}"]'
+    found = [info for info in list_plugins(kind) if normalise(info.name) == normalise(spec.name)]
+    where = f'[project.entry-points."{KINDS[kind].group}"]'
     require(
         bool(found),
         f"no installed entry point is called '{spec.name}'; write `{spec.name} = \"MODULE\"` under {where} in pyproject.toml "
@@ -63,14 +63,14 @@ def entry_point_of(kind: str, spec: MethodSpec | BenchmarkSpec) -> None:
     require(len(found) == 1, f"'{spec.name}' is offered by {owners}; choose a name that nobody has.")
     require(found[0].name == spec.name, f"the entry point is called '{found[0].name}' and the spec '{spec.name}'; use one.")
     try:
-        offered = find_plugin(wanted, spec.name).spec
+        offered = find_plugin(kind, spec.name).spec
     except PluginError as error:
         raise CheckFailed(str(error)) from error
     same = _qualified(offered.factory) == _qualified(spec.factory)
     require(same, f"the entry point '{spec.name}' leads to {_qualified(offered.factory)}, not to {_qualified(spec.factory)}.")
 
 
-def described(spec: MethodSpec | BenchmarkSpec) -> None:
+def described(spec: PluginSpec) -> None:
     """Fail unless the factory and its module have docstrings of their own."""
     factory = spec.factory
     own = vars(factory).get("__doc__") if inspect.isclass(factory) else factory.__doc__

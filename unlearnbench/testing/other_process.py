@@ -74,7 +74,7 @@ def _address(spec: MethodSpec) -> _Address:
     if loaded is not None and _resolve(loaded, qualname) is spec.factory:
         return _Address(name=spec.name, module=module, file=inspect.getsourcefile(loaded), qualname=qualname)
     try:
-        if find_plugin("method", spec.name).method.factory is spec.factory:
+        if find_plugin("method", spec.name).spec.factory is spec.factory:
             return _Address(name=spec.name, module=None, file=None, qualname=None)
     except UsageError:
         pass
@@ -90,7 +90,7 @@ def _resolve(owner: Any, qualname: str) -> Any:
 def _there(address: _Address, trial: TrialFit, options: Options, training: Training) -> tuple[str, str | None]:
     """Runs in the other process."""
     if address.module is None:
-        spec = find_plugin("method", address.name).method
+        spec = find_plugin("method", address.name).spec
     else:
         factory = _resolve(_import(address.module, address.file), str(address.qualname))
         spec = MethodSpec(name=address.name, factory=factory, summary="", source="", training=training)

@@ -187,13 +187,13 @@ def _job(
 
 
 @dataclass(frozen=True)
-class _Direct(Plugin):
+class _Direct(Plugin[MethodSpec]):
     """A plugin whose spec is at hand; it need not be installed."""
 
     offered: MethodSpec
 
     @property
-    def method(self) -> MethodSpec:  # pyright: ignore[reportIncompatibleVariableOverride]
+    def spec(self) -> MethodSpec:  # pyright: ignore[reportIncompatibleVariableOverride]
         return self.offered
 
 

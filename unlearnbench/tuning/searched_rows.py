@@ -75,7 +75,7 @@ def plan_rows(recipe: Recipe) -> list[SearchedRow]:
     for name, (method, given) in recipe.variants().items():
         if name == BASELINE:
             continue
-        spec = find_plugin("method", method).method
+        spec = find_plugin("method", method).spec
         changes = {
             option: None if value is None else read_domain(value) for option, value in recipe.tune.spaces.get(name, {}).items()
         }

@@ -1,0 +1,50 @@
+"""The kinds of plugins as a table: what finds, loads, lists, scaffolds or checks them reads it, and knows none by name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from unlearnbench.plugins.hookspecs import BenchmarkHooks, ExtensionHooks, MethodHooks
+from unlearnbench.plugins.specs import BenchmarkSpec, MethodSpec
+
+KindName = Literal["method", "benchmark", "extension"]
+OfferedKind = Literal["method", "benchmark"]  # a kind whose plugins offer specs: one loads them by name
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kind:
+    """One kind of plugin.
+
+    Attributes:
+        name: of the kind, in the singular; its entry-point group and its hook are called after it.
+        hooks: class of the hooks that its plugins may implement.
+        spec: class of what its hook returns; None where plugins have nothing but hooks, and are always loaded.
+        tried: arguments of `unlearnbench compare` that run a new plugin called `{name}`.
+    """
+
+    name: KindName
+    hooks: type
+    spec: type[MethodSpec] | type[BenchmarkSpec] | None = None
+    tried: str = ""
+
+    @property
+    def group(self) -> str:
+        """The entry-point group."""
+        return f"unlearnbench.{self.name}s"
+
+    @property
+    def hook(self) -> str:
+        """The hook that returns the specs."""
+        return f"unlearnbench_{self.name}s"
+
+
+KINDS: dict[KindName, Kind] = {
+    kind.name: kind
+    for kind in (
+        Kind(name="method", hooks=MethodHooks, spec=MethodSpec, tried="--methods {name}"),
+        Kind(name="benchmark", hooks=BenchmarkHooks, spec=BenchmarkSpec, tried="--methods rmu --benchmarks wmdp,{name}"),
+        Kind(name="extension", hooks=ExtensionHooks),
+    )
+}
+OFFERED: tuple[OfferedKind, ...] = ("method", "benchmark")
