@@ -55,9 +55,22 @@ def test_a_control_is_a_row_like_another(cli, tmp_path):
         assert set(rmu) == set(noise)
         assert not any(torch.equal(rmu[name], noise[name]) for name in rmu)
     record = json.loads(next((out / "cells" / "random-noise" / "mmlu").glob("seed-1-*.json")).read_text())
-    assert record["provenance"]["noise_of"] == "rmu"
+    assert record["provenance"]["derived_from"] == "rmu"
     assert record["cost"]["trained_parameters"] == 3 * 128 * 384
     assert "random-noise" not in cli(*arguments).err.replace(str(out), "")  # nothing is computed again
+
+
+def test_a_control_waits_for_its_row_in_whatever_process(cli, tmp_path):
+    """Two jobs at a time, each in a process of its own: the control begins when its row has left its weights."""
+    arguments = (*RMU, "--control", "a-noise=rmu", "--json")
+    here = cli(*arguments, "--out", tmp_path / "here")
+    there = cli(*arguments, "--out", tmp_path / "there", "--executor", "isolated", "--jobs", "2")
+    assert (here.code, there.code) == (0, 0), there.err
+    tables = [json.loads(outcome.out)["rows"] for outcome in (here, there)]
+    for row in (row for rows in tables for row in rows):
+        del row["cost"]
+    assert tables[0] == tables[1]
+    assert {row["variant"] for row in tables[0]} == {"none", "rmu", "a-noise"}
 
 
 def test_a_control_follows_its_row(tmp_path):

@@ -94,12 +94,12 @@ def _kind(name: str) -> OfferedKind:
     Raises:
         UsageError: there is none of that name that could be checked.
     """
-    from unlearnbench.plugins.kinds import OFFERED
+    from unlearnbench.plugins.kinds import OFFERED, offered_among
     from unlearnbench.plugins.registry import list_plugins
 
     plugins = list_plugins()
     kinds = {info.kind for info in plugins if normalise(info.name) == normalise(name)}
-    if found := [kind for kind in OFFERED if kind in kinds]:
+    if found := offered_among(kinds):
         return found[-1]
     if kinds:
         raise UsageError(f"'{name}' is an {min(kinds)}; there are checks for {' and '.join(f'{k}s' for k in OFFERED)} only.")

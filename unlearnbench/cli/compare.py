@@ -11,6 +11,7 @@ from unlearnbench.cli import options
 from unlearnbench.cli.recipe_options import DEFAULT_RECIPE, base_recipe, with_lists, with_rows, with_topics, with_values
 from unlearnbench.cli.search_options import search, search_place, with_fixed, with_rule
 from unlearnbench.errors import Problems, UsageError
+from unlearnbench.execution.executors import listed
 from unlearnbench.planning.limits import Limits
 from unlearnbench.reports.units import counted
 
@@ -49,9 +50,7 @@ def compare(
     min_coverage: options.MinCoverage = options.COVERAGE,
     device: options.DeviceName = "auto",
     dtype: options.DtypeName = None,
-    executor: Annotated[
-        str, typer.Option(help="How jobs are run: local, or isolated, each in a process of its own.")
-    ] = "local",
+    executor: Annotated[str, typer.Option(help=f"How jobs are run: {listed()}.")] = "local",
     jobs: Annotated[int, typer.Option(min=1, metavar="N", help="Isolated jobs that run at a time.")] = 1,
     job_timeout: options.JobTimeout = None,
     job_memory: options.JobMemory = None,
@@ -159,19 +158,19 @@ def run(
 ) -> None:
     """Check, execute and print a comparison; shared with `evaluate`."""
     from unlearnbench.execution.compare import check_table
-    from unlearnbench.execution.executors import check_executor
+    from unlearnbench.execution.executors import find_executor
     from unlearnbench.leaderboard.reading import written_leaderboard
     from unlearnbench.planning.preflight import prepare
     from unlearnbench.planning.settings import apply_settings
     from unlearnbench.system.files import default_cache
 
     problems = problems or Problems()
-    problems.attempt(check_executor, how.executor, how.limits)
+    executor = problems.attempt(find_executor, how.executor, how.limits)
     place = cast("Device", problems.attempt(options.choose, "--device", device, ("auto", "cpu", "cuda")) or "auto")
     folder = out or Path("runs") / recipe.name
     with options.quiet_stdout():  # it is for the table; what plugins print goes to stderr
         wanted, kept = apply_settings(recipe, settings or (), problems), cache or default_cache()
-        wanted, broken = _loadable(wanted, kept, problems) if how.executor == "isolated" else (wanted, {})
+        wanted, broken = _loadable(wanted, kept, problems) if executor and executor.own_processes else (wanted, {})
         comparison = prepare(
             wanted,
             out=folder,

@@ -38,7 +38,7 @@ def plugins(
 
 
 def _show_one(name: str, kinds: list[KindName], as_json: bool) -> None:
-    from unlearnbench.plugins.kinds import OFFERED
+    from unlearnbench.plugins.kinds import offered_among
     from unlearnbench.plugins.options import list_options
     from unlearnbench.plugins.registry import find_plugin, list_plugins
     from unlearnbench.plugins.specs import MethodSpec
@@ -48,10 +48,10 @@ def _show_one(name: str, kinds: list[KindName], as_json: bool) -> None:
         from unlearnbench.errors import unknown_name
 
         raise unknown_name("plugin", name, {info.name for info in list_plugins()}, "`unlearnbench plugins` lists them.")
-    kind = next((kind for kind in OFFERED if kind in kinds), None)
-    if kind is None:
+    offered = offered_among(kinds)
+    if not offered:
         raise UsageError(f"'{name}' is an {kinds[0]}; {kinds[0]}s have no options.")
-    plugin = find_plugin(kind, name)
+    plugin = find_plugin(offered[0], name)
     listed = list_options(plugin.spec)
     budget = plugin.spec.training if isinstance(plugin.spec, MethodSpec) else None
     searched = plugin.spec.space if isinstance(plugin.spec, MethodSpec) else {}

@@ -41,11 +41,11 @@ def with_fixed(recipe: Recipe, settings: list[str]) -> Recipe:
 
 def search_place(recipe: Recipe, how: Execution, out: Path | None, cache: Path | None, device: str) -> Place:
     """Where and how the trials run."""
-    from unlearnbench.execution.executors import check_executor
+    from unlearnbench.execution.executors import find_executor
     from unlearnbench.system.files import default_cache
     from unlearnbench.tuning.search import Place
 
-    check_executor(how.executor, how.limits)
+    find_executor(how.executor, how.limits)
     return Place(
         out=out or Path("runs") / recipe.name,
         cache=cache or default_cache(),

@@ -24,6 +24,7 @@ GROUPS = {
         "method_options",
         "budget",
         "trainer",
+        "derived_from",
         "noise_of",
         "seed",
         "topics",

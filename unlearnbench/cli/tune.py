@@ -11,6 +11,7 @@ from unlearnbench.cli import options
 from unlearnbench.cli.recipe_options import DEFAULT_RECIPE, base_recipe, with_lists, with_rows, with_topics, with_values
 from unlearnbench.cli.search_options import search, search_place, with_fixed, with_rule
 from unlearnbench.errors import Problems, UsageError
+from unlearnbench.execution.executors import listed
 from unlearnbench.planning.limits import Limits
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def tune(
     judge_url: options.JudgeUrl = None,
     device: options.DeviceName = "auto",
     dtype: options.DtypeName = None,
-    executor: Annotated[str, typer.Option(help="How trials are run: local, or isolated.")] = "local",
+    executor: Annotated[str, typer.Option(help=f"How trials are run: {listed(manners=False)}.")] = "local",
     jobs: Annotated[int, typer.Option(min=1, metavar="N", help="Isolated trials that run at a time.")] = 1,
     job_timeout: options.JobTimeout = None,
     job_memory: options.JobMemory = None,

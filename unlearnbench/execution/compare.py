@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import TYPE_CHECKING
 
-from unlearnbench.errors import StorageError, UsageError
+from unlearnbench.errors import UsageError
 from unlearnbench.execution.cleanup import forget_failures, tidy
+from unlearnbench.execution.executors import find_executor
 from unlearnbench.execution.queue import Queue
 from unlearnbench.leaderboard.build import build_leaderboard, check_settings
 from unlearnbench.planning.comparison import Comparison
@@ -26,10 +26,7 @@ from unlearnbench.runs.locks import WAIT_SECONDS, Holding
 from unlearnbench.runs.reading import COMMAND, PLAN_FILE, read_cells, read_manifest
 
 if TYPE_CHECKING:
-    from unlearnbench.execution.context import JobContext
     from unlearnbench.execution.reporter import Reporter
-
-    Executor = Callable[[Queue, JobContext], Iterator[CellResult]]
 
 JOIN_SECONDS = 10.0  # for the holder of a folder to write its plan
 
@@ -39,8 +36,8 @@ class Execution:
     """How a comparison is run.
 
     Attributes:
-        executor: one of `EXECUTORS`.
-        limits: that isolated jobs keep to.
+        executor: name of one of `EXECUTORS`.
+        limits: that its jobs keep to.
         keep_deltas: which unlearned weights stay on disk.
         retry_failed: compute failed cells again.
         join: take jobs of a comparison that another process has begun in the same folder.
@@ -142,7 +139,8 @@ def _compute(
     log = LoggedReporter(reporter, comparison.run)
     jobs = {(plan.job.variant, plan.job.seed): plan.job for plan in comparison.jobs}
     context = job_context(comparison, log, manager.hook)
-    for result in _results(comparison, context, holding, _executor(how)):
+    executor, queue = find_executor(how.executor, how.limits), Queue(comparison.jobs, comparison.run, holding)
+    for result in executor.execute(queue, context, how.limits):
         log.durable(jobs[result.key.variant, result.key.seed], result)
         write_leaderboard(comparison.run, settings, in_passing=True)
         try:
@@ -152,32 +150,6 @@ def _compute(
         if how.keep_deltas == "none":
             _drop_finished(comparison, result)
         yield result
-
-
-def _executor(how: Execution) -> Executor:
-    from unlearnbench.execution.executors import isolated, local
-
-    return partial(isolated.execute, limits=how.limits) if how.executor == "isolated" else local.execute
-
-
-def _results(comparison: Comparison, context: JobContext, holding: Holding, run_jobs: Executor) -> Iterator[CellResult]:
-    """What the executor computes; controls last, once the rows that they are like have left their deltas."""
-    trained = [plan for plan in comparison.jobs if not plan.variant.noise_of]
-    yield from run_jobs(Queue(trained, comparison.run, holding), context)
-    likes = {(plan.job.variant, plan.job.seed): plan for plan in comparison.jobs}
-    for plan in comparison.jobs:
-        if plan.variant.noise_of and plan.due:
-            from unlearnbench.execution.cell import fail_job
-            from unlearnbench.execution.noise import write_noise
-
-            try:
-                write_noise(plan, likes[plan.variant.noise_of, plan.job.seed], context)
-            except StorageError:
-                raise
-            except Exception as error:  # what a control lacks costs its own row only
-                yield from fail_job(plan, context, error)
-            else:
-                yield from run_jobs(Queue([plan], comparison.run, holding), context)
 
 
 def _manifest(comparison: Comparison) -> Manifest:

@@ -9,6 +9,7 @@ from dataclasses import replace
 from unlearnbench.errors import CellError, StorageError
 from unlearnbench.execution.cell import Unlearned, fail_job, score_benchmark, summed_up
 from unlearnbench.execution.context import JobContext
+from unlearnbench.execution.derived import derive
 from unlearnbench.execution.distributed import rank_zero, train_in_processes
 from unlearnbench.execution.fit import fit
 from unlearnbench.execution.provenance import reset_peak
@@ -59,17 +60,20 @@ def _complete(plan: JobPlan, name: str, context: JobContext) -> CellResult | Non
 
 
 def _unlearn(plan: JobPlan, loaded: LoadedModel, context: JobContext) -> Unlearned:
-    """Train, or take the delta of an earlier run that was cut off after training."""
+    """Train or derive, or take the delta of an earlier run that was cut off after that."""
     if plan.variant.plugin is None or plan.variant.training is None:
         return Unlearned(weights=plan.variant.weights, cost=Cost())
     if (stored := _stored(plan, loaded, context)) is not None:
         return stored
-    if plan.variant.processes(context.trainer.devices) == 1:
+    if plan.source is not None:
+        derive(plan, loaded, context)
+    elif plan.variant.processes(context.trainer.devices) == 1:
         return unlearn_here(plan, loaded, context)
-    train_in_processes(plan, context)
+    else:
+        train_in_processes(plan, context)
     stored = _stored(plan, loaded, context)
     if stored is None:
-        raise CellError("training in several processes left no weights")
+        raise CellError("another process, or the disk, left no weights")
     return stored
 
 

@@ -51,7 +51,7 @@ def cell_provenance(
         "method_distribution": f"{method.info.distribution} {method.info.version}" if method else None,
         "method_source": method.source_hash if method else None,
         "method_options": variant.options,
-        "noise_of": variant.noise_of,
+        "derived_from": variant.derived_from,
         "budget": vars(variant.training) if variant.training else None,
         "trainer": trainer.identity() if variant.training else None,
         "topics": {t.name: _corpora(t) for t in topics} if variant.training else {},

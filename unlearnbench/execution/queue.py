@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from filelock import FileLock
@@ -14,14 +14,22 @@ from unlearnbench.runs.locks import Holding
 
 if TYPE_CHECKING:
     from unlearnbench.planning.plan import JobPlan
+    from unlearnbench.records.cells import Job
 
 
 @dataclass
 class Claim:
-    """A job that this process has, as a context; `plan.due` is what it still owes."""
+    """A job that this process has, as a context.
+
+    Attributes:
+        plan: of the job; `due` is what it still owes.
+        lock: that keeps other processes from it; None where there are none.
+        open: jobs that this process is at, from which this one goes when it is released.
+    """
 
     plan: JobPlan
     lock: FileLock | None
+    open: list[Job] = field(default_factory=list["Job"])
 
     def __enter__(self) -> JobPlan:
         return self.plan
@@ -31,12 +39,14 @@ class Claim:
 
     def release(self) -> None:
         """Let others have the job."""
+        if self.plan.job in self.open:
+            self.open.remove(self.plan.job)
         if self.lock is not None:
             self.lock.release()
 
 
 class Queue:
-    """The jobs that are left; true while there are any.
+    """The jobs that are left; true while there are any. One that is derived from another comes after that one's training.
 
     Args:
         plans: in order; those that owe nothing are left out.
@@ -47,6 +57,7 @@ class Queue:
     def __init__(self, plans: Sequence[JobPlan], run: RunFolder, holding: Holding | None = None) -> None:
         self._left = deque(plan for plan in plans if plan.due)
         self._run, self._holding = run, holding
+        self._open: list[Job] = []  # that this process is at
 
     def __bool__(self) -> bool:
         return bool(self._left)
@@ -57,15 +68,28 @@ class Queue:
             plan = self._left.popleft()
             if self._holding is None:
                 return Claim(plan, None)
-            lock = self._holding.claim(plan.job)
+            lock = self._holding.claim(plan.job) if self._is_ready(plan, self._holding) else None
             if lock is None:
                 self._left.append(plan)  # if its process dies, somebody must do it
                 continue
             plan = replace(plan, due=missing(plan, self._run))
             if plan.due:
-                return Claim(plan, lock)
+                self._open.append(plan.job)
+                return Claim(plan, lock, self._open)
             lock.release()
         return None
+
+    def _is_ready(self, plan: JobPlan, holding: Holding) -> bool:
+        """Whether what a job is derived from lies on the disk, or nobody is left to bring it there."""
+        source = plan.source
+        if source is None or self._run.read_manifest(self._run.delta_path_of(source)) is not None:
+            return True
+        if source in self._open or any(other.job == source for other in self._left):
+            return False
+        lock = holding.claim(source)
+        if lock is not None:
+            lock.release()
+        return lock is not None
 
 
 def missing(plan: JobPlan, run: RunFolder) -> tuple[str, ...]:

@@ -21,6 +21,7 @@ from unlearnbench.execution.messages import MessagePipe, end_with_parent
 from unlearnbench.execution.orders import JobOrder
 from unlearnbench.execution.queue import Queue
 from unlearnbench.models.restorable import LoadedModel
+from unlearnbench.planning.limits import Limits
 from unlearnbench.planning.plan import JobPlan
 from unlearnbench.planning.preflight import prepare
 from unlearnbench.planning.recipe_files import load_recipe
@@ -58,7 +59,7 @@ def carry_out(order: JobOrder, parent: MessagePipe) -> None:
     """Do what is ordered: the cells that are owed, each durable before it is told of; or the delta alone."""
     plan, context = _plan(order, parent)
     if plan.due:
-        for result in local.execute(Queue([plan], context.run), context):
+        for result in local.execute(Queue([plan], context.run), context, Limits()):
             parent.finished(result)
     else:
         unlearn_here(plan, LoadedModel(plan.variant.model, context.dtype, context.device), context)

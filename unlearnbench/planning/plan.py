@@ -12,7 +12,7 @@ from unlearnbench.plugins.registry import Plugin
 from unlearnbench.plugins.specs import BenchmarkSpec, MethodSpec, Training
 from unlearnbench.records.base import Half, Options
 from unlearnbench.records.cells import CellKey, CellResult, Job
-from unlearnbench.records.manifest import RANDOM_NOISE, ManifestBenchmark
+from unlearnbench.records.manifest import ManifestBenchmark
 from unlearnbench.records.recipe import Recipe
 from unlearnbench.scoring.benchmark import Benchmark
 from unlearnbench.system.files import content_hash
@@ -73,8 +73,8 @@ class LookPlan:
 class VariantPlan:
     """One row: what unlearns (nothing, for the baseline and for checkpoints) and where the weights come from.
 
-    A control has the plugin, options and budget of the row named in `noise_of`, which decide what it is to be like. A row
-    whose plugin cannot be loaded has no budget, and fails with the `problem`.
+    A row that is derived from another one, as a control is, has that row's plugin, options and budget, which decide what its
+    weights are made of; its `method` says how. A row whose plugin cannot be loaded has no budget, and fails with the `problem`.
     """
 
     name: str
@@ -84,7 +84,7 @@ class VariantPlan:
     training: Training | None
     model: str  # source
     weights: str  # hash of the model folder
-    noise_of: str | None = None
+    derived_from: str | None = None
     problem: str | None = None
 
     def processes(self, devices: int) -> int:
@@ -96,12 +96,21 @@ class VariantPlan:
 
 @dataclass(frozen=True, kw_only=True)
 class JobPlan:
-    """One job with the cells it owes; `due` are those not finished yet."""
+    """One job with the cells it owes.
+
+    Attributes:
+        job: its row and seed, and the identity of its weights.
+        variant: the row.
+        cells: identity of each cell, by its benchmark.
+        due: benchmarks whose cells are not finished yet.
+        source: the job whose delta this one is derived from; it must have left it before this one can begin.
+    """
 
     job: Job
     variant: VariantPlan
-    cells: Mapping[str, str]  # benchmark -> identity
+    cells: Mapping[str, str]
     due: tuple[str, ...] = ()
+    source: Job | None = None
 
     def key(self, benchmark: str) -> CellKey:
         """The cell's name."""
@@ -126,7 +135,7 @@ def job_identity(variant: VariantPlan, seed: int, topics: Sequence[TopicData], s
         variant.plugin.source_hash,
         variant.options,
         vars(variant.training),
-        *([RANDOM_NOISE] if variant.noise_of else []),
+        *([variant.method] if variant.derived_from else []),
     ]
     return content_hash([variant.weights, own, [topic.identity() for topic in topics], dict(shared), seed])
 
@@ -147,7 +156,8 @@ def plan_jobs(
             job = Job(variant=variant.name, method=variant.method, seed=seed, identity=identity)
             cells = {name: content_hash([identity, column]) for name, column in columns.items()}
             plans.append(JobPlan(job=job, variant=variant, cells=cells))
-    return plans
+    jobs = {(plan.job.variant, plan.job.seed): plan.job for plan in plans}
+    return [replace(plan, source=jobs.get((plan.variant.derived_from or "", plan.job.seed))) for plan in plans]
 
 
 def what_is_due(

@@ -80,4 +80,4 @@ def _plan_control(name: str, like: str, variants: Sequence[VariantPlan]) -> Vari
     trained = {variant.name: variant for variant in variants if variant.training is not None or variant.problem is not None}
     if like not in trained:
         raise unknown_name(f"row for the control {name}", like, trained, "A control is like a row that changes weights.")
-    return replace(trained[like], name=name, method=RANDOM_NOISE, noise_of=like)
+    return replace(trained[like], name=name, method=RANDOM_NOISE, derived_from=like)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -48,3 +49,9 @@ KINDS: dict[KindName, Kind] = {
     )
 }
 OFFERED: tuple[OfferedKind, ...] = ("method", "benchmark")
+
+
+def offered_among(names: Iterable[str]) -> list[OfferedKind]:
+    """The kinds among these whose plugins offer specs, in the order of the table."""
+    given = list(names)
+    return [kind for kind in OFFERED if given.count(kind)]

@@ -10,12 +10,13 @@ from unlearnbench.execution.context import JobContext
 from unlearnbench.execution.job import run_job
 from unlearnbench.execution.queue import Queue
 from unlearnbench.models.restorable import LoadedModel
+from unlearnbench.planning.limits import Limits
 from unlearnbench.records.cells import CellResult
 from unlearnbench.runs.locks import WAIT_SECONDS
 
 
-def execute(queue: Queue, context: JobContext) -> Iterator[CellResult]:
-    """Yield every due cell once it is durable. One model at a time is in memory."""
+def execute(queue: Queue, context: JobContext, limits: Limits) -> Iterator[CellResult]:
+    """Yield every due cell once it is durable. One model at a time is in memory; there are no limits to keep to."""
     loaded: LoadedModel | None = None
     while queue:
         claim = queue.take()

@@ -30,6 +30,7 @@ OF_ROW = (
     "budget",
     "method_options",
     "weights",
+    "derived_from",
     "noise_of",
     "seed",
     "written",
