@@ -387,3 +387,17 @@ def test_a_column_ranks_where_nothing_was_to_be_forgotten():
     [pair] = board.pairs
     assert pair.better == "gentle"
     assert pair.difference == pytest.approx(float(talks["gentle"].scores.mean() - talks["harsh"].scores.mean()), abs=1e-4)
+
+
+def test_the_level_of_a_table_is_that_of_its_intervals_and_tests(paper):
+    """At 60% intervals are narrower, at least as many pairs differ, and the notes say which level it is."""
+    loose = table(PAPER, level=0.6)
+    for one, other in zip(paper.rows, loose.rows, strict=True):
+        for title, estimate in one.columns.items():
+            own = other.columns[title]
+            assert own.value == estimate.value
+            assert own.high - own.low < 0.6 * (estimate.high - estimate.low)
+    assert sum(pair.better is not None for pair in loose.pairs) >= sum(pair.better is not None for pair in paper.pairs)
+    assert any("60% intervals" in note for note in notes(loose))
+    assert any("(40%, Holm" in note for note in notes(loose))
+    assert any("95% intervals" in note for note in notes(paper))

@@ -9,6 +9,7 @@ from helpers.comparisons import accuracy, answered, cell, of_scores, rating
 from unlearnbench.leaderboard.intervals import estimate
 from unlearnbench.leaderboard.resampling import ResampledScores, Run
 from unlearnbench.leaderboard.shares import Subset
+from unlearnbench.leaderboard.statistics import LEVEL
 from unlearnbench.records.cells import CellKey
 
 RESAMPLES = 4000
@@ -30,7 +31,7 @@ def test_parts_are_resampled_apart():
     head = accuracy("mmlu", ["easy", "hard"])
     resampled, whole = tally_of(head, answered({"easy": 1.0, "hard": 0.0}, 50))
     assert np.ptp(resampled.draws[whole]) < 1e-6
-    assert estimate(resampled.quantity("0", whole)).low is None
+    assert estimate(resampled.quantity("0", whole), LEVEL).low is None
     easy = resampled.parts["mmlu", "easy"]["0"]
     assert (easy.value, easy.high, easy.n) == (1.0, 1.0, 50)
     assert 0.9 < easy.low < 1
@@ -55,7 +56,7 @@ def test_conversations_are_units():
 
 def test_equal_ratings_have_no_interval():
     resampled, whole = tally_of(rating("mt_bench", ["stem"]), of_scores({"stem": np.full(40, 10.0)}))
-    figure = estimate(resampled.quantity("0", whole))
+    figure = estimate(resampled.quantity("0", whole), LEVEL)
     assert (figure.value, figure.low, figure.high) == (10.0, None, None)
 
 

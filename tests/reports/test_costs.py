@@ -8,7 +8,10 @@ import io
 import pytest
 from helpers.small_runs import small_run
 
+from unlearnbench.leaderboard.build import _cost
 from unlearnbench.leaderboard.reading import read_leaderboard
+from unlearnbench.records.cells import CellKey, CellResult, Cost
+from unlearnbench.records.costs import COST_COLUMNS, COSTS
 from unlearnbench.records.leaderboard import Leaderboard
 from unlearnbench.reports.html.table import lay_out
 from unlearnbench.reports.text import Choices, render
@@ -41,6 +44,39 @@ def test_every_cost_is_a_column(board):
     chance = lay_out(used)["bodies"][2][1][0]["cells"]
     assert len(chance) == len(row) == len(heads)
     assert "GPU memory" not in [head["title"] for head in lay_out(board)["heads"]]
+
+
+def test_looks_at_a_training_are_a_cost(board):
+    """Where somebody looked; seconds that no other column counts."""
+    looked = with_costs(board, look_seconds=12.5)
+    grid = Choices().grid(looked)
+    assert grid.names[-len(CPU) - 1 :] == ["unlearn", "looks", "evaluate", "memory", "trained", "tokens"]
+    assert grid.lines[1].cells[grid.names.index("looks")] == "12.5 s"
+    assert list(csv.DictReader(io.StringIO(render([looked], "csv"))))[1]["look_seconds"] == "12.5"
+    assert [head["hint"] for head in lay_out(looked)["heads"] if head["title"] == "looks"] == [COST_COLUMNS["looks"].hint]
+
+
+def test_every_figure_of_a_cost_is_declared_and_reaches_the_row():
+    """Two seeds of two benchmarks: what is the job's counts once per seed, what is the cell's adds up, of memory the largest."""
+    assert {figure.field for figure in COSTS} == set(Cost.model_fields)
+    cells = []
+    for seed in (0, 1):
+        job = {"unlearn_seconds": 10.0 + seed, "reused_seconds": 2.0, "look_seconds": 4.0 + seed}
+        for place, benchmark in enumerate(("mmlu", "wmdp")):
+            cost = Cost(**job, evaluate_seconds=3.0, peak_bytes=100 + place, peak_gpu_bytes=7, trained_parameters=5, tokens=9)
+            key = CellKey(variant="rmu", benchmark=benchmark, seed=seed)
+            cells.append(CellResult(key=key, identity="i", status="done", cost=cost))
+    assert _cost(cells) == Cost(
+        unlearn_seconds=10.5,
+        reused_seconds=2.0,
+        look_seconds=4.5,
+        evaluate_seconds=6.0,
+        peak_bytes=101,
+        peak_gpu_bytes=7,
+        trained_parameters=5,
+        tokens=9,
+    )
+    assert _cost([]) == Cost()
 
 
 def test_costs_for_other_programs(board):

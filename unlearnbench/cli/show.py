@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from unlearnbench.errors import UsageError, closest
+from unlearnbench.records.costs import COSTS, CostFigure
 from unlearnbench.reports.units import amount, duration, size
 
 if TYPE_CHECKING:
@@ -114,16 +115,14 @@ def _lines(name: str, cell: CellResult) -> Iterator[str]:
 
 def _cost(cost: Cost) -> dict[str, str]:
     """In units that people read; what was not measured is left out."""
-    told = {
-        "unlearn": None if cost.unlearn_seconds is None else _seconds(cost.unlearn_seconds),
-        "of that reused": None if cost.reused_seconds is None else f"{_seconds(cost.reused_seconds)}, spent by an earlier run",
-        "evaluate": None if cost.evaluate_seconds is None else _seconds(cost.evaluate_seconds),
-        "peak memory": None if cost.peak_bytes is None else size(cost.peak_bytes),
-        "peak GPU memory": None if cost.peak_gpu_bytes is None else size(cost.peak_gpu_bytes),
-        "trained parameters": None if cost.trained_parameters is None else amount(cost.trained_parameters),
-        "tokens": None if cost.tokens is None else amount(cost.tokens),
-    }
-    return {name: value for name, value in told.items() if value is not None}
+    told = {figure.label: (figure, figure.of(cost)) for figure in COSTS}
+    return {label: f"{_amount(figure, value)}{figure.remark}" for label, (figure, value) in told.items() if value is not None}
+
+
+def _amount(figure: CostFigure, value: float) -> str:
+    if figure.unit == "seconds":
+        return _seconds(value)
+    return size(int(value)) if figure.unit == "bytes" else amount(int(value))
 
 
 def _seconds(seconds: float) -> str:

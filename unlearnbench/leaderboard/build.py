@@ -15,10 +15,11 @@ from unlearnbench.leaderboard.intervals import estimate, limits_of, widened
 from unlearnbench.leaderboard.ranking import Ranking, rank
 from unlearnbench.leaderboard.resampling import RowShares
 from unlearnbench.leaderboard.shares import Subset
-from unlearnbench.leaderboard.statistics import LEVEL, SEEDS_NEEDED, Floats, Quantity, compare_pairs, interval, pareto
+from unlearnbench.leaderboard.statistics import SEEDS_NEEDED, Floats, Quantity, compare_pairs, interval, pareto
 from unlearnbench.leaderboard.verdict_inputs import verdict_inputs
 from unlearnbench.leaderboard.verdicts import judge
 from unlearnbench.records.cells import CellResult, Cost, PartScore
+from unlearnbench.records.costs import COSTS
 from unlearnbench.records.leaderboard import (
     UNRANKED,
     Estimate,
@@ -56,7 +57,7 @@ def build_leaderboard(
     rows = [_row(head, context) for head in manifest.rows]
     unranked = context.why_unranked()
     figures = {} if unranked or not context.items else _ranked_figures(rows, context, context.settings.rank_by)
-    ranking = rank(figures, _one_seed_answers(rows, context))
+    ranking = rank(figures, _one_seed_answers(rows, context), context.settings.level)
     return Leaderboard(
         schema=1,  # pyright: ignore[reportCallIssue]
         recipe=manifest.recipe,
@@ -83,7 +84,7 @@ def _row(head: ManifestRow, context: TableContext) -> Row:
     error = next((cell.error or "" for cell in own if cell.status != "done"), "")
     columns = _columns(head, context)
     scores = {name: score for name in context.heads if (score := _score(head, name, context)) is not None}
-    summary = None if head.variant == BASELINE else _summary(context.shares(head))
+    summary = None if head.variant == BASELINE else _summary(context.shares(head), context.settings.level)
     verdict, evidence = None, []
     if head.variant != BASELINE:
         verdict, evidence = judge(verdict_inputs(head, context, summary, status, error), context.settings.damage_margin)
@@ -124,7 +125,8 @@ def _what_intervals_speak_of(head: ManifestRow, scores: Mapping[str, Score]) -> 
 def _columns(head: ManifestRow, context: TableContext) -> dict[str, Estimate]:
     found = {title: context.resampled.quantity(head.variant, subset) for title, subset in context.subsets.items()}
     limits = {column.title: limits_of(context.heads[column.benchmark]) for column in context.columns}
-    return {title: estimate(one, limits=limits[title]) for title, one in found.items() if one is not None}
+    level = context.settings.level
+    return {title: estimate(one, level, limits=limits[title]) for title, one in found.items() if one is not None}
 
 
 def _score(head: ManifestRow, name: str, context: TableContext) -> Score | None:
@@ -141,7 +143,9 @@ def _score(head: ManifestRow, name: str, context: TableContext) -> Score | None:
     asked = sum(cell.asked or cell.n for cell in found.values())
     whole = context.resampled.quantity(head.variant, Subset(name, tuple(benchmark.parts)))
     values = [cell.value for cell in found.values() if cell.value is not None]
-    spread = estimate(whole, n, limits=limits_of(benchmark)) if whole is not None else Estimate(value=None, n=n)
+    spread = Estimate(value=None, n=n)
+    if whole is not None:
+        spread = estimate(whole, context.settings.level, n, limits=limits_of(benchmark))
     parts = {part: context.resampled.parts[name, part].get(head.variant) for part in benchmark.parts}
     resampled = {turn: own for (where, turn), own in context.resampled.turns.items() if where == name}
     turns = {turn: own[head.variant] for turn, own in resampled.items() if head.variant in own}
@@ -179,24 +183,24 @@ def _groups(cells: Sequence[CellResult]) -> dict[str, Estimate]:
     return {name: Estimate(value=round(sum(o.value for o in own) / len(own), 6), n=own[0].n) for name, own in found.items()}
 
 
-def _summary(shares: RowShares | None) -> Summary:
+def _summary(shares: RowShares | None, level: float) -> Summary:
     """F, K and S with their intervals; F is folded at chance and K a minimum, which resampling alone does not allow for."""
+    nothing = Estimate(value=None)
     if shares is None:
-        nothing = Estimate(value=None)
         return Summary(forget=nothing, keep=nothing, score=nothing)
     forget, keep, score = (
-        Estimate(value=None) if (quantity := shares.quantity(name)) is None else estimate(quantity, limits=SHARE, share=True)
-        for name in ("forget", "keep", "score")
+        nothing if quantity is None else estimate(quantity, level, limits=SHARE, share=True)
+        for quantity in map(shares.quantity, ("forget", "keep", "score"))
     )
     straight, straight_score, kept = shares.quantity("straight"), shares.quantity("straight_score"), shares.kept()
     if forget.low is not None and straight is not None:
-        forget = widened(forget, *interval(straight))
+        forget = widened(forget, *interval(straight, level))
     if score.low is not None and straight_score is not None:
-        score = widened(score, *interval(straight_score))
+        score = widened(score, *interval(straight_score, level))
     if keep.low is not None and kept:
         # the smallest of several noisy shares lies below the smallest share: no upper end may lie below all of theirs
-        level = 1 - (1 - LEVEL) / len(kept)
-        keep = widened(keep, 1.0, min(interval(one, level)[1] for one in kept))
+        shared = 1 - (1 - level) / len(kept)
+        keep = widened(keep, 1.0, min(interval(one, shared)[1] for one in kept))
     return Summary(
         forget=forget,
         keep=keep,
@@ -220,7 +224,7 @@ def _best(rows: Sequence[Row], context: TableContext) -> dict[str, str]:
     for name in (*context.subsets, *SUMMARY):
         figures = _ranked_figures(rows, context, name)
         if len(figures) > 1:
-            better = compare_pairs(list(figures.values())).better()
+            better = compare_pairs(list(figures.values()), context.settings.level).better()
             leaders = better.sum(axis=1) == len(figures) - 1
             if leaders.any():
                 best[name] = list(figures)[int(leaders.argmax())]
@@ -304,22 +308,18 @@ def _ordered(rows: Sequence[Row], figures: Mapping[str, Quantity]) -> list[Row]:
 
 
 def _cost(cells: Sequence[CellResult]) -> Cost:
-    """Seconds are means over seeds of the whole job; memory is the largest seen."""
-    costs = [cell.cost for cell in cells]
+    """What a row cost, from its cells: see `CostFigure.over`."""
     seeds = len({cell.key.seed for cell in cells}) or 1
-
-    def largest(name: str) -> int | None:
-        return max((value for cost in costs if (value := getattr(cost, name)) is not None), default=None)
-
-    unlearn = {cell.key.seed: cell.cost.unlearn_seconds for cell in cells if cell.cost.unlearn_seconds is not None}
-    reused = {cell.key.seed: cell.cost.reused_seconds for cell in cells if cell.cost.reused_seconds is not None}
-    evaluate = [cost.evaluate_seconds for cost in costs if cost.evaluate_seconds is not None]
-    return Cost(
-        unlearn_seconds=round(sum(unlearn.values()) / len(unlearn), 3) if unlearn else None,
-        reused_seconds=round(sum(reused.values()) / len(unlearn), 3) if reused else None,
-        evaluate_seconds=round(sum(evaluate) / seeds, 3) if evaluate else None,
-        peak_bytes=largest("peak_bytes"),
-        peak_gpu_bytes=largest("peak_gpu_bytes"),
-        trained_parameters=largest("trained_parameters"),
-        tokens=largest("tokens"),
-    )
+    unlearned = len({cell.key.seed for cell in cells if cell.cost.unlearn_seconds is not None}) or 1
+    figures: dict[str, float | None] = {}
+    for figure in COSTS:
+        own = [(cell.key.seed, value) for cell in cells if (value := figure.of(cell.cost)) is not None]
+        if not own:
+            continue
+        if figure.over == "largest":
+            figures[figure.field] = max(value for _, value in own)
+        elif figure.over == "job":
+            figures[figure.field] = round(sum(dict(own).values()) / unlearned, 3)
+        else:
+            figures[figure.field] = round(sum(value for _, value in own) / seeds, 3)
+    return Cost.model_validate(figures)

@@ -11,7 +11,7 @@ from unlearnbench.leaderboard.comparability import align, cell_name
 from unlearnbench.leaderboard.outcomes import Outcomes
 from unlearnbench.leaderboard.resampling import ResampledScores, RowShares, Run
 from unlearnbench.leaderboard.shares import Subset, columns_of, forget_targets, keep_targets, subset_of
-from unlearnbench.leaderboard.statistics import LEVEL, p_above
+from unlearnbench.leaderboard.statistics import p_above
 from unlearnbench.records.cells import CellResult
 from unlearnbench.records.leaderboard import BenchmarkInfo, TableSettings, TopicInfo
 from unlearnbench.records.manifest import BASELINE, Manifest, ManifestRow
@@ -50,7 +50,7 @@ class TableContext:
     def _count(self, targets: Sequence[Subset]) -> ResampledScores:
         rows = {row.variant: row for row in self.manifest.rows}
         runs = [Run(row.variant, seed) for row in rows.values() for seed in row.seeds]
-        resampled = ResampledScores(runs, self.settings.resamples)
+        resampled = ResampledScores(runs, self.settings.resamples, self.settings.level)
         for head in self.manifest.benchmarks:
             names = {number: cell_name(rows[run.variant], head.name, run.seed) for number, run in enumerate(runs)}
             done = {
@@ -71,7 +71,7 @@ class TableContext:
         return self.resampled.shares(row.variant, BASELINE, self.forget, self.keep) if self.base else None
 
     def _base_knows(self, subset: Subset) -> bool | None:
-        """Whether the base is above chance there, one-sided at 5%; None where it is not scored."""
+        """Whether the base is above chance there, one-sided at 1 - level; None where it is not scored."""
         quantity = self.resampled.quantity(BASELINE, subset) if self.base else None
         if self.base is None or quantity is None:
             return None
@@ -85,11 +85,11 @@ class TableContext:
             cell = self.cells[cell_name(self.base, subset.benchmark, self.base.seeds[0])]
             n = sum(cell.parts[part].n for part in subset.parts if part in cell.parts)
             right = np.arange(n) < round(quantity.value * n)
-            return p_above(right, np.arange(n), metric.chance, binary=True) < 1 - LEVEL
+            return p_above(right, np.arange(n), metric.chance, binary=True) < 1 - self.settings.level
         own = outcomes[0].in_parts(subset.parts) & np.isfinite(outcomes[0].scores)
         _, units = np.unique(outcomes[0].units[own], return_inverse=True)
         scores = sign * outcomes[0].scores[own].astype(np.float64)
-        return p_above(scores, units, sign * metric.chance, binary=choice and outcomes[0].binary) < 1 - LEVEL
+        return p_above(scores, units, sign * metric.chance, binary=choice and outcomes[0].binary) < 1 - self.settings.level
 
     def benchmarks(self) -> list[BenchmarkInfo]:
         """What the table says about each benchmark."""

@@ -23,12 +23,18 @@ def widened(estimate: Estimate, low: float, high: float) -> Estimate:
 
 
 def estimate(
-    quantity: Quantity, n: int | None = None, *, limits: tuple[float, float] | None = None, share: bool = False
+    quantity: Quantity,
+    level: float,
+    n: int | None = None,
+    *,
+    limits: tuple[float, float] | None = None,
+    share: bool = False,
 ) -> Estimate:
     """A figure with its interval.
 
     Args:
         quantity: the figure.
+        level: of the interval.
         n: its items.
         limits: what it cannot be beyond.
         share: of what the base knew, against which it is paired: no variance means no difference. A score that every
@@ -37,7 +43,7 @@ def estimate(
     value = round(quantity.value, 6)
     if not quantity.draws.size or (not share and not np.ptp(quantity.draws)):
         return Estimate(value=value, n=n)
-    low, high = interval(quantity)
+    low, high = interval(quantity, level)
     if limits is not None:
         low, high = max(low, limits[0]), min(high, limits[1])
     return Estimate(value=value, low=round(min(low, value), 6), high=round(max(high, value), 6), n=n)

@@ -29,13 +29,16 @@ class Ranking(NamedTuple):
     pairs: list[PairTest]
 
 
-def rank(rows: Mapping[str, Quantity], answers: Mapping[str, Mapping[str, NDArray[np.float32]]]) -> Ranking:
+def rank(
+    rows: Mapping[str, Quantity], answers: Mapping[str, Mapping[str, NDArray[np.float32]]], level: float = LEVEL
+) -> Ranking:
     """Rank rows by one figure, higher is better.
 
     Args:
         rows: the figure of each row that may be ranked.
         answers: by column of right and wrong answers, (N,) of each row that has one seed; these may include rows that are
             not ranked, such as the base.
+        level: of the differences' intervals; tests are at 1 - level.
     """
     names = list(rows)
     tests: dict[tuple[str, str], PairTest] = {}
@@ -43,8 +46,8 @@ def rank(rows: Mapping[str, Quantity], answers: Mapping[str, Mapping[str, NDArra
     shares: dict[str, float] = {}
     if names:
         quantities = list(rows.values())
-        pairs = compare_pairs(quantities)
-        better = pairs.better(1 - LEVEL)
+        pairs = compare_pairs(quantities, level)
+        better = pairs.better()
         places = dict(zip(names, ranks(better), strict=True))
         shares = dict(zip(names, best_shares(quantities, np.random.default_rng(SEED)), strict=True))
         for i, j in combinations(range(len(names)), 2):

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from unlearnbench.leaderboard.intervals import estimate, limits_of
 from unlearnbench.leaderboard.outcomes import Outcomes
 from unlearnbench.leaderboard.shares import Shares, ShareTarget, Subset, share_left, summarise
-from unlearnbench.leaderboard.statistics import Quantity, draws_of_certainty, resampled_means
+from unlearnbench.leaderboard.statistics import LEVEL, Quantity, draws_of_certainty, resampled_means
 from unlearnbench.records.cells import CellResult, PartScore
 from unlearnbench.records.items import TURN
 from unlearnbench.records.leaderboard import Estimate
@@ -41,9 +41,9 @@ class ResampledScores:
         turns: by (benchmark, turn) of conversations, likewise.
     """
 
-    def __init__(self, runs: Sequence[Run], resamples: int) -> None:
+    def __init__(self, runs: Sequence[Run], resamples: int, level: float = LEVEL) -> None:
         self.runs = list(runs)
-        self.resamples = resamples
+        self.resamples, self.level = resamples, level
         self.values: dict[Subset, Floats] = {}
         self.draws: dict[Subset, Floats] = {}
         self.units: dict[Subset, float] = {}
@@ -99,8 +99,10 @@ class ResampledScores:
             values[number] = score.value
             sizes[self.runs[number].variant] = score.n
         found = {variant: self._quantity(variant, values, draws, units) for variant in sizes}
-        limits = limits_of(head)
-        return {variant: estimate(one, sizes[variant], limits=limits) for variant, one in found.items() if one is not None}
+        limits, level = limits_of(head), self.level
+        return {
+            variant: estimate(one, level, sizes[variant], limits=limits) for variant, one in found.items() if one is not None
+        }
 
     def quantity(self, variant: str, subset: Subset) -> Quantity | None:
         """A row's score on a subset; None where no seed is finished."""

@@ -157,19 +157,21 @@ class Pairs(NamedTuple):
         half: half the width of its interval, before Holm.
         p: two-sided, before Holm.
         adjusted: after Holm, over all pairs.
+        level: of the intervals.
     """
 
     difference: Floats
     half: Floats
     p: Floats
     adjusted: Floats
+    level: float = LEVEL
 
-    def better(self, alpha: float = 1 - LEVEL) -> Booleans:
-        """Whether row i is significantly above row j."""
-        return (self.adjusted < alpha) & (self.difference > 0)
+    def better(self) -> Booleans:
+        """Whether row i is significantly above row j, at 1 - level."""
+        return (self.adjusted < 1 - self.level) & (self.difference > 0)
 
 
-def compare_pairs(rows: list[Quantity]) -> Pairs:
+def compare_pairs(rows: list[Quantity], level: float = LEVEL) -> Pairs:
     """Paired tests of one figure on identical resamples: difference over standard error, Holm over all pairs.
 
     The standard error is known as well as its items and seeds allow, so z is read as t with their degrees of freedom.
@@ -186,11 +188,11 @@ def compare_pairs(rows: list[Quantity]) -> Pairs:
     p, half = np.ones_like(error), np.zeros_like(error)
     for i, j in zip(*np.triu_indices(len(rows), 1), strict=True):
         freedom = _freedom(items[i, j], min(rows[i].units, rows[j].units), [spreads[i], spreads[j]])
-        half[i, j] = half[j, i] = _t_quantile(freedom, LEVEL) * error[i, j]
+        half[i, j] = half[j, i] = _t_quantile(freedom, level) * error[i, j]
         if difference[i, j]:
             z = abs(difference[i, j]) / error[i, j] if error[i, j] else np.inf
             p[i, j] = p[j, i] = 2 * (special.stdtr(freedom, -z) if np.isfinite(freedom) else special.ndtr(-z))
-    return Pairs(difference, half, p, holm_pairs(p))
+    return Pairs(difference, half, p, holm_pairs(p), level)
 
 
 def holm(p: Floats) -> Floats:

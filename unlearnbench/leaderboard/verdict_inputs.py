@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from unlearnbench.leaderboard.context import TableContext
-from unlearnbench.leaderboard.statistics import LEVEL, interval
+from unlearnbench.leaderboard.statistics import interval
 from unlearnbench.leaderboard.verdicts import Inversion, VerdictInputs, no_language, one_letter, rarest_letter
 from unlearnbench.records.leaderboard import Status, Summary
 from unlearnbench.records.manifest import ManifestRow
@@ -41,7 +41,8 @@ def _letter(row: ManifestRow, context: TableContext) -> tuple[float, str] | None
     if not base:
         return None
     seeds = min(len(one) for one in own)
-    return one_letter([np.concatenate([one[seed] for one in own]) for seed in range(seeds)], np.concatenate(base))
+    answers = [np.concatenate([one[seed] for one in own]) for seed in range(seeds)]
+    return one_letter(answers, np.concatenate(base), context.settings.level)
 
 
 def _degenerate(row: ManifestRow, context: TableContext) -> float | None:
@@ -51,7 +52,7 @@ def _degenerate(row: ManifestRow, context: TableContext) -> float | None:
     for column in context.columns:
         known, mine = context.outcomes(context.base, column.benchmark), context.outcomes(row, column.benchmark)
         if column.role == "retain" and known and mine:
-            share = no_language(mine, known[0], known[0].in_parts(context.subsets[column.title].parts))
+            share = no_language(mine, known[0], known[0].in_parts(context.subsets[column.title].parts), context.settings.level)
             found += [] if share is None else [share]
     return max(found, default=None)
 
@@ -65,7 +66,7 @@ def _inversions(row: ManifestRow, context: TableContext) -> list[Inversion]:
         known = context.outcomes(context.base, subset.benchmark)
         if quantity is None or not quantity.draws.size or not known:
             continue
-        high = interval(quantity, 1 - (1 - LEVEL) / len(context.forget))[1]
+        high = interval(quantity, 1 - (1 - context.settings.level) / len(context.forget))[1]
         floor = min(chance, rarest_letter(known[0], known[0].in_parts(subset.parts)))
         found.append(Inversion(f"{topic} ({subset.benchmark})", high, floor))
     return found

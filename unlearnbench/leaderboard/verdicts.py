@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unlearnbench.leaderboard.outcomes import Outcomes
-from unlearnbench.leaderboard.statistics import wilson_low
+from unlearnbench.leaderboard.statistics import LEVEL, wilson_low
 from unlearnbench.records.leaderboard import Estimate, Evidence, Status, Verdict
 
 NEAR_CHANCE = 0.1  # K that lies below this with its whole interval: a tenth of what the base kept above chance
@@ -94,7 +94,7 @@ def _collapse(facts: VerdictInputs) -> list[Evidence]:
     return found
 
 
-def one_letter(row: Sequence[NDArray[np.int8]], base: NDArray[np.int8]) -> tuple[float, str] | None:
+def one_letter(row: Sequence[NDArray[np.int8]], base: NDArray[np.int8], level: float = LEVEL) -> tuple[float, str] | None:
     """Of the items that the base answers otherwise, the share that the row answers with its favourite letter.
 
     A base that itself answers one letter to nearly everything leaves few such items, and a row like it passes.
@@ -113,10 +113,10 @@ def one_letter(row: Sequence[NDArray[np.int8]], base: NDArray[np.int8]) -> tuple
     otherwise = (base >= 0) & (base != favourite)
     share = float((answers[:, otherwise] == favourite).mean()) if otherwise.any() else 0.0
     items = int(otherwise.sum())
-    return wilson_low(share * items, items), chr(ord("A") + favourite)
+    return wilson_low(share * items, items, level), chr(ord("A") + favourite)
 
 
-def no_language(row: Sequence[Outcomes], base: Outcomes, kept: NDArray[np.bool_]) -> float | None:
+def no_language(row: Sequence[Outcomes], base: Outcomes, kept: NDArray[np.bool_], level: float = LEVEL) -> float | None:
     """Of the answers that the base wrote in language, the share that the row did not: lower end of its interval."""
     written = [one.degenerate for one in row if one.degenerate is not None]
     if base.degenerate is None or not written:
@@ -124,7 +124,7 @@ def no_language(row: Sequence[Outcomes], base: Outcomes, kept: NDArray[np.bool_]
     fine = kept & ~base.degenerate
     items = int(fine.sum())
     share = float(np.stack(written)[:, fine].mean()) if items else 0.0
-    return wilson_low(share * items, items)
+    return wilson_low(share * items, items, level)
 
 
 def rarest_letter(base: Outcomes, items: NDArray[np.bool_]) -> float:

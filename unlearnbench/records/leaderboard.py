@@ -28,7 +28,7 @@ class TableSettings(Record):
 
     rank_by: str = "score"
     damage_margin: float = Field(default=DAMAGE_MARGIN, ge=0, lt=1)
-    level: float = 0.95
+    level: float = Field(default=0.95, gt=0, lt=1)
     resamples: int = 10_000
 
 

@@ -6,17 +6,17 @@ from collections.abc import Sequence
 
 from unlearnbench.records.leaderboard import Estimate, Leaderboard, PairTest, Row, TopicInfo
 from unlearnbench.records.manifest import BASELINE
-from unlearnbench.reports.formatting import RANK_NAMES, estimate_of, figure, said, span
+from unlearnbench.reports.formatting import RANK_NAMES, estimate_of, figure, percent, said, span
 
 MOST_PAIRS = 12  # of a row: with more, leaderboard.json has them
 FORMULAS = """\
 F = mean over topics of clip(1 - |score - chance| / (base - chance), 0, 1)
 K = minimum over what is to be kept of clip((score - chance) / (base - chance), 0, 1)
 S = 2 F K / (F + K)
-A topic or benchmark on which the base is not significantly above chance (one-sided, 5%) counts in neither.
-Intervals: 95%, {resamples:,} resamples of the items within parts; from five seeds on with their variance, by Student's t.
+A topic or benchmark on which the base is not significantly above chance (one-sided, {alpha}) counts in neither.
+Intervals: {level}, {resamples:,} resamples of the items within parts; from five seeds on with their variance, by Student's t.
 Ranks: 1 + the number of rows significantly better in {by}: paired on the same resamples, z from their standard error, read as
-t, Holm over all pairs, 5%. McNemar: exact, on the right and wrong answers of rows with one seed, Holm over all pairs.
+t, Holm over all pairs, {alpha}. McNemar: exact, on the right and wrong answers of rows with one seed, Holm over all pairs.
 Verdicts, the first that applies: failed, diverged, collapsed (K near chance, one letter for nearly everything that was to be
 kept, or no language), inverted (significantly below chance on forget), no-effect (F's interval includes 0), forgot-damaged (K's
 interval wholly below 1 - {margin}), forgot. The first three are not ranked."""
@@ -36,7 +36,8 @@ def formulas(board: Leaderboard) -> str:
     """The formulas with the table's settings in them."""
     settings = board.settings
     by = RANK_NAMES.get(settings.rank_by, settings.rank_by)
-    return FORMULAS.format(resamples=settings.resamples, by=by, margin=figure(settings.damage_margin))
+    level, alpha = percent(settings.level), percent(1 - settings.level)
+    return FORMULAS.format(resamples=settings.resamples, by=by, margin=figure(settings.damage_margin), level=level, alpha=alpha)
 
 
 def row_lines(row: Row, board: Leaderboard) -> list[str]:

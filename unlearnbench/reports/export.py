@@ -16,6 +16,7 @@ from unlearnbench.errors import UsageError, unknown_name
 from unlearnbench.leaderboard.reading import written_leaderboard
 from unlearnbench.models.loading import model_folder, weight_files
 from unlearnbench.records.cells import CellKey, CellResult
+from unlearnbench.records.leaderboard import TableSettings
 from unlearnbench.records.manifest import BASELINE, CHECKPOINT
 from unlearnbench.reports.model_card import CARD, Scored, card
 from unlearnbench.runs.deltas import weights_hash
@@ -87,10 +88,12 @@ def _scored(run: RunFolder, variant: str, seed: int | None) -> Iterator[Scored]:
     if seed is not None and seed not in row["seeds"]:
         raise UsageError(f"'{variant}' did not run with seed {seed}; it has: {', '.join(map(str, row['seeds']))}.")
     try:
-        table = {one.variant: one for one in written_leaderboard(run.root).rows}
+        board = written_leaderboard(run.root)
+        table, level = {one.variant: one for one in board.rows}, board.settings.level
     except (UsageError, ValidationError):
-        table = {}
+        table, level = {}, TableSettings().level
     facts: dict[str, Any] = {"source": str(plan["recipe"]["model"]), "row": table.get(variant), "base": table.get(BASELINE)}
+    facts["level"] = level
     for own in [seed] if seed is not None else row["seeds"]:
         yield Scored(variant=variant, seed=own, cells=_cells(run, row, own), **facts)
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import re
 
+from unlearnbench.records.cells import Cost
+from unlearnbench.records.costs import COST_COLUMNS, CostFigure
 from unlearnbench.records.leaderboard import UNRANKED, Column, Estimate, Evidence, Leaderboard, Row
 from unlearnbench.records.manifest import BASELINE
 from unlearnbench.reports.published import Reference
 from unlearnbench.reports.units import MISSING, amount
 
 ARROWS = {"forget": "↓", "retain": "↑", "untargeted": ""}
-GPU = "GPU memory"
-COST = ("unlearn", "evaluate", "memory", GPU, "trained", "tokens")
-AFTER = ("F", "K", "S", "best", "verdict", "seeds", *COST)  # columns behind the scores
+AFTER = ("F", "K", "S", "best", "verdict", "seeds", *COST_COLUMNS)  # columns behind the scores
 MOST_REASONS = 3  # told in a note
 RANK_NAMES = {"score": "S", "forget": "F", "keep": "K"}
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # all but tab and line feed: what would steer a terminal
@@ -21,6 +21,11 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # all but tab and line 
 def printable(text: str) -> str:
     """Text that cannot steer a terminal: run folders of others may hold anything."""
     return _CONTROL.sub("�", text.replace("\r\n", "\n"))
+
+
+def percent(share: float) -> str:
+    """A share in per cent: 95%."""
+    return f"{100 * share:g}%"
 
 
 def figure(value: float | None, unit: str = "fraction", digits: int = 3) -> str:
@@ -103,17 +108,23 @@ def seconds(value: float | None) -> str:
 
 
 def costs_of(row: Row) -> dict[str, tuple[str, float | None]]:
-    """What a row cost, as shown and to sort by, for each column of `COST`."""
-    cost = row.cost
-    told: list[tuple[str, float | None]] = [
-        (seconds(cost.unlearn_seconds), cost.unlearn_seconds),
-        (seconds(cost.evaluate_seconds), cost.evaluate_seconds),
-        (rounded_size(cost.peak_bytes), cost.peak_bytes),
-        (rounded_size(cost.peak_gpu_bytes), cost.peak_gpu_bytes),
-        (amount(cost.trained_parameters), cost.trained_parameters),
-        (amount(cost.tokens), cost.tokens),
-    ]
-    return dict(zip(COST, told, strict=True))
+    """What a row cost, as shown and to sort by, for each of `COST_COLUMNS`."""
+    return {title: (cost_text(figure, row.cost), figure.of(row.cost)) for title, figure in COST_COLUMNS.items()}
+
+
+def cost_text(cost_figure: CostFigure, cost: Cost) -> str:
+    """One figure of a cost, as a table shows it."""
+    value = cost_figure.of(cost)
+    if cost_figure.unit == "seconds":
+        return seconds(value)
+    whole = None if value is None else int(value)
+    return rounded_size(whole) if cost_figure.unit == "bytes" else amount(whole)
+
+
+def unmeasured(board: Leaderboard) -> set[str]:
+    """Columns of costs that a table leaves out, because nothing of the kind was measured."""
+    rare = {title: figure for title, figure in COST_COLUMNS.items() if not figure.everywhere}
+    return {title for title, figure in rare.items() if not any(figure.of(row.cost) for row in board.rows)}
 
 
 def rounded_size(count: int | None) -> str:
@@ -224,16 +235,17 @@ def _reasons(missing: dict[str, int]) -> str:
 
 def _about_intervals(board: Leaderboard) -> list[str]:
     kinds = {row.intervals for row in board.rows} - {None}
+    level = percent(board.settings.level)
     if not kinds:
         return ["Figures only: `unlearnbench leaderboard` adds intervals, verdicts and ranks."]
     if "items; these seeds" in kinds and "items and seeds" in kinds:
         few = ", ".join(row.variant for row in board.rows if row.intervals == "items; these seeds")
-        return [f"95% intervals: items and seeds, for {few} items; these seeds."]
+        return [f"{level} intervals: items and seeds, for {few} items; these seeds."]
     if "items and seeds" in kinds:
-        return ["95% intervals: items and seeds."]
+        return [f"{level} intervals: items and seeds."]
     if "items; these seeds" in kinds:
-        return ["95% intervals: items; these seeds. What other seeds would do, five seeds and more tell."]
-    return ["95% intervals: items."]
+        return [f"{level} intervals: items; these seeds. What other seeds would do, five seeds and more tell."]
+    return [f"{level} intervals: items."]
 
 
 def _about_order(board: Leaderboard) -> list[str]:
@@ -245,8 +257,8 @@ def _about_order(board: Leaderboard) -> list[str]:
     by = RANK_NAMES.get(board.settings.rank_by, board.settings.rank_by)
     front = [row.variant for row in ranked if row.summary and row.summary.pareto]
     return [
-        f"rank: 1 + the number of rows significantly better in {by} on the same items (5%, Holm over all pairs); = marks rows "
-        "of one rank. best: share of resamples in which the row is first.",
+        f"rank: 1 + the number of rows significantly better in {by} on the same items ({percent(1 - board.settings.level)}, "
+        "Holm over all pairs); = marks rows of one rank. best: share of resamples in which the row is first.",
         *([f"Nothing is better in both F and K than {', '.join(front)}."] if front else []),
     ]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -11,7 +11,6 @@ from unlearnbench.records.leaderboard import Column, Estimate, Leaderboard, Row
 from unlearnbench.records.manifest import BASELINE
 from unlearnbench.reports.formatting import (
     AFTER,
-    GPU,
     MISSING,
     costs_of,
     estimate_of,
@@ -101,12 +100,11 @@ class Grid:
 
     def without(self, name: str) -> Grid:
         """The same without a column."""
-        return self.select([other for other in self.names if other != name])
+        return self.without_all([name])
 
-    def without_gpu(self) -> Grid:
-        """The same without the GPU's memory, where none was used."""
-        place = self.names.index(GPU)
-        return self if any(line.order[place] for line in self.lines) else self.without(GPU)
+    def without_all(self, names: Collection[str]) -> Grid:
+        """The same without some columns."""
+        return self.select([other for other in self.names if other not in names])
 
     def sorted_by(self, name: str) -> Grid:
         """The same with the rows in the order of a column, the best first; `-NAME` turns it round.

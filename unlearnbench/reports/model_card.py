@@ -10,7 +10,7 @@ import yaml
 from unlearnbench.data.sources import public_name
 from unlearnbench.records.cells import CellResult
 from unlearnbench.records.leaderboard import Row
-from unlearnbench.reports.formatting import figure, said, span
+from unlearnbench.reports.formatting import figure, percent, said, span
 
 CARD = "README.md"
 
@@ -26,6 +26,7 @@ class Scored:
         source: of the base model.
         row: of the table that was written last, over all seeds; None where there is none.
         base: likewise of the untouched model.
+        level: of the table's intervals.
     """
 
     variant: str
@@ -34,6 +35,7 @@ class Scored:
     source: str
     row: Row | None
     base: Row | None
+    level: float = 0.95
 
 
 def card(candidate: Scored) -> str:
@@ -111,7 +113,7 @@ def _verdict(candidate: Scored) -> list[str]:
     shares["S, their harmonic mean"] = summary.score
     lines = ["## Verdict", "", f"`{row.verdict or row.status}`, over {len(row.seeds)} seed{'s' if len(row.seeds) > 1 else ''}:"]
     lines += [f"- {_cell(said(one))}" for one in row.evidence]
-    lines += ["", "| | value | 95% interval | base |", "|---|---|---|---|"]
+    lines += ["", f"| | value | {percent(candidate.level)} interval | base |", "|---|---|---|---|"]
     lines += [f"| {name} | {figure(one.value)} | {span(one) or '-'} | |" for name, one in shares.items()]
     for title, one in row.columns.items():
         known = base.columns.get(title) if base else None

@@ -11,14 +11,15 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from unlearnbench.records.costs import COST_COLUMNS
 from unlearnbench.records.leaderboard import Leaderboard
-from unlearnbench.reports.formatting import COST, notes, printable, reference_note
+from unlearnbench.reports.formatting import notes, printable, reference_note
 from unlearnbench.reports.grid import Grid, Line
 from unlearnbench.reports.text import Choices
 
 # what a narrow terminal loses, in this order; then columns of parts and, at the last, of scores, from the right
-INTERVALS = "95% intervals"
-LOSABLE = (*reversed(COST[1:]), "seeds", "unlearn", "best", "F", "K", "rank", INTERVALS, "S")
+INTERVALS = "intervals"
+LOSABLE = (*reversed(list(COST_COLUMNS)[1:]), "seeds", "unlearn", "best", "F", "K", "rank", INTERVALS, "S")
 ALWAYS = ("variant", "verdict")
 MISSED = {"rank", INTERVALS}  # rather than these, long names take two lines
 LONG_NAME = 12  # characters; a longer one may take two lines

@@ -12,19 +12,13 @@ from typing import Literal
 
 from tabulate import tabulate
 
+from unlearnbench.records.costs import COST_COLUMNS
 from unlearnbench.records.leaderboard import Leaderboard
-from unlearnbench.reports.formatting import notes, reference_note
+from unlearnbench.reports.formatting import notes, percent, reference_note, unmeasured
 from unlearnbench.reports.grid import Grid, lay_out
 from unlearnbench.reports.published import Reference
 
 Format = Literal["markdown", "latex", "csv", "html"]
-CSV_NAMES = {
-    "unlearn": "unlearn_seconds",
-    "evaluate": "evaluate_seconds",
-    "memory": "peak_bytes",
-    "GPU memory": "peak_gpu_bytes",
-    "trained": "trained_parameters",
-}
 LATEX = {
     "\\": r"\textbackslash{}",
     "{": r"\{",
@@ -67,7 +61,7 @@ class Choices:
         reference = self.reference
         grid = lay_out(board, parts=self.parts, precision=self.precision, digits=digits, reference=reference)
         grid = grid.sorted_by(self.sort) if self.sort is not None else grid
-        return grid.select(self.columns) if self.columns else grid.without_gpu()
+        return grid.select(self.columns) if self.columns else grid.without_all(unmeasured(board))
 
 
 def render(boards: Sequence[Leaderboard], style: Format, choices: Choices | None = None) -> str:
@@ -80,7 +74,7 @@ def _render(board: Leaderboard, style: Format, choices: Choices) -> str:
         return _csv(board, choices)
     lines = [*notes(board), *reference_note(board, choices.reference)]
     if style == "latex":
-        return _latex(choices.grid(board), lines)
+        return _latex(choices.grid(board), lines, board.settings.level)
     grid = choices.grid(board)
     if style == "html":
         cells = [[html.escape(cell) for cell in row] for row in grid.inline()]
@@ -102,7 +96,7 @@ def _escape(text: str) -> str:
     return text.replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|").replace("\n", " ")
 
 
-def _latex(grid: Grid, lines: Sequence[str]) -> str:
+def _latex(grid: Grid, lines: Sequence[str], level: float) -> str:
     """A booktabs table; bold is what is significantly better than every other row, and nothing else.
 
     What was not run stands below a rule of its own.
@@ -121,7 +115,11 @@ def _latex(grid: Grid, lines: Sequence[str]) -> str:
     run = sum(line.kind in ("base", "row") for line in grid.lines)
     rows = [begin, r"\toprule", head, r"\midrule", *body[:run], r"\midrule", *body[run:], r"\bottomrule", end]
     own = [
-        rf"% {line}" for line in [*lines, "Bold: significantly better than every other ranked row (5%, Holm). Needs booktabs."]
+        rf"% {line}"
+        for line in [
+            *lines,
+            f"Bold: significantly better than every other ranked row ({percent(1 - level)}, Holm). Needs booktabs.",
+        ]
     ]
     return "\n".join([*rows, *(" ".join(line.split()) for line in own)])
 
@@ -131,12 +129,15 @@ def _tex(text: str) -> str:
     return "".join(LATEX.get(letter, letter) for letter in text.replace("\n", " "))
 
 
+def _csv_name(title: str) -> str:
+    """A column's title, or for a cost the name that `leaderboard.json` has for it."""
+    return COST_COLUMNS[title].field if title in COST_COLUMNS else title
+
+
 def _csv(board: Leaderboard, choices: Choices) -> str:
     """For other programs: every digit, no arrows, `low` and `high` of each figure."""
     grid = choices.grid(board)
-    head = [
-        f"{CSV_NAMES.get(n, n)}{end}" for n in grid.names for end in (("", " low", " high") if n in grid.figures else ("",))
-    ]
+    head = [f"{_csv_name(n)}{end}" for n in grid.names for end in (("", " low", " high") if n in grid.figures else ("",))]
     rows = {row.variant: row for row in board.rows}
     extra = [] if choices.columns else ["pareto", "status", "tuned"]
     lines: list[list[object]] = [[*head, *extra]]

@@ -14,7 +14,7 @@ from unlearnbench.records.manifest import BASELINE, ManifestBenchmark
 from unlearnbench.reports import explain
 from unlearnbench.reports import tuning as trials
 from unlearnbench.reports.finished import Finished
-from unlearnbench.reports.formatting import figure, notes, row_title, sentence
+from unlearnbench.reports.formatting import figure, notes, percent, row_title, sentence
 from unlearnbench.reports.html import charts, table
 from unlearnbench.reports.html.curves import curves
 from unlearnbench.reports.html.embed import as_json, fill, packed_plotly, plotly_script
@@ -95,8 +95,8 @@ def _charts(finished: Finished, items: Items) -> tuple[dict[str, Any], list[dict
     letters = {f"letters-{number}": charts.letters(finished, head, items) for number, head in enumerate(heads)}
     captions = {f"heat-{number}": _heat_caption(head) for number, head in enumerate(heads)}
     captions["plane"] = (
-        "Best is the top right. Bars are 95% intervals, small open marks single seeds, the dashed line joins the rows that "
-        "nothing beats in both (Pareto front); dotted curves have equal S."
+        f"Best is the top right. Bars are {percent(finished.board.settings.level)} intervals, small open marks single seeds, "
+        "the dashed line joins the rows that nothing beats in both (Pareto front); dotted curves have equal S."
     )
     wanted = [
         ("plane", "Forgotten and kept", plane),

@@ -6,12 +6,11 @@ import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from unlearnbench.records.costs import COST_COLUMNS
 from unlearnbench.records.leaderboard import Column, Estimate, Leaderboard, Row
 from unlearnbench.records.manifest import BASELINE
 from unlearnbench.reports.formatting import (
     AFTER,
-    COST,
-    GPU,
     MISSING,
     costs_of,
     estimate_of,
@@ -22,6 +21,7 @@ from unlearnbench.reports.formatting import (
     row_title,
     shown_columns,
     span,
+    unmeasured,
 )
 from unlearnbench.system.files import content_hash
 
@@ -30,12 +30,7 @@ HINTS = {
     "K ↑": "share of the retain knowledge that is left, where least is left",
     "S ↑": "harmonic mean of F and K",
     "best": "share of resamples in which the row is first",
-    "unlearn": "seconds to unlearn, mean over seeds",
-    "evaluate": "seconds to score, mean over seeds",
-    "memory": "largest resident memory of the process",
-    GPU: "largest allocation on the GPU",
-    "trained": "numbers that the method may change",
-    "tokens": "seen by training, padding not counted",
+    **{title: cost.hint for title, cost in COST_COLUMNS.items()},
 }
 
 
@@ -74,7 +69,7 @@ def _heads(columns: Sequence[Column], after: Sequence[str]) -> list[dict[str, st
         {"title": heading(one), "kind": "", "hint": "", "first": "ascending" if one.role == "forget" else "descending"}
         for one in columns
     ]
-    first: dict[str, str] = dict.fromkeys(("verdict", *COST), "ascending")
+    first: dict[str, str] = dict.fromkeys(("verdict", *COST_COLUMNS), "ascending")
     rest = [
         {
             "title": name,
@@ -116,8 +111,8 @@ def _row(row: Row, columns: Sequence[Column], units: dict[str, str], board: Lead
 
 
 def _after(board: Leaderboard) -> list[str]:
-    """The columns behind the figures; the GPU's memory only where one was used."""
-    return [name for name in AFTER[3:] if name != GPU or any(row.cost.peak_gpu_bytes for row in board.rows)]
+    """The columns behind the figures; some costs only where they were measured."""
+    return [name for name in AFTER[3:] if name not in unmeasured(board)]
 
 
 def _chance(columns: Sequence[Column], units: dict[str, str], after: int) -> dict[str, Any]:
