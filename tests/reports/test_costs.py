@@ -57,7 +57,7 @@ def test_looks_at_a_training_are_a_cost(board):
 
 
 def test_every_figure_of_a_cost_is_declared_and_reaches_the_row():
-    """Two seeds of two benchmarks: what is the job's counts once per seed, what is the cell's adds up, of memory the largest."""
+    """Two seeds of two benchmarks: the job's counts once per seed, the cell's adds up, of memory the largest counts."""
     assert {figure.field for figure in COSTS} == set(Cost.model_fields)
     cells = []
     for seed in (0, 1):

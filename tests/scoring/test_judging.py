@@ -425,7 +425,7 @@ def test_options_that_the_judge_has_no_use_for(options, said):
 def test_flags_of_a_benchmark_that_is_not_scored(cli, tmp_path):
     outcome = cli("evaluate", "sandbox:model", "--benchmarks", "mmlu", "--judge-repeats", "3", "--out", tmp_path / "run")
     assert outcome.code == 2
-    assert "--judge-repeats is for mt_bench, which is not scored here" in outcome.err
+    assert "--judge-repeats sets the option judge_repeats of the benchmarks that have it, and of" in outcome.err
 
 
 def test_an_address_that_is_not_the_judges(server):

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from pydantic import ByteSize, TypeAdapter, ValidationError
 
-from unlearnbench.errors import Problems, UsageError, normalise, unknown_name
+from unlearnbench.errors import Problems, UsageError, unknown_name
 from unlearnbench.planning.limits import Limits
 
 if TYPE_CHECKING:
@@ -117,17 +117,35 @@ def table_settings(rank_by: str | None, damage_margin: float | None, start: Tabl
 
 
 def with_judge(settings: list[str] | None, benchmarks: Mapping[str, Mapping[str, Any]], **given: str | int | None) -> list[str]:
-    """`--judge-url` and the like as the settings that they stand for, of every benchmark that is an mt_bench.
+    """`--judge-url` and the like as the settings that they stand for, of every benchmark that has such an option.
 
     Raises:
-        UsageError: none is.
+        UsageError: none has.
     """
-    wanted = {name: value for name, value in given.items() if value is not None}
-    names = [name for name, own in benchmarks.items() if normalise(str(own.get("benchmark", name))) == "mt-bench"]
-    if wanted and not names:
-        flag = next(iter(wanted)).replace("_", "-")
-        raise UsageError(f"--{flag} is for mt_bench, which is not scored here; add mt_bench to --benchmarks.")
-    return [*(settings or ()), *(f"{name}.{option}={value}" for name in names for option, value in wanted.items())]
+    wanted = {option: value for option, value in given.items() if value is not None}
+    taken = {name: _option_names(name, own) for name, own in benchmarks.items()} if wanted else {}
+    said: list[str] = []
+    for option, value in wanted.items():
+        names = [name for name, options in taken.items() if option in options]
+        if not names:
+            raise UsageError(
+                f"--{option.replace('_', '-')} sets the option {option} of the benchmarks that have it, and of "
+                f"{', '.join(benchmarks) or 'none'} none does; `unlearnbench plugins NAME` lists a benchmark's options."
+            )
+        said += [f"{name}.{option}={value}" for name in names]
+    return [*(settings or ()), *said]
+
+
+def _option_names(name: str, given: Mapping[str, Any]) -> set[str]:
+    """The options of a recipe's benchmark; none where it cannot be loaded, which its preflight says."""
+    from unlearnbench.planning.columns import plugin_of
+    from unlearnbench.plugins.options import list_options
+    from unlearnbench.plugins.registry import find_plugin
+
+    try:
+        return {option.name for option in list_options(find_plugin("benchmark", plugin_of(name, given)).spec)}
+    except UsageError:
+        return set()
 
 
 def check_coverage(value: float) -> float:
