@@ -10,21 +10,8 @@ if TYPE_CHECKING:
     from unlearnbench.data.sources import parse_source
     from unlearnbench.data.tables import Table, list_configs, read_table
     from unlearnbench.errors import UsageError, unknown_name
-    from unlearnbench.models.blocks import (
-        decoder_blocks,
-        select_all,
-        select_parameters,
-        split_slice,
-        train_only,
-        train_slice,
-    )
-    from unlearnbench.models.forward import (
-        SplitForward,
-        activations_at,
-        copy_of,
-        split_forward,
-        swapped,
-    )
+    from unlearnbench.models.blocks import decoder_blocks, select_all, select_parameters, split_slice, train_only, train_slice
+    from unlearnbench.models.forward import SplitForward, activations_at, copy_of, split_forward, swapped
     from unlearnbench.models.head import LossOf, final_hidden, head_logits, over_positions, sequence_nll
     from unlearnbench.models.loading import padding_id
     from unlearnbench.models.tensors import (
@@ -45,12 +32,7 @@ if TYPE_CHECKING:
     from unlearnbench.records.cells import CellResult, Job, Metric
     from unlearnbench.records.items import ItemResult, ItemText, Question
     from unlearnbench.records.search_space import Choice, Linear, Log, ShareOf
-    from unlearnbench.scoring.benchmark import (
-        Benchmark,
-        MultipleChoiceBenchmark,
-        Subject,
-        Workload,
-    )
+    from unlearnbench.scoring.benchmark import Benchmark, MultipleChoiceBenchmark, Subject, Workload
     from unlearnbench.scoring.choice.log_likelihood import score_questions
     from unlearnbench.scoring.choice.prompts import LETTERS, cloze_prompt, few_shot, header, letter_prompt
     from unlearnbench.scoring.choice.rows import read_choices

@@ -1,4 +1,4 @@
-"""One job: unlearn once, then score benchmark by benchmark. The only place that builds a Lightning Trainer."""
+"""One job: unlearn once, then score benchmark by benchmark."""
 
 from __future__ import annotations
 

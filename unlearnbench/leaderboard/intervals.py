@@ -4,13 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from unlearnbench.leaderboard.statistics import (
-    Quantity,
-    interval,
-)
-from unlearnbench.records.leaderboard import (
-    Estimate,
-)
+from unlearnbench.leaderboard.statistics import Quantity, interval
+from unlearnbench.records.leaderboard import Estimate
 from unlearnbench.records.manifest import ManifestBenchmark
 
 

@@ -7,11 +7,7 @@ from typing import Any
 
 from unlearnbench.errors import Problems, UsageError
 from unlearnbench.leaderboard.shares import forget_targets, keep_targets
-from unlearnbench.planning.plan import (
-    BenchmarkPlan,
-    LookPlan,
-    manifest_benchmark,
-)
+from unlearnbench.planning.plan import BenchmarkPlan, LookPlan, manifest_benchmark
 from unlearnbench.plugins.options import resolve_options, takes_argument
 from unlearnbench.plugins.registry import find_plugin, guarded
 from unlearnbench.records.base import Half, Options

@@ -7,13 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from unlearnbench.data.topics import TopicData
 from unlearnbench.planning.estimates import Footprint, JobEstimate, estimate_job
-from unlearnbench.planning.plan import (
-    BenchmarkPlan,
-    JobPlan,
-    LookPlan,
-    TopicData,
-)
+from unlearnbench.planning.plan import BenchmarkPlan, JobPlan, LookPlan
 from unlearnbench.records.recipe import Recipe
 from unlearnbench.runs.folder import RunFolder
 

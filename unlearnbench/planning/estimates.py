@@ -12,7 +12,7 @@ from unlearnbench.plugins.specs import Training
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-    from unlearnbench.planning.plan import TopicData
+    from unlearnbench.data.topics import TopicData
     from unlearnbench.training.method import UnlearningMethod
 
 WIDTHS = {"float32": 4, "bfloat16": 2, "float16": 2}  # bytes per number

@@ -10,6 +10,7 @@ from typing import Any
 
 from unlearnbench import __version__
 from unlearnbench.data.tables import Table, read_corpus
+from unlearnbench.data.topics import TopicData
 from unlearnbench.errors import Problems, UsageError
 from unlearnbench.models.loading import model_folder, weight_files
 from unlearnbench.planning.checks import (
@@ -25,13 +26,7 @@ from unlearnbench.planning.columns import plan_benchmarks, plan_looks
 from unlearnbench.planning.comparison import Comparison, Device
 from unlearnbench.planning.estimates import Footprint
 from unlearnbench.planning.limits import Limits
-from unlearnbench.planning.plan import (
-    TopicData,
-    VariantPlan,
-    job_identity,
-    plan_jobs,
-    what_is_due,
-)
+from unlearnbench.planning.plan import VariantPlan, job_identity, plan_jobs, what_is_due
 from unlearnbench.planning.rows import plan_variants
 from unlearnbench.plugins.fingerprint import training_hash
 from unlearnbench.records.manifest import BASELINE

@@ -6,9 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from unlearnbench.errors import PluginError, Problems, unknown_name
-from unlearnbench.planning.plan import (
-    VariantPlan,
-)
+from unlearnbench.planning.plan import VariantPlan
 from unlearnbench.plugins.fingerprint import options_hash
 from unlearnbench.plugins.options import resolve_options, split_budget
 from unlearnbench.plugins.registry import Plugin, find_plugin

@@ -21,12 +21,7 @@ from unlearnbench.records.cells import CellResult
 from unlearnbench.records.leaderboard import Leaderboard
 from unlearnbench.records.manifest import BASELINE
 from unlearnbench.records.recipe import Recipe
-from unlearnbench.records.tuning import (
-    RowTrials,
-    Trial,
-    TrialStatus,
-    Tuning,
-)
+from unlearnbench.records.tuning import RowTrials, Trial, TrialStatus, Tuning
 from unlearnbench.runs.folder import MEMORY
 from unlearnbench.runs.reading import TRIALS, TUNING, read_tuning
 from unlearnbench.system.files import content_hash
