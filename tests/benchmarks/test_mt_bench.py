@@ -180,7 +180,7 @@ def test_references_are_replaced(real_data, tmp_path):
 
 
 def test_what_cannot_change_a_score_is_in_no_identity(real_data):
-    from unlearnbench.planning.preflight import BenchmarkPlan
+    from unlearnbench.planning.plan import BenchmarkPlan
     from unlearnbench.plugins.registry import find_plugin
 
     def identity(**options) -> list[object]:
