@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from unlearnbench.errors import UsageError, closest
-from unlearnbench.records.costs import COSTS, CostFigure
 from unlearnbench.reports.units import amount, duration, size
 
 if TYPE_CHECKING:
     from unlearnbench.records.cells import CellResult, Cost
+    from unlearnbench.records.costs import CostFigure
 
 # what stands together, in this order; what is in no group comes last
 GROUPS = {
@@ -115,6 +115,8 @@ def _lines(name: str, cell: CellResult) -> Iterator[str]:
 
 def _cost(cost: Cost) -> dict[str, str]:
     """In units that people read; what was not measured is left out."""
+    from unlearnbench.records.costs import COSTS
+
     told = {figure.label: (figure, figure.of(cost)) for figure in COSTS}
     return {label: f"{_amount(figure, value)}{figure.remark}" for label, (figure, value) in told.items() if value is not None}
 
