@@ -48,7 +48,7 @@ def _unchanged(plan: JobPlan, name: str, loaded: LoadedModel, context: JobContex
         if loaded.state() != before:
             context.reporter.warn(f"{name} changed the model that it scored; it is loaded again for what follows")
             loaded.restore()
-            stored = context.run.read_delta(context.run.delta_path(plan.job.variant, plan.job.seed, plan.job.identity))
+            stored = context.run.read_delta(context.run.delta_path_of(plan.job))
             if stored is not None:
                 loaded.apply(stored[0])
 

@@ -177,7 +177,7 @@ def _drop_finished(comparison: Comparison, result: CellResult) -> None:
     """Remove the delta of a job whose last cell is durable, so that one at a time lies on the disk."""
     for plan in comparison.jobs:
         if plan.due and plan.key(plan.due[-1]) == result.key:
-            comparison.run.remove_delta(comparison.run.delta_path(plan.job.variant, plan.job.seed, plan.job.identity))
+            comparison.run.remove_delta(comparison.run.delta_path_of(plan.job))
 
 
 def _drop_deltas(comparison: Comparison, keep: KeepDeltas) -> None:
@@ -187,7 +187,7 @@ def _drop_deltas(comparison: Comparison, keep: KeepDeltas) -> None:
     best = {row.variant: _best_seed(comparison.run, row) for row in _manifest(comparison).rows} if keep == "best" else {}
     for plan in comparison.jobs:
         if best.get(plan.job.variant) != plan.job.seed:
-            comparison.run.remove_delta(comparison.run.delta_path(plan.job.variant, plan.job.seed, plan.job.identity))
+            comparison.run.remove_delta(comparison.run.delta_path_of(plan.job))
 
 
 def _best_seed(run: RunFolder, row: ManifestRow) -> int:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from typing import Any
+
+from torch import Tensor
 
 from unlearnbench.errors import CellError, StorageError
 from unlearnbench.execution.cell import Unlearned, fail_job, score_benchmark, summed_up
@@ -66,7 +69,8 @@ def _unlearn(plan: JobPlan, loaded: LoadedModel, context: JobContext) -> Unlearn
     if (stored := _stored(plan, loaded, context)) is not None:
         return stored
     if plan.source is not None:
-        derive(plan, loaded, context)
+        made = derive(plan, loaded, context)
+        _keep(plan, made, Cost(trained_parameters=sum(tensor.numel() for tensor in made.values())), context)
     elif plan.variant.processes(context.trainer.devices) == 1:
         return unlearn_here(plan, loaded, context)
     else:
@@ -79,7 +83,7 @@ def _unlearn(plan: JobPlan, loaded: LoadedModel, context: JobContext) -> Unlearn
 
 def _stored(plan: JobPlan, loaded: LoadedModel, context: JobContext) -> Unlearned | None:
     """Put a job's delta into the model, if there is one; one with other weights than its manifest says is set aside."""
-    folder = context.run.delta_path(plan.job.variant, plan.job.seed, plan.job.identity)
+    folder = context.run.delta_path_of(plan.job)
     found = context.run.read_delta(folder)
     if found is None:
         return None
@@ -99,16 +103,23 @@ def unlearn_here(plan: JobPlan, loaded: LoadedModel, context: JobContext) -> Unl
     delta, cost = fitted.delta, fitted.cost
     if not is_finite(list(delta.values())):
         raise FloatingPointError("the unlearned weights are not finite (NaN or infinity)")
-    weights = weights_hash(plan.variant.weights, context.dtype, delta)
     looks = {"looks": [look.model_dump() for look in fitted.looks], "best_update": fitted.best} if fitted.looks else {}
+    return _keep(plan, delta, cost, context, looks)
+
+
+def _keep(
+    plan: JobPlan, delta: Mapping[str, Tensor], cost: Cost, context: JobContext, looks: Mapping[str, Any] | None = None
+) -> Unlearned:
+    """Make a job's delta durable, with what tells it from others."""
+    unlearned = Unlearned(weights=weights_hash(plan.variant.weights, context.dtype, delta), cost=cost, looks=looks or {})
     manifest = {
-        "weights": weights,
+        "weights": unlearned.weights,
         "base": plan.variant.weights,
         "dtype": context.dtype,
         "job": plan.job.model_dump(),
         "cost": cost.model_dump(),
-        "looks": looks,
+        "looks": dict(unlearned.looks),
     }
     if rank_zero():
-        context.run.write_delta(context.run.delta_path(plan.job.variant, plan.job.seed, plan.job.identity), delta, manifest)
-    return Unlearned(weights=weights, cost=cost, looks=looks)
+        context.run.write_delta(context.run.delta_path_of(plan.job), delta, manifest)
+    return unlearned

@@ -12,18 +12,9 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).parents[1]
 # rooms, and single files of others, whose code decides a number: their bytes are part of the identity of what they decide
-SCORING = ("data", "models", "scoring", "execution/cell.py", "system/process_state.py")
-# methods reach the scoring kit, too: ELM has the model write on while it trains
-TRAINING = (
-    "data",
-    "models",
-    "scoring",
-    "training",
-    "execution/fit.py",
-    "execution/derived.py",
-    "execution/noise.py",
-    "system/process_state.py",
-)
+KIT = ("data", "models", "scoring", "system/process_state.py")  # methods reach scoring, too: ELM has the model write on
+SCORING = (*KIT, "execution/cell.py")
+TRAINING = (*KIT, "training", "execution/fit.py", "execution/derived.py", "execution/noise.py")
 INTERIM = ("execution/interim_scores.py", "leaderboard/shares.py")  # choose weights, but only where a training is looked at
 PLUGINS = ("plugins", "records/base.py", "records/search_space.py")  # read a plugin's options off its signature
 # how a judge elsewhere is reached; what it is asked and how its words are read is decided by the others
