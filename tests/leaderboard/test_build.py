@@ -310,9 +310,9 @@ def test_precision_has_room_for_ratings():
 
 def test_publication_brings_the_parts_that_it_has(paper):
     """Its own columns and no others, whatever parts the table has."""
-    from unlearnbench.reports.published import load_reference
+    from unlearnbench.reports.published import load_publication
 
-    grid = lay_out(paper, reference=load_reference("wmdp-paper"))
+    grid = lay_out(paper, publication=load_publication("wmdp-paper"))
     assert [name for name in grid.names if name.startswith(("wmdp", "mmlu"))] == ["wmdp", "wmdp/bio", "wmdp/cyber", "mmlu"]
     line = next(line for line in grid.lines if line.name.startswith("Zephyr-7B + RMU"))
     assert line.cells[1:6] == ["Zephyr-7B + RMU (published)", "-", ".312", ".282", ".571"]
@@ -320,23 +320,23 @@ def test_publication_brings_the_parts_that_it_has(paper):
 
 
 def test_publication_of_other_columns_shows_no_row():
-    from unlearnbench.reports.published import load_reference
+    from unlearnbench.reports.published import load_publication
 
     rows = {"none": {"mcq": {"a": 0.7, "b": 0.7}}, "rmu": {"mcq": {"a": 0.3, "b": 0.7}}}
     board = table(rows, topics={"mcq": {"a": ["a"]}})
-    reference = load_reference("wmdp-paper")
+    reference = load_publication("wmdp-paper")
     assert [line.kind for line in lay_out(board, reference=reference).lines] == ["base", "row", "chance"]
-    said = text.render([board], "markdown", text.Choices(reference=reference))
+    said = text.render([board], "markdown", text.Choices(publication=reference))
     assert "No row of the WMDP paper stands below: it has mmlu, mt_bench, wmdp/bio" in said
 
 
 def test_part_of_a_benchmark_is_not_what_was_published_of_the_whole():
     """Where some subjects are to be forgotten, the paper's MMLU stands beside neither them nor the rest."""
-    from unlearnbench.reports.published import load_reference
+    from unlearnbench.reports.published import load_publication
 
     scores = {"mmlu": {"virology": 0.7, "law": 0.7, "physics": 0.7}}
     board = table({"none": scores, "rmu": scores}, topics={"mmlu": {"virology": ["virology"]}})
-    assert [line.kind for line in lay_out(board, reference=load_reference("wmdp-paper")).lines] == ["base", "row", "chance"]
+    assert [line.kind for line in lay_out(board, publication=load_publication("wmdp-paper")).lines] == ["base", "row", "chance"]
 
 
 def test_latex_is_booktabs(paper):

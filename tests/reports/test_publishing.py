@@ -389,19 +389,19 @@ def test_html_fragment_shows_names_as_they_are(cli, tmp_path):
 
 
 def test_published_rows_stand_below(cli, made):
-    out = cli("leaderboard", made, "--reference", "wmdp-paper", "--format", "csv").out
+    out = cli("leaderboard", made, "--published", "wmdp-paper", "--format", "csv").out
     lines = {line["variant"]: line for line in csv.DictReader(io.StringIO(out))}
     published = lines["Zephyr-7B + RMU (published)"]
     assert (published["mmlu"], published["rank"], published["status"]) == ("0.571", "", "published")
     assert list(lines).index("chance") < list(lines).index("Zephyr-7B (published)")
-    text = cli("leaderboard", made, "--reference", "wmdp-paper", "--format", "markdown").out
+    text = cli("leaderboard", made, "--published", "wmdp-paper", "--format", "markdown").out
     assert "arXiv:2403.03218" in text
     assert "not run here" in text
     for style in ("terminal", "latex", "html"):
-        out = cli("leaderboard", made, "--reference", "wmdp-paper", "--format", style).out
+        out = cli("leaderboard", made, "--published", "wmdp-paper", "--format", style).out
         assert "(published)" in out
         assert "arXiv:2403.03218" in out
-    wrong = cli("leaderboard", made, "--reference", "wmdp")
+    wrong = cli("leaderboard", made, "--published", "wmdp")
     assert wrong.code == 2
     assert "Did you mean 'wmdp-paper'?" in wrong.err
 
@@ -409,11 +409,11 @@ def test_published_rows_stand_below(cli, made):
 def test_json_takes_an_order_and_a_publication(cli, made):
     plain = json.loads(cli("leaderboard", made, "--format", "json").out)
     assert plain == json.loads((made / "leaderboard.json").read_text())
-    shown = json.loads(cli("leaderboard", made, "--format", "json", "--sort=-mmlu", "--reference", "wmdp-paper").out)
+    shown = json.loads(cli("leaderboard", made, "--format", "json", "--sort=-mmlu", "--published", "wmdp-paper").out)
     values = [row["columns"]["mmlu"]["value"] for row in shown["rows"][1:]]
     assert values == sorted(values)
     assert shown["rows"][0]["variant"] == "none"
-    published = {row["name"]: row["scores"] for row in shown.pop("reference")["rows"]}
+    published = {row["name"]: row["scores"] for row in shown.pop("published")["rows"]}
     assert published["Zephyr-7B + RMU"]["wmdp/bio"] == 0.312
     assert sorted(shown["rows"], key=lambda row: row["variant"]) == sorted(plain["rows"], key=lambda row: row["variant"])
 
@@ -425,7 +425,7 @@ def test_json_takes_an_order_and_a_publication(cli, made):
         (("--columns", ","), "--columns takes a list separated by commas; got ','."),
         (("--sort", "mmlo"), "Unknown column in --sort 'mmlo'. Did you mean 'mmlu'?"),
         (("--sort", ""), "Unknown column in --sort ''. Available: F, GPU memory, K, S, best,"),
-        (("--reference", ""), "Unknown value of --reference ''. Available: wmdp-paper."),
+        (("--published", ""), "Unknown value of --published ''. Available: wmdp-paper."),
         (("--format", "tex"), "Unknown value of --format 'tex'. Did you mean 'latex'?"),
         (("--precision", "9"), "--precision takes a whole number from 0 to 6; got '9'."),
         (("--precision", "two"), "--precision takes a whole number from 0 to 6; got 'two'."),

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 FORMATS = ("terminal", "markdown", "latex", "csv", "json", "html")
 PRECISION = 3
 MOST_DIGITS = 6
-JSON_TAKES = ("--sort", "--reference")
+JSON_TAKES = ("--sort", "--published")
 
 
 def leaderboard(
@@ -28,7 +28,7 @@ def leaderboard(
     columns: Annotated[str | None, typer.Option(help="Only these columns, in this order: variant,wmdp,mmlu,S,verdict.")] = None,
     sort: Annotated[str | None, typer.Option(help="Order rows by a column, the best first; -COLUMN turns it round.")] = None,
     precision: Annotated[str | None, typer.Option(metavar="N", help="Decimals of figures, 0 to 6; 3 by default.")] = None,
-    reference: Annotated[str | None, typer.Option(metavar="NAME", help="Published rows below one's own: wmdp-paper.")] = None,
+    published: Annotated[str | None, typer.Option(metavar="NAME", help="Published rows below one's own: wmdp-paper.")] = None,
     separate: Annotated[bool, typer.Option("--separate", help="One table for each comparison.")] = False,
     explain: Annotated[
         bool, typer.Option("--explain", help="Instead of the table, how each row came to its F, K, S, rank and verdict.")
@@ -47,7 +47,7 @@ def leaderboard(
     """
     options.choose("--format", style, FORMATS)
     options.check_runs(runs)
-    looks = _given(parts, columns, sort, precision, reference)
+    looks = _given(parts, columns, sort, precision, published)
     if trials:
         _refuse([*looks, *(["--explain"] if explain else [])], "--trials", "shows every trial in full")
         _show_trials(runs, style)
@@ -56,7 +56,7 @@ def leaderboard(
         _refuse([*looks, *(["--format"] if style != "terminal" else [])], "--explain", "is plain text about every row")
     if style == "json":
         _refuse([flag for flag in looks if flag not in JSON_TAKES], "--format json", "has every column, part and digit")
-    choices = _choices(parts, columns, sort, precision, reference)
+    choices = _choices(parts, columns, sort, precision, published)
     boards = _boards(runs, separate, rank_by, damage_margin)
     if explain:
         from unlearnbench.reports import explain as explanation
@@ -80,14 +80,14 @@ def leaderboard(
         typer.echo(text.render(boards, cast("Format", style), choices))
 
 
-def _given(parts: bool, columns: str | None, sort: str | None, precision: str | None, reference: str | None) -> list[str]:
+def _given(parts: bool, columns: str | None, sort: str | None, precision: str | None, published: str | None) -> list[str]:
     """The options that say how a table looks, as far as they were given."""
     flags = {
         "--parts": parts,
         "--columns": columns is not None,
         "--sort": sort is not None,
         "--precision": precision is not None,
-        "--reference": reference is not None,
+        "--published": published is not None,
     }
     return [flag for flag, here in flags.items() if here]
 
@@ -108,13 +108,13 @@ def _record(board: Leaderboard, choices: Choices) -> dict[str, Any]:
     if choices.sort is not None:
         rows = {row["variant"]: row for row in record["rows"]}
         record["rows"] = [rows[line.name] for line in choices.grid(board).lines if line.kind in ("base", "row")]
-    if choices.reference is not None:
-        record["reference"] = choices.reference.model_dump(mode="json")
+    if choices.publication is not None:
+        record["published"] = choices.publication.model_dump(mode="json")
     return record
 
 
-def _choices(parts: bool, columns: str | None, sort: str | None, precision: str | None, reference: str | None) -> Choices:
-    from unlearnbench.reports.published import load_reference
+def _choices(parts: bool, columns: str | None, sort: str | None, precision: str | None, published: str | None) -> Choices:
+    from unlearnbench.reports.published import load_publication
     from unlearnbench.reports.text import Choices
 
     return Choices(
@@ -122,7 +122,7 @@ def _choices(parts: bool, columns: str | None, sort: str | None, precision: str 
         columns=options.split_list("--columns", columns),
         sort=sort,
         precision=PRECISION if precision is None else options.read_whole("--precision", precision, most=MOST_DIGITS),
-        reference=None if reference is None else load_reference(reference),
+        publication=None if published is None else load_publication(published),
     )
 
 

@@ -8,7 +8,7 @@ from unlearnbench.records.cells import Cost
 from unlearnbench.records.costs import COST_COLUMNS, CostFigure
 from unlearnbench.records.leaderboard import UNRANKED, Column, Estimate, Evidence, Leaderboard, Row
 from unlearnbench.records.manifest import BASELINE
-from unlearnbench.reports.published import Reference
+from unlearnbench.reports.published import Publication
 from unlearnbench.reports.units import MISSING, amount
 
 ARROWS = {"forget": "↓", "retain": "↑", "untargeted": ""}
@@ -199,15 +199,15 @@ def _about_judges(board: Leaderboard) -> list[str]:
     return lines
 
 
-def reference_note(board: Leaderboard, reference: Reference | None) -> list[str]:
+def publication_note(board: Leaderboard, publication: Publication | None) -> list[str]:
     """What published rows are, and why they are not to be compared digit by digit."""
-    if reference is None:
+    if publication is None:
         return []
-    if not reference.columns & {published_key(column) for column in shown_columns(board, parts=True)}:
-        has = ", ".join(sorted(reference.columns))
-        return [f"No row of the {reference.title} stands below: it has {has}, and this table has none of them."]
-    source = " ".join(reference.source.split())
-    lines = [f"Below chance: published ({reference.title}), not run here: {source}. {_start(reference.note)}."]
+    if not publication.columns & {published_key(column) for column in shown_columns(board, parts=True)}:
+        has = ", ".join(sorted(publication.columns))
+        return [f"No row of the {publication.title} stands below: it has {has}, and this table has none of them."]
+    source = " ".join(publication.source.split())
+    lines = [f"Below chance: published ({publication.title}), not run here: {source}. {_start(publication.note)}."]
     sources = [str(options.get("source", "")) for options in board.recipe.get("benchmarks", {}).values()]
     if any(source.startswith("sandbox:") for source in sources):
         lines.append("This table's own rows answer the sandbox's invented questions: the published rows are another scale.")

@@ -23,7 +23,7 @@ from unlearnbench.reports.formatting import (
     shown_columns,
     span,
 )
-from unlearnbench.reports.published import Reference
+from unlearnbench.reports.published import Publication
 
 NO_LIMITS = (None, None)
 FALLING = ("best", "seeds")  # columns without an arrow whose largest comes first
@@ -151,7 +151,7 @@ def lay_out(
     parts: bool = False,
     precision: int = 3,
     digits: int | None = None,
-    reference: Reference | None = None,
+    publication: Publication | None = None,
 ) -> Grid:
     """The table: a row per variant, the baseline first, then the score of knowing nothing, then what others published.
 
@@ -160,29 +160,29 @@ def lay_out(
         parts: add a column for each part of each benchmark.
         precision: decimals of figures.
         digits: decimals of the intervals' ends, where they are not those of the figures.
-        reference: published rows to stand below, with a column for each part that it has scores of.
+        publication: published rows to stand below, with a column for each part that it has scores of.
     """
     units = {info.name: info.unit for info in board.benchmarks}
-    columns = _columns(board, parts, reference)
+    columns = _columns(board, parts, publication)
     titles = [heading(column) for column in columns]
     names = ["rank", "variant", *(column.title for column in columns), *AFTER]
     head = ["rank", "variant", *titles, "F ↑", "K ↑", "S ↑", *AFTER[3:]]
     style = _Style(units, precision, digits or precision)
     lines = [_line(row, board, columns, style) for row in board.rows]
     lines.append(_outside("chance", [column.chance for column in columns], columns, style, "chance"))
-    for published in reference.rows if reference else ():
+    for published in publication.rows if publication else ():
         figures = [published.scores.get(key) if (key := published_key(column)) else None for column in columns]
         if any(value is not None for value in figures):
             lines.append(_outside(f"{published.name} (published)", figures, columns, style, "published"))
     return Grid(names, head, lines, frozenset([*(column.title for column in columns), *AFTER[:3]]))
 
 
-def _columns(board: Leaderboard, parts: bool, reference: Reference | None) -> list[Column]:
+def _columns(board: Leaderboard, parts: bool, publication: Publication | None) -> list[Column]:
     """The columns of scores; a publication asks for the parts that it has scores of."""
-    if parts or reference is None:
+    if parts or publication is None:
         return shown_columns(board, parts=parts)
     every = shown_columns(board, parts=True)
-    return [column for column in every if column in board.columns or published_key(column) in reference.columns]
+    return [column for column in every if column in board.columns or published_key(column) in publication.columns]
 
 
 @dataclass(frozen=True)

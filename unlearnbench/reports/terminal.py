@@ -13,7 +13,7 @@ from rich.text import Text
 
 from unlearnbench.records.costs import COST_COLUMNS
 from unlearnbench.records.leaderboard import Leaderboard
-from unlearnbench.reports.formatting import notes, printable, reference_note
+from unlearnbench.reports.formatting import notes, printable, publication_note
 from unlearnbench.reports.grid import Grid, Line
 from unlearnbench.reports.text import Choices
 
@@ -49,7 +49,7 @@ def render(board: Leaderboard, choices: Choices | None = None, *, width: int = 8
         last = line.kind
         cells = (_cell(*pair) for pair in zip(line.cells, line.ranges, strict=True))
         table.add_row(*cells, style=None if run else "dim")
-    lines = [*notes(board), *reference_note(board, choices.reference)]
+    lines = [*notes(board), *publication_note(board, choices.publication)]
     if lost:
         lines.append(f"Left out in {width} columns: {_listed(lost)}; a wider terminal or --format markdown shows them.")
     return Group(table, *(_text(line, "dim") for line in lines))

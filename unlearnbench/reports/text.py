@@ -14,9 +14,9 @@ from tabulate import tabulate
 
 from unlearnbench.records.costs import COST_COLUMNS
 from unlearnbench.records.leaderboard import Leaderboard
-from unlearnbench.reports.formatting import notes, percent, reference_note, unmeasured
+from unlearnbench.reports.formatting import notes, percent, publication_note, unmeasured
 from unlearnbench.reports.grid import Grid, lay_out
-from unlearnbench.reports.published import Reference
+from unlearnbench.reports.published import Publication
 
 Format = Literal["markdown", "latex", "csv", "html"]
 LATEX = {
@@ -47,19 +47,19 @@ class Choices:
         columns: names of the columns, in this order; None for all.
         sort: the column that orders the rows, the best first; `-NAME` turns it round.
         precision: decimals of figures and intervals.
-        reference: published rows to stand below.
+        publication: published rows to stand below.
     """
 
     parts: bool = False
     columns: Sequence[str] | None = None
     sort: str | None = None
     precision: int = 3
-    reference: Reference | None = None
+    publication: Publication | None = None
 
     def grid(self, board: Leaderboard, digits: int | None = None) -> Grid:
         """The table as chosen; `digits` are the decimals of intervals, where they differ."""
-        reference = self.reference
-        grid = lay_out(board, parts=self.parts, precision=self.precision, digits=digits, reference=reference)
+        publication = self.publication
+        grid = lay_out(board, parts=self.parts, precision=self.precision, digits=digits, publication=publication)
         grid = grid.sorted_by(self.sort) if self.sort is not None else grid
         return grid.select(self.columns) if self.columns else grid.without_all(unmeasured(board))
 
@@ -72,7 +72,7 @@ def render(boards: Sequence[Leaderboard], style: Format, choices: Choices | None
 def _render(board: Leaderboard, style: Format, choices: Choices) -> str:
     if style == "csv":
         return _csv(board, choices)
-    lines = [*notes(board), *reference_note(board, choices.reference)]
+    lines = [*notes(board), *publication_note(board, choices.publication)]
     if style == "latex":
         return _latex(choices.grid(board), lines, board.settings.level)
     grid = choices.grid(board)

@@ -23,7 +23,7 @@ class PublishedRow(Record):
     scores: dict[str, float]
 
 
-class Reference(Record):
+class Publication(Record):
     """A publication's table.
 
     Attributes:
@@ -43,18 +43,18 @@ class Reference(Record):
         return frozenset(key for row in self.rows for key in row.scores)
 
 
-def references() -> list[str]:
+def publications() -> list[str]:
     """The names of the publications there are."""
     return sorted(Path(entry.name).stem for entry in resources.files(__name__).iterdir() if entry.name.endswith(".yaml"))
 
 
-def load_reference(name: str) -> Reference:
+def load_publication(name: str) -> Publication:
     """A publication's table by its name.
 
     Raises:
         UsageError: there is none of the name.
     """
-    if name not in references():
-        raise unknown_name("value of --reference", name, references())
+    if name not in publications():
+        raise unknown_name("value of --published", name, publications())
     content = yaml.safe_load((resources.files(__name__) / f"{name}.yaml").read_text(encoding="utf-8"))
-    return Reference.model_validate(content)
+    return Publication.model_validate(content)
