@@ -324,9 +324,9 @@ def test_publication_of_other_columns_shows_no_row():
 
     rows = {"none": {"mcq": {"a": 0.7, "b": 0.7}}, "rmu": {"mcq": {"a": 0.3, "b": 0.7}}}
     board = table(rows, topics={"mcq": {"a": ["a"]}})
-    reference = load_publication("wmdp-paper")
-    assert [line.kind for line in lay_out(board, reference=reference).lines] == ["base", "row", "chance"]
-    said = text.render([board], "markdown", text.Choices(publication=reference))
+    publication = load_publication("wmdp-paper")
+    assert [line.kind for line in lay_out(board, publication=publication).lines] == ["base", "row", "chance"]
+    said = text.render([board], "markdown", text.Choices(publication=publication))
     assert "No row of the WMDP paper stands below: it has mmlu, mt_bench, wmdp/bio" in said
 
 

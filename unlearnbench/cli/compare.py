@@ -41,6 +41,7 @@ def compare(
         list[str] | None,
         typer.Option(metavar="NAME=ROW", help="Random noise, as much as ROW changes, as a row of its own; repeatable."),
     ] = None,
+    reference: options.Reference = None,
     settings: options.Settings = None,
     judge: options.Judge = None,
     judge_url: options.JudgeUrl = None,
@@ -88,7 +89,7 @@ def compare(
     wanted = with_lists(wanted, problems, methods=methods, benchmarks=benchmarks, seeds=seeds)
     wanted = with_values(wanted, problems, limit=limit, model=model, dtype=dtype)
     wanted = with_topics(wanted, problems, forget=forget, retain=retain)
-    wanted = with_rows(wanted, problems, checkpoint=checkpoint, control=control)
+    wanted = with_rows(wanted, problems, checkpoint=checkpoint, control=control, reference=reference)
     table = problems.attempt(options.table_settings, rank_by, damage_margin)
     if evaluate_every is not None:
         wanted = wanted.model_copy(update={"evaluate_every": evaluate_every, "half": "reporting"})

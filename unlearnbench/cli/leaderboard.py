@@ -38,11 +38,13 @@ def leaderboard(
     ] = False,
     rank_by: options.RankBy = None,
     damage_margin: options.DamageMargin = None,
+    reference: options.Reference = None,
 ) -> None:
     """Show the table of one or more comparisons, with intervals, verdicts and ranks.
 
-    F is the mean over topics of 1 - |score - chance| / (base - chance); K the minimum over what is to be kept of
-    (score - chance) / (base - chance); both clipped to 0..1. S is their harmonic mean. A row's rank is 1 + the number of
+    F is the mean over topics of 1 - |score - ideal| / |base - ideal|, where the ideal is what the reference scores, or chance
+    without one; K the minimum over what is to be kept of (score - chance) / (base - chance); both clipped to 0..1. S is their
+    harmonic mean. A row's rank is 1 + the number of
     rows that are significantly better on the same items. --explain works all of it out with the numbers of the run.
     """
     options.choose("--format", style, FORMATS)
@@ -57,7 +59,7 @@ def leaderboard(
     if style == "json":
         _refuse([flag for flag in looks if flag not in JSON_TAKES], "--format json", "has every column, part and digit")
     choices = _choices(parts, columns, sort, precision, published)
-    boards = _boards(runs, separate, rank_by, damage_margin)
+    boards = _boards(runs, separate, rank_by, damage_margin, reference)
     if explain:
         from unlearnbench.reports import explain as explanation
         from unlearnbench.reports.formatting import printable
@@ -106,8 +108,10 @@ def _record(board: Leaderboard, choices: Choices) -> dict[str, Any]:
     """The table as in leaderboard.json, its rows in the order that was asked for, with what was published beside it."""
     record = board.model_dump(mode="json", by_alias=True)
     if choices.sort is not None:
+        from unlearnbench.reports.grid import RUN
+
         rows = {row["variant"]: row for row in record["rows"]}
-        record["rows"] = [rows[line.name] for line in choices.grid(board).lines if line.kind in ("base", "row")]
+        record["rows"] = [rows[line.name] for line in choices.grid(board).lines if line.kind in RUN]
     if choices.publication is not None:
         record["published"] = choices.publication.model_dump(mode="json")
     return record
@@ -126,11 +130,13 @@ def _choices(parts: bool, columns: str | None, sort: str | None, precision: str 
     )
 
 
-def _boards(runs: list[Path], separate: bool, rank_by: str | None, damage_margin: float | None) -> list[Leaderboard]:
+def _boards(
+    runs: list[Path], separate: bool, rank_by: str | None, damage_margin: float | None, reference: list[str] | None
+) -> list[Leaderboard]:
     """One table of all runs, or one for each."""
     from unlearnbench.leaderboard.reading import last_settings, read_leaderboard
 
-    settings = [options.table_settings(rank_by, damage_margin, last_settings(run)) for run in runs]
+    settings = [options.table_settings(rank_by, damage_margin, reference, last_settings(run)) for run in runs]
     if len(runs) == 1 or separate:
         return [read_leaderboard(run, own) for run, own in zip(runs, settings, strict=True)]
     from unlearnbench.leaderboard.merge import merge

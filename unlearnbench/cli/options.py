@@ -50,9 +50,17 @@ ProbeEvery = Annotated[
     int | None, typer.Option(min=1, metavar="K", help="Look at trials every K updates, and give hopeless ones up.")
 ]
 KeepAtLeast = Annotated[float | None, typer.Option(metavar="K", help="K that a chosen trial must keep; .95 by default.")]
+CHANCE = "chance"
 RankBy = Annotated[str | None, typer.Option(help="What ranks go by: score (S, the default), forget (F), keep (K) or a column.")]
 DamageMargin = Annotated[
     float | None, typer.Option(help="Share of the retain knowledge that a `forgot` row may lose; 0.05 by default.")
+]
+Reference = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME",
+        help="A row that never knew, whose score is the ideal of forgetting; repeatable. `chance` for chance.",
+    ),
 ]
 RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="Compute failed cells again.")]
 DryRun = Annotated[
@@ -106,14 +114,29 @@ def check_runs(folders: Iterable[Path]) -> None:
             raise UsageError(f"There is no folder {folder}; `unlearnbench compare` makes one, by default under runs/.")
 
 
-def table_settings(rank_by: str | None, damage_margin: float | None, start: TableSettings | None = None) -> TableSettings:
+def table_settings(
+    rank_by: str | None, damage_margin: float | None, reference: list[str] | None = None, start: TableSettings | None = None
+) -> TableSettings:
     """How the table is to be made: what is given, else as in `start`."""
     from unlearnbench.records.leaderboard import TableSettings
 
     if damage_margin is not None and not 0 <= damage_margin < 1:
         raise UsageError(f"--damage-margin takes a share from 0 to below 1, as in 0.05; got {damage_margin:g}.")
-    given = {"rank_by": rank_by, "damage_margin": damage_margin}
+    given = {"rank_by": rank_by, "damage_margin": damage_margin, "reference": rows_of_reference(reference)}
     return (start or TableSettings()).model_copy(update={name: value for name, value in given.items() if value is not None})
+
+
+def rows_of_reference(reference: list[str] | None) -> list[str] | None:
+    """The rows of the reference; none where chance is the ideal, None where nothing is said.
+
+    Raises:
+        UsageError: rows and chance at once.
+    """
+    if not reference or reference == [CHANCE]:
+        return [] if reference else None
+    if CHANCE in reference:
+        raise UsageError(f"--reference takes rows or `chance`, not both; got {', '.join(reference)}.")
+    return reference
 
 
 def with_judge(settings: list[str] | None, benchmarks: Mapping[str, Mapping[str, Any]], **given: str | int | None) -> list[str]:

@@ -41,12 +41,16 @@ def with_values(recipe: Recipe, problems: Problems, *, limit: str | None, model:
 def with_lists(
     recipe: Recipe, problems: Problems, *, methods: str | None, benchmarks: str | None, seeds: str | None = None
 ) -> Recipe:
-    """The recipe with the rows, benchmarks and seeds that the command line names; a row may be one of its checkpoints."""
+    """The recipe with the rows, benchmarks and seeds that the command line names; a row may be one of its checkpoints.
+
+    The reference stays: the others are read against it.
+    """
     from unlearnbench.planning.settings import select
     from unlearnbench.records.manifest import BASELINE
 
     changes: dict[str, Any] = {}
     if (names := problems.attempt(options.split_list, "--methods", methods)) is not None:
+        names = [*names, *(name for name in recipe.reference if normalise(name) not in {normalise(own) for own in names})]
         asked = {normalise(name) for name in names}
         checkpoints = {name: source for name, source in recipe.checkpoints.items() if normalise(name) in asked}
         others = {BASELINE, *map(normalise, checkpoints), *_misspelt(names, recipe, problems)}
@@ -95,8 +99,15 @@ def with_topics(recipe: Recipe, problems: Problems, *, forget: list[str] | None,
     return recipe.model_copy(update={"topics": topics})
 
 
-def with_rows(recipe: Recipe, problems: Problems, *, checkpoint: list[str] | None, control: list[str] | None) -> Recipe:
-    """The recipe with finished models and controls as further rows, and every name in it looked at."""
+def with_rows(
+    recipe: Recipe,
+    problems: Problems,
+    *,
+    checkpoint: list[str] | None,
+    control: list[str] | None,
+    reference: list[str] | None = None,
+) -> Recipe:
+    """The recipe with finished models and controls as further rows and with its reference, and every name in it looked at."""
     from unlearnbench.records.recipe import check_names
 
     changes: dict[str, Any] = {"checkpoints": dict(recipe.checkpoints), "controls": dict(recipe.controls)}
@@ -104,6 +115,8 @@ def with_rows(recipe: Recipe, problems: Problems, *, checkpoint: list[str] | Non
         changes["checkpoints"] |= problems.attempt(options.split_named, "--checkpoint", [text]) or {}
     for text in control or ():
         changes["controls"] |= problems.attempt(options.split_named, "--control", [text], "NAME=ROW") or {}
+    if (rows := problems.attempt(options.rows_of_reference, reference)) is not None:
+        changes["reference"] = rows
     recipe = recipe.model_copy(update=changes)
     problems.attempt(check_names, recipe)
     return recipe

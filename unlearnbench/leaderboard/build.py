@@ -59,13 +59,14 @@ def build_leaderboard(
     figures = {} if unranked or not context.items else _ranked_figures(rows, context, context.settings.rank_by)
     ranking = rank(figures, _one_seed_answers(rows, context), context.settings.level)
     return Leaderboard(
-        schema=1,  # pyright: ignore[reportCallIssue]
+        schema=2,  # pyright: ignore[reportCallIssue]
         recipe=manifest.recipe,
         settings=context.settings,
+        reference=context.reference,
         benchmarks=context.benchmarks(),
         topics=context.topics(),
         columns=context.columns,
-        rows=_ordered(_with_places(rows, ranking), figures),
+        rows=_ordered(_with_places(rows, ranking), figures, context.reference),
         pairs=ranking.pairs,
         best=_best(rows, context) if figures else {},
         unranked=unranked,
@@ -84,10 +85,11 @@ def _row(head: ManifestRow, context: TableContext) -> Row:
     error = next((cell.error or "" for cell in own if cell.status != "done"), "")
     columns = _columns(head, context)
     scores = {name: score for name in context.heads if (score := _score(head, name, context)) is not None}
-    summary = None if head.variant == BASELINE else _summary(context.shares(head), context.settings.level)
+    summary = None if head.variant == BASELINE else _summary(context.shares(head), context)
     verdict, evidence = None, []
     if head.variant != BASELINE:
-        verdict, evidence = judge(verdict_inputs(head, context, summary, status, error), context.settings.damage_margin)
+        inputs = verdict_inputs(head, context, summary, status, error)
+        verdict, evidence = judge(inputs, context.settings.damage_margin)
     return Row(
         variant=head.variant,
         method=head.method,
@@ -183,9 +185,9 @@ def _groups(cells: Sequence[CellResult]) -> dict[str, Estimate]:
     return {name: Estimate(value=round(sum(o.value for o in own) / len(own), 6), n=own[0].n) for name, own in found.items()}
 
 
-def _summary(shares: RowShares | None, level: float) -> Summary:
-    """F, K and S with their intervals; F is folded at chance and K a minimum, which resampling alone does not allow for."""
-    nothing = Estimate(value=None)
+def _summary(shares: RowShares | None, context: TableContext) -> Summary:
+    """F, K and S with their intervals; F is folded at the ideal and K a minimum, which resampling alone does not allow for."""
+    nothing, level = Estimate(value=None), context.settings.level
     if shares is None:
         return Summary(forget=nothing, keep=nothing, score=nothing)
     forget, keep, score = (
@@ -200,7 +202,8 @@ def _summary(shares: RowShares | None, level: float) -> Summary:
     if keep.low is not None and kept:
         # the smallest of several noisy shares lies below the smallest share: no upper end may lie below all of theirs
         shared = 1 - (1 - level) / len(kept)
-        keep = widened(keep, 1.0, min(interval(one, shared)[1] for one in kept))
+        keep = widened(keep, 1.0, min(interval(one, shared)[1] for one in kept.values()))
+    distances, reaches = _distances(shares, context) if context.ideals else ({}, None)
     return Summary(
         forget=forget,
         keep=keep,
@@ -208,7 +211,22 @@ def _summary(shares: RowShares | None, level: float) -> Summary:
         topics={name: round(float(share), 6) for name, share in shares.value.topics.items()},
         kept={name: round(float(share), 6) for name, share in shares.value.kept.items()},
         by_seed={str(seed): _of_seed(shares, place) for place, seed in enumerate(shares.seeds)},
+        distances=distances,
+        reaches=reaches,
     )
+
+
+def _distances(shares: RowShares, context: TableContext) -> tuple[dict[str, Estimate], bool | None]:
+    """How far each topic is from the reference, and whether the row reaches it.
+
+    Equivalence by two one-sided tests (Schuirmann 1987), each at 1 - level, which is an interval at 1 - 2 (1 - level) wholly
+    within the margin; that every topic passes needs no further correction (Berger 1982).
+    """
+    margin, level = context.settings.reference_margin, 1 - 2 * (1 - context.settings.level)
+    referred = {target.name for target in context.forget if target.subset in context.ideals}
+    found = {topic: estimate(one, level, share=True) for topic, one in shares.left().items() if topic in referred}
+    ends = [end for one in found.values() for end in (one.low, one.high)]
+    return found, all(abs(end) < margin for end in ends if end is not None) if ends and None not in ends else None
 
 
 def _of_seed(shares: RowShares, place: int) -> SeedShares:
@@ -236,7 +254,7 @@ def _ranked_figures(rows: Sequence[Row], context: TableContext, by: str) -> dict
     heads = {head.variant: head for head in context.manifest.rows}
     figures: dict[str, Quantity] = {}
     for row in rows:
-        if row.variant == BASELINE or row.status != "done" or row.verdict in UNRANKED:
+        if row.variant in (BASELINE, *context.reference) or row.status != "done" or row.verdict in UNRANKED:
             continue
         if by in SUMMARY:
             shares = context.shares(heads[row.variant])
@@ -250,15 +268,19 @@ def _ranked_figures(rows: Sequence[Row], context: TableContext, by: str) -> dict
 
 
 def _goodness(quantity: Quantity, title: str, context: TableContext) -> Quantity:
-    """A column's score as something to be high: what is to be forgotten should be close to chance."""
+    """A column's score as something to be high: what is to be forgotten should be close to its ideal."""
     column = next(column for column in context.columns if column.title == title)
     sign = 1 if context.heads[column.benchmark].metric.better == "higher" else -1
+    level = context.ideals.get(context.subsets[title])
+    number = column.chance if column.ideal is None else column.ideal
 
-    def good(score: Floats) -> Floats:
-        return -np.abs(score - column.chance) if column.role == "forget" else sign * score
+    def good(score: Floats, ideal: Floats | float) -> Floats:
+        return -np.abs(score - ideal) if column.role == "forget" else sign * score
 
-    value = float(good(np.array(quantity.value)))
-    return Quantity(value, good(quantity.draws), good(quantity.by_seed), good(quantity.seed_draws), quantity.units)
+    ideal, drawn = (level.value, level.draws) if level else (number, number)
+    value = float(good(np.array(quantity.value), ideal))
+    by_seed, seed_draws = good(quantity.by_seed, ideal), good(quantity.seed_draws, drawn)
+    return Quantity(value, good(quantity.draws, drawn), by_seed, seed_draws, quantity.units)
 
 
 def _one_seed_answers(rows: Sequence[Row], context: TableContext) -> dict[str, dict[str, NDArray[np.float32]]]:
@@ -293,12 +315,14 @@ def _with_places(rows: Sequence[Row], ranking: Ranking) -> list[Row]:
     return placed
 
 
-def _ordered(rows: Sequence[Row], figures: Mapping[str, Quantity]) -> list[Row]:
-    """The baseline, then by rank and within a rank by the figure, then the rest by S."""
+def _ordered(rows: Sequence[Row], figures: Mapping[str, Quantity], reference: Sequence[str]) -> list[Row]:
+    """The baseline, the reference, then by rank and within a rank by the figure, then the rest by S."""
 
     def place(row: Row) -> tuple[int, int, float]:
         if row.variant == BASELINE:
             return 0, 0, 0.0
+        if row.variant in reference:
+            return 0, 1, 0.0
         if row.rank is not None:
             return 1, row.rank, -figures[row.variant].value
         value = row.summary.score.value if row.summary else None

@@ -10,10 +10,17 @@ from unlearnbench.errors import unknown_name
 from unlearnbench.leaderboard.comparability import align, cell_name
 from unlearnbench.leaderboard.outcomes import Outcomes
 from unlearnbench.leaderboard.resampling import ResampledScores, RowShares, Run
-from unlearnbench.leaderboard.shares import Subset, columns_of, forget_targets, keep_targets, subset_of
-from unlearnbench.leaderboard.statistics import p_above
+from unlearnbench.leaderboard.shares import (
+    Subset,
+    columns_of,
+    declared_ideal,
+    forget_targets,
+    keep_targets,
+    subset_of,
+)
+from unlearnbench.leaderboard.statistics import interval, p_above
 from unlearnbench.records.cells import CellResult
-from unlearnbench.records.leaderboard import BenchmarkInfo, TableSettings, TopicInfo
+from unlearnbench.records.leaderboard import BenchmarkInfo, Column, TableSettings, TopicInfo
 from unlearnbench.records.manifest import BASELINE, Manifest, ManifestRow
 
 Cells = Mapping[str, CellResult]  # by str(CellKey)
@@ -26,9 +33,11 @@ class TableContext:
 
     Attributes:
         columns: of scores, each with whether it is informative.
-        measures: what each column is the mean over, by its title.
+        subsets: what each column is the mean over, by its title.
+        reference: the rows that never knew what is to be forgotten.
+        ideals: their score on each forget target that is read against it.
         all_forget: what F could count.
-        forget: what F counts: where the base knows something.
+        forget: what F counts: where base and ideal are apart.
         keep: what K counts.
         resampled: every run's scores.
     """
@@ -40,10 +49,16 @@ class TableContext:
         bare = [column for head in manifest.benchmarks for column in columns_of(head)]
         self.subsets = {column.title: subset_of(column, self.heads[column.benchmark]) for column in bare}
         self.settings = check_settings(settings, manifest)
+        self.reference = self.settings.reference or []
         self.all_forget, keep = forget_targets(manifest.benchmarks), keep_targets(manifest.benchmarks)
         self.resampled = self._count([target.subset for target in (*self.all_forget, *keep)])
-        self._knows = {subset: self._base_knows(subset) for subset in self.resampled.values}
-        self.columns = [one.model_copy(update={"informative": self._knows[self.subsets[one.title]]}) for one in bare]
+        referred = [target.subset for target in self.all_forget if target.referred] if self.reference else []
+        referred += [self.subsets[one.title] for one in bare if self.reference and self._refers(one)]
+        levels = {subset: self.resampled.reference(self.reference, subset) for subset in referred}
+        self.ideals = {subset: level for subset, level in levels.items() if level is not None}
+        self._knows = {subset: self._above_chance(subset) for subset in self.resampled.values}
+        self._knows |= {subset: self._above_reference(subset) for subset in referred}
+        self.columns = [self._column(column) for column in bare]
         self.forget = [target for target in self.all_forget if self._knows[target.subset]]
         self.keep = [target for target in keep if self._knows[target.subset]]
 
@@ -68,9 +83,33 @@ class TableContext:
 
     def shares(self, row: ManifestRow) -> RowShares | None:
         """A row's F, K and S; None where they cannot be said."""
-        return self.resampled.shares(row.variant, BASELINE, self.forget, self.keep) if self.base else None
+        if self.base is None:
+            return None
+        return self.resampled.shares(row.variant, BASELINE, self.forget, self.keep, self.ideals)
 
-    def _base_knows(self, subset: Subset) -> bool | None:
+    def _refers(self, column: Column) -> bool:
+        """Whether the ideal of a column is the reference's score, where there is a reference."""
+        return column.role == "forget" and declared_ideal(self.heads[column.benchmark].metric)[1]
+
+    def _column(self, column: Column) -> Column:
+        """A column with its ideal, where it is to be forgotten, and whether it tells anything."""
+        subset = self.subsets[column.title]
+        ideal = declared_ideal(self.heads[column.benchmark].metric)[0] if column.role == "forget" else None
+        if self.reference and self._refers(column):
+            ideal = round(self.ideals[subset].value, 6) if subset in self.ideals else None
+        return column.model_copy(update={"informative": self._knows[subset], "ideal": ideal})
+
+    def _above_reference(self, subset: Subset) -> bool | None:
+        """Whether the base is better than the reference there, one-sided at 1 - level; None where one of them is not scored."""
+        if self.base is None or subset not in self.ideals:
+            return None
+        sign = 1.0 if self.heads[subset.benchmark].metric.better == "higher" else -1.0
+        lead = self.resampled.distance(BASELINE, subset, self.ideals[subset], sign)
+        if lead is None or not lead.draws.size:
+            return None if lead is None else lead.value > 0  # a table in passing
+        return interval(lead, 1 - 2 * (1 - self.settings.level))[0] > 0
+
+    def _above_chance(self, subset: Subset) -> bool | None:
         """Whether the base is above chance there, one-sided at 1 - level; None where it is not scored."""
         quantity = self.resampled.quantity(BASELINE, subset) if self.base else None
         if self.base is None or quantity is None:
@@ -96,19 +135,25 @@ class TableContext:
         infos: list[BenchmarkInfo] = []
         for name, head in self.heads.items():
             known = _any([self._knows[subset] for subset in self._knows if subset.benchmark == name])
-            metric = head.metric.model_dump(exclude={"name", "note"})
+            metric = head.metric.model_dump(exclude={"name", "note", "ideal"})
             infos.append(BenchmarkInfo(name=name, metric=head.metric.name, informative=known, **metric))
         return infos
 
     def topics(self) -> list[TopicInfo]:
         """What the table says about each topic."""
         own: dict[str, list[Subset]] = {}
-        for topic, subset, _ in self.all_forget:
+        ideals: dict[str, list[float]] = {}
+        for topic, subset, number, referred in self.all_forget:
             own.setdefault(topic, []).append(subset)
+            if not self.reference or not referred:
+                ideals.setdefault(topic, []).append(number)
+            elif subset in self.ideals:
+                ideals.setdefault(topic, []).append(round(self.ideals[subset].value, 6))
         return [
             TopicInfo(
                 name=topic,
                 parts=[f"{subset.benchmark}/{part}" for subset in subsets for part in subset.parts],
+                ideal=ideals[topic][0] if len(subsets) == 1 and topic in ideals else None,
                 informative=_any([self._knows[subset] for subset in subsets]),
             )
             for topic, subsets in own.items()
@@ -126,7 +171,8 @@ class TableContext:
             return f"{said}; --rank-by goes by one column alone: {columns}."
         if not self.forget:
             topics = ", ".join(topic.name for topic in self.topics())
-            return f"There is nothing left to forget: the base model is not above chance on {topics}, so nothing is ranked."
+            floor = f"significantly above the reference, {' and '.join(self.reference)}," if self.reference else "above chance"
+            return f"There is nothing left to forget: the base model is not {floor} on {topics}, so nothing is ranked."
         if not self.keep and self.settings.rank_by in ("score", "keep"):
             return "Nothing here measures what was to be kept, so nothing is ranked; --rank-by forget goes by F alone."
         return None
@@ -137,14 +183,19 @@ def _any(known: Sequence[bool | None]) -> bool | None:
 
 
 def check_settings(settings: TableSettings, manifest: Manifest) -> TableSettings:
-    """The settings with what ranks go by as the table names it: a summary figure, or a column by its title.
+    """The settings as the table names things: what ranks go by, and the rows of the reference, by default the recipe's.
 
     Raises:
-        UsageError: the table has no such figure.
+        UsageError: the table has no such figure or row, or the row cannot be a reference.
     """
     titles = [column.title for head in manifest.benchmarks for column in columns_of(head)]
     short = {"s": "score", "f": "forget", "k": "keep"}
     name = short.get(settings.rank_by.lower(), settings.rank_by)
     if name not in (*SUMMARY, *titles):
         raise unknown_name("figure in --rank-by", name, [*SUMMARY, *titles])
-    return settings.model_copy(update={"rank_by": name})
+    reference = list(manifest.recipe.get("reference") or []) if settings.reference is None else settings.reference
+    rows = [row.variant for row in manifest.rows if row.variant != BASELINE]
+    for row in reference:
+        if row not in rows:
+            raise unknown_name("row in --reference", row, rows, "The reference is a row of the table that never knew.")
+    return settings.model_copy(update={"rank_by": name, "reference": reference})

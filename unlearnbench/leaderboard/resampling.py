@@ -29,6 +29,18 @@ class Run(NamedTuple):
     seed: int
 
 
+class Level(NamedTuple):
+    """A score that others are read against, and the same over resampled items.
+
+    Attributes:
+        value: mean over runs.
+        draws: (R,); R is 0 where there are no items to resample.
+    """
+
+    value: float
+    draws: Floats
+
+
 class ResampledScores:
     """Values and draws of subsets, run by run.
 
@@ -115,8 +127,52 @@ class ResampledScores:
         drawn = draws[own]
         return Quantity(float(values[own].mean()), drawn.mean(axis=0), values[own], drawn, units)
 
-    def shares(self, variant: str, base: str, forget: Sequence[ShareTarget], keep: Sequence[ShareTarget]) -> RowShares | None:
-        """A row's F, K and S against the base; None where no seed, or not the base, has all that they need."""
+    def reference(self, variants: Sequence[str], subset: Subset) -> Level | None:
+        """The mean score of the rows that never knew, over all their seeds; None where one of these is missing.
+
+        Where there are several runs, one fewer than there are is drawn for each resample, so that their spread is in the draws
+        without bias, as resampled items are in the row's own (see `resampled_means`).
+        """
+        own = [number for variant in variants for number in self._of[variant]]
+        values, draws = self.values[subset][own], self.draws[subset][own]
+        if not own or not np.isfinite(values).all():
+            return None
+        if len(own) == 1 or not draws.size:
+            return Level(float(values.mean()), draws.mean(axis=0))
+        rng = np.random.default_rng([SEED, zlib.crc32(b"reference")])
+        picked = rng.integers(len(own), size=(draws.shape[1], len(own) - 1))  # (R, runs - 1)
+        return Level(float(values.mean()), draws[picked.T, np.arange(draws.shape[1])].mean(axis=0))
+
+    def distance(self, variant: str, subset: Subset, ideal: Level, sign: float) -> Quantity | None:
+        """How far a row's score is above the ideal, below it where the sign is negative; None where no seed is finished."""
+        own = self.quantity(variant, subset)
+        if own is None:
+            return None
+        return Quantity(
+            sign * (own.value - ideal.value),
+            sign * (own.draws - ideal.draws),
+            sign * (own.by_seed - ideal.value),
+            sign * (own.seed_draws - ideal.draws),
+            own.units,
+        )
+
+    def shares(
+        self,
+        variant: str,
+        base: str,
+        forget: Sequence[ShareTarget],
+        keep: Sequence[ShareTarget],
+        ideals: Mapping[Subset, Level],
+    ) -> RowShares | None:
+        """A row's F, K and S against the base; None where no seed, or not the base, has all that they need.
+
+        Args:
+            variant: the row.
+            base: the row of the untouched model.
+            forget: what F counts.
+            keep: what K counts.
+            ideals: scores of the reference on forget targets, where these are the ideal.
+        """
         needed = list(dict.fromkeys(target.subset for target in (*forget, *keep)))
         own, reference = (
             [i for i in self._of[name] if all(np.isfinite(self.values[subset][i]) for subset in needed)]
@@ -129,14 +185,19 @@ class ResampledScores:
         scores = {subset: self.values[subset][own] for subset in needed}  # (S,)
         drawn = {subset: self.draws[subset][own] for subset in needed}  # (S, R)
         means = {subset: one.mean() for subset, one in scores.items()}
+        ideal = {subset: np.array(level.value) for subset, level in ideals.items()}
+        ideal_draws = {subset: level.draws for subset, level in ideals.items()}  # (R,)
         below = {
-            target.subset for target in forget if share_left(means[target.subset], known[target.subset], target.chance) < 0
+            target.subset
+            for target in forget
+            if share_left(means[target.subset], known[target.subset], ideal.get(target.subset, target.chance)) < 0
         }
+        row_draws = {subset: one.mean(axis=0) for subset, one in drawn.items()}
         return RowShares(
-            value=summarise(forget, keep, means, known, below),
-            draws=summarise(forget, keep, {subset: one.mean(axis=0) for subset, one in drawn.items()}, known_draws, below),
-            by_seed=summarise(forget, keep, scores, known, below),
-            seed_draws=summarise(forget, keep, drawn, known_draws, below),
+            value=summarise(forget, keep, means, known, below, ideal),
+            draws=summarise(forget, keep, row_draws, known_draws, below, ideal_draws),
+            by_seed=summarise(forget, keep, scores, known, below, ideal),
+            seed_draws=summarise(forget, keep, drawn, known_draws, below, ideal_draws),
             units=min(self.units[subset] for subset in needed),
             seeds=tuple(self.runs[number].seed for number in own),
         )
@@ -160,12 +221,19 @@ class RowShares(NamedTuple):
         draws, by_seed, seed_draws = (getattr(shares, name) for shares in (self.draws, self.by_seed, self.seed_draws))
         return Quantity(value, draws, by_seed, seed_draws, self.units)
 
-    def kept(self) -> list[Quantity]:
-        """The shares that K is the smallest of."""
-        return [
-            Quantity(float(value), self.draws.kept[name], self.by_seed.kept[name], self.seed_draws.kept[name], self.units)
-            for name, value in self.value.kept.items()
-        ]
+    def kept(self) -> dict[str, Quantity]:
+        """The shares that K is the smallest of, by column."""
+        return self._each("kept")
+
+    def left(self) -> dict[str, Quantity]:
+        """Of each topic the share that is left, neither clipped nor folded."""
+        return self._each("left")
+
+    def _each(self, name: Literal["kept", "left"]) -> dict[str, Quantity]:
+        value, draws, by_seed, seed_draws = (
+            getattr(shares, name) for shares in (self.value, self.draws, self.by_seed, self.seed_draws)
+        )
+        return {key: Quantity(float(one), draws[key], by_seed[key], seed_draws[key], self.units) for key, one in value.items()}
 
 
 class _Items:

@@ -1,11 +1,12 @@
 """The summary of a row: F, the share of forget knowledge that is gone; K, the share of retain knowledge left; S; pure.
 
-    F = mean over topics of clip(1 - |score - chance| / (base - chance), 0, 1)
+    F = mean over topics of clip(1 - |score - ideal| / |base - ideal|, 0, 1)
     K = minimum over what is to be kept of clip((score - chance) / (base - chance), 0, 1)
     S = 2 F K / (F + K)
 
-A topic that several benchmarks measure has the mean of their shares. What the base is not significantly above chance on has
-no share.
+The ideal is what a model that never knew scores: the reference's score where there is a reference, else chance. A topic that
+several benchmarks measure has the mean of their shares. Where base and ideal, or base and chance, are not significantly apart,
+there is no share.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from unlearnbench.records.cells import Metric
 from unlearnbench.records.leaderboard import Column, ColumnRole
 from unlearnbench.records.manifest import ManifestBenchmark
 
@@ -31,11 +33,19 @@ class Subset(NamedTuple):
 
 
 class ShareTarget(NamedTuple):
-    """A subset that counts: for a topic to be forgotten, or as a column to be kept."""
+    """A subset that counts: for a topic to be forgotten, or as a column to be kept.
 
-    name: str  # topic, or title of the column
+    Attributes:
+        name: topic, or title of the column.
+        subset: what its score is the mean over.
+        chance: score without knowledge; of a forget target the ideal, where its measure declares a number.
+        referred: whether the reference's score is the ideal, where there is one.
+    """
+
+    name: str
     subset: Subset
     chance: float
+    referred: bool = False
 
 
 class Shares(NamedTuple):
@@ -45,11 +55,12 @@ class Shares(NamedTuple):
         forget: F.
         keep: K; NaN where nothing that is to be kept is informative, as F where no topic is.
         score: S.
-        straight: F neither clipped at 0 nor folded at chance, on the side of chance where the row is: resampled, its ends
-            are not pulled inwards as those of F are.
+        straight: F neither clipped at 0 nor folded at the ideal, on the side of the ideal where the row is: resampled, its
+            ends are not pulled inwards as those of F are.
         straight_score: S of that, cut to [0, 1], and K.
         topics: per topic.
         kept: per retain column.
+        left: per topic the share that is left, neither clipped nor folded; negative beyond the ideal.
     """
 
     forget: Floats
@@ -59,6 +70,7 @@ class Shares(NamedTuple):
     straight_score: Floats
     topics: dict[str, Floats]
     kept: dict[str, Floats]
+    left: dict[str, Floats]
 
 
 def columns_of(head: ManifestBenchmark) -> list[Column]:
@@ -85,10 +97,17 @@ def subset_of(column: Column, head: ManifestBenchmark) -> Subset:
 def forget_targets(heads: Sequence[ManifestBenchmark]) -> list[ShareTarget]:
     """What F may count, topic by topic."""
     return [
-        ShareTarget(topic, Subset(head.name, tuple(parts)), head.metric.chance)
+        ShareTarget(topic, Subset(head.name, tuple(parts)), *declared_ideal(head.metric))
         for head in heads
         for topic, parts in head.topics.items()
     ]
+
+
+def declared_ideal(metric: Metric) -> tuple[float, bool]:
+    """The ideal of parts to forget without a reference, and whether the reference's score stands in its place."""
+    if isinstance(metric.ideal, float):
+        return metric.ideal, False
+    return metric.chance, metric.ideal in (None, "reference")
 
 
 def keep_targets(heads: Sequence[ManifestBenchmark]) -> list[ShareTarget]:
@@ -101,15 +120,15 @@ def keep_targets(heads: Sequence[ManifestBenchmark]) -> list[ShareTarget]:
     ]
 
 
-def share_left(score: Floats, base: Floats, chance: float) -> Floats:
-    """(score - chance) / (base - chance): negative below chance."""
-    known = base - chance
-    return (score - chance) / np.where(np.abs(known) < LEAST, LEAST, known)
+def share_left(score: Floats, base: Floats, ideal: Floats | float) -> Floats:
+    """(score - ideal) / (base - ideal): negative on the far side of the ideal."""
+    known = base - ideal
+    return (score - ideal) / np.where(np.abs(known) < LEAST, LEAST, known)
 
 
-def share_gone(score: Floats, base: Floats, chance: float) -> Floats:
-    """1 - |score - chance| / (base - chance), clipped to [0, 1]: below chance is knowledge avoided, not knowledge gone."""
-    return np.clip(1 - np.abs(share_left(score, base, chance)), 0, 1)
+def share_gone(score: Floats, base: Floats, ideal: Floats | float) -> Floats:
+    """1 - |score - ideal| / |base - ideal|, clipped to [0, 1]: beyond the ideal is knowledge avoided, not knowledge gone."""
+    return np.clip(1 - np.abs(share_left(score, base, ideal)), 0, 1)
 
 
 def share_kept(score: Floats, base: Floats, chance: float) -> Floats:
@@ -128,6 +147,7 @@ def summarise(
     scores: Mapping[Subset, Floats],
     base: Mapping[Subset, Floats],
     below: Collection[Subset] = (),
+    ideals: Mapping[Subset, Floats] | None = None,
 ) -> Shares:
     """F, K and S.
 
@@ -136,18 +156,24 @@ def summarise(
         keep: the informative targets of K.
         scores: of the row, by subset; any shape.
         base: of the untouched model; a shape that broadcasts.
-        below: where the row as it is, not resampled, is below chance.
+        below: where the row as it is, not resampled, is beyond the ideal.
+        ideals: scores of the reference on forget targets, of a shape that broadcasts; chance is the ideal of the others.
     """
+    ideals = ideals or {}
     nothing = np.full(np.shape(next(iter(scores.values()), np.nan)), np.nan)
     gone: dict[str, list[Floats]] = {}
     straight: dict[str, list[Floats]] = {}
-    for topic, subset, chance in forget:
-        left = share_left(scores[subset], base[subset], chance)
-        gone.setdefault(topic, []).append(share_gone(scores[subset], base[subset], chance))
+    signed: dict[str, list[Floats]] = {}
+    for topic, subset, chance, _ in forget:
+        ideal = ideals.get(subset, chance)
+        left = share_left(scores[subset], base[subset], ideal)
+        signed.setdefault(topic, []).append(left)
+        gone.setdefault(topic, []).append(share_gone(scores[subset], base[subset], ideal))
         straight.setdefault(topic, []).append(1 + left if subset in below else 1 - left)
     topics = {topic: np.mean(shares, axis=0) for topic, shares in gone.items()}
-    kept = {title: share_kept(scores[subset], base[subset], chance) for title, subset, chance in keep}
+    kept = {title: share_kept(scores[subset], base[subset], chance) for title, subset, chance, _ in keep}
     F = np.mean(list(topics.values()), axis=0) if topics else nothing  # noqa: N806 - as in the formula
     K = np.min(list(kept.values()), axis=0) if kept else nothing  # noqa: N806
     unfolded = np.mean([np.mean(shares, axis=0) for shares in straight.values()], axis=0) if straight else nothing
-    return Shares(F, K, harmonic(F, K), unfolded, harmonic(np.clip(unfolded, 0, 1), K), topics, kept)
+    left = {topic: np.mean(shares, axis=0) for topic, shares in signed.items()}
+    return Shares(F, K, harmonic(F, K), unfolded, harmonic(np.clip(unfolded, 0, 1), K), topics, kept, left)

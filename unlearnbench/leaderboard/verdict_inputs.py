@@ -15,10 +15,12 @@ def verdict_inputs(
     row: ManifestRow, context: TableContext, summary: Summary | None, status: Status, error: str
 ) -> VerdictInputs:
     """What the rules look at; only the status where the row is not whole."""
+    referred = row.variant in context.reference
     if status != "done" or not context.items or context.base is None:
-        return VerdictInputs(status=status, error=error)
+        return VerdictInputs(status=status, error=error, reference=referred)
     return VerdictInputs(
         status=status,
+        reference=referred,
         forget=summary.forget if summary else None,
         keep=summary.keep if summary else None,
         letter=_letter(row, context),
@@ -58,15 +60,23 @@ def _degenerate(row: ManifestRow, context: TableContext) -> float | None:
 
 
 def _inversions(row: ManifestRow, context: TableContext) -> list[Inversion]:
-    """Every informative forget target, at a level shared among them: one of many falls below by chance."""
+    """Every informative forget target, at a level shared among them: one of many falls beyond its ideal by chance."""
     assert context.base is not None
     found: list[Inversion] = []
-    for topic, subset, chance in context.forget:
+    level = 1 - (1 - context.settings.level) / len(context.forget) if context.forget else context.settings.level
+    for topic, subset, chance, _ in context.forget:
         quantity = context.resampled.quantity(row.variant, subset)
         known = context.outcomes(context.base, subset.benchmark)
         if quantity is None or not quantity.draws.size or not known:
             continue
-        high = interval(quantity, 1 - (1 - context.settings.level) / len(context.forget))[1]
-        floor = min(chance, rarest_letter(known[0], known[0].in_parts(subset.parts)))
-        found.append(Inversion(f"{topic} ({subset.benchmark})", high, floor))
+        target = f"{topic} ({subset.benchmark})"
+        if subset in context.ideals:
+            ideal = context.ideals[subset]
+            base = context.resampled.quantity(context.base.variant, subset)
+            distance = context.resampled.distance(row.variant, subset, ideal, np.sign(base.value - ideal.value) if base else 1)
+            if distance is not None:
+                found.append(Inversion(target, interval(distance, level)[1], 0.0, "the reference"))
+        else:
+            floor = min(chance, rarest_letter(known[0], known[0].in_parts(subset.parts)))
+            found.append(Inversion(target, interval(quantity, level)[1], floor))
     return found

@@ -22,13 +22,16 @@ class Inversion(NamedTuple):
 
     Attributes:
         target: topic and benchmark.
-        high: upper end of the score's interval, at a level shared among the targets.
-        floor: chance, or what a model scores that answers the rarest letter throughout, where that is less.
+        high: upper end of the score's interval, at a level shared among the targets; with a reference that of the distance from
+            it, towards the base.
+        floor: chance, or what a model scores that answers the rarest letter throughout, where that is less; with a reference 0.
+        ideal: what the floor is called.
     """
 
     target: str
     high: float
     floor: float
+    ideal: str = "chance"
 
 
 class VerdictInputs(NamedTuple):
@@ -36,6 +39,7 @@ class VerdictInputs(NamedTuple):
 
     Attributes:
         status: of the row's cells.
+        reference: whether the row is the reference, or one of its seeds.
         error: of the first cell that did not finish.
         forget: F with its interval.
         keep: K with its interval.
@@ -45,6 +49,7 @@ class VerdictInputs(NamedTuple):
     """
 
     status: Status
+    reference: bool = False
     error: str = ""
     forget: Estimate | None = None
     keep: Estimate | None = None
@@ -61,11 +66,15 @@ def judge(facts: VerdictInputs, damage_margin: float) -> tuple[Verdict | None, l
         return "diverged", [Evidence(rule="a loss or weight is not finite", value=facts.error, threshold="finite")]
     if facts.status == "pending":
         return None, []
+    if facts.reference:
+        return "reference", []
     if collapse := _collapse(facts):
         return "collapsed", collapse
-    for target, high, floor in facts.inversions:
+    for target, high, floor, ideal in facts.inversions:
         if high < floor:
             rule = f"upper end of the score on {target} is below chance"
+            if ideal != "chance":
+                rule = f"upper end of the distance on {target} is beyond {ideal}"
             return "inverted", [Evidence(rule=rule, value=round(high, 6), threshold=round(floor, 6))]
     forget, keep = facts.forget, facts.keep
     if forget is None or forget.low is None:

@@ -65,7 +65,7 @@ def one_row(recipe: Recipe, variant: str, seed: int, benchmarks: Collection[str]
     }
     if benchmarks and recipe.looks_every is None:  # a look asks all of them
         changes["benchmarks"] = {name: options for name, options in recipe.benchmarks.items() if name in benchmarks}
-    return recipe.model_copy(update={**changes, "seeds": [seed]})
+    return recipe.model_copy(update={**changes, "seeds": [seed], "reference": []})
 
 
 def select(names: Iterable[str], configured: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:

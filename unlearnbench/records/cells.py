@@ -6,6 +6,8 @@ from typing import Any, Literal
 
 from unlearnbench.records.base import Record, Role
 
+Ideal = Literal["chance", "base", "reference"] | float
+
 
 class Metric(Record):
     """What a benchmark's scores mean.
@@ -15,6 +17,9 @@ class Metric(Record):
         role: what the benchmark measures unless a topic claims a part of it: knowledge to forget or to retain.
         better: which direction is better for a model as such (for `forget` parts the table turns it round).
         chance: the score of a model that knows nothing.
+        ideal: what unlearning should come to. On parts to forget: `chance`, `reference` (the score of a model that never knew)
+            or a number; None is the reference where the comparison names one, else chance. On parts to keep: `base` or
+            `reference`; None is the base.
         unit: `fraction` or `points`.
         note: stands in the column's head: who judged.
     """
@@ -23,6 +28,7 @@ class Metric(Record):
     role: Role
     better: Literal["higher", "lower"] = "higher"
     chance: float
+    ideal: Ideal | None = None
     unit: str = "fraction"
     note: str = ""
 

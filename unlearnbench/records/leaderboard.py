@@ -11,9 +11,10 @@ from unlearnbench.records.cells import Cost
 
 ColumnRole = Literal["forget", "retain", "untargeted"]
 Status = Literal["done", "failed", "diverged", "pending"]
-Verdict = Literal["failed", "diverged", "collapsed", "inverted", "no-effect", "forgot-damaged", "forgot"]
+Verdict = Literal["reference", "failed", "diverged", "collapsed", "inverted", "no-effect", "forgot-damaged", "forgot"]
 UNRANKED: tuple[Verdict, ...] = ("failed", "diverged", "collapsed")
 DAMAGE_MARGIN = 0.05
+REFERENCE_MARGIN = 0.1
 
 
 class TableSettings(Record):
@@ -22,12 +23,17 @@ class TableSettings(Record):
     Attributes:
         rank_by: `score` (S), `forget` (F), `keep` (K), or a column of scores by its title or benchmark.
         damage_margin: share of the retain knowledge that a row may lose and still be called `forgot`.
+        reference: rows that never knew what is to be forgotten, whose mean score is the ideal; without any, chance is. None takes
+            the recipe's.
+        reference_margin: share of the distance from the reference to the base within which a row reaches the reference.
         level: of every interval; tests are at 1 - level, after Holm.
         resamples: of the items.
     """
 
     rank_by: str = "score"
     damage_margin: float = Field(default=DAMAGE_MARGIN, ge=0, lt=1)
+    reference: list[str] | None = None
+    reference_margin: float = Field(default=REFERENCE_MARGIN, gt=0, lt=1)
     level: float = Field(default=0.95, gt=0, lt=1)
     resamples: int = 10_000
 
@@ -87,6 +93,9 @@ class Summary(Record):
         topics: the share of each topic that is gone; F is their mean.
         kept: the share of each retain column that is left; K is the smallest.
         by_seed: F, K and S of each seed alone.
+        distances: of each topic, how far the row is from the reference, as a share of the base's distance; negative beyond it.
+        reaches: whether every topic's distance lies within the margin (two one-sided tests at 1 - level each, paired); None
+            without a reference.
     """
 
     forget: Estimate
@@ -97,6 +106,8 @@ class Summary(Record):
     topics: dict[str, float] = {}
     kept: dict[str, float] = {}
     by_seed: dict[str, SeedShares] = {}
+    distances: dict[str, Estimate] = {}
+    reaches: bool | None = None
 
 
 class Evidence(Record):
@@ -133,13 +144,21 @@ class Row(Record):
 
 
 class Column(Record):
-    """One column of scores: a benchmark, or some of its parts; `informative` is null where the base is not scored."""
+    """One column of scores: a benchmark, or some of its parts.
+
+    Attributes:
+        parts: None for all of them.
+        ideal: score that unlearning should come to, where it is to be forgotten; None elsewhere, and where the reference has no
+            score yet.
+        informative: whether base and ideal are significantly apart; None where one of them is not scored.
+    """
 
     title: str
     benchmark: str
-    parts: list[str] | None  # None: all of them
+    parts: list[str] | None
     role: ColumnRole
     chance: float
+    ideal: float | None = None
     note: str = ""
     informative: bool | None = None
 
@@ -157,10 +176,16 @@ class BenchmarkInfo(Record):
 
 
 class TopicInfo(Record):
-    """A topic that was to be forgotten: what measures it, and whether the base knew it; see `Column`."""
+    """A topic that was to be forgotten; `ideal` and `informative` as in `Column`.
+
+    Attributes:
+        parts: what measures it, as BENCHMARK/PART.
+        ideal: None where several benchmarks measure it, too.
+    """
 
     name: str
-    parts: list[str]  # BENCHMARK/PART
+    parts: list[str]
+    ideal: float | None = None
     informative: bool | None
 
 
@@ -187,14 +212,16 @@ class Leaderboard(Record):
     """The table of a comparison, as in leaderboard.json.
 
     Attributes:
+        reference: rows that never knew what is to be forgotten; empty where chance stands in for them.
         best: by figure (a column's title, `forget`, `keep`, `score`) the ranked row that is significantly better than every
             other ranked row there, where one is: paired, Holm over all pairs of the figure, 5%.
         unranked: why nothing is ranked, where nothing is.
     """
 
-    schema_version: Literal[1] = Field(default=1, alias="schema", serialization_alias="schema")
+    schema_version: Literal[1, 2] = Field(default=2, alias="schema", serialization_alias="schema")
     recipe: dict[str, Any]
     settings: TableSettings = TableSettings()
+    reference: list[str] = []
     benchmarks: list[BenchmarkInfo]
     topics: list[TopicInfo] = []
     columns: list[Column]

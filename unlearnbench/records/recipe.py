@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from unlearnbench.errors import Problems, UsageError
+from unlearnbench.errors import Problems, UsageError, unknown_name
 from unlearnbench.records.base import Half, Options
 from unlearnbench.records.manifest import BASELINE
 from unlearnbench.records.search_space import read_domain
@@ -110,6 +110,8 @@ class Recipe(_Section):
         benchmarks: what to score with, and each one's options.
         methods: rows of the table; a row whose key is not a method's name says `method: NAME`.
         checkpoints: rows that are finished models: name -> model source.
+        reference: rows that never knew what is to be forgotten, such as models retrained without it; the mean of their scores
+            is the ideal of every forget measure that declares no other.
         controls: rows that add random noise, as much as another row changes and to the same tensors: name -> that row.
         seeds: each trained row runs once per seed.
         limit: the first N items of each part; evaluation only.
@@ -128,6 +130,7 @@ class Recipe(_Section):
     benchmarks: dict[str, dict[str, Any]] = {}
     methods: dict[str, dict[str, Any]] = {}
     checkpoints: dict[str, str] = {}
+    reference: list[str] = []
     controls: dict[str, str] = {}
     seeds: list[Annotated[int, Field(ge=0, lt=2**32)]] = Field(default=[0], min_length=1)
     limit: int | None = Field(default=None, gt=0)
@@ -137,6 +140,11 @@ class Recipe(_Section):
     tune: TuneOptions = TuneOptions()
     floors: dict[str, dict[int, float]] = {}
     tuned: dict[str, str] = {}
+
+    @field_validator("reference", mode="before")
+    @classmethod
+    def _one_or_several(cls, reference: Any) -> Any:
+        return [reference] if isinstance(reference, str) else reference or []
 
     @model_validator(mode="after")
     def _check_half(self) -> Recipe:
@@ -178,5 +186,9 @@ def check_names(recipe: Recipe) -> Recipe:
     for kind, flag, added in kinds:
         for name in (name for name in added if rows.count(name) > 1):
             problems.add(UsageError(f"Two rows are called '{name}'; give the {kind} another name: {flag}."))
+    for name in recipe.reference:
+        if name not in rows or name == BASELINE:
+            more = "The reference is a row that never knew: a checkpoint, or a method's row."
+            problems.add(unknown_name("row in reference", name, [row for row in rows if row != BASELINE], more))
     problems.settle()
     return recipe

@@ -10,16 +10,19 @@ from unlearnbench.reports.formatting import RANK_NAMES, estimate_of, figure, per
 
 MOST_PAIRS = 12  # of a row: with more, leaderboard.json has them
 FORMULAS = """\
-F = mean over topics of clip(1 - |score - chance| / (base - chance), 0, 1)
+F = mean over topics of clip(1 - |score - ideal| / |base - ideal|, 0, 1); the ideal is {ideal}
 K = minimum over what is to be kept of clip((score - chance) / (base - chance), 0, 1)
 S = 2 F K / (F + K)
-A topic or benchmark on which the base is not significantly above chance (one-sided, {alpha}) counts in neither.
+A topic or benchmark on which the base is not significantly above {floor} (one-sided, {alpha}) counts in neither.
 Intervals: {level}, {resamples:,} resamples of the items within parts; from five seeds on with their variance, by Student's t.
 Ranks: 1 + the number of rows significantly better in {by}: paired on the same resamples, z from their standard error, read as
 t, Holm over all pairs, {alpha}. McNemar: exact, on the right and wrong answers of rows with one seed, Holm over all pairs.
 Verdicts, the first that applies: failed, diverged, collapsed (K near chance, one letter for nearly everything that was to be
-kept, or no language), inverted (significantly below chance on forget), no-effect (F's interval includes 0), forgot-damaged (K's
-interval wholly below 1 - {margin}), forgot. The first three are not ranked."""
+kept, or no language), inverted (significantly beyond the ideal on forget), no-effect (F's interval includes 0), forgot-damaged
+(K's interval wholly below 1 - {margin}), forgot. The first three are not ranked."""
+REACHES = """
+Reaches the reference: on every topic (score - reference) / (base - reference) lies between -{within} and {within}, by two
+one-sided tests at {alpha} each, paired on the same resamples: an interval at {equivalence} wholly inside."""
 
 
 def render(board: Leaderboard) -> str:
@@ -37,7 +40,16 @@ def formulas(board: Leaderboard) -> str:
     settings = board.settings
     by = RANK_NAMES.get(settings.rank_by, settings.rank_by)
     level, alpha = percent(settings.level), percent(1 - settings.level)
-    return FORMULAS.format(resamples=settings.resamples, by=by, margin=figure(settings.damage_margin), level=level, alpha=alpha)
+    names = " and ".join(board.reference)
+    told = {
+        "ideal": f"what {names} scores, the reference" if names else "chance, for want of a reference",
+        "floor": "the ideal (a benchmark to be kept: above chance)" if names else "chance",
+        "within": figure(settings.reference_margin),
+        "equivalence": percent(1 - 2 * (1 - settings.level)),
+    }
+    text = FORMULAS + (REACHES if names else "")
+    margin = figure(settings.damage_margin)
+    return text.format(resamples=settings.resamples, by=by, margin=margin, level=level, alpha=alpha, **told)
 
 
 def row_lines(row: Row, board: Leaderboard) -> list[str]:
@@ -54,21 +66,30 @@ def row_lines(row: Row, board: Leaderboard) -> list[str]:
 
 def _forget(row: Row, base: Row, board: Leaderboard) -> list[str]:
     assert row.summary is not None
-    chances = {info.name: info.chance for info in board.benchmarks}
     shares = row.summary.topics
-    terms = [_gone(topic, row, base, chances, shares[topic.name]) for topic in board.topics if topic.name in shares]
-    return [*terms, f"F = mean of {_list(shares)} = {_with_span(row.summary.forget)}"] if terms else []
+    terms = [_gone(topic, row, base, board, shares[topic.name]) for topic in board.topics if topic.name in shares]
+    return [*terms, f"F = mean of {_list(shares)} = {_with_span(row.summary.forget)}", *_reaching(row)] if terms else []
 
 
-def _gone(topic: TopicInfo, row: Row, base: Row, chances: dict[str, float], share: float) -> str:
+def _reaching(row: Row) -> list[str]:
+    """How far the row is from the reference on each topic."""
+    assert row.summary is not None
+    if row.summary.reaches is None or row.verdict == "reference":
+        return []
+    told = ", ".join(f"{topic} {_with_span(one)}" for topic, one in row.summary.distances.items())
+    return [f"{'reaches' if row.summary.reaches else 'does not reach'} the reference: {told}"]
+
+
+def _gone(topic: TopicInfo, row: Row, base: Row, board: Leaderboard, share: float) -> str:
     """One topic's share; the calculation where one benchmark measures it."""
     benchmarks = list(dict.fromkeys(part.partition("/")[0] for part in topic.parts))
     if len(benchmarks) > 1:
         return f"{topic.name}: mean over {', '.join(benchmarks)} = {figure(share)}"
     parts = [part.partition("/")[2] for part in topic.parts]
     score, known = (figure(_mean_over(one, benchmarks[0], parts)) for one in (row, base))
-    chance = figure(chances[benchmarks[0]])
-    return f"{topic.name}: 1 - |{score} - {chance}| / ({known} - {chance}) = {figure(share)}"
+    chance = next(info.chance for info in board.benchmarks if info.name == benchmarks[0])
+    ideal = figure(chance if topic.ideal is None else topic.ideal)
+    return f"{topic.name}: 1 - |{score} - {ideal}| / |{known} - {ideal}| = {figure(share)}"
 
 
 def _mean_over(row: Row, benchmark: str, parts: Sequence[str]) -> float | None:

@@ -12,7 +12,7 @@ from unlearnbench.reports.published import Publication
 from unlearnbench.reports.units import MISSING, amount
 
 ARROWS = {"forget": "↓", "retain": "↑", "untargeted": ""}
-AFTER = ("F", "K", "S", "best", "verdict", "seeds", *COST_COLUMNS)  # columns behind the scores
+AFTER = ("F", "K", "S", "best", "verdict", "reaches", "seeds", *COST_COLUMNS)  # columns behind the scores
 MOST_REASONS = 3  # told in a note
 RANK_NAMES = {"score": "S", "forget": "F", "keep": "K"}
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # all but tab and line feed: what would steer a terminal
@@ -45,10 +45,13 @@ def span(estimate: Estimate | None, unit: str = "fraction", digits: int = 3) -> 
     return f"{figure(estimate.low, unit, digits)}–{figure(estimate.high, unit, digits)}"
 
 
-def heading(column: Column) -> str:
-    """The column's title with the arrow that says which way is good."""
+def heading(column: Column, board: Leaderboard) -> str:
+    """The column's title with the arrow that says which way is good: `wmdp ↓`, with a reference `wmdp →.262`."""
     judged = f" ({column.note})" if column.note else ""
-    return f"{column.title}{judged} {ARROWS[column.role]}".strip()
+    arrow = ARROWS[column.role]
+    if board.reference and column.ideal is not None:
+        arrow = f"→{figure(column.ideal, next(info.unit for info in board.benchmarks if info.name == column.benchmark))}"
+    return f"{column.title}{judged} {arrow}".strip()
 
 
 def estimate_of(row: Row, column: Column) -> Estimate | None:
@@ -122,9 +125,16 @@ def cost_text(cost_figure: CostFigure, cost: Cost) -> str:
 
 
 def unmeasured(board: Leaderboard) -> set[str]:
-    """Columns of costs that a table leaves out, because nothing of the kind was measured."""
+    """Columns that a table leaves out, because there is no reference to reach, or no cost of the kind was measured."""
     rare = {title: figure for title, figure in COST_COLUMNS.items() if not figure.everywhere}
-    return {title for title, figure in rare.items() if not any(figure.of(row.cost) for row in board.rows)}
+    missing = {title for title, figure in rare.items() if not any(figure.of(row.cost) for row in board.rows)}
+    return missing if board.reference else {*missing, "reaches"}
+
+
+def reaches(row: Row) -> str:
+    """Whether a row reaches the reference, in a word."""
+    known = row.summary.reaches if row.summary and row.verdict != "reference" else None
+    return "" if known is None else "yes" if known else "no"
 
 
 def rounded_size(count: int | None) -> str:
@@ -154,8 +164,8 @@ def notes(board: Leaderboard) -> list[str]:
     """What a reader must know to read the table."""
     lines = [sentence(board)]
     lines += [
-        "↓ to be forgotten: close to chance is best. ↑ to be kept. F is the share of forget knowledge that is gone, K the "
-        "share of retain knowledge that is left, S their harmonic mean; `unlearnbench leaderboard --explain` works them out."
+        f"{_about_ideal(board)} ↑ to be kept. F is the share of forget knowledge that is gone, K the share of retain knowledge "
+        "that is left, S their harmonic mean; `unlearnbench leaderboard --explain` works them out."
     ]
     lines += [*_about_intervals(board), *_about_order(board), *_about_information(board)]
     lines += [
@@ -184,6 +194,19 @@ def notes(board: Leaderboard) -> list[str]:
     lines += _about_judges(board)
     lines += [f"{failure['status']}: {failure['cell']}: {failure['error']}" for failure in board.failures]
     return lines
+
+
+def _about_ideal(board: Leaderboard) -> str:
+    """What forget scores should come to, and what stands in for a model that never knew where there is none."""
+    if not board.reference:
+        return "↓ to be forgotten: close to chance is best, which stands in for the score of a model that never knew."
+    names, margin = " and ".join(board.reference), percent(board.settings.reference_margin)
+    alpha = percent(1 - board.settings.level)
+    searched = " Settings that a search chose were chosen with chance as the ideal." if any(r.tuned for r in board.rows) else ""
+    return (
+        f"→ to be forgotten: best is the score of {names}, the reference, which never knew. reaches: every topic lies within "
+        f"{margin} of the reference, of its distance from the base (equivalence test, {alpha}).{searched}"
+    )
 
 
 def _about_judges(board: Leaderboard) -> list[str]:
@@ -267,7 +290,13 @@ def _about_information(board: Leaderboard) -> list[str]:
     dull = [topic.name for topic in board.topics if topic.informative is False]
     dull += [column.title for column in board.columns if column.role == "retain" and column.informative is False]
     lines = (
-        [f"Not informative, left out of F, K and S: the base model is not above chance on {', '.join(dull)}."] if dull else []
+        [f"Not informative, left out of F, K and S: the base model is not above {_floor(board)} on {', '.join(dull)}."]
+        if dull
+        else []
     )
     aside = [column.title for column in board.columns if column.role == "untargeted"]
     return lines + ([f"Shown, not counted, for no topic claims it: {', '.join(aside)}."] if aside else [])
+
+
+def _floor(board: Leaderboard) -> str:
+    return "chance, or not above the reference," if board.reference else "chance"

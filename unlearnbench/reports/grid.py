@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
-from typing import Literal
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
 from unlearnbench.errors import unknown_name
 from unlearnbench.records.leaderboard import Column, Estimate, Leaderboard, Row
@@ -19,6 +19,7 @@ from unlearnbench.reports.formatting import (
     judged,
     published_key,
     rank_text,
+    reaches,
     row_title,
     shown_columns,
     span,
@@ -26,7 +27,8 @@ from unlearnbench.reports.formatting import (
 from unlearnbench.reports.published import Publication
 
 NO_LIMITS = (None, None)
-FALLING = ("best", "seeds")  # columns without an arrow whose largest comes first
+FALLING = ("best", "reaches", "seeds")  # columns without an arrow whose largest comes first
+RUN = ("base", "reference", "row")  # kinds of lines that were run
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ class Line:
         ranges: the interval of each cell; empty where it has none.
         order: what the cells say in full, which the row also sorts by; None comes last.
         limits: the intervals likewise.
-        kind: `base` stands first, then `row`s, `chance`, and what others have `published`.
+        kind: `base` stands first, then the `reference`, `row`s, `chance`, and what others have `published`.
         best: the columns in which the row is significantly better than every other.
     """
 
@@ -48,7 +50,7 @@ class Line:
     ranges: list[str]
     order: list[float | str | None]
     limits: list[tuple[float | None, float | None]]
-    kind: Literal["base", "row", "chance", "published"] = "row"
+    kind: Literal["base", "reference", "row", "chance", "published"] = "row"
     best: frozenset[int] = frozenset()
 
 
@@ -61,12 +63,14 @@ class Grid:
         head: the same as they are shown.
         lines: the rows.
         figures: the columns that may have intervals.
+        ideals: of columns whose best is neither the least nor the most.
     """
 
     names: list[str]
     head: list[str]
     lines: list[Line]
     figures: frozenset[str] = frozenset()
+    ideals: Mapping[str, float] = field(default_factory=dict[str, float])
 
     @property
     def rows(self) -> list[list[str]]:
@@ -96,7 +100,7 @@ class Grid:
             )
             for line in self.lines
         ]
-        return Grid([self.names[i] for i in places], [self.head[i] for i in places], lines, self.figures)
+        return replace(self, names=[self.names[i] for i in places], head=[self.head[i] for i in places], lines=lines)
 
     def without(self, name: str) -> Grid:
         """The same without a column."""
@@ -116,9 +120,15 @@ class Grid:
         rows = [line for line in self.lines if line.kind == "row"]
         known = [line for line in rows if line.order[place] is not None]
         falls = self.head[place].endswith("↑") or self.names[place] in FALLING
-        known.sort(key=lambda line: line.order[place], reverse=falls != name.startswith("-"))  # pyright: ignore
+        ideal = self.ideals.get(self.names[place])
+
+        def key(line: Line) -> Any:
+            value = line.order[place]
+            return value if ideal is None or not isinstance(value, float) else abs(value - ideal)
+
+        known.sort(key=key, reverse=falls != name.startswith("-"))
         ordered = [*known, *(line for line in rows if line.order[place] is None)]
-        base, rest = ([one for one in self.lines if one.kind in kinds] for kinds in (("base",), ("chance", "published")))
+        base, rest = ([one for one in self.lines if one.kind in kinds] for kinds in (RUN[:2], ("chance", "published")))
         return replace(self, lines=[*base, *ordered, *rest])
 
     def place(self, name: str, flag: str) -> int:
@@ -164,7 +174,7 @@ def lay_out(
     """
     units = {info.name: info.unit for info in board.benchmarks}
     columns = _columns(board, parts, publication)
-    titles = [heading(column) for column in columns]
+    titles = [heading(column, board) for column in columns]
     names = ["rank", "variant", *(column.title for column in columns), *AFTER]
     head = ["rank", "variant", *titles, "F ↑", "K ↑", "S ↑", *AFTER[3:]]
     style = _Style(units, precision, digits or precision)
@@ -174,7 +184,8 @@ def lay_out(
         figures = [published.scores.get(key) if (key := published_key(column)) else None for column in columns]
         if any(value is not None for value in figures):
             lines.append(_outside(f"{published.name} (published)", figures, columns, style, "published"))
-    return Grid(names, head, lines, frozenset([*(column.title for column in columns), *AFTER[:3]]))
+    ideals = {column.title: column.ideal for column in columns if board.reference and column.ideal is not None}
+    return Grid(names, head, lines, frozenset([*(column.title for column in columns), *AFTER[:3]]), ideals)
 
 
 def _columns(board: Leaderboard, parts: bool, publication: Publication | None) -> list[Column]:
@@ -209,6 +220,7 @@ def _line(row: Row, board: Leaderboard, columns: Sequence[Column], style: _Style
     after = [
         (MISSING if best is None else f"{best:.0%}", best),
         (verdict, verdict or None),
+        (reaches(row), reaches(row) or None),
         (str(len(row.seeds)), len(row.seeds)),
         *costs_of(row).values(),
     ]
@@ -231,7 +243,7 @@ def _line(row: Row, board: Leaderboard, columns: Sequence[Column], style: _Style
         ranges=["", "", *spans, *(span(one, digits=style.digits) for one in shares), *[""] * len(after)],
         order=[row.rank, row.variant, *(one.value if one else None for one in every), *(key for _, key in after)],
         limits=[NO_LIMITS] * 2 + [(one.low, one.high) if one else NO_LIMITS for one in every] + [NO_LIMITS] * len(after),
-        kind="base" if row.variant == BASELINE else "row",
+        kind="base" if row.variant == BASELINE else "reference" if row.variant in board.reference else "row",
         best=frozenset(place for place, title in enumerate(titles, 2) if board.best.get(title) == row.variant),
     )
 

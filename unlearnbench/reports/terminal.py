@@ -14,12 +14,12 @@ from rich.text import Text
 from unlearnbench.records.costs import COST_COLUMNS
 from unlearnbench.records.leaderboard import Leaderboard
 from unlearnbench.reports.formatting import notes, printable, publication_note
-from unlearnbench.reports.grid import Grid, Line
+from unlearnbench.reports.grid import RUN, Grid, Line
 from unlearnbench.reports.text import Choices
 
 # what a narrow terminal loses, in this order; then columns of parts and, at the last, of scores, from the right
 INTERVALS = "intervals"
-LOSABLE = (*reversed(list(COST_COLUMNS)[1:]), "seeds", "unlearn", "best", "F", "K", "rank", INTERVALS, "S")
+LOSABLE = (*reversed(list(COST_COLUMNS)[1:]), "seeds", "unlearn", "best", "reaches", "F", "K", "rank", INTERVALS, "S")
 ALWAYS = ("variant", "verdict")
 MISSED = {"rank", INTERVALS}  # rather than these, long names take two lines
 LONG_NAME = 12  # characters; a longer one may take two lines
@@ -43,7 +43,7 @@ def render(board: Leaderboard, choices: Choices | None = None, *, width: int = 8
         table.add_column(_text(head), justify="left" if name in ALWAYS else "right", no_wrap=name in ALWAYS, overflow="fold")
     last = "row"
     for line in grid.lines:
-        run = line.kind in ("base", "row")
+        run = line.kind in RUN
         if line.kind != last and not run:
             table.add_section()
         last = line.kind

@@ -15,7 +15,7 @@ from tabulate import tabulate
 from unlearnbench.records.costs import COST_COLUMNS
 from unlearnbench.records.leaderboard import Leaderboard
 from unlearnbench.reports.formatting import notes, percent, publication_note, unmeasured
-from unlearnbench.reports.grid import Grid, lay_out
+from unlearnbench.reports.grid import RUN, Grid, lay_out
 from unlearnbench.reports.published import Publication
 
 Format = Literal["markdown", "latex", "csv", "html"]
@@ -34,6 +34,7 @@ LATEX = {
     ">": r"\textgreater{}",
     "↓": r"$\downarrow$",
     "↑": r"$\uparrow$",
+    "→": r"$\rightarrow$",
     "–": "--",
 }
 
@@ -112,7 +113,7 @@ def _latex(grid: Grid, lines: Sequence[str], level: float) -> str:
     heads = [_tex(name) for name in grid.head]
     table = tabulate(cells, headers=heads, tablefmt="latex_raw", disable_numparse=True, colalign=sides)
     begin, _, head, _, *body, _, end = table.split("\n")  # the others are \hline
-    run = sum(line.kind in ("base", "row") for line in grid.lines)
+    run = sum(line.kind in RUN for line in grid.lines)
     rows = [begin, r"\toprule", head, r"\midrule", *body[:run], r"\midrule", *body[run:], r"\bottomrule", end]
     own = [
         rf"% {line}"

@@ -236,6 +236,7 @@ class _Search:
                 "name": f"{self._recipe.name}-tuning",
                 "methods": methods,
                 "checkpoints": {},
+                "reference": [],
                 "controls": {},
                 "seeds": self._recipe.seeds[:1],
                 "half": "selection",

@@ -18,6 +18,7 @@ from unlearnbench.reports.formatting import (
     heading,
     judged,
     rank_text,
+    reaches,
     row_title,
     shown_columns,
     span,
@@ -30,6 +31,7 @@ HINTS = {
     "K ↑": "share of the retain knowledge that is left, where least is left",
     "S ↑": "harmonic mean of F and K",
     "best": "share of resamples in which the row is first",
+    "reaches": "whether every topic lies within the margin of the reference",
     **{title: cost.hint for title, cost in COST_COLUMNS.items()},
 }
 
@@ -56,17 +58,18 @@ def lay_out(board: Leaderboard, *, parts: bool = False) -> dict[str, Any]:
     columns = shown_columns(board, parts=parts)
     units = {info.name: info.unit for info in board.benchmarks}
     after = ["F ↑", "K ↑", "S ↑", *_after(board)]
-    base = [_row(row, columns, units, board) for row in board.rows if row.variant == BASELINE]
-    rows = [_row(row, columns, units, board) for row in board.rows if row.variant != BASELINE]
+    fixed = (BASELINE, *board.reference)
+    base = [_row(row, columns, units, board) for row in board.rows if row.variant in fixed]
+    rows = [_row(row, columns, units, board) for row in board.rows if row.variant not in fixed]
     verdicts = sorted({row["verdict"] for row in rows} - {""})
     bodies = [("fixed", base), ("rows", rows), ("fixed", [_chance(columns, units, len(after))])]
-    return {"heads": _heads(columns, after), "bodies": bodies, "verdicts": verdicts}
+    return {"heads": _heads(columns, after, board), "bodies": bodies, "verdicts": verdicts}
 
 
-def _heads(columns: Sequence[Column], after: Sequence[str]) -> list[dict[str, str]]:
+def _heads(columns: Sequence[Column], after: Sequence[str], board: Leaderboard) -> list[dict[str, str]]:
     """The first click on a figure sorts the best to the top."""
     scores = [
-        {"title": heading(one), "kind": "", "hint": "", "first": "ascending" if one.role == "forget" else "descending"}
+        {"title": heading(one, board), "kind": "", "hint": "", "first": "ascending" if one.role == "forget" else "descending"}
         for one in columns
     ]
     first: dict[str, str] = dict.fromkeys(("verdict", *COST_COLUMNS), "ascending")
@@ -96,6 +99,7 @@ def _row(row: Row, columns: Sequence[Column], units: dict[str, str], board: Lead
         *(_figure(share, "fraction") for share in shares),
         Cell(MISSING if best is None else f"{best:.0%}", sort="" if best is None else best),
         Cell(verdict, sort=verdict, kind="words verdict"),
+        *([Cell(reaches(row), sort=reaches(row))] if board.reference else []),
         Cell(str(len(row.seeds)), sort=len(row.seeds)),
         *(Cell(text, sort=number or "") for text, number in (costs[name] for name in _after(board) if name in costs)),
     ]
