@@ -62,7 +62,9 @@ def _recipe(run: RunFolder, manifest: Manifest) -> Iterator[str]:
     except (ValidationError, yaml.YAMLError, UnicodeDecodeError) as error:
         yield f"recipe.yaml is not a recipe: {_first(error)}."
     else:
-        if recipe.model_dump(mode="json") != manifest.recipe:
+        known = recipe.model_dump(mode="json")
+        later = {name: value for name, value in known.items() if name not in manifest.recipe}  # than the version that planned
+        if known != {**later, **manifest.recipe} or later != Recipe(model="").model_dump(mode="json", include=set(later)):
             yield f"recipe.yaml is not the recipe of {PLAN_FILE}."
 
 
@@ -205,7 +207,8 @@ def hashes_of_file(path: Path) -> list[tuple[str, str]]:
 def _board(run: RunFolder, manifest: Manifest, cells: dict[str, CellResult]) -> Iterator[str]:
     """leaderboard.json against the table that the cells give."""
     try:
-        stored = Leaderboard.model_validate(run.read_json(BOARD))
+        written = run.read_json(BOARD)
+        stored = Leaderboard.model_validate(written)
     except (UsageError, ValidationError) as error:
         yield f"{BOARD} is not a table: {_first(error)}."
         return
@@ -215,10 +218,22 @@ def _board(run: RunFolder, manifest: Manifest, cells: dict[str, CellResult]) -> 
     except (UsageError, ValueError, KeyError) as error:
         yield f"No table can be made of the cells: {_first(error)}"
         return
-    found = list(_differences(stored.model_dump(mode="json", by_alias=True), board.model_dump(mode="json", by_alias=True)))
+    recounted = board.model_dump(mode="json", by_alias=True)
+    if stored.schema_version < board.schema_version:
+        recounted = {**_as_far_as(written, recounted), "schema": stored.schema_version}
+    found = list(_differences(written, recounted))
     yield from (f"{BOARD}: {one}" for one in found[:MOST_DIFFERENCES])
     if len(found) > MOST_DIFFERENCES:
         yield f"{BOARD}: {len(found) - MOST_DIFFERENCES} more differences."
+
+
+def _as_far_as(written: Any, recounted: Any) -> Any:
+    """The entries of a table that one of an older schema has, too."""
+    if isinstance(written, dict) and isinstance(recounted, dict):
+        return {name: _as_far_as(one, recounted[name]) for name, one in written.items() if name in recounted}
+    if isinstance(written, list) and isinstance(recounted, list) and len(written) == len(recounted):
+        return [_as_far_as(*pair) for pair in zip(written, recounted, strict=True)]
+    return recounted
 
 
 def _differences(stored: Any, found: Any, path: str = "") -> Iterator[str]:

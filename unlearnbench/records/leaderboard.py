@@ -23,8 +23,8 @@ class TableSettings(Record):
     Attributes:
         rank_by: `score` (S), `forget` (F), `keep` (K), or a column of scores by its title or benchmark.
         damage_margin: share of the retain knowledge that a row may lose and still be called `forgot`.
-        reference: rows that never knew what is to be forgotten, whose mean score is the ideal; without any, chance is. None takes
-            the recipe's.
+        reference: rows that never knew what is to be forgotten, whose mean score is the ideal; without any, chance is. None
+            takes the recipe's.
         reference_margin: share of the distance from the reference to the base within which a row reaches the reference.
         level: of every interval; tests are at 1 - level, after Holm.
         resamples: of the items.
