@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from unlearnbench.data.batches import IGNORE, Example, Schedule, Stream, UnlearnBatch, collate, prompts_of, splice, stack
+    from unlearnbench.data.chat_template import check_chat
     from unlearnbench.data.sources import parse_source
     from unlearnbench.data.tables import Table, list_configs, read_table
     from unlearnbench.errors import UsageError, unknown_name
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from unlearnbench.scoring.choice.prompts import LETTERS, cloze_prompt, few_shot, header, letter_prompt
     from unlearnbench.scoring.choice.rows import read_choices
     from unlearnbench.scoring.fluency import repeated_ngrams
-    from unlearnbench.scoring.generation.chat import Answer, Request, check_chat
+    from unlearnbench.scoring.generation.chat import Answer, Request
     from unlearnbench.scoring.generation.dialogues import Dialogue, hold
     from unlearnbench.scoring.generation.generate import complete, generate, generation_hash
     from unlearnbench.scoring.judging.judgment import Replies, parse_rating
@@ -80,6 +81,7 @@ _HOME = {
         "splice",
         "stack",
     ),
+    "data.chat_template": ("check_chat",),
     "data.sources": ("parse_source",),
     "data.tables": (
         "Table",
@@ -167,7 +169,6 @@ _HOME = {
     "scoring.generation.chat": (
         "Answer",
         "Request",
-        "check_chat",
     ),
     "scoring.generation.dialogues": (
         "Dialogue",

@@ -27,6 +27,7 @@ from unlearnbench.api import (
     Subject,
     UsageError,
     Workload,
+    check_chat,
     content_hash,
     hookimpl,
     unknown_name,
@@ -174,6 +175,8 @@ class LmEval(Benchmark):
         for source, tokenizer in tokenizers.items():
             if self.chat and not tokenizer.chat_template:
                 yield f"chat=true needs a chat template, and the tokenizer of {source} has none; leave chat out."
+            elif self.chat and (problem := check_chat(tokenizer, ["user"])):
+                yield f"chat=true cannot be asked of {source}: {problem}"
         for name, task in self.tasks.items():
             known = [one["name"] for one in task.config.filter_list or []] or [NO_FILTER]
             if self.filter is not None and self.filter not in known:

@@ -13,6 +13,8 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
+from unlearnbench.data.borders import common_length, encode_answers
+from unlearnbench.data.chat_template import render_template
 from unlearnbench.data.tables import Row, Table, alternatives_of
 from unlearnbench.errors import UsageError
 
@@ -114,14 +116,14 @@ def _counts(example: Example) -> bool:
 def _encode_pair(prompt: str, response: str, tokenizer: PreTrainedTokenizerBase, max_length: int) -> Example:
     if tokenizer.chat_template:
         turns = [{"role": "user", "content": prompt}]
-        opening = str(tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
-        whole = str(tokenizer.apply_chat_template([*turns, {"role": "assistant", "content": response}], tokenize=False))
-        special = False  # the template writes them
+        whole = render_template([*turns, {"role": "assistant", "content": response}], tokenizer)
+        asked = render_template(turns, tokenizer)
+        opening = whole[: common_length([asked, whole])]  # some templates begin an answer with words that they leave out later
     else:
-        opening, special = f"Question: {prompt}\nAnswer:", True
+        opening = f"Question: {prompt}\nAnswer:"
         whole = f"{opening} {response}"
-    ids = tokenizer(whole, add_special_tokens=special)["input_ids"]
-    start = len(tokenizer(opening, add_special_tokens=special)["input_ids"])
+    special = not tokenizer.chat_template  # a template writes them
+    [(ids, start)] = encode_answers([(opening, whole[len(opening) :])], tokenizer, special=special, closed=True)
     return Example(ids[:max_length], ([IGNORE] * start + ids[start:])[:max_length])
 
 

@@ -9,6 +9,7 @@ from heapq import nlargest
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from unlearnbench.data.chat_template import check_chat
 from unlearnbench.data.tables import alternatives_of
 from unlearnbench.data.topics import TopicData
 from unlearnbench.errors import Problems, UsageError, unknown_name
@@ -74,6 +75,18 @@ def check_benchmarks(
         with problems.noted(), guarded(plan.plugin.info, "in preflight"):  # somebody's check is no reason for a traceback
             for sentence in plan.benchmark.preflight(tokenizers):
                 problems.add(UsageError(f"{plan.name}: {sentence}"))
+
+
+def check_corpora(sources: Mapping[str, Path], topics: Sequence[TopicData], problems: Problems) -> None:
+    """Prompts and responses against the chat templates of the models that are trained on them."""
+    tables = [table for topic in topics for table in (topic.forget, topic.retain)]
+    paired = next((table for table in tables if any(row.get("text") is None for row in table.rows)), None)
+    if paired is None:
+        return
+    for source, folder in sources.items():
+        tokenizer = problems.attempt(load_tokenizer, folder)
+        if tokenizer is not None and (problem := check_chat(tokenizer, ["user", "assistant"])):
+            problems.add(UsageError(f"{source} cannot be trained on the prompts of '{paired.origin}': {problem}"))
 
 
 def check_methods(

@@ -15,6 +15,7 @@ from unlearnbench.errors import Problems, UsageError
 from unlearnbench.models.loading import model_folder, weight_files
 from unlearnbench.planning.checks import (
     check_benchmarks,
+    check_corpora,
     check_memory,
     check_methods,
     check_parts,
@@ -100,6 +101,8 @@ def prepare(
         due = {name for plan in jobs for name in plan.due}
         scored = {variant.model: folders[variant.model] for variant in waiting}
         check_benchmarks(benchmarks, scored, due, problems)
+        trained = {variant.model: folders[variant.model] for variant in waiting if variant.training is not None}
+        check_corpora(trained, topics, problems)
         footprints = check_methods(list(waiting), folders, topics, dtype, problems)
         check_room(run, jobs, footprints, keep_deltas, limits or Limits(), problems)
         check_memory(jobs, footprints, recipe.trainer.devices, device_type(device), limits or Limits(), problems)

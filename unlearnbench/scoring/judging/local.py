@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from unlearnbench.errors import UsageError
+from unlearnbench.data.chat_template import TALK, check_chat
 from unlearnbench.models.loading import load_model, load_tokenizer, model_folder, weight_files
 from unlearnbench.scoring.judging.judgment import (
     TRIES,
@@ -58,9 +58,7 @@ class LocalJudge:
         return ("hf", self.weights, self.replies.identity)
 
     def problems(self) -> Iterable[str]:
-        """A chat template that refuses a conversation."""
-        from unlearnbench.scoring.generation.chat import check_chat
-
+        """A chat template that refuses a conversation, or leaves out what is said in it."""
         if problem := check_chat(self.tokenizer):
             yield f"The judge {self.source} cannot be asked: {problem}"
 
@@ -103,10 +101,4 @@ class LocalJudge:
 
 def _takes_system(tokenizer: PreTrainedTokenizerBase) -> bool:
     """Whether a system message gets into the prompt: some chat templates refuse it, and some leave it out."""
-    from unlearnbench.scoring.generation.chat import render_chat
-
-    said = [{"role": "system", "content": "what to do"}, {"role": "user", "content": "a question"}]
-    try:
-        return said[0]["content"] in render_chat(said, tokenizer)
-    except UsageError:
-        return False
+    return not check_chat(tokenizer, ("system", *TALK))
