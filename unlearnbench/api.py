@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from unlearnbench.data.batches import IGNORE, Example, Schedule, Stream, UnlearnBatch, collate, prompts_of, splice, stack
+    from unlearnbench.data.borders import encode_prompts
     from unlearnbench.data.chat_template import check_chat
     from unlearnbench.data.sources import parse_source
     from unlearnbench.data.tables import Table, list_configs, read_table
     from unlearnbench.errors import UsageError, unknown_name
     from unlearnbench.models.blocks import decoder_blocks, select_all, select_parameters, split_slice, train_only, train_slice
+    from unlearnbench.models.capacity import context_length
     from unlearnbench.models.forward import SplitForward, activations_at, copy_of, split_forward, swapped
     from unlearnbench.models.head import LossOf, final_hidden, head_logits, over_positions, sequence_nll
     from unlearnbench.models.loading import padding_id
@@ -81,6 +83,7 @@ _HOME = {
         "splice",
         "stack",
     ),
+    "data.borders": ("encode_prompts",),
     "data.chat_template": ("check_chat",),
     "data.sources": ("parse_source",),
     "data.tables": (
@@ -114,6 +117,7 @@ _HOME = {
         "over_positions",
         "sequence_nll",
     ),
+    "models.capacity": ("context_length",),
     "models.loading": ("padding_id",),
     "models.tensors": (
         "distillation",
@@ -304,12 +308,14 @@ __all__ = [
     "collate",
     "complete",
     "content_hash",
+    "context_length",
     "control_vector",
     "copy_of",
     "decoder_blocks",
     "displacement",
     "distillation",
     "drift",
+    "encode_prompts",
     "few_shot",
     "final_hidden",
     "first_of_each_part",

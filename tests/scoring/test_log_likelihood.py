@@ -188,9 +188,7 @@ def test_an_option_that_is_nothing_to_the_tokenizer_is_refused(tokenizer):
     spaceless = copy.deepcopy(tokenizer)
     spaceless.backend_tokenizer.normalizer = Replace("~", "")
     question = Question("part/7", "part", "Answer:", (" moth", "~"), 0)
-    with pytest.raises(
-        UsageError, match=r"Option 2 of part/7 has no token of its own in this model's tokenizer"
-    ):
+    with pytest.raises(UsageError, match=r"Option 2 of part/7 has no token of its own in this model's tokenizer"):
         encode_questions([question], spaceless, limit=512)
 
 

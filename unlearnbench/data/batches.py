@@ -55,10 +55,11 @@ class Example(NamedTuple):
 
 @dataclass(frozen=True)
 class Corpus:
-    """The tokenised texts of one topic's forget or retain side."""
+    """The tokenised texts of one topic's forget or retain side; `cut` of them were longer than what the model reads."""
 
     topic: str
     examples: tuple[Example, ...]
+    cut: int = 0
 
 
 def encode_corpus(
@@ -67,6 +68,7 @@ def encode_corpus(
     tokenizer: PreTrainedTokenizerBase,
     *,
     max_length: int,
+    readable: int | None = None,
     min_chars: int = 0,
     max_chars: int | None = None,
     alternatives: bool = False,
@@ -78,6 +80,7 @@ def encode_corpus(
         topic: whose corpus it is.
         tokenizer: adds special tokens as it does by default; a prompt goes through its chat template where it has one.
         max_length: tokens; what is longer is cut at the end.
+        readable: tokens that the model can read at once; likewise, and the texts are counted. None: no bound.
         min_chars: texts of at most so many characters are left out, as in RMU's reference.
         max_chars: characters that are left of a text, or of prompt and response each, before it becomes tokens; None: all.
         alternatives: read the column `alternative`, too: one or several texts in place of `text` or `response`.
@@ -93,11 +96,14 @@ def encode_corpus(
         return Example(ids, list(ids))
 
     examples: list[Example] = []
+    cut = 0
     for index, row in enumerate(table.rows):
         text = str(row["response"] if row.get("text") is None else row["text"])
         example = encode(row, text)
+        cut += readable is not None and len(example.ids) > readable
+        example = _shortened(example, readable)
         if alternatives:
-            others = [encode(row, other) for other in alternatives_of(table, index)]
+            others = [_shortened(encode(row, other), readable) for other in alternatives_of(table, index)]
             example = example._replace(alternatives=tuple(other for other in others if _counts(other)))
             if not example.alternatives:
                 continue  # the prompt fills max_length
@@ -105,7 +111,11 @@ def encode_corpus(
             examples.append(example)
     if not examples:
         raise UsageError(f"The corpus '{table.origin}' has no text of more than {min_chars} characters.")
-    return Corpus(topic, tuple(examples))
+    return Corpus(topic, tuple(examples), cut)
+
+
+def _shortened(example: Example, length: int | None) -> Example:
+    return Example(example.ids[:length], example.labels[:length])
 
 
 def _counts(example: Example) -> bool:

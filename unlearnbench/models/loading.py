@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from unlearnbench.data.hub import from_hub
 from unlearnbench.data.sources import Source, parse_source, require
 from unlearnbench.errors import UsageError
+from unlearnbench.models.capacity import tokens_known_in
 
 if TYPE_CHECKING:
     import torch
@@ -142,16 +143,22 @@ def read_tensors(folder: Path, names: Collection[str]) -> Iterator[tuple[str, Te
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
-    """The model's tokenizer; one without a padding token pads with its end token."""
+    """The model's tokenizer; one without a padding token that the model knows pads with its end token."""
     from transformers import AutoTokenizer
 
     try:
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise UsageError(f"The tokenizer in {folder} cannot be loaded: {str(error).splitlines()[0]}") from error
-    if tokenizer.pad_token_id is None:
+    if tokenizer.pad_token_id is None or not _knows(folder, tokenizer.pad_token_id):
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
+
+
+def _knows(folder: Path, token: object) -> bool:
+    """Whether the model has an embedding for a token: fine-tuning scripts add one to pad with, and none for it."""
+    known = tokens_known_in(folder)
+    return known is None or not isinstance(token, int) or token < known
 
 
 def padding_id(tokenizer: PreTrainedTokenizerBase) -> int:

@@ -13,6 +13,7 @@ from unlearnbench.data.chat_template import check_chat
 from unlearnbench.data.tables import alternatives_of
 from unlearnbench.data.topics import TopicData
 from unlearnbench.errors import Problems, UsageError, unknown_name
+from unlearnbench.models.capacity import check_vocabulary
 from unlearnbench.models.loading import load_tokenizer, skeleton
 from unlearnbench.planning.estimates import Footprint, footprint
 from unlearnbench.planning.limits import Limits
@@ -75,6 +76,14 @@ def check_benchmarks(
         with problems.noted(), guarded(plan.plugin.info, "in preflight"):  # somebody's check is no reason for a traceback
             for sentence in plan.benchmark.preflight(tokenizers):
                 problems.add(UsageError(f"{plan.name}: {sentence}"))
+
+
+def check_vocabularies(folders: Mapping[str, Path], problems: Problems) -> None:
+    """Each model against its tokenizer."""
+    for source, folder in folders.items():
+        tokenizer = problems.attempt(load_tokenizer, folder)
+        if tokenizer is not None and (problem := check_vocabulary(tokenizer, folder)):
+            problems.add(UsageError(f"{source} cannot be used: {problem}"))
 
 
 def check_corpora(sources: Mapping[str, Path], topics: Sequence[TopicData], problems: Problems) -> None:

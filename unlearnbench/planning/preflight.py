@@ -21,6 +21,7 @@ from unlearnbench.planning.checks import (
     check_parts,
     check_room,
     check_trainer,
+    check_vocabularies,
     device_type,
 )
 from unlearnbench.planning.columns import plan_benchmarks, plan_looks
@@ -100,6 +101,7 @@ def prepare(
         waiting = {plan.variant.name: plan.variant for plan in jobs if plan.due or problems}.values()
         due = {name for plan in jobs for name in plan.due}
         scored = {variant.model: folders[variant.model] for variant in waiting}
+        check_vocabularies(scored, problems)
         check_benchmarks(benchmarks, scored, due, problems)
         trained = {variant.model: folders[variant.model] for variant in waiting if variant.training is not None}
         check_corpora(trained, topics, problems)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from unlearnbench.data.borders import Answered, common_length, encode_answers
 from unlearnbench.data.chat_template import render_template
 from unlearnbench.errors import UsageError
+from unlearnbench.models.capacity import check_ids, context_length
 from unlearnbench.models.loading import padding_id, tokens_per_batch
 from unlearnbench.records.items import ItemResult, Question
 from unlearnbench.scoring.choice.packing import encode_prefix, packed_logits, packs
@@ -104,8 +105,8 @@ def _texts(number: int, name: str, options: Sequence[Answered], limit: int) -> l
 
 
 def longest_text(model: PreTrainedModel) -> int:
-    """Tokens that the model can read at once."""
-    return getattr(model.config, "max_position_embeddings", None) or 2048
+    """Tokens that the model reads at once; lm-eval's 2048 where its config sets no bound."""
+    return context_length(model) or 2048
 
 
 def score_questions(
@@ -131,6 +132,7 @@ def score_questions(
         One result per question; `logprobs` are in nats, `score` is 1.0 where the choice is right.
     """
     texts = encode_questions(questions, tokenizer, limit=longest_text(model)) if texts is None else texts
+    check_ids((text.ids for text in texts), model)
     sums = [[0.0] * len(question.continuations) for question in questions]
     waiting = [0] * len(questions)
     for text in texts:

@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from unlearnbench.data.chat_template import TALK, check_chat
+from unlearnbench.models.capacity import check_vocabulary
 from unlearnbench.models.loading import load_model, load_tokenizer, model_folder, weight_files
 from unlearnbench.scoring.judging.judgment import (
     TRIES,
@@ -58,8 +59,8 @@ class LocalJudge:
         return ("hf", self.weights, self.replies.identity)
 
     def problems(self) -> Iterable[str]:
-        """A chat template that refuses a conversation, or leaves out what is said in it."""
-        if problem := check_chat(self.tokenizer):
+        """A chat template that refuses a conversation or leaves out what is said in it; tokens that the model does not know."""
+        if problem := check_chat(self.tokenizer) or check_vocabulary(self.tokenizer, self.folder):
             yield f"The judge {self.source} cannot be asked: {problem}"
 
     def move_to(self, dtype: torch.dtype, device: torch.device) -> None:
