@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from unlearnbench.data.batches import IGNORE, Example, Schedule, Stream, UnlearnBatch, collate, prompts_of, splice, stack
-    from unlearnbench.data.borders import encode_prompts
+    from unlearnbench.data.borders import encode_prompts, open_ended
     from unlearnbench.data.chat_template import check_chat
     from unlearnbench.data.sources import parse_source
     from unlearnbench.data.tables import Table, list_configs, read_table
@@ -83,7 +83,10 @@ _HOME = {
         "splice",
         "stack",
     ),
-    "data.borders": ("encode_prompts",),
+    "data.borders": (
+        "encode_prompts",
+        "open_ended",
+    ),
     "data.chat_template": ("check_chat",),
     "data.sources": ("parse_source",),
     "data.tables": (
@@ -339,6 +342,7 @@ __all__ = [
     "next_token_nll",
     "next_tokens",
     "of_topics",
+    "open_ended",
     "open_judge",
     "over_positions",
     "padding_id",

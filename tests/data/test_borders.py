@@ -9,7 +9,7 @@ from helpers.ending import ending
 from transformers import GPT2TokenizerFast
 
 from unlearnbench.data.batches import IGNORE, encode_corpus
-from unlearnbench.data.borders import encode_answers, encode_prompts
+from unlearnbench.data.borders import encode_answers, encode_prompts, open_ended
 from unlearnbench.data.tables import Table
 from unlearnbench.models.loading import load_tokenizer
 
@@ -45,6 +45,13 @@ def test_as_llama_2_is_saved_after_a_fine_tuning(sentencepiece, tmp_path):
     assert changed("Answer:")["input_ids"][-1] == changed.eos_token_id
     [(ids, start)] = encode_answers([("Answer:", " moth")], changed)
     assert (ids, start) == (sentencepiece("Answer: moth")["input_ids"], len(sentencepiece("Answer:")["input_ids"]))
+
+
+@pytest.mark.parametrize("begin", [False, True])
+def test_libraries_get_a_tokenizer_that_ends_nothing(tokenizer, begin):
+    opened = open_ended(ending(tokenizer, begin=begin))
+    assert opened("Answer:")["input_ids"] == encode_prompts(["Answer:"], ending(tokenizer, begin=begin))[0]
+    assert open_ended(tokenizer) is tokenizer
 
 
 @pytest.fixture
@@ -104,6 +111,16 @@ def test_a_template_that_asks_with_a_space_behind(tokenizer):
     spaced.chat_template = turns + "{% if add_generation_prompt %}assistant: {% endif %}"
     [example] = corpus(spaced, {"prompt": "Which moth?", "response": "vole eel"})
     assert spaced.decode([label for label in example.labels if label != IGNORE]).strip() == "vole eel"
+
+
+def test_texts_beyond_what_the_model_reads_are_cut_and_counted(tokenizer):
+    long = " ".join(["moss"] * 40)
+    rows = [{"text": long}, {"text": "A vole"}, {"prompt": "Which moth?", "response": long}]
+    table = Table(rows, "corpus.jsonl", str)
+    whole, short = (encode_corpus(table, "t", tokenizer, max_length=64, readable=size) for size in (64, 20))
+    assert (whole.cut, short.cut) == (0, 2)
+    for own, other in zip(short.examples, whole.examples, strict=True):
+        assert own == (other.ids[:20], other.labels[:20], ())
 
 
 def test_a_whole_text_keeps_its_end_token(tokenizer):

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import copy
+import json
 from collections.abc import Sequence
 from itertools import takewhile
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from unlearnbench.errors import UsageError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -55,6 +59,26 @@ def encode_answers(
         own = ids[: len(ids) - behind]
         answered.append(Answered(ids if closed else own, _border(prompt, text, alone[prompt], own, tokenizer, special)))
     return answered
+
+
+def open_ended(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
+    """The tokenizer, or a copy of it, that puts nothing behind a text: for libraries that tokenise prompts themselves.
+
+    Raises:
+        UsageError: what it puts there cannot be taken off.
+    """
+    if not _closing(tokenizer):
+        return tokenizer
+    changed: Any = copy.deepcopy(tokenizer)
+    if changed.is_fast:
+        content = json.loads(changed.backend_tokenizer.to_str())
+        for processor in content["post_processor"].get("processors", [content["post_processor"]]):
+            while processor.get("single") and "SpecialToken" in processor["single"][-1]:
+                processor["single"].pop()
+        changed.backend_tokenizer.post_processor = type(changed.backend_tokenizer).from_str(json.dumps(content)).post_processor
+    if _closing(changed):
+        raise UsageError("its tokenizer puts an end token behind every prompt; save the model with one that does not.")
+    return changed
 
 
 def common_length(texts: Sequence[str] | Sequence[list[int]]) -> int:

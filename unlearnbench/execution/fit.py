@@ -165,9 +165,7 @@ def _method_context(
         for corpus in corpora:
             check_ids((example.ids for example in corpus.examples), loaded.model)
             if corpus.cut and rank_zero():
-                cut = (
-                    f"{corpus.cut} {side} texts of {corpus.topic} are longer than the {readable:,} tokens that the model reads"
-                )
+                cut = f"{corpus.cut} {side} texts of {corpus.topic} have more than the {readable:,} tokens that the model reads"
                 context.reporter.warn(f"{plan.job.variant}: {cut}, and are cut there")
         sides[side] = Schedule(
             corpora,
