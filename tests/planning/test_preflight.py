@@ -179,7 +179,8 @@ def test_tokens_that_the_model_does_not_know(tmp_path, model):
     own = model(added=["<turn>"], template=WRITE.replace(": ", "<turn>"))
     assert refused(tmp_path, recipe(model=own)) == [
         f"{own} cannot be used: the tokenizer writes token 2048 ('<turn>'), and the model has embeddings for 2,048 tokens "
-        "only; take the tokenizer that it was trained with, or `model.resize_token_embeddings(len(tokenizer))` before it is trained."
+        "only; take the tokenizer that it was trained with, or `model.resize_token_embeddings(len(tokenizer))` before it "
+        "is trained."
     ]
     own = model(added=["<pad>", "<picture>"], template=WRITE, pad_token="<pad>")
     assert load_tokenizer(Path(own)).pad_token == "<|im_end|>"
