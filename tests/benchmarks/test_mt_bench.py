@@ -244,6 +244,9 @@ def test_a_judge_in_memory_whose_template_knows_no_system_role(tiny_folder, tmp_
     judge.rate([Inquiry(key="k", messages=said, about={})], lambda _, judgment: judged.append(judgment))
     assert "no rating from 1 to 10" in judged[0].error
     assert without_system(said) == [{"role": "user", "content": "Be strict.\n\nRate it."}]
+    template.write_text("{% if messages|length > 2 %}{{ raise_exception('no follow-up') }}{% endif %}" + template.read_text())
+    [problem] = open_judge(f"hf:{folder}", None, RequestLimits(), Replies()).problems()
+    assert "refuses a conversation of user, assistant, user: no follow-up." in problem  # it insists on a rating
     template.write_text("{{ raise_exception('no') }}")
     [problem] = open_judge(f"hf:{folder}", None, RequestLimits(), Replies()).problems()
     assert f"The judge {folder} cannot be asked: " in problem
