@@ -100,7 +100,7 @@ def encode_corpus(
     for index, row in enumerate(table.rows):
         text = str(row["response"] if row.get("text") is None else row["text"])
         example = encode(row, text)
-        cut += readable is not None and len(example.ids) > readable
+        longer = readable is not None and len(example.ids) > readable
         example = _shortened(example, readable)
         if alternatives:
             others = [_shortened(encode(row, other), readable) for other in alternatives_of(table, index)]
@@ -109,6 +109,7 @@ def encode_corpus(
                 continue  # the prompt fills max_length
         if len(text) > min_chars and _counts(example):
             examples.append(example)
+            cut += longer
     if not examples:
         raise UsageError(f"The corpus '{table.origin}' has no text of more than {min_chars} characters.")
     return Corpus(topic, tuple(examples), cut)

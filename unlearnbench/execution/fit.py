@@ -165,8 +165,9 @@ def _method_context(
         for corpus in corpora:
             check_ids((example.ids for example in corpus.examples), loaded.model)
             if corpus.cut and rank_zero():
-                cut = f"{corpus.cut} {side} texts of {corpus.topic} have more than the {readable:,} tokens that the model reads"
-                context.reporter.warn(f"{plan.job.variant}: {cut}, and are cut there")
+                cut = f"{corpus.cut} of {len(corpus.examples)} {side} texts of {corpus.topic}"
+                read = f"have more than the {readable:,} tokens that the model reads"
+                context.reporter.warn(f"{plan.job.variant}: {cut} {read}, and are cut there")
         sides[side] = Schedule(
             corpora,
             steps=training.steps,
