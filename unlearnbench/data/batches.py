@@ -13,7 +13,8 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
-from unlearnbench.data.tables import Row, Table, alternatives_of
+from unlearnbench.data.files import Row
+from unlearnbench.data.tables import Table, alternatives_of
 from unlearnbench.errors import UsageError
 
 if TYPE_CHECKING:
@@ -86,13 +87,13 @@ def encode_corpus(
 
     def encode(row: Row, text: str) -> Example:
         if row.get("text") is None:
-            return _encode_pair(str(row["prompt"])[:max_chars], text[:max_chars], tokenizer, max_length)
+            return _encode_pair(row["prompt"][:max_chars], text[:max_chars], tokenizer, max_length)
         ids = tokenizer(text[:max_chars])["input_ids"][:max_length]
         return Example(ids, list(ids))
 
     examples: list[Example] = []
     for index, row in enumerate(table.rows):
-        text = str(row["response"] if row.get("text") is None else row["text"])
+        text: str = row["response"] if row.get("text") is None else row["text"]
         example = encode(row, text)
         if alternatives:
             others = [encode(row, other) for other in alternatives_of(table, index)]
