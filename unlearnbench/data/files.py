@@ -91,7 +91,11 @@ def _read_csv(text: str, file: Path, delimiter: str, header: Sequence[str] | Non
         try:
             values = next(reader, None)
         except csv.Error as error:
-            raise UsageError(f"{file}, line {line}, begins a row that is not valid CSV: {error}.") from error
+            cut = "unexpected end" in str(error)
+            reason = "is never closed: the file is cut off, or it" if cut else "is followed by something else than a comma: it"
+            raise UsageError(
+                f"{file}, line {line}, begins a row in which a double quote {reason} stands within a text and must be doubled."
+            ) from error
         if values is None:
             return
         if not values:
@@ -125,7 +129,7 @@ def _read_json(text: str, file: Path) -> Iterator[PlacedRow]:
                     yield _placed(value, file, f"line {number}")
         return
     values = list(_json_values(text, file, 1))
-    if len(values) == 1 and isinstance(values[0][1], list):
+    if len(values) == 1 and _is_list_of_rows(values[0][1]):
         yield from (_placed(value, file, f"row {number}") for number, value in enumerate(values[0][1], 1))
     else:
         yield from (_placed(value, file, f"line {number}") for number, value in values)
@@ -137,6 +141,10 @@ def _begins_with_object(lines: Sequence[str]) -> bool:
         return isinstance(json.loads(next(filter(str.strip, lines), "")), dict)
     except (ValueError, RecursionError):
         return False
+
+
+def _is_list_of_rows(value: object) -> bool:
+    return isinstance(value, list) and (not value or any(isinstance(entry, dict) for entry in value))
 
 
 def _json_values(text: str, file: Path, line: int) -> Iterator[tuple[int, Any]]:

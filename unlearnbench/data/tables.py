@@ -171,8 +171,8 @@ def _corpus_row(table: Table, index: int) -> Row:
             return {key: value for key, value in row.items() if key not in (prompt, response)} | pair
     if TEXTS not in row:
         raise UsageError(
-            f"{table.where(index)} has neither the column 'text' nor 'prompt' and 'response' (or 'question' and 'answer', or "
-            f"'messages'); it has: {_names(row)}."
+            f"{table.where(index)} has neither the column 'text' nor 'prompt' and 'response'; it has: {_names(row)}. "
+            "Columns 'question' and 'answer', or chat 'messages', are understood, too."
         )
     table.text(index, TEXTS)
     return row
