@@ -58,8 +58,8 @@ def _check_content(file: Path) -> None:
     try:
         with file.open("rb") as opened:
             head = opened.read(len(LFS_POINTER))
-    except OSError as error:
-        raise UsageError(f"{file} cannot be read: {error.strerror}.") from error
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{file} cannot be read: {getattr(error, 'strerror', error)}.") from error
     if head == LFS_POINTER:
         raise UsageError(f"{file} is a pointer of Git LFS instead of the data; fetch them with `git lfs pull`.")
 
@@ -184,6 +184,7 @@ def _read_columns(file: Path, ending: str) -> Iterator[PlacedRow]:
 
     try:
         table = pyarrow.parquet.read_table(file) if ending == ".parquet" else _arrow_table(file)
+        table.validate(full=True)  # a damaged one would end the process
     except (OSError, pyarrow.ArrowException) as error:
         raise UsageError(f"{file} is not a readable {ending[1:]} file.") from error
     _check_names(table.column_names, file)

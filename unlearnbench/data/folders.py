@@ -80,7 +80,7 @@ def _saved(folder: Path) -> dict[str, Splits]:
         if (folder / "state.json").is_file() and (folder / "dataset_info.json").is_file():
             split, files = _saved_files(folder)
             return {"default": {split: files}}
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise UsageError(
             f"The folder {folder} is not as `save_to_disk` of datasets writes one; save the data set anew."
         ) from error
