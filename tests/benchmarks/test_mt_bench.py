@@ -173,7 +173,7 @@ def test_fastchats_prompts(real_data):
     ("row", "message"),
     [
         ({"type": "single", "prompt_template": "{question} {answer"}, "stray brace"),
-        ({"type": "single", "prompt_template": ["{question}"]}, "line 1, needs texts as its prompt_template and its system_prompt"),
+        ({"type": "single", "prompt_template": ["{question}"]}, "line 1, needs texts as its prompt_template and"),
         ({"type": "single", "prompt_template": "{question.__class__}"}, "has the field '{question.__class__}'"),
         ({"type": "single", "prompt_template": "{question} {answer}"}, "no prompt of type 'single' for one turn with"),
         ({"type": "pairwise", "prompt_template": "{question}"}, "no prompt of type 'single' for one turn without"),

@@ -56,7 +56,7 @@ def read_layout(folder: Path) -> dict[str, Splits]:
             return configs
         deeper = next((path.parent for path in islice(folder.rglob("*"), LOOKED_AT) if _is_data(path)), None)
     except OSError as error:
-        raise UsageError(f"The folder {error.filename or folder} cannot be read: {error.strerror}.") from error
+        raise UsageError(f"The folder {folder} cannot be read: {error.strerror}.") from error
     there = f"; there are some in {deeper}" if deeper else ""
     raise UsageError(f"The folder {folder} holds no data files ({', '.join(DATA_ENDINGS)}){there}.")
 
