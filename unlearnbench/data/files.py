@@ -185,10 +185,11 @@ def _read_columns(file: Path, ending: str) -> Iterator[PlacedRow]:
     try:
         table = pyarrow.parquet.read_table(file) if ending == ".parquet" else _arrow_table(file)
         table.validate(full=True)  # a damaged one would end the process
-    except (OSError, pyarrow.ArrowException) as error:
+        names, rows = table.column_names, table.to_pylist()
+    except (OSError, ValueError, pyarrow.ArrowException) as error:
         raise UsageError(f"{file} is not a readable {ending[1:]} file.") from error
-    _check_names(table.column_names, file)
-    yield from (PlacedRow(f"row {number}", row) for number, row in enumerate(table.to_pylist(), 1))
+    _check_names(names, file)
+    yield from (PlacedRow(f"row {number}", row) for number, row in enumerate(rows, 1))
 
 
 def _arrow_table(file: Path) -> Any:
