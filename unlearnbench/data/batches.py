@@ -15,7 +15,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from unlearnbench.data.borders import common_length, encode_answers
 from unlearnbench.data.chat_template import render_template
-from unlearnbench.data.tables import Row, Table, alternatives_of
+from unlearnbench.data.files import Row
+from unlearnbench.data.tables import Table, alternatives_of
 from unlearnbench.errors import UsageError
 
 if TYPE_CHECKING:
@@ -91,14 +92,14 @@ def encode_corpus(
 
     def encode(row: Row, text: str) -> Example:
         if row.get("text") is None:
-            return _encode_pair(str(row["prompt"])[:max_chars], text[:max_chars], tokenizer, max_length)
+            return _encode_pair(row["prompt"][:max_chars], text[:max_chars], tokenizer, max_length)
         ids = tokenizer(text[:max_chars])["input_ids"][:max_length]
         return Example(ids, list(ids))
 
     examples: list[Example] = []
     cut = 0
     for index, row in enumerate(table.rows):
-        text = str(row["response"] if row.get("text") is None else row["text"])
+        text: str = row["response"] if row.get("text") is None else row["text"]
         example = encode(row, text)
         longer = readable is not None and len(example.ids) > readable
         example = _shortened(example, readable)

@@ -15,13 +15,20 @@ def from_hub(source: Source, action: Callable[[], T], kind: Literal["model", "da
     """Run `action`; what goes wrong with a hub id becomes one sentence with the next step."""
     try:
         return action()
-    except (OSError, ValueError) as error:  # the hub's errors, and those of `datasets`, are of these
+    except _expected() as error:
         raise UsageError(_hub_problem(source, error, kind)) from error
+
+
+def _expected() -> tuple[type[Exception], ...]:
+    """What the hub and `datasets` raise; asked for only when something is raised."""
+    from datasets.exceptions import DatasetsError
+
+    return OSError, ValueError, DatasetsError
 
 
 def _hub_problem(source: Source, error: Exception, kind: Literal["model", "data set"]) -> str:
     """What went wrong, from the whole chain of causes: `datasets` wraps the hub's errors in its own."""
-    from datasets.exceptions import DatasetNotFoundError
+    from datasets.exceptions import DatasetGenerationError, DatasetNotFoundError
     from huggingface_hub.errors import (
         GatedRepoError,
         HfHubHTTPError,
@@ -39,7 +46,8 @@ def _hub_problem(source: Source, error: Exception, kind: Literal["model", "data 
     def any_of(*kinds: type[BaseException]) -> bool:
         return any(isinstance(one, kinds) for one in chain)
 
-    first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    said = chain[1] if isinstance(error, DatasetGenerationError) and len(chain) > 1 else error  # itself it tells nothing
+    first = str(said).strip().splitlines()[0] if str(said).strip() else type(said).__name__
     if any_of(GatedRepoError) or "gated" in first:
         return f"The {kind} '{name}' is gated: accept its terms at {page} and log in with `hf auth login`."
     if any_of(RevisionNotFoundError):

@@ -166,7 +166,7 @@ def _corpus(source: str, min_chars: int) -> Table:
     """A corpus with something to read in it; the encoder leaves out texts of at most `min_chars` characters."""
     table = read_corpus(source)
     texts = (row["response"] if row.get("text") is None else row["text"] for row in table.rows)
-    if not any(len(str(text)) > min_chars for text in texts):
+    if not any(len(text) > min_chars for text in texts):
         raise UsageError(f"The corpus '{source}' has no text of more than {min_chars} characters; look at its column 'text'.")
     return table
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from unlearnbench.data.borders import encode_prompts
 from unlearnbench.data.chat_template import check_chat
+from unlearnbench.errors import UsageError
 from unlearnbench.records.base import Half
 from unlearnbench.records.cells import Metric
 from unlearnbench.records.items import ItemResult, ItemText, Question
@@ -173,8 +174,16 @@ class MultipleChoiceBenchmark(Benchmark):
 
     @cached_property
     def questions(self) -> Sequence[Question]:
-        """The rendered questions, or a half of them."""
-        return in_half(self.load_questions(), self._half, self.item_of)
+        """The rendered questions, or a half of them.
+
+        Raises:
+            UsageError: there are none.
+        """
+        asked = in_half(self.load_questions(), self._half, self.item_of)
+        if not asked:
+            half = f" in the {self._half} half" if self._half else ""
+            raise UsageError(f"{type(self).__name__} has no questions{half}; look at its source and what is chosen of it.")
+        return asked
 
     def item_of(self, question: Question) -> str:
         """The id of the item that a question belongs to, where an item is asked as several questions."""
