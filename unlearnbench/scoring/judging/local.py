@@ -7,7 +7,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from unlearnbench.errors import UsageError
-from unlearnbench.models.loading import load_model, load_tokenizer, model_folder, weight_files
+from unlearnbench.models.folders import model_folder, weights_identity
+from unlearnbench.models.loading import check_weights, load_model, load_tokenizer
 from unlearnbench.scoring.judging.judgment import (
     TRIES,
     Arrived,
@@ -20,7 +21,7 @@ from unlearnbench.scoring.judging.judgment import (
     parse_rating,
     without_system,
 )
-from unlearnbench.system.files import JsonCache, default_cache, hash_files
+from unlearnbench.system.files import JsonCache, default_cache
 
 if TYPE_CHECKING:
     import torch
@@ -45,7 +46,7 @@ class LocalJudge:
     @cached_property
     def weights(self) -> str:
         """Hash of the model folder."""
-        return hash_files(weight_files(self.folder), JsonCache(default_cache() / "memory.json"))
+        return weights_identity(self.folder, JsonCache(default_cache() / "memory.json"))
 
     @cached_property
     def tokenizer(self) -> PreTrainedTokenizerBase:
@@ -58,9 +59,13 @@ class LocalJudge:
         return ("hf", self.weights, self.replies.identity)
 
     def problems(self) -> Iterable[str]:
-        """A chat template that refuses a conversation."""
+        """A chat template that refuses a conversation; weights that do not fit."""
         from unlearnbench.scoring.generation.chat import check_chat
 
+        try:
+            check_weights(self.folder)
+        except UsageError as error:
+            yield f"The judge {self.source} cannot be asked: {error}"
         if problem := check_chat(self.tokenizer):
             yield f"The judge {self.source} cannot be asked: {problem}"
 

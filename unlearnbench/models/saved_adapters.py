@@ -1,0 +1,82 @@
+"""An adapter as PEFT saves it: checked against its base, and merged into it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from unlearnbench.errors import UsageError, reason_of
+from unlearnbench.models.fit import Misfit
+from unlearnbench.models.folders import ADAPTER_WEIGHTS, base_source
+from unlearnbench.models.weight_files import shapes_in
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+def check_adapter(folder: Path, shape: PreTrainedModel) -> None:
+    """Refuse an adapter whose factors are not those of its config on its base; told from the headers alone.
+
+    Args:
+        folder: of the adapter.
+        shape: its base on torch's `meta` device.
+
+    Raises:
+        UsageError: a factor is missing, has no place in the base, or another shape.
+    """
+    from peft import PeftConfig, PeftModel
+    from peft.utils.save_and_load import get_peft_model_state_dict
+
+    found = shapes_in([folder / ADAPTER_WEIGHTS])
+    plain = {f"base_model.model.{name}": tuple(tensor.shape) for name, tensor in shape.state_dict().items()}
+    try:
+        config: Any = PeftConfig.from_pretrained(str(folder))
+        config.init_lora_weights = False  # some ways to draw factors look at the base's weights, and none are there
+        wrapped = PeftModel(shape, config)
+    except (ValueError, TypeError, KeyError) as error:
+        raise UsageError(_does_not_fit(folder, shape, reason_of(error))) from error
+    asked = {
+        name: tuple(tensor.shape) for name, tensor in get_peft_model_state_dict(wrapped, save_embedding_layers=False).items()
+    }
+    places = plain | asked  # embeddings of the base may be saved whole beside the factors
+    misfit = Misfit(
+        missing=asked.keys() - found.keys(),
+        unexpected=found.keys() - places.keys(),
+        mismatched=[(name, own, places[name]) for name, own in found.items() if name in places and own != places[name]],
+    )
+    if misfit:
+        raise UsageError(_does_not_fit(folder, shape, str(misfit)))
+
+
+def _does_not_fit(folder: Path, base: PreTrainedModel, why: str) -> str:
+    return (
+        f"The adapter in {folder} does not fit '{base_source(folder)}', the {type(base).__name__} that it names as its base: "
+        f"{why}. Name the model that it was trained on as base_model_name_or_path in its adapter_config.json."
+    )
+
+
+def merge_saved(model: PreTrainedModel, folder: Path) -> PreTrainedModel:
+    """The model with a saved adapter merged into its weights, in place.
+
+    Each weight is computed in float32 on the CPU and rounded once to the model's dtype, so that it is the same everywhere.
+
+    Args:
+        model: the adapter's base, on the CPU.
+        folder: of the adapter.
+    """
+    import torch
+    from peft import PeftModel
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    wrapped: Any = PeftModel.from_pretrained(model, str(folder), torch_device="cpu")
+    with torch.no_grad():
+        for layer in [layer for layer in wrapped.modules() if isinstance(layer, BaseTunerLayer)]:
+            own = layer.get_base_layer()
+            dtype = next(own.parameters()).dtype
+            own.float()
+            layer.merge()
+            own.to(dtype)
+    merged: PreTrainedModel = wrapped.unload()
+    if hasattr(merged, "peft_config"):
+        del merged.peft_config  # or an adapter that is trained on it would be taken for a second one
+    return merged.requires_grad_(True)
