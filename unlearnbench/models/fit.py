@@ -148,7 +148,7 @@ def misfit_of(model: PreTrainedModel, info: Mapping[str, Any], *, whole: bool = 
 
 def _unused(name: str, model: PreTrainedModel) -> bool:
     """Whether a tensor in the files is none that the model would run: masks of old, the part that predicts further tokens."""
-    config: Any = model.config
+    config: Any = model.config.get_text_config()
     further = getattr(config, "num_nextn_predict_layers", None) or 0  # such blocks stand behind the last one
     blocks = {f".{config.num_hidden_layers + number}." for number in range(further)}
     buffers = {own for own, _ in model.named_buffers()}
@@ -177,8 +177,8 @@ def _wrapped_sentence(folder: Path, words: Collection[str]) -> str:
     )
     hold = " and ".join(f"'{word}'" for word in words)
     return (
-        f"The names of the tensors in {folder} hold {hold}, which a wrapper around the model left there, so that random numbers "
-        f'would be scored in their place; strip it with `python -c "{strip}"`.'
+        f"The names of the tensors in {folder} hold {hold}, which a wrapper around the model left there, so that random "
+        f'numbers would be scored in their place; strip it with `python -c "{strip}"`.'
     )
 
 
