@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from unlearnbench.errors import UsageError, reason_of
+from unlearnbench.errors import UsageError
 from unlearnbench.models.weight_files import listed, shapes_in, tensor_files
 
 if TYPE_CHECKING:
@@ -20,9 +20,12 @@ if TYPE_CHECKING:
     Shapes = Mapping[str, tuple[int, ...]]
 
 # what torch.compile, DataParallel, FSDP, activation checkpointing and PEFT put into the names of a model that they hold
-WRAPPERS = ("_orig_mod.", "module.", "_fsdp_wrapped_module.", "_checkpoint_wrapped_module.", "base_model.model.")
+WRAPPERS = ("module.", "_orig_mod.", "_fsdp_wrapped_module.", "_checkpoint_wrapped_module.", "base_model.model.")
+UNJOINED = (
+    "tensors that transformers joins, such as a block's experts, do not go together: some are missing or of another shape"
+)
 # the part that predicts further tokens, which transformers does not run, and buffers of old that it makes itself
-_UNUSED = re.compile(r"(^|\.)mtp[._]|\.masked_bias$")
+_UNUSED = re.compile(r"(^|\.)mtp[._]|\.(attn|attention)\.(masked_)?bias$")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,7 +115,7 @@ def _misfit(shape: PreTrainedModel, found: Shapes, whole: bool) -> Misfit:
 
     kind = type(shape)
     # the same model to transformers, but what is missing is not drawn at random: that takes minutes for a large one
-    bare: Any = type(kind.__name__, (kind,), {"_init_weights": _nothing, "__module__": kind.__module__})
+    bare: Any = type(kind.__name__, (kind,), {"initialize_weights": _nothing, "__module__": kind.__module__})
     tensors = {name: torch.empty(sizes, device="meta").as_subclass(Unread) for name, sizes in found.items()}
     try:
         with quiet():
@@ -124,13 +127,18 @@ def _misfit(shape: PreTrainedModel, found: Shapes, whole: bool) -> Misfit:
                 output_loading_info=True,
                 ignore_mismatched_sizes=True,
             )
-    except (RuntimeError, ValueError) as error:
-        return Misfit(reason=reason_of(error))
+    except Exception as error:  # what only tensors with a content could tell is seen when they are loaded
+        return Misfit(reason=UNJOINED) if is_unjoined(error) else Misfit()
     return misfit_of(shape, info, whole=whole)
 
 
+def is_unjoined(error: Exception) -> bool:
+    """Whether transformers could not make its tensors of the files'."""
+    return isinstance(error, RuntimeError) and "conversion of the weights" in str(error)
+
+
 def _nothing(*_: object) -> None:
-    """Initialise no module."""
+    """Initialise no weights."""
 
 
 def misfit_of(model: PreTrainedModel, info: Mapping[str, Any], *, whole: bool = True) -> Misfit:
@@ -157,7 +165,7 @@ def _unused(name: str, model: PreTrainedModel) -> bool:
 
 def _wrapped(found: Shapes) -> Iterator[list[str]]:
     """What may have been put into the names: by wrappers, or a prefix that all of them share."""
-    if known := [wrapper for wrapper in WRAPPERS if any(wrapper in name for name in found)]:
+    if known := [wrapper for wrapper in WRAPPERS if any(f".{wrapper}" in f".{name}" for name in found)]:
         yield known
     first = {name.partition(".")[0] for name in found}
     if len(first) == 1:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unlearnbench.errors import UsageError, reason_of
-from unlearnbench.models.fit import check_fit, does_not_fit, misfit_of, quiet
+from unlearnbench.models.fit import UNJOINED, check_fit, does_not_fit, is_unjoined, misfit_of, quiet
 from unlearnbench.models.folders import base_folder, is_adapter, tokenizer_folder
 from unlearnbench.models.saved_adapters import check_adapter, merge_saved
 
@@ -49,7 +49,8 @@ def load_model(folder: Path, dtype: torch.dtype, device: torch.device, blocks: i
                 ignore_mismatched_sizes=True,  # or it raises before it says what else is wrong
             )
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        raise UsageError(f"The model in {base} cannot be loaded: {reason_of(error)}.") from error
+        reason = UNJOINED if is_unjoined(error) else reason_of(error)
+        raise UsageError(f"The model in {base} cannot be loaded: {reason}.") from error
     model: PreTrainedModel = loaded[0]
     if misfit := misfit_of(model, loaded[1], whole=blocks is None and type(config) is type(model.config)):
         raise UsageError(does_not_fit(base, model, misfit))

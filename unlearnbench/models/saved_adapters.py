@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +14,7 @@ from unlearnbench.models.folders import ADAPTER_WEIGHTS, base_source
 from unlearnbench.models.weight_files import shapes_in
 
 if TYPE_CHECKING:
+    from torch import nn
     from transformers import PreTrainedModel
 
 
@@ -28,17 +32,32 @@ def check_adapter(folder: Path, shape: PreTrainedModel) -> None:
     from peft.utils.save_and_load import get_peft_model_state_dict
 
     found = shapes_in([folder / ADAPTER_WEIGHTS])
+    tied = _tied_modules(shape)
     plain = {f"base_model.model.{name}": tuple(tensor.shape) for name, tensor in shape.state_dict().items()}
     try:
         config: Any = PeftConfig.from_pretrained(str(folder))
         config.init_lora_weights = False  # some ways to draw factors look at the base's weights, and none are there
-        wrapped = PeftModel(shape, config)
+        with _without_warnings():
+            wrapped: Any = PeftModel(shape, config)
     except (ValueError, TypeError, KeyError) as error:
         raise UsageError(_does_not_fit(folder, shape, reason_of(error))) from error
-    asked = {
-        name: tuple(tensor.shape) for name, tensor in get_peft_model_state_dict(wrapped, save_embedding_layers=False).items()
-    }
-    places = plain | asked  # embeddings of the base may be saved whole beside the factors
+    try:
+        _merge_layers(wrapped)
+    except NotImplementedError as error:
+        raise UsageError(
+            f"The adapter in {folder} cannot be merged into '{base_source(folder)}': {reason_of(error)}."
+        ) from error
+    asked, embedded = (
+        {n: tuple(t.shape) for n, t in get_peft_model_state_dict(wrapped, save_embedding_layers=also).items()}
+        for also in (False, True)
+    )
+    if shared := [name for name in asked for module in tied if name.startswith(f"base_model.model.{module}.")]:
+        raise UsageError(
+            f"The adapter in {folder} changes {shared[0].removeprefix('base_model.model.')}, and its base has one tensor for "
+            "the embeddings of input and output, so that merged it would change both; give a whole model whose config says "
+            "tie_word_embeddings: false."
+        )
+    places = plain | embedded | asked  # the base's embeddings may be saved whole beside the factors
     misfit = Misfit(
         missing=asked.keys() - found.keys(),
         unexpected=found.keys() - places.keys(),
@@ -48,11 +67,27 @@ def check_adapter(folder: Path, shape: PreTrainedModel) -> None:
         raise UsageError(_does_not_fit(folder, shape, str(misfit)))
 
 
+def _tied_modules(model: PreTrainedModel) -> list[str]:
+    """Names of the modules that share the embeddings, where input and output do."""
+    ends = [model.get_input_embeddings(), model.get_output_embeddings()]
+    if any(end is None for end in ends) or ends[0].weight is not ends[1].weight:
+        return []
+    return [name for name, module in model.named_modules() if module in ends]
+
+
 def _does_not_fit(folder: Path, base: PreTrainedModel, why: str) -> str:
     return (
         f"The adapter in {folder} does not fit '{base_source(folder)}', the {type(base).__name__} that it names as its base: "
         f"{why}. Name the model that it was trained on as base_model_name_or_path in its adapter_config.json."
     )
+
+
+@contextmanager
+def _without_warnings() -> Generator[None]:
+    """Keep to itself what PEFT warns of: deprecations between it and transformers, and what `check_adapter` has looked at."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def merge_saved(model: PreTrainedModel, folder: Path) -> PreTrainedModel:
@@ -64,19 +99,24 @@ def merge_saved(model: PreTrainedModel, folder: Path) -> PreTrainedModel:
         model: the adapter's base, on the CPU.
         folder: of the adapter.
     """
-    import torch
     from peft import PeftModel
-    from peft.tuners.tuners_utils import BaseTunerLayer
 
-    wrapped: Any = PeftModel.from_pretrained(model, str(folder), torch_device="cpu")
-    with torch.no_grad():
-        for layer in [layer for layer in wrapped.modules() if isinstance(layer, BaseTunerLayer)]:
-            own = layer.get_base_layer()
-            dtype = next(own.parameters()).dtype
-            own.float()
-            layer.merge()
-            own.to(dtype)
+    with _without_warnings():
+        wrapped: Any = PeftModel.from_pretrained(model, str(folder), torch_device="cpu")
+        _merge_layers(wrapped)
     merged: PreTrainedModel = wrapped.unload()
     if hasattr(merged, "peft_config"):
         del merged.peft_config  # or an adapter that is trained on it would be taken for a second one
     return merged.requires_grad_(True)
+
+
+def _merge_layers(wrapped: nn.Module) -> None:
+    """Merge each adapted layer in float32, and round it to what it was."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    for layer in [layer for layer in wrapped.modules() if isinstance(layer, BaseTunerLayer)]:
+        own = layer.get_base_layer()
+        dtype = next(own.parameters()).dtype
+        own.float()
+        layer.merge()
+        own.to(dtype)

@@ -66,6 +66,7 @@ class LocalJudge:
             check_weights(self.folder)
         except UsageError as error:
             yield f"The judge {self.source} cannot be asked: {error}"
+            return
         if problem := check_chat(self.tokenizer):
             yield f"The judge {self.source} cannot be asked: {problem}"
 
