@@ -6,8 +6,9 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 from conftest import tiny_llama
-from helpers.model_folders import POINTER, adapter_of, edit_json, with_config
+from helpers.model_folders import POINTER, adapter_of, edit_json, with_config, with_tensors
 
 from unlearnbench.errors import UsageError
 from unlearnbench.models.folders import base_folder, model_folder, tokenizer_folder, weights_identity
@@ -106,6 +107,19 @@ def test_a_broken_config(folder, content):
 def test_a_quantised_model(tiny_folder, tmp_path, quantised, said):
     folder = with_config(tiny_folder, tmp_path / "model", quantization_config=quantised)
     assert f"is quantised ({said}): what is compared here are full weights." in refused(folder)
+
+
+@pytest.mark.parametrize("dtype", [torch.int8, torch.uint8, torch.float8_e4m3fn])
+def test_quantised_weights_of_which_the_config_says_nothing(tiny_folder, tmp_path, dtype):
+    """Transformers makes numbers of them, without the scales that belong to them."""
+    name = "model.layers.0.mlp.down_proj.weight"
+    folder = with_tensors(tiny_folder, tmp_path / "model", lambda own: own | {name: own[name].to(dtype)})
+    assert f"are quantised, whatever its config says: it holds {name} as " in refused(folder)
+
+
+def test_a_broken_generation_config(folder):
+    (folder / "generation_config.json").write_text("{")
+    assert "generation_config.json cannot be read as JSON" in refused(folder)
 
 
 def test_weights_of_llama_cpp(folder):

@@ -124,6 +124,8 @@ def _check_plain(folder: Path) -> None:
             "model that it was made from, or where its quantiser is installed write full weights with "
             "`AutoModelForCausalLM.from_pretrained(MODEL).dequantize().save_pretrained(FOLDER)`."
         )
+    if (folder / "generation_config.json").is_file():
+        read_json(folder / "generation_config.json")
     shapes_in(tensor_files(folder))
 
 

@@ -69,10 +69,9 @@ def check_adapter(folder: Path, shape: PreTrainedModel) -> None:
 
 def _tied_modules(model: PreTrainedModel) -> list[str]:
     """Names of the modules that share the embeddings, where input and output do."""
-    ends = [model.get_input_embeddings(), model.get_output_embeddings()]
-    if any(end is None for end in ends) or ends[0].weight is not ends[1].weight:
-        return []
-    return [name for name, module in model.named_modules() if module in ends]
+    ends = (model.get_input_embeddings(), model.get_output_embeddings())
+    shared = {id(getattr(end, "weight", None)) for end in ends}
+    return [name for name, module in model.named_modules() if module in ends] if len(shared) == 1 else []
 
 
 def _does_not_fit(folder: Path, base: PreTrainedModel, why: str) -> str:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"  # of weights in several files
 LFS_POINTER = b"version https://git-lfs.github.com/spec/"
+FULL = ("F64", "F32", "F16", "BF16")  # what weights that nobody has quantised are kept as
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 
 
@@ -77,7 +78,7 @@ def shapes_in(files: Collection[Path]) -> dict[str, tuple[int, ...]]:
     """The shape of each tensor by its name, from the headers.
 
     Raises:
-        UsageError: a file is no safetensors file, or was cut off.
+        UsageError: a file is no safetensors file, or was cut off, or its weights are quantised.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -85,12 +86,19 @@ def shapes_in(files: Collection[Path]) -> dict[str, tuple[int, ...]]:
     for file in files:
         try:
             with safe_open(file, "numpy") as content:
-                found |= {name: tuple(content.get_slice(name).get_shape()) for name in content.keys()}  # noqa: SIM118
+                parts = {name: content.get_slice(name) for name in content.keys()}  # noqa: SIM118 - it is no dictionary
+                kinds = {name: part.get_dtype() for name, part in parts.items() if name.endswith("weight")}
+                found |= {name: tuple(part.get_shape()) for name, part in parts.items()}
         except (OSError, SafetensorError) as error:
             raise UsageError(
                 f"{file} is damaged or was not copied whole ({file.stat().st_size:,} bytes): {reason_of(error)}; copy or "
                 "download it again."
             ) from error
+        if quantised := [f"{name} as {kind}" for name, kind in kinds.items() if kind not in FULL]:
+            raise UsageError(
+                f"The weights in {file} are quantised, whatever its config says: it holds {listed(quantised)}. Give the model "
+                "that it was made from."
+            )
     return found
 
 
