@@ -97,7 +97,7 @@ class LmEval(Benchmark):
         try:
             loaded: dict[str, Any] = dict(manager.load([self.task]))
         except Exception as error:  # data sets raise whatever they like
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            reason = " ".join(str(error).split()) or type(error).__name__
             raise UsageError(
                 f"The task '{self.task}' of lm-eval cannot be loaded: {reason}; where its data cannot be reached, give a "
                 f"folder with a copy of its YAML and data: --set lm-eval:{self.task}.include=FOLDER."

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Literal, TypeVar
 
 from unlearnbench.data.sources import Source
-from unlearnbench.errors import UsageError
+from unlearnbench.errors import UsageError, reason_of
 
 T = TypeVar("T")
 
@@ -46,9 +46,9 @@ def _hub_problem(source: Source, error: Exception, kind: Literal["model", "data 
     def any_of(*kinds: type[BaseException]) -> bool:
         return any(isinstance(one, kinds) for one in chain)
 
-    said = chain[1] if isinstance(error, DatasetGenerationError) and len(chain) > 1 else error  # itself it tells nothing
-    first = str(said).strip().splitlines()[0] if str(said).strip() else type(said).__name__
-    if any_of(GatedRepoError) or "gated" in first:
+    itself = isinstance(error, DatasetGenerationError) and len(chain) > 1  # it tells nothing
+    said = reason_of(chain[1] if itself else error)
+    if any_of(GatedRepoError) or "gated" in said:
         return f"The {kind} '{name}' is gated: accept its terms at {page} and log in with `hf auth login`."
     if any_of(RevisionNotFoundError):
         return f"The {kind} '{name}' has no revision '{source.revision}'; {page}/commits/main lists them."
@@ -60,8 +60,8 @@ def _hub_problem(source: Source, error: Exception, kind: Literal["model", "data 
             f"{local}."
         )
     if any_of(HfHubHTTPError):
-        return f"The hub refused '{name}': {first}; {local}."
-    return f"'{source.text}' cannot be loaded: {first}"
+        return f"The hub refused '{name}': {said}; {local}."
+    return f"'{source.text}' cannot be loaded: {said}."
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from unlearnbench.data.chat_template import TALK, check_chat, render_template
 from unlearnbench.errors import UsageError
+from unlearnbench.models.folders import base_folder
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,8 +33,8 @@ def tokens_known_in(folder: Path) -> int | None:
     from transformers import AutoConfig
 
     try:
-        return known_tokens(AutoConfig.from_pretrained(folder, trust_remote_code=False))
-    except (OSError, ValueError):
+        return known_tokens(AutoConfig.from_pretrained(base_folder(folder), trust_remote_code=False))
+    except (OSError, ValueError, UsageError):
         return None
 
 

@@ -7,20 +7,22 @@ import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from heapq import nlargest
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from unlearnbench.data.chat_template import check_chat
 from unlearnbench.data.tables import alternatives_of
 from unlearnbench.data.topics import TopicData
 from unlearnbench.errors import Problems, UsageError, unknown_name
 from unlearnbench.models.capacity import check_vocabulary
-from unlearnbench.models.loading import load_tokenizer, skeleton
+from unlearnbench.models.folders import MERGE, base_source, base_weights, is_adapter
+from unlearnbench.models.loading import check_weights, load_tokenizer, skeleton
 from unlearnbench.planning.estimates import Footprint, footprint
 from unlearnbench.planning.limits import Limits
 from unlearnbench.planning.plan import BenchmarkPlan, JobPlan, VariantPlan
 from unlearnbench.plugins.registry import guarded
 from unlearnbench.records.recipe import Recipe
 from unlearnbench.runs.folder import KeepDeltas, RunFolder
+from unlearnbench.system.files import JsonCache
 from unlearnbench.system.memory import allowed_memory
 
 if TYPE_CHECKING:
@@ -61,6 +63,33 @@ def check_trainer(recipe: Recipe, variants: Sequence[VariantPlan], device: str, 
         if 0 < torch.cuda.device_count() < options.devices:
             there = torch.cuda.device_count()
             problems.add(UsageError(f"trainer.devices is {options.devices}; this machine has {there} GPUs."))
+
+
+def check_models(folders: Mapping[str, Path], problems: Problems) -> dict[str, Path]:
+    """Those of the models whose weights are what their configs ask for; the headers of their files say so."""
+    return {source: folder for source, folder in folders.items() if problems.attempt(_fitting, folder)}
+
+
+def _fitting(folder: Path) -> Literal[True]:
+    check_weights(folder)
+    return True
+
+
+def check_adapters(recipe: Recipe, folders: Mapping[str, Path], memory: JsonCache, problems: Problems) -> None:
+    """Refuse checkpoints that are adapters of another model than the one that is compared."""
+    adapters = {n: folders[s] for n, s in recipe.checkpoints.items() if s in folders and is_adapter(folders[s])}
+    if not adapters or recipe.model not in folders:
+        return
+    compared = base_weights(folders[recipe.model], memory)
+    for name, folder in adapters.items():
+        if base_weights(folder, memory) != compared:
+            problems.add(
+                UsageError(
+                    f"The checkpoint '{name}' is an adapter that was trained on '{base_source(folder)}', which has other "
+                    f"weights than the compared model, {recipe.model}; compare that one with --model, or merge the adapter "
+                    f"yourself and give the whole model: {MERGE}."
+                )
+            )
 
 
 def check_benchmarks(
