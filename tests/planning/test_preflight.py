@@ -19,7 +19,9 @@ from unlearnbench.planning.estimates import footprint
 from unlearnbench.planning.limits import Limits
 from unlearnbench.planning.preflight import prepare
 from unlearnbench.plugins.specs import Training
+from unlearnbench.records.items import Question
 from unlearnbench.records.recipe import Recipe
+from unlearnbench.scoring.benchmark import MultipleChoiceBenchmark
 from unlearnbench_methods.llmu import LLMU
 from unlearnbench_methods.rmu import RMU
 from unlearnbench_methods.ssd import SSD
@@ -164,12 +166,14 @@ def test_a_template_is_tried_only_as_it_is_used(tmp_path, model):
     prepare(recipe(model=model(REFUSES), benchmarks=CHAT), out=tmp_path / "run", cache=tmp_path / "cache")
 
 
-def test_option_without_a_token(tmp_path):
-    file = tmp_path / "q.jsonl"
-    file.write_text('{"question": "Which?", "choices": ["moth", " "], "answer": 0}\n')
-    wanted = recipe(methods={}, benchmarks={"mcq": {"source": str(file), "scoring": "cloze"}})
-    assert refused(tmp_path, wanted) == [
-        "mcq: The option '' of all/0 has no token of its own in the tokenizer of sandbox:model, so that it cannot be compared; "
+def test_option_without_a_token():
+    class Silent(MultipleChoiceBenchmark):
+        def load_questions(self):
+            return [Question(id="all/0", part="all", context="Which?", continuations=(" moth", ""), answer=0)]
+
+    tokenizer = load_tokenizer(sandbox_folder() / "model")
+    assert list(Silent().preflight({"sandbox:model": tokenizer})) == [
+        "The option '' of all/0 has no token of its own in the tokenizer of sandbox:model, so that it cannot be compared; "
         "write it out."
     ]
 

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from unlearnbench.data.files import LFS_POINTER
 from unlearnbench.errors import UsageError, reason_of
 
 if TYPE_CHECKING:
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"  # of weights in several files
-LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 FULL = ("F64", "F32", "F16", "BF16")  # what weights that nobody has quantised are kept as
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 
