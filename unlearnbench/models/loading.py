@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 from unlearnbench.data.hub import from_hub
 from unlearnbench.data.sources import Source, parse_source, require
 from unlearnbench.errors import UsageError
+from unlearnbench.models.families import can_be_cut, cut, family_class, family_config, require_causal
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
-    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 MODEL_FILES = ("*.safetensors", "*.safetensors.index.json", "*.json", "*.jinja", "tokenizer.model", "merges.txt", "vocab.txt")
 CPU_TOKENS = 1024  # larger batches leave the caches: measured on two Zen 4 cores with SmolLM2
@@ -69,52 +70,46 @@ def load_model(folder: Path, dtype: torch.dtype, device: torch.device, blocks: i
         device: where they go.
         blocks: only so many decoder blocks from below, and the rest of the file is not read; None loads all.
     """
-    from transformers import AutoConfig, AutoModelForCausalLM
     from transformers.utils import logging
 
     logging.disable_progress_bar()
     level = logging.get_verbosity()
     try:
-        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
-        if blocks is not None:
+        config = family_config(folder)
+        if blocks is not None and can_be_cut(config):
             logging.set_verbosity_error()  # the blocks that are left out would be reported as unexpected
-            _cut(config, blocks)
-        model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
+            cut(config, blocks)
+        model: PreTrainedModel = family_class(config).from_pretrained(
             folder, config=config, dtype=dtype, use_safetensors=True, trust_remote_code=False
         )
-    except (OSError, ValueError) as error:
-        raise UsageError(f"The model in {folder} cannot be loaded: {str(error).splitlines()[0]}") from error
+    except (OSError, ValueError, ImportError) as error:
+        raise UsageError(f"The model in {folder} cannot be loaded: {' '.join(str(error).split())}") from error
     finally:
         logging.set_verbosity(level)
     model.to(device)  # pyright: ignore[reportArgumentType]
     return model.eval()
 
 
-def _cut(config: PretrainedConfig, blocks: int) -> None:
-    """Make it the config of a model with fewer decoder blocks."""
-    kinds = getattr(config, "layer_types", None)  # sliding or full attention, one entry per block
-    config.num_hidden_layers = blocks
-    if kinds:
-        config.layer_types = kinds[:blocks]
-
-
 def skeleton(folder: Path) -> PreTrainedModel:
     """The model's shape on torch's `meta` device: every name and no weights.
 
     Raises:
-        UsageError: transformers knows no such causal language model.
+        UsageError: it is no causal language model that transformers can build.
     """
     import torch
-    from transformers import AutoConfig, AutoModelForCausalLM
 
     try:
-        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+        config = family_config(folder)
         with torch.device("meta"):
-            return AutoModelForCausalLM.from_config(config, trust_remote_code=False)
-    except (OSError, ValueError) as error:
+            model: PreTrainedModel = family_class(config).from_config(config, trust_remote_code=False)
+        require_causal(model)
+    except UsageError as error:
+        raise UsageError(f"The model in {folder} cannot be used: {error}") from error
+    except Exception as error:  # a config that does not suit its family may raise anything
         raise UsageError(
-            f"The model in {folder} is no causal language model that transformers knows: {str(error).splitlines()[0]}"
+            f"The model in {folder} is no causal language model that transformers knows: {' '.join(str(error).split())}"
         ) from error
+    return model
 
 
 def block_count(folder: Path) -> int:
@@ -166,7 +161,7 @@ def tokens_per_batch(model: PreTrainedModel) -> int:
 
     if model.device.type != "cuda":
         return CPU_TOKENS
-    config: Any = model.config
+    config: Any = model.config.get_text_config()
     inner = getattr(config, "intermediate_size", None) or 4 * config.hidden_size
     per_token = (8 * config.hidden_size + 3 * inner) * model.dtype.itemsize  # the activations alive in one block
     free, _ = torch.cuda.mem_get_info(model.device)

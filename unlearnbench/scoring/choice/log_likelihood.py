@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from unlearnbench.errors import UsageError
 from unlearnbench.models.loading import padding_id, tokens_per_batch
 from unlearnbench.records.items import ItemResult, Question
 from unlearnbench.scoring.choice.packing import encode_prefix, packed_logits, packs
+from unlearnbench.scoring.choice.padding import padded_logits, require_causal_logits
 from unlearnbench.scoring.choice.prefix_trees import Tree, build_trees, common_length, fill_batches, split
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def _texts(number: int, prompt: list[int], wholes: Sequence[list[int]], limit: i
 
 def longest_text(model: PreTrainedModel) -> int:
     """Tokens that the model can read at once."""
-    return getattr(model.config, "max_position_embeddings", None) or 2048
+    return getattr(model.config.get_text_config(), "max_position_embeddings", None) or 2048
 
 
 def score_questions(
@@ -174,8 +174,8 @@ def _read(model: PreTrainedModel, texts: Sequence[Text], parts: Sequence[str], p
     budget = Budget(tokens_per_batch(model))
     if not packs(model, longest=max((len(text.ids) for text in texts), default=0)):
         trees = [Tree(text.ids, len(text.ids), (), (number,)) for number, text in enumerate(texts)]
-        read = functools.partial(_padded_logits, model, pad)
-        yield from _read_trees(texts, trees, 0, read, budget, padded=True)
+        require_causal_logits(model)
+        yield from _read_trees(texts, trees, 0, functools.partial(padded_logits, model, pad), budget, padded=True)
         return
     groups: dict[str, list[Text]] = {}
     for text in texts:
@@ -261,38 +261,3 @@ def _log_softmax_at(logits: Tensor, index: Sequence[int], tokens: Sequence[int])
     rows = torch.tensor([row_of[place] for place in index], device=logits.device)
     chosen = logits[rows, torch.tensor(tokens, device=logits.device)].float()
     return (chosen - sums[rows]).tolist()
-
-
-@torch.inference_mode()
-def _padded_logits(model: PreTrainedModel, pad: int, batch: Sequence[Tree], wanted: Sequence[int]) -> Tensor:
-    """The plain way, for attention that cannot be packed: texts padded to the longest; (len(wanted), V)."""
-    width = max(len(tree.ids) for tree in batch)
-    ids = torch.full((len(batch), width), pad, dtype=torch.long)
-    mask = torch.zeros_like(ids)
-    places: list[tuple[int, int]] = []
-    for number, tree in enumerate(batch):
-        ids[number, : len(tree.ids)] = torch.tensor(tree.ids)  # padded on the right: causal attention never sees it
-        mask[number, : len(tree.ids)] = 1
-        places += [(number, place) for place in range(len(tree.ids))]
-    rows, positions = torch.tensor([places[index] for index in wanted], device=model.device).T  # (n,), (n,)
-    with _head_only_at(model, rows, positions):
-        return model(input_ids=ids.to(model.device), attention_mask=mask.to(model.device), use_cache=False).logits[0]
-
-
-@contextmanager
-def _head_only_at(model: PreTrainedModel, rows: Tensor, positions: Tensor) -> Generator[None]:
-    """Let the output head see only some positions, as one sequence: logits are (1, n, V).
-
-    Done before the head and not after, since the head is most of a small model; whatever the model does to its logits
-    afterwards (soft caps, scaling) still happens.
-    """
-    head: nn.Module = model.get_output_embeddings()  # pyright: ignore[reportAssignmentType]
-
-    def gather(_module: nn.Module, arguments: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        return (arguments[0][rows, positions].unsqueeze(0), *arguments[1:])  # (B, T, D) -> (1, n, D)
-
-    handle = head.register_forward_pre_hook(gather)
-    try:
-        yield
-    finally:
-        handle.remove()

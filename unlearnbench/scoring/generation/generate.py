@@ -131,7 +131,7 @@ class _Writer:
         self.model, self.tokenizer, self.most, self.follow = model, tokenizer, most, follow
         self.stops = stop_tokens(model, tokenizer) if ends is None else ends
         self.stop_texts = stop_texts(tokenizer) if ends is None else ()
-        self.limit: int | None = getattr(model.config, "max_position_embeddings", None)
+        self.limit: int | None = getattr(model.config.get_text_config(), "max_position_embeddings", None)
         self.reach = reach(model)
         self.answers: dict[int, Answer] = {}
         self.written: dict[int, list[int]] = {}  # the tokens of each answer
