@@ -23,6 +23,12 @@ def decoder_of(model: nn.Module) -> Any:
     return whole.get_decoder()
 
 
+def body_of(model: nn.Module) -> Any:
+    """What of a language model gives the final hidden states: all but the head."""
+    whole: Any = model
+    return whole.model if whole.base_model is whole else whole.base_model  # Llama 4 calls its body otherwise than it says
+
+
 def decoder_blocks(model: nn.Module) -> tuple[str, nn.ModuleList]:
     """The decoder blocks and their qualified name: model.layers, gpt_neox.layers, transformer.h.
 

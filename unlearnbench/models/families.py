@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
 
 from unlearnbench.errors import UsageError
 from unlearnbench.models.blocks import decoder_blocks
@@ -56,16 +60,42 @@ def require_causal(model: PreTrainedModel) -> None:
         )
 
 
-def can_be_cut(config: PretrainedConfig) -> bool:
-    """Whether the lower blocks are the same without the upper ones: which share keys and values is counted from above."""
-    return not getattr(config.get_text_config(), "num_kv_shared_layers", None)
+def cut(config: PretrainedConfig, blocks: int) -> PretrainedConfig:
+    """The config of a model with fewer decoder blocks; or the same, where the lower blocks would not be what they were.
 
-
-def cut(config: PretrainedConfig, blocks: int) -> None:
-    """Make it the config of a model with fewer decoder blocks; lists with one entry for each block become as short."""
-    own = config.get_text_config()
-    count = own.num_hidden_layers
+    In some families a block depends on how many there are: on a scale that follows from it, or on whose keys it shares.
+    """
+    shorter = copy.deepcopy(config)
+    own = shorter.get_text_config()
     for name, value in list(vars(own).items()):
-        if isinstance(value, list) and len(value) == count:
-            setattr(own, name, value[:blocks])
+        if isinstance(value, list) and len(value) == own.num_hidden_layers:
+            setattr(own, name, value[:blocks])  # one entry for each block: its kind of attention, say
     own.num_hidden_layers = blocks
+    try:
+        part, whole = shape_of(shorter), dict(shape_of(config).named_modules())
+        same = len(decoder_blocks(part)[1]) == blocks
+    except Exception:  # a family may count its blocks under another name, or check its config against something else
+        return config
+    same = same and all(name in whole and _traits(module) == _traits(whole[name]) for name, module in part.named_modules())
+    return shorter if same else config
+
+
+def can_be_cut(config: PretrainedConfig) -> bool:
+    """Whether the lower blocks of a model are the same without the upper ones."""
+    return cut(config, config.get_text_config().num_hidden_layers - 1) is not config
+
+
+def shape_of(config: PretrainedConfig) -> PreTrainedModel:
+    """The model on torch's `meta` device: every name and no weights."""
+    with torch.device("meta"):
+        return family_class(config).from_config(config, trust_remote_code=False)
+
+
+def _traits(module: nn.Module) -> dict[str, object]:
+    """What a module computes with beside its weights' values; how many blocks there are is none of it."""
+    plain = {name: value for name, value in vars(module).items() if isinstance(value, bool | int | float | str)}
+    counts = {"num_hidden_layers", "num_layers", "n_layer", "n_layers"}
+    return {
+        **{name: value for name, value in plain.items() if name not in counts},
+        **{name: parameter.shape for name, parameter in module.named_parameters(recurse=False)},
+    }

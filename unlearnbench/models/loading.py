@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from unlearnbench.data.hub import from_hub
 from unlearnbench.data.sources import Source, parse_source, require
 from unlearnbench.errors import UsageError
-from unlearnbench.models.families import can_be_cut, cut, family_class, family_config, require_causal
+from unlearnbench.models.families import cut, family_class, family_config, require_causal, shape_of
 
 if TYPE_CHECKING:
     import torch
@@ -76,9 +76,9 @@ def load_model(folder: Path, dtype: torch.dtype, device: torch.device, blocks: i
     level = logging.get_verbosity()
     try:
         config = family_config(folder)
-        if blocks is not None and can_be_cut(config):
+        if blocks is not None:
             logging.set_verbosity_error()  # the blocks that are left out would be reported as unexpected
-            cut(config, blocks)
+            config = cut(config, blocks)
         model: PreTrainedModel = family_class(config).from_pretrained(
             folder, config=config, dtype=dtype, use_safetensors=True, trust_remote_code=False
         )
@@ -96,12 +96,8 @@ def skeleton(folder: Path) -> PreTrainedModel:
     Raises:
         UsageError: it is no causal language model that transformers can build.
     """
-    import torch
-
     try:
-        config = family_config(folder)
-        with torch.device("meta"):
-            model: PreTrainedModel = family_class(config).from_config(config, trust_remote_code=False)
+        model = shape_of(family_config(folder))
         require_causal(model)
     except UsageError as error:
         raise UsageError(f"The model in {folder} cannot be used: {error}") from error

@@ -48,6 +48,9 @@ class LoraAdapter:
         except (ValueError, NotImplementedError) as error:
             said = " ".join(str(error).split())
             raise UsageError(f"LoRA cannot adapt {type(model).__name__}: {said}; set adapter to none.") from error
+        if any(type(module).__name__ == "ParamWrapper" for module in model.modules()):
+            # peft takes the names of such projections for those of the experts, which are one tensor without a layer
+            raise UsageError(f"LoRA cannot adapt the experts of {type(model).__name__}; set adapter to none.")
         self.model = model
         self.layers: dict[str, Any] = {n: module for n, module in model.named_modules() if isinstance(module, LoraLayer)}
         for layer in self.layers.values():

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from unlearnbench.data.batches import Stream
 from unlearnbench.errors import UsageError
+from unlearnbench.models.blocks import decoder_of
 from unlearnbench.models.forward import SplitForward, split_forward
 from unlearnbench.models.tensors import mean_over, wide
 from unlearnbench.training.method import UnlearningMethod
@@ -46,9 +47,14 @@ class BlockOutputs:
         method: whose model and untouched model are meant.
         blocks: whose outputs are wanted, 0-based.
         first: the first block that trains.
+
+    Raises:
+        UsageError: the model's blocks answer with more than one text's hidden states.
     """
 
     def __init__(self, method: UnlearningMethod, blocks: Sequence[int], *, first: int) -> None:
+        if getattr(decoder_of(method.model).config, "altup_num_inputs", 1) > 1:
+            raise UsageError(f"the blocks of {type(method.model).__name__} pass on several versions of a text at once.")
         self._method, self._first, self._last = method, first, max(blocks)
         self._wanted = {block - first for block in blocks}
         self._kept: dict[str, Kept] = {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -131,12 +131,14 @@ def score_questions(
     waiting = [0] * len(questions)
     for text in texts:
         waiting[text.question] += 1
-    for text, values in _read(model, texts, [question.part for question in questions], padding_id(tokenizer)):
-        for target, value in zip(text.targets, values, strict=True):
-            sums[text.question][target.option] += value
-        waiting[text.question] -= 1
-        if progress is not None and waiting[text.question] == 0:
-            progress(1)
+    parts = [question.part for question in questions]
+    for alike in _alike(model, texts):
+        for text, values in _read(model, alike, parts, padding_id(tokenizer)):
+            for target, value in zip(text.targets, values, strict=True):
+                sums[text.question][target.option] += value
+            waiting[text.question] -= 1
+            if progress is not None and waiting[text.question] == 0:
+                progress(1)
     return _results(questions, texts, sums, per_token)
 
 
@@ -167,6 +169,15 @@ def _results(
             )
         )
     return results
+
+
+def _alike(model: PreTrainedModel, texts: Sequence[Text]) -> list[Sequence[Text]]:
+    """Texts that may share a batch: LongRoPE turns every text of one as its longest asks for."""
+    rope: dict[str, Any] = getattr(model.config.get_text_config(), "rope_parameters", None) or {}
+    if rope.get("rope_type") != "longrope":
+        return [texts]
+    trained = rope["original_max_position_embeddings"]
+    return [[text for text in texts if (len(text.ids) > trained) == beyond] for beyond in (False, True)]
 
 
 def _read(model: PreTrainedModel, texts: Sequence[Text], parts: Sequence[str], pad: int) -> Iterator[tuple[Text, list[float]]]:

@@ -88,7 +88,7 @@ def require_causal_logits(model: PreTrainedModel) -> None:
     tolerance = 1e-3 if model.dtype == torch.float32 else 0.1  # of the largest logit; to see another token changes far more
     if not bool((together - expected).abs().max() <= tolerance * expected.abs().max()):
         raise UsageError(
-            f"{type(model).__name__} predicts otherwise after the same tokens when others follow them, and cannot be scored; take "
-            "a causal language model."
+            f"{type(model).__name__} predicts otherwise after the same tokens when others follow them, and cannot be scored; "
+            "take a causal language model."
         )
     _right.add(model)
