@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 RUN := runs/sandbox
 
-.PHONY: demo demo-all test lint conformance third-party browser reference docs rooms speed parity oracle judge-server crash real sandbox tune-sandbox clean help
+.PHONY: demo demo-all test lint conformance third-party browser reference families docs rooms speed parity oracle judge-server crash real sandbox tune-sandbox clean help
 
 help: ## show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /: /'
@@ -36,6 +36,9 @@ third-party: $(BIN)/.installed ## plugins as wheels beside the wheel of unlearnb
 
 reference: $(BIN)/.installed ## write the pages that follow from the code: API, recipe, command line
 	$(BIN)/python tests/docs/reference.py
+
+families: $(BIN)/.installed ## try every family of models and write docs/families.md (five minutes)
+	PYTHONPATH=tests $(BIN)/python tests/docs/families.py
 
 rooms: $(BIN)/.installed ## draw the rooms and their imports for docs/how-it-is-built.md (apt-get install graphviz)
 	$(BIN)/import-linter drawgraph unlearnbench | tred | dot -Tsvg > docs/rooms.svg
