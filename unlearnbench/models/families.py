@@ -81,8 +81,11 @@ def cut(config: PretrainedConfig, blocks: int) -> PretrainedConfig:
 
 
 def can_be_cut(config: PretrainedConfig) -> bool:
-    """Whether the lower blocks of a model are the same without the upper ones."""
-    return cut(config, config.get_text_config().num_hidden_layers - 1) is not config
+    """Whether the upper blocks may be taken out of a model: the lower ones stay the same, and it believes their number."""
+    own = copy.deepcopy(config.get_text_config())
+    fewer = own.num_hidden_layers - 1
+    own.num_hidden_layers = fewer
+    return own.num_hidden_layers == fewer and cut(config, fewer) is not config
 
 
 def shape_of(config: PretrainedConfig) -> PreTrainedModel:
