@@ -37,7 +37,7 @@ third-party: $(BIN)/.installed ## plugins as wheels beside the wheel of unlearnb
 reference: $(BIN)/.installed ## write the pages that follow from the code: API, recipe, command line
 	$(BIN)/python tests/docs/reference.py
 
-families: $(BIN)/.installed ## try every family of models and write docs/families.md (five minutes)
+families: $(BIN)/.installed ## try every family of models and write docs/families.md (ten minutes)
 	PYTHONPATH=tests $(BIN)/python tests/docs/families.py
 
 rooms: $(BIN)/.installed ## draw the rooms and their imports for docs/how-it-is-built.md (apt-get install graphviz)
