@@ -35,7 +35,8 @@ def compare(
     forget: Annotated[list[str] | None, typer.Option(metavar="[TOPIC=]SOURCE", help="Texts to forget; repeatable.")] = None,
     retain: Annotated[list[str] | None, typer.Option(metavar="[TOPIC=]SOURCE", help="Texts to keep; repeatable.")] = None,
     checkpoint: Annotated[
-        list[str] | None, typer.Option(metavar="NAME=PATH", help="A finished model as a row of the table; repeatable.")
+        list[str] | None,
+        typer.Option(metavar="NAME=PATH", help="A finished model, or an adapter of --model, as a row; repeatable."),
     ] = None,
     control: Annotated[
         list[str] | None,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from unlearnbench.errors import UsageError
+from unlearnbench.errors import UsageError, reason_of
 from unlearnbench.models.blocks import decoder_blocks
 
 if TYPE_CHECKING:
@@ -46,8 +46,7 @@ class LoraAdapter:
                 warnings.filterwarnings("ignore", message=".*fan_in_fan_out")  # peft sees by itself which layers are transposed
                 inject_adapter_in_model(LoraConfig(r=rank, lora_alpha=rank, lora_dropout=0.0, target_modules=wanted), model)
         except (ValueError, NotImplementedError) as error:
-            said = " ".join(str(error).split())
-            raise UsageError(f"LoRA cannot adapt {type(model).__name__}: {said}; set adapter to none.") from error
+            raise UsageError(f"LoRA cannot adapt {type(model).__name__}: {reason_of(error)}; set adapter to none.") from error
         if any(type(module).__name__ == "ParamWrapper" for module in model.modules()):
             # peft takes the names of such projections for those of the experts, which are one tensor without a layer
             raise UsageError(f"LoRA cannot adapt the experts of {type(model).__name__}; set adapter to none.")
