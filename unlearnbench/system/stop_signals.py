@@ -28,11 +28,13 @@ class StopRequested(KeyboardInterrupt):
 
     Attributes:
         exit_code: 128 and the signal's number, as a shell has it.
+        arrived: whether it came through to whoever says it.
     """
 
     def __init__(self, number: int, words: str = "") -> None:
         super().__init__(f"Stopped by {signal.Signals(number).name}.{words and ' '}{words}")
         self.exit_code = 128 + number
+        self.arrived = False
 
 
 _asked: StopRequested | None = None
@@ -55,7 +57,9 @@ def heeded() -> Generator[None]:
             request(signal.SIGINT)  # raised without a signal
         raise
     finally:
-        if _asked is None:
+        if _asked is not None:
+            _asked.arrived = True
+        else:
             for number, handler in found.items():
                 signal.signal(number, handler)
 
@@ -128,6 +132,7 @@ def _ignore(number: int, _: FrameType | None) -> None:
 def _lose_patience(stop: StopRequested) -> None:
     """End a process that is stuck, or whose plugins swallow what is raised; its own processes end when it is gone."""
     time.sleep(PATIENCE_SECONDS)
-    with contextlib.suppress(OSError):
-        os.write(2, f"{stop}\n".encode())
+    if not stop.arrived:
+        with contextlib.suppress(OSError):
+            os.write(2, f"{stop}\n".encode())
     os._exit(stop.exit_code)
