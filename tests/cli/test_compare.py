@@ -283,36 +283,6 @@ def test_variants_of_one_method_are_rows_of_their_own(cli, tmp_path):
     assert [column["role"] for column in board["columns"]] == ["forget", "untargeted", "retain"]
 
 
-def test_ctrl_c_keeps_what_is_finished(tmp_path, cache):
-    """A real SIGINT while RMU trains: exit 130, the baseline's cells stay, the same command goes on."""
-    environment = {**os.environ, "UNLEARNBENCH_CACHE": str(tmp_path / "cache")}
-    line = [
-        sys.executable,
-        "-m",
-        "unlearnbench",
-        *SANDBOX,
-        "--set",
-        "rmu.steps=5000",
-        "--limit",
-        "5",
-        "--out",
-        str(tmp_path / "run"),
-    ]
-    with subprocess.Popen(line, stderr=subprocess.PIPE, text=True, env=environment) as process:
-        assert process.stderr is not None
-        for text in process.stderr:
-            if "unlearning" in text:
-                break
-        time.sleep(2)
-        process.send_signal(2)
-        rest = process.stderr.read()
-        assert process.wait(timeout=30) == 130, rest
-    assert "Finished cells are kept" in rest
-    assert "Traceback" not in rest
-    assert len(list((tmp_path / "run" / "cells" / "none").rglob("*.json"))) == 3
-    assert not list((tmp_path / "run" / "cells").glob("rmu/**/*.json"))
-
-
 def test_changed_scoring_code_makes_new_cells(cli, tmp_path, monkeypatch):
     """Somebody mends the core: no cell and no cached score of the old code is taken for one of the new, the base's included."""
     from unlearnbench.planning import plan
