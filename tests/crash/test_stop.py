@@ -165,12 +165,11 @@ TRAININGS = {
 @pytest.mark.slow
 @pytest.mark.parametrize("how", TRAININGS)
 def test_every_signal_while_it_trains(tmp_path, tiny_folder, how):
-    """To the command alone, to its group and to all processes; the rest is done in the end."""
+    """To the command alone, to its group, and to all processes; the rest is done in the end."""
     words, options, seconds = TRAININGS[how]
     command = compare(tmp_path, tiny_folder, *words, **options)
-    for number in SIGNALS:
-        for to in ("command", "group", "all"):
-            command.stop(after("rmu, seed 0: unlearning", seconds), number, to)
+    for number, to in zip(SIGNALS, ("group", "all", "command", "all"), strict=True):
+        command.stop(after("rmu, seed 0: unlearning", seconds), number, to)
     assert command.finish() == command.finish("whole")
 
 

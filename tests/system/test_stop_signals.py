@@ -88,6 +88,13 @@ def test_handlers_are_put_back():
     assert (done.returncode, done.stdout) == (-signal.SIGTERM, "done\n")
 
 
+def test_the_next_job_is_stopped_as_this_one():
+    """Lightning leaves Ctrl-C ignored, a plugin may leave a handler of its own."""
+    block = "from unlearnbench.system.process_state import restored_process_state\nwith restored_process_state():\n"
+    done = run(f"{block}    signal.signal(2, signal.SIG_IGN)\n    signal.signal(15, lambda *_: None)\nask(2)")
+    assert done.returncode == 130
+
+
 def test_a_plugins_own_interrupt_is_one():
     done = run("raise KeyboardInterrupt")
     assert done.returncode == 130
