@@ -177,13 +177,12 @@ def test_every_signal_while_it_trains(tmp_path, tiny_folder, how):
 @pytest.mark.parametrize("words", [LOCAL, ISOLATED], ids=["local", "isolated"])
 def test_every_signal_while_it_plans_loads_and_scores(tmp_path, tiny_folder, words):
     command = compare(tmp_path, tiny_folder, *words, steps=2)
-    run = tmp_path / "run"
-    log = run / "logs" / "none-seed-0.log"
+    recipe, plan, log = (tmp_path / "run" / name for name in ("recipe.yaml", "plan.json", "logs/none-seed-0.log"))
     for number in SIGNALS:
-        command.stop(at(lambda: (run / "plan.json").exists()), number)
-        command.stop(at(lambda: log.exists() and "begins" in log.read_text().splitlines()[-1]), number)
-        log.unlink()
-        command.stop(after(": wmdp", 0.0), number)
+        for sign in (recipe, plan, log):
+            sign.unlink(missing_ok=True)
+            command.stop(at(sign.exists), number)
+    command.stop(after(": wmdp", 0.0), signal.SIGTERM)
     assert command.finish() == command.finish("whole")
 
 
