@@ -113,6 +113,15 @@ def test_all_of_them_in_processes_of_their_own(compare, alone):
     assert_only_these_are_spoilt(outcome, run, alone, {**RAISE, **CRASH})
 
 
+def test_a_request_to_stop_is_heard_though_a_method_swallows_it(compare):
+    """What it makes of the rest of its training is not kept, and is no failure."""
+    outcome, run = compare(["swallows"], WMDP)
+    assert outcome.returncode == 143, outcome.stderr
+    assert outcome.stderr.splitlines()[-1].startswith("Stopped by SIGTERM. Finished cells are kept in ")
+    assert not list((run / "cells").glob("swallows/**/*.json"))
+    assert not list((run / "deltas").rglob("*.safetensors"))
+
+
 def test_a_hang_ends_with_its_time(compare, site, tiny_folder):
     """The baseline is scored first, without a limit; then the process that hangs is stopped, with what it had started."""
     outcome, run = compare(["hangs"], WMDP, "--methods", "none")

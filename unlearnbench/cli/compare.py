@@ -14,6 +14,7 @@ from unlearnbench.errors import Problems, UsageError
 from unlearnbench.execution.executors import listed
 from unlearnbench.planning.limits import Limits
 from unlearnbench.reports.units import counted
+from unlearnbench.system.stop_signals import answered_with
 
 if TYPE_CHECKING:
     from unlearnbench.execution.compare import Execution, KeepDeltas
@@ -169,7 +170,9 @@ def run(
     executor = problems.attempt(find_executor, how.executor, how.limits)
     place = cast("Device", problems.attempt(options.choose, "--device", device, ("auto", "cpu", "cuda")) or "auto")
     folder = out or Path("runs") / recipe.name
-    with options.quiet_stdout():  # it is for the table; what plugins print goes to stderr
+    words = f"Finished cells are kept in {folder}; the same command goes on from there."
+    # stdout is for the table; what plugins print goes to stderr
+    with answered_with(words), options.quiet_stdout():
         wanted, kept = apply_settings(recipe, settings or (), problems), cache or default_cache()
         wanted, broken = _loadable(wanted, kept, problems) if executor and executor.own_processes else (wanted, {})
         comparison = prepare(
@@ -234,12 +237,8 @@ def _execute(comparison: Comparison, how: Execution, table: TableSettings | None
     from unlearnbench.execution.compare import execute
 
     with ProgressReporter(comparison.jobs) as reporter:
-        try:
-            for result in execute(comparison, reporter, how, settings=table):
-                reporter.finished(result)
-        except KeyboardInterrupt:
-            reporter.say(f"Finished cells are kept in {comparison.run.root}; the same command goes on from there.")
-            raise
+        for result in execute(comparison, reporter, how, settings=table):
+            reporter.finished(result)
 
 
 def show(folder: Path, board: Leaderboard, as_json: bool) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, cast
 
 from unlearnbench.cli import options
 from unlearnbench.errors import UsageError
+from unlearnbench.system.stop_signals import answered_with
 
 if TYPE_CHECKING:
     from unlearnbench.execution.compare import Execution
@@ -60,13 +61,11 @@ def search(recipe: Recipe, budget: Budget, place: Place) -> Tuning:
     from unlearnbench.runs.reading import read_tuning
     from unlearnbench.tuning.search import tune as tune_rows
 
-    with options.quiet_stdout(), ProgressReporter() as reporter:  # what plugins print goes to stderr
-        try:
-            for result in tune_rows(recipe, budget, place, reporter, reporter.expect):
-                reporter.finished(result)
-        except KeyboardInterrupt:
-            reporter.say(f"Finished trials are kept in {place.folder}; the same command goes on from there.")
-            raise
+    kept = f"Finished trials are kept in {place.folder}; the same command goes on from there."
+    # what plugins print goes to stderr
+    with answered_with(kept), options.quiet_stdout(), ProgressReporter() as reporter:
+        for result in tune_rows(recipe, budget, place, reporter, reporter.expect):
+            reporter.finished(result)
     tuning = read_tuning(place.out)
     assert tuning is not None
     return tuning

@@ -27,12 +27,14 @@ from unlearnbench.planning.preflight import prepare
 from unlearnbench.planning.recipe_files import load_recipe
 from unlearnbench.planning.settings import one_row
 from unlearnbench.plugins.registry import load_extensions
+from unlearnbench.system.stop_signals import leave_to_parent
 
 RANK_ZERO_SECONDS = 20.0
 
 
 def main() -> int:
     """Do the job; 1 if that failed as a whole."""
+    leave_to_parent()
     parser = argparse.ArgumentParser()
     parser.add_argument("order", type=JobOrder.model_validate_json)
     parser.add_argument("--tell", type=int, required=True)
