@@ -37,7 +37,8 @@ def compare(
     forget: options.Forget = None,
     retain: options.Retain = None,
     checkpoint: Annotated[
-        list[str] | None, typer.Option(metavar="NAME=PATH", help="A finished model as a row of the table; repeatable.")
+        list[str] | None,
+        typer.Option(metavar="NAME=PATH", help="A finished model, or an adapter of --model, as a row; repeatable."),
     ] = None,
     control: Annotated[
         list[str] | None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 from unlearnbench.cli import options
@@ -85,4 +86,4 @@ def with_rows(recipe: Recipe, problems: Problems, *, checkpoint: list[str] | Non
 
 def _topic_and_source(text: str, default: str) -> tuple[str, str]:
     name, equals, source = text.partition("=")
-    return (name, source) if equals and "/" not in name else (default, text)
+    return (name, source) if equals and "/" not in name and not os.path.exists(text) else (default, text)

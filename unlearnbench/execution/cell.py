@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from unlearnbench.errors import CellError, StorageError, UnlearnbenchError
+from unlearnbench.errors import CellError, StorageError, UnlearnbenchError, one_line
 from unlearnbench.execution.context import JobContext
 from unlearnbench.execution.provenance import cell_provenance, environment, last_frames, peak_bytes
 from unlearnbench.models.restorable import LoadedModel
@@ -164,13 +164,12 @@ def _by_part(items: Iterable[ItemResult]) -> dict[str, list[ItemResult]]:
 
 def _failure(plan: JobPlan, name: str, context: JobContext, error: BaseException, cost: Cost | None = None) -> CellResult:
     """A cell that says what went wrong, kept like any other."""
-    reason = str(error).strip().splitlines()
     kind = "" if isinstance(error, UnlearnbenchError) else f"{type(error).__name__}: "
     result = CellResult(
         key=plan.key(name),
         identity=plan.cells[name],
         status="diverged" if isinstance(error, FloatingPointError) else "failed",
-        error=kind + (reason[0] if reason else "no message"),
+        error=kind + one_line(error),
         cost=cost or Cost(),
         provenance={
             **_provenance(plan, name, context, None),

@@ -20,6 +20,7 @@ from unlearnbench.execution.interim_scores import InterimScorer, interim_callbac
 from unlearnbench.execution.interim_scores import trained as trained_by
 from unlearnbench.execution.provenance import peak_bytes
 from unlearnbench.execution.training_log import MetricsFile
+from unlearnbench.models.capacity import check_ids, context_length
 from unlearnbench.models.forward import checkpointed
 from unlearnbench.models.loading import padding_id
 from unlearnbench.models.restorable import LoadedModel
@@ -145,6 +146,7 @@ def _method_context(
     training = plan.variant.training
     assert training is not None
     sides: dict[str, Schedule] = {}
+    readable = context_length(loaded.model)
     for side in SIDES:
         corpora = [
             encode_corpus(
@@ -152,12 +154,19 @@ def _method_context(
                 topic.name,
                 loaded.tokenizer,
                 max_length=topic.longest(side, training.max_length),
+                readable=readable,
                 min_chars=topic.min_chars,
                 max_chars=training.max_chars,
                 alternatives=method.alternatives and side == "forget",
             )
             for topic in context.topics
         ]
+        for corpus in corpora:
+            check_ids((example.ids for example in corpus.examples), loaded.model)
+            if corpus.cut and rank_zero():
+                cut = f"{corpus.cut} of {len(corpus.examples)} {side} texts of {corpus.topic}"
+                read = f"have more than the {readable:,} tokens that the model reads"
+                context.reporter.warn(f"{plan.job.variant}: {cut} {read}, and are cut there")
         sides[side] = Schedule(
             corpora,
             steps=training.steps,

@@ -134,7 +134,8 @@ def _problem(task: Task, model: str) -> str | None:
 
 
 def _build_method(task: Task, model: str) -> None:
-    from unlearnbench.models.loading import model_folder, skeleton
+    from unlearnbench.models.folders import model_folder
+    from unlearnbench.models.loading import skeleton
     from unlearnbench.plugins.options import resolve_options, split_budget
 
     spec = find_plugin("method", task.plugin).spec

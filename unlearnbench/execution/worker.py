@@ -12,7 +12,7 @@ import sys
 import time
 from dataclasses import replace
 
-from unlearnbench.errors import CellError, StorageError, UnlearnbenchError
+from unlearnbench.errors import CellError, StorageError, UnlearnbenchError, one_line
 from unlearnbench.execution.context import JobContext, job_context
 from unlearnbench.execution.distributed import rank_zero
 from unlearnbench.execution.executors import local
@@ -47,11 +47,10 @@ def main() -> int:
     try:
         carry_out(wanted.order, parent)
     except (Exception, SystemExit) as error:  # the parent turns it into failed cells
-        reason = str(error).strip().splitlines() or ["no message"]
         kinds = {FloatingPointError: "diverged", StorageError: "storage"}
         kind = next((word for one, word in kinds.items() if isinstance(error, one)), "failed")
         name = "" if isinstance(error, UnlearnbenchError | FloatingPointError) else f"{type(error).__name__}: "
-        parent.say("error", type=kind, reason=name + reason[0])
+        parent.say("error", type=kind, reason=name + one_line(error))
         if not rank_zero():
             time.sleep(RANK_ZERO_SECONDS)  # Lightning kills the first process, which has to say why, once another has failed
         return 1

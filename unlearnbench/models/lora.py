@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from unlearnbench.errors import UsageError
+from unlearnbench.errors import UsageError, reason_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -35,7 +35,7 @@ class LoraAdapter:
             wanted = LINEAR if targets is None else list(targets)
             inject_adapter_in_model(LoraConfig(r=rank, lora_alpha=rank, lora_dropout=0.0, target_modules=wanted), model)
         except ValueError as error:
-            raise UsageError(f"LoRA finds nothing to adapt in {type(model).__name__}: {str(error).splitlines()[0]}") from error
+            raise UsageError(f"LoRA finds nothing to adapt in {type(model).__name__}: {reason_of(error)}.") from error
         self.model = model
         self.layers: dict[str, Any] = {n: module for n, module in model.named_modules() if isinstance(module, LoraLayer)}
         for layer in self.layers.values():

@@ -12,14 +12,18 @@ from unlearnbench import __version__
 from unlearnbench.data.tables import Table, read_corpus
 from unlearnbench.data.topics import TopicData
 from unlearnbench.errors import Problems, UsageError
-from unlearnbench.models.loading import model_folder, weight_files
+from unlearnbench.models.folders import model_folder, weights_identity
 from unlearnbench.planning.checks import (
+    check_adapters,
     check_benchmarks,
+    check_corpora,
     check_memory,
     check_methods,
+    check_models,
     check_parts,
     check_room,
     check_trainer,
+    check_vocabularies,
     device_type,
 )
 from unlearnbench.planning.columns import plan_benchmarks, plan_looks
@@ -31,7 +35,7 @@ from unlearnbench.plugins.fingerprint import training_hash
 from unlearnbench.records.manifest import BASELINE
 from unlearnbench.records.recipe import Recipe
 from unlearnbench.runs.folder import RunFolder
-from unlearnbench.system.files import JsonCache, hash_files
+from unlearnbench.system.files import JsonCache
 
 
 def prepare(request: Request, problems: Problems | None = None, *, broken: Mapping[str, str] | None = None) -> Comparison:
@@ -50,9 +54,12 @@ def prepare(request: Request, problems: Problems | None = None, *, broken: Mappi
     run, jobs, limits, recipe = comparison.run, comparison.jobs, request.limits, request.recipe
     waiting = {plan.variant.name: plan.variant for plan in jobs if plan.due or problems}.values()
     due = {name for plan in jobs for name in plan.due}
-    scored = {variant.model: folders[variant.model] for variant in waiting}
-    check_benchmarks(comparison.benchmarks, scored, due, problems)
-    footprints = check_methods(list(waiting), folders, comparison.topics, comparison.dtype, problems)
+    models = check_models({variant.model: folders[variant.model] for variant in waiting}, problems)
+    check_vocabularies(models, problems)
+    check_benchmarks(comparison.benchmarks, models, due, problems)
+    training = [variant.model for variant in waiting if variant.training is not None and variant.model in models]
+    check_corpora({source: models[source] for source in training}, comparison.topics, problems)
+    footprints = check_methods(list(waiting), models, comparison.topics, comparison.dtype, problems)
     check_room(run, jobs, footprints, request.keep_deltas, limits, problems)
     check_memory(jobs, footprints, recipe.trainer.devices, device_type(request.device), limits, problems)
     problems.settle()
@@ -83,8 +90,9 @@ def _plan(request: Request, problems: Problems, broken: Mapping[str, str]) -> tu
     benchmarks = plan_benchmarks(recipe, problems)
     topics = _plan_topics(recipe, variants, problems)
     folders = _model_folders(variants, problems)
-    weights = {source: hash_files(weight_files(folder), memory) for source, folder in folders.items()}
+    weights = {source: weights_identity(folder, memory) for source, folder in folders.items()}
     weighted = [replace(variant, weights=weights[variant.model]) for variant in variants if variant.model in weights]
+    check_adapters(recipe, folders, memory, problems)
     check_parts(recipe, benchmarks, problems)
     check_trainer(recipe, weighted, device, problems)
     dtype = _resolve_dtype(recipe.dtype, device)
@@ -159,7 +167,7 @@ def _corpus(source: str, min_chars: int) -> Table:
     """A corpus with something to read in it; the encoder leaves out texts of at most `min_chars` characters."""
     table = read_corpus(source)
     texts = (row["response"] if row.get("text") is None else row["text"] for row in table.rows)
-    if not any(len(str(text)) > min_chars for text in texts):
+    if not any(len(text) > min_chars for text in texts):
         raise UsageError(f"The corpus '{source}' has no text of more than {min_chars} characters; look at its column 'text'.")
     return table
 

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from unlearnbench.errors import UsageError, unknown_name
 from unlearnbench.leaderboard.reading import written_leaderboard
-from unlearnbench.models.loading import model_folder, weight_files
+from unlearnbench.models.folders import model_folder, weights_identity
 from unlearnbench.records.cells import CellKey, CellResult
 from unlearnbench.records.leaderboard import TableSettings
 from unlearnbench.records.manifest import BASELINE, CHECKPOINT
@@ -22,7 +22,7 @@ from unlearnbench.reports.model_card import CARD, Scored, card
 from unlearnbench.runs.deltas import weights_hash
 from unlearnbench.runs.folder import RunFolder
 from unlearnbench.runs.reading import PLAN_FILE
-from unlearnbench.system.files import HASH_CHARS, JsonCache, default_cache, hash_files
+from unlearnbench.system.files import HASH_CHARS, JsonCache, default_cache
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,7 +126,7 @@ def export(candidate: Candidate, out: Path, base: str | None = None) -> None:
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UsageError(f"{out} exists already; name a folder that does not.")
     source = base or candidate.source
-    own = hash_files(weight_files(model_folder(source)), JsonCache(default_cache() / "memory.json"))
+    own = weights_identity(model_folder(source), JsonCache(default_cache() / "memory.json"))
     if own != candidate.manifest["base"]:
         raise UsageError(
             f"The delta of '{candidate.variant}' belongs to another base model: it was made from weights "

@@ -11,11 +11,14 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from unlearnbench.data.borders import Answered, common_length, encode_answers
+from unlearnbench.data.chat_template import render_template
 from unlearnbench.errors import UsageError
+from unlearnbench.models.capacity import check_ids, context_length
 from unlearnbench.models.loading import padding_id, tokens_per_batch
 from unlearnbench.records.items import ItemResult, Question
 from unlearnbench.scoring.choice.packing import encode_prefix, packed_logits, packs
-from unlearnbench.scoring.choice.prefix_trees import Tree, build_trees, common_length, fill_batches, split
+from unlearnbench.scoring.choice.prefix_trees import Tree, build_trees, fill_batches, split
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -50,23 +53,20 @@ def encode_questions(
 
     Args:
         questions: in any order.
-        tokenizer: context and option are tokenised together; it adds special tokens as it does by default.
+        tokenizer: context and option are tokenised together, opened as the tokenizer does it and never ended.
         limit: tokens that the model can read; a context that is longer is cut from the left, as in lm-eval.
         chat: put the context through the chat template as the user's turn; the answer begins without a space.
 
     Raises:
-        UsageError: `chat`, and the tokenizer has no chat template.
+        UsageError: `chat`, and the tokenizer has no chat template, or one that refuses the context; an option without a token
+            of its own; nothing before an option.
     """
     pairs = [_split(question, tokenizer if chat else None) for question in questions]
-    if not pairs:
-        return []
-    special = not chat  # a chat template writes its special tokens itself
-    contexts: list[list[int]] = tokenizer([context for context, _ in pairs], add_special_tokens=special)["input_ids"]
-    joined = [context + option for context, options in pairs for option in options]
-    wholes: Iterator[list[int]] = iter(tokenizer(joined, add_special_tokens=special)["input_ids"])
+    flat = [(context, option) for context, options in pairs for option in options]
+    answered = iter(encode_answers(flat, tokenizer, special=not chat))  # a chat template writes its special tokens itself
     texts: list[Text] = []
-    for number, (prompt, (_, options)) in enumerate(zip(contexts, pairs, strict=True)):
-        texts += _texts(number, prompt, [next(wholes) for _ in options], limit)
+    for number, (_, options) in enumerate(pairs):
+        texts += _texts(number, questions[number].id, [next(answered) for _ in options], limit)
     return texts
 
 
@@ -75,8 +75,7 @@ def _split(question: Question, chat: PreTrainedTokenizerBase | None) -> tuple[st
     if chat is not None:
         if not chat.chat_template:
             raise UsageError("chat=true needs a chat template, and this model's tokenizer has none; leave chat out.")
-        turn = [{"role": "user", "content": question.context}]
-        context = str(chat.apply_chat_template(turn, tokenize=False, add_generation_prompt=True))
+        context = render_template([{"role": "user", "content": question.context}], chat)
         options = [option.lstrip() for option in question.continuations]
     else:
         context, options = question.context, list(question.continuations)
@@ -85,23 +84,29 @@ def _split(question: Question, chat: PreTrainedTokenizerBase | None) -> tuple[st
     return kept, [gap + option for option in options]
 
 
-def _texts(number: int, prompt: list[int], wholes: Sequence[list[int]], limit: int) -> list[Text]:
-    if all(len(whole) == len(prompt) + 1 and whole[:-1] == prompt for whole in wholes):
+def _texts(number: int, name: str, options: Sequence[Answered], limit: int) -> list[Text]:
+    for option, (ids, start) in enumerate(options):
+        if start == len(ids):
+            raise UsageError(f"Option {option + 1} of {name} has no token of its own in this model's tokenizer; write it out.")
+        if start == 0:
+            raise UsageError(f"Nothing stands before the options of {name} from which to predict them; give it a context.")
+    prompt = options[0].ids[:-1]
+    if all(ids[:-1] == prompt and start == len(prompt) for ids, start in options):
         ids = prompt[-limit:]
-        targets = [TokenTarget(option, len(ids) - 1, whole[-1]) for option, whole in enumerate(wholes)]
+        targets = [TokenTarget(option, len(ids) - 1, whole[-1]) for option, (whole, _) in enumerate(options)]
         return [Text(number, ids, targets, len(prompt) > limit)]
     texts: list[Text] = []
-    for option, whole in enumerate(wholes):
+    for option, (whole, border) in enumerate(options):
         kept = whole[-(limit + 1) :]
-        start = max(len(prompt) - (len(whole) - len(kept)), 1)
+        start = max(border - (len(whole) - len(kept)), 1)
         targets = [TokenTarget(option, place - 1, kept[place]) for place in range(start, len(kept))]
         texts.append(Text(number, kept[:-1], targets, len(kept) < len(whole)))
     return texts
 
 
 def longest_text(model: PreTrainedModel) -> int:
-    """Tokens that the model can read at once."""
-    return getattr(model.config, "max_position_embeddings", None) or 2048
+    """Tokens that the model reads at once; lm-eval's 2048 where its config sets no bound."""
+    return context_length(model) or 2048
 
 
 def score_questions(
@@ -127,6 +132,7 @@ def score_questions(
         One result per question; `logprobs` are in nats, `score` is 1.0 where the choice is right.
     """
     texts = encode_questions(questions, tokenizer, limit=longest_text(model)) if texts is None else texts
+    check_ids((text.ids for text in texts), model)
     sums = [[0.0] * len(question.continuations) for question in questions]
     waiting = [0] * len(questions)
     for text in texts:
