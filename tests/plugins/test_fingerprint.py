@@ -20,6 +20,7 @@ PLAN = """
 import json, sys
 from pathlib import Path
 from unlearnbench.planning.preflight import prepare
+from unlearnbench.planning.request import Request
 from unlearnbench.records.recipe import Recipe
 
 out = Path(sys.argv[1])
@@ -29,7 +30,7 @@ recipe = Recipe(name="r", model="sandbox:model", topics=topics, benchmarks=bench
 looking = recipe.model_copy(update={"evaluate_every": 10, "half": "reporting"})
 found = {}
 for name, wanted in (("plain", recipe), ("looking", looking)):
-    plan = prepare(wanted, out=out / name, cache=out / "cache", device="cpu").jobs[-1]
+    plan = prepare(Request(recipe=wanted, out=out / name, cache=out / "cache", device="cpu")).jobs[-1]
     found[name] = {"job": plan.job.identity, "cell": plan.cells["wmdp"]}
 print(json.dumps(found))
 """

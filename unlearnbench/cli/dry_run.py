@@ -15,7 +15,7 @@ from rich.text import Text
 from unlearnbench.reports.units import amount, counted, size
 
 if TYPE_CHECKING:
-    from unlearnbench.execution.compare import Execution
+    from unlearnbench.execution.place import Execution
     from unlearnbench.planning.comparison import Comparison
     from unlearnbench.planning.estimates import JobEstimate
 

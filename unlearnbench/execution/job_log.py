@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from unlearnbench.runs.folder import RunFolder
 
 if TYPE_CHECKING:
     from unlearnbench.execution.reporter import Reporter
+    from unlearnbench.planning.plan import JobPlan
 
 QUIET_SECONDS = 10.0  # between lines about one phase; metrics.csv has every update
 
@@ -27,6 +29,9 @@ class LoggedReporter:
         self._done: dict[tuple[str, int], int] = {}
         self._said: dict[tuple[str, int], float] = {}
         self._lock = threading.Lock()  # jobs may go on in several threads
+
+    def expect(self, plans: Sequence[JobPlan]) -> None:
+        self._reporter.expect(plans)
 
     def loading(self, job: Job) -> None:
         self._write(job, f"{job.method} begins, job {job.identity}")

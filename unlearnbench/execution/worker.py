@@ -23,8 +23,9 @@ from unlearnbench.execution.queue import Queue
 from unlearnbench.models.restorable import LoadedModel
 from unlearnbench.planning.limits import Limits
 from unlearnbench.planning.plan import JobPlan
-from unlearnbench.planning.preflight import prepare
+from unlearnbench.planning.preflight import plan_only
 from unlearnbench.planning.recipe_files import load_recipe
+from unlearnbench.planning.request import Request
 from unlearnbench.planning.settings import one_row
 from unlearnbench.plugins.registry import load_extensions
 from unlearnbench.system.stop_signals import leave_to_parent
@@ -73,7 +74,7 @@ def _plan(order: JobOrder, parent: MessagePipe) -> tuple[JobPlan, JobContext]:
         CellError: the plan came out otherwise, so that a result would be kept under the wrong name.
     """
     recipe = one_row(load_recipe(str(order.run / "recipe.yaml")), order.variant, order.seed, order.cells)
-    comparison = prepare(recipe, out=order.run, cache=order.cache, device=order.device, checked=True)
+    comparison = plan_only(Request(recipe=recipe, out=order.run, cache=order.cache, device=order.device))
     plan = next(p for p in comparison.jobs if (p.job.variant, p.job.seed) == (order.variant, order.seed))
     cells = {name: plan.cells.get(name) for name in order.cells}
     if plan.job.identity != order.identity or cells != order.cells:

@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 from unlearnbench.data.topics import TopicData
 from unlearnbench.planning.estimates import Footprint, JobEstimate, estimate_job
 from unlearnbench.planning.plan import BenchmarkPlan, JobPlan, LookPlan
+from unlearnbench.planning.request import Device
 from unlearnbench.records.recipe import Recipe
 from unlearnbench.runs.folder import RunFolder
-
-Device = Literal["auto", "cpu", "cuda"]
 
 
 @dataclass(frozen=True, kw_only=True)

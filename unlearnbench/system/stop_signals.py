@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import threading
 import time
 from _thread import start_new_thread
 from collections.abc import Callable, Generator, Mapping
@@ -38,6 +39,7 @@ class StopRequested(KeyboardInterrupt):
 
 
 _asked: StopRequested | None = None
+_heeding = False
 _words = ""
 
 
@@ -48,7 +50,8 @@ def heeded() -> Generator[None]:
     A signal that the parent has this process ignore, as `nohup` does, stays ignored. Handlers are put back afterwards, unless
     a request came: what is left of the process is its end.
     """
-    found = _handle(_stop)
+    global _heeding
+    found, _heeding = _handle(_stop), True
     try:
         yield
     except BaseException as error:
@@ -57,6 +60,7 @@ def heeded() -> Generator[None]:
             request(signal.SIGINT)  # raised without a signal
         raise
     finally:
+        _heeding = False
         if _asked is not None:
             _asked.arrived = True
         else:
@@ -75,6 +79,20 @@ def answered_with(words: str) -> Generator[None]:
         _words = before
 
 
+@contextmanager
+def interruptible_afterwards() -> Generator[None]:
+    """Have Ctrl-C do after the block what it did before: Lightning ignores it for good once a fit was interrupted."""
+    if threading.current_thread() is not threading.main_thread():  # others neither get signals nor may set handlers
+        yield
+        return
+    found = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    finally:
+        if found is not None:
+            signal.signal(signal.SIGINT, found)
+
+
 def heed() -> None:
     """Raise the request once more if there was one: nothing that it may have spoilt is to be kept."""
     if _asked is not None:
@@ -84,10 +102,14 @@ def heed() -> None:
 def request(number: int) -> None:
     """Ask this process to stop, for the sake of a signal that another has got.
 
+    A process that does not heed requests, such as a notebook's, is not ours to end: there only what runs now stops.
+
     Raises:
         StopRequested: always, unless it has been raised already.
     """
     global _asked
+    if not _heeding:
+        raise StopRequested(number, _words)
     if _asked is None:
         _asked = StopRequested(number, _words)
         start_new_thread(_lose_patience, (_asked,))  # `threading` takes locks, which the main thread may have just now

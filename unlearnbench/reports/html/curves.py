@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -31,17 +31,22 @@ class Line(NamedTuple):
 
 def curves(finished: Finished) -> dict[str, list[Chart]]:
     """The charts of each row that logged something, by its name."""
-    found = {row.variant: _charts(row, finished.run.root) for row in finished.rows}
+    found = {row.variant: list(charts_of(row, finished.run.root).values()) for row in finished.rows}
     return {variant: charts for variant, charts in found.items() if charts}
 
 
-def _charts(row: ManifestRow, root: Path) -> list[Chart]:
-    """One chart for each kind of quantity: what stands before the last slash of its name."""
-    lines = [line for seed in row.seeds for line in _read(root / "logs" / folder_name(row.variant), seed)]
+def charts_of(row: ManifestRow, root: Path) -> dict[str, Chart]:
+    """One chart for each kind of quantity that a row logged: what stands before the last slash of its name."""
     kinds: dict[str, list[Line]] = {}
-    for line in lines:
+    for line in logged_lines(row, root):
         kinds.setdefault(line.name.rpartition("/")[0] or line.name, []).append(line)
-    return [_chart(kind, own) for kind, own in kinds.items()]
+    return {kind: _chart(kind, own) for kind, own in kinds.items()}
+
+
+def logged_lines(row: ManifestRow, root: Path) -> Iterator[Line]:
+    """What a row logged over its trainings, in the comparison's folder."""
+    for seed in row.seeds:
+        yield from _read(root / "logs" / folder_name(row.variant), seed)
 
 
 def _read(folder: Path, seed: int) -> Iterable[Line]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections.abc import Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -134,6 +135,20 @@ class ProgressReporter:
             facts += [counted(hidden, "more job")] if hidden else []
             facts.append(duration(time.monotonic() - self._started))
             return Group(table, Text(", ".join(facts), style="dim"))
+
+
+class PlainReporter(ProgressReporter):
+    """A `Reporter` of plain lines: what each job does, each finished cell, and warnings.
+
+    Args:
+        stream: where to write; standard error by default.
+    """
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        plain = Console(
+            file=stream or sys.stderr, highlight=False, force_terminal=False, force_jupyter=False, color_system=None
+        )
+        super().__init__(console=plain)
 
 
 class _Phase:
