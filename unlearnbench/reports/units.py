@@ -33,6 +33,14 @@ def duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
+def pace(number: int, seconds: float, noun: str) -> str:
+    """How fast things follow each other: 3.2 updates/s, and where it is less than one a second 4.1 s/update."""
+    if number >= seconds:
+        return f"{number / seconds:.1f} {noun}s/s"
+    each = seconds / number
+    return f"{f'{each:.1f} s' if each < 10 else duration(each)}/{noun}"
+
+
 def counted(number: int, noun: str) -> str:
     """A number of things: 1 job, 3 jobs."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
