@@ -18,6 +18,7 @@ from unlearnbench.reports.formatting import figure, rank_text, row_title, span
 from unlearnbench.reports.html.embed import fill
 from unlearnbench.reports.html.page import render
 from unlearnbench.reports.html.table import Cell, anchor
+from unlearnbench.reports.units import moment
 from unlearnbench.system.files import check_folder, content_hash, write_atomic
 
 if TYPE_CHECKING:
@@ -138,7 +139,7 @@ def index(pages: Sequence[Page], title: str) -> str:
         {"name": name, "anchor": anchor("recipe", name), "table_id": anchor("t", name), "table": _table(own), "runs": own}
         for name, own in recipes.items()
     ]
-    return fill("index.html.j2", title=title, sections=sections, feed=FEED, runs=RUNS)
+    return fill("index.html.j2", title=title, sections=sections, feed=FEED, runs=RUNS, moment=moment)
 
 
 def _table(pages: Sequence[Page]) -> dict[str, Any]:

@@ -41,7 +41,15 @@ def _charts(row: ManifestRow, root: Path) -> list[Chart]:
     kinds: dict[str, list[Line]] = {}
     for line in lines:
         kinds.setdefault(line.name.rpartition("/")[0] or line.name, []).append(line)
-    return [_chart(kind, own) for kind, own in kinds.items()]
+    return [_chart(f"{row.variant}: {_quantity(kind, own)}", own) for kind, own in kinds.items()]
+
+
+def _quantity(kind: str, lines: Iterable[Line]) -> str:
+    """What a chart shows: `min (kl, nll)`; with one line, its whole name."""
+    names = list(dict.fromkeys(line.name for line in lines))
+    if len(names) == 1:
+        return names[0]
+    return f"{kind} ({', '.join(name.rpartition('/')[2] for name in names)})"
 
 
 def _read(folder: Path, seed: int) -> Iterable[Line]:
@@ -63,7 +71,7 @@ def _read(folder: Path, seed: int) -> Iterable[Line]:
     return points.values()
 
 
-def _chart(kind: str, lines: list[Line]) -> Chart:
+def _chart(title: str, lines: list[Line]) -> Chart:
     import plotly.graph_objects as go
 
     names = list(dict.fromkeys(line.name for line in lines))
@@ -83,12 +91,12 @@ def _chart(kind: str, lines: list[Line]) -> Chart:
     ends = [f"{line.name} from {line.values[0]:.3g} to {line.values[-1]:.3g}" for line in lines[:6]]
     return as_chart(
         traces,
-        height=260,
-        title=shown(kind),
-        xaxis={"rangemode": "tozero"},
+        height=280,
+        title=shown(title),
+        xaxis={"rangemode": "tozero", "title": {"text": "update", "font": {"size": 10}, "standoff": 4}},
         yaxis={"tickformat": "~g"},
         showlegend=len(traces) > 1,
-        legend={"orientation": "h", "y": -0.15, "yanchor": "top", "font": {"size": 10}},
+        legend={"orientation": "h", "y": -0.25, "yanchor": "top", "font": {"size": 10}},
         margin={"l": 10, "r": 10, "t": 36, "b": 10},
-        alt=f"{kind} over updates: {'; '.join(ends)}.",
+        alt=f"{title} over updates: {'; '.join(ends)}.",
     )
