@@ -18,6 +18,7 @@ from unlearnbench.reports.units import counted
 if TYPE_CHECKING:
     from unlearnbench.execution.compare import Execution, KeepDeltas
     from unlearnbench.planning.comparison import Comparison, Device
+    from unlearnbench.planning.durations import Durations
     from unlearnbench.records.leaderboard import Leaderboard, TableSettings
     from unlearnbench.records.recipe import Recipe
     from unlearnbench.tuning.search import Budget, Place
@@ -183,12 +184,13 @@ def run(
             limits=how.limits,
         )
         check_table(comparison, table)
-        if not dry_run:
+        durations = _durations(comparison) if dry_run else None
+        if durations is None:
             _execute(comparison, how, table)
-    if dry_run:
+    if durations is not None:
         from unlearnbench.cli.dry_run import show_plan
 
-        show_plan(comparison, how, as_json)
+        show_plan(comparison, how, durations, as_json)
         return
     board = written_leaderboard(folder)
     show(folder, board, as_json)
@@ -199,6 +201,16 @@ def run(
         typer.echo(_what_failed(board, folder), err=True)
     if board.failures or short:
         raise typer.Exit(INCOMPLETE)
+
+
+def _durations(comparison: Comparison) -> Durations:
+    """How long rows and benchmarks take; what nothing is known of is tried for a moment."""
+    known = comparison.durations()
+    if not comparison.due:
+        return known
+    from unlearnbench.execution.timing import with_trials
+
+    return with_trials(comparison, known)
 
 
 def _loadable(recipe: Recipe, cache: Path, problems: Problems) -> tuple[Recipe, dict[str, str]]:
