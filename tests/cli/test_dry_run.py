@@ -116,7 +116,18 @@ def test_a_misspelt_checkpoint_is_recognized(cli, tmp_path, with_checkpoint):
 
 
 def test_a_search_is_announced(cli, tmp_path):
-    rows = ("compare", "--methods", "none,rmu,ssd", "--limit", "4", "--out", tmp_path / "run", "--dry-run")
+    rows = (
+        "compare",
+        "--methods",
+        "none,rmu,ssd",
+        "--benchmarks",
+        "wmdp",
+        "--limit",
+        "4",
+        "--out",
+        tmp_path / "run",
+        "--dry-run",
+    )
     outcome = cli(*rows, "--tune", "3")
     assert outcome.code == 0, outcome.err
     assert "Before this, on the other half of the questions: 3 trials of rmu, ssd each." in outcome.err
@@ -134,7 +145,8 @@ def test_evaluate_has_a_plan_too(cli, tmp_path):
 
 def test_memory_is_of_all_jobs_that_run_at_a_time(cli, tmp_path):
     def memory(*arguments: object) -> int:
-        plan = cli(*ARGUMENTS, "--seeds", "0,1", "--dry-run", "--json", "--out", tmp_path / "run", *arguments)
+        small = ("--benchmarks", "wmdp", "--set", "rmu.batch_size=2")
+        plan = cli(*ARGUMENTS, *small, "--seeds", "0,1", "--dry-run", "--json", "--out", tmp_path / "run", *arguments)
         return json.loads(plan.out)["total"]["memory_bytes"]
 
     largest = memory()
