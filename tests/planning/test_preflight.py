@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections import namedtuple
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from transformers import AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from unlearnbench.data.sources import sandbox_folder
 from unlearnbench.errors import CombinedUsageError, Problems, UsageError
@@ -195,8 +194,9 @@ def test_tokens_that_the_model_does_not_know(tmp_path, model):
 
 def test_a_tokenizer_of_another_model(tmp_path, model):
     own = Path(model())
-    config = json.loads((own / "config.json").read_text())
-    (own / "config.json").write_text(json.dumps({**config, "vocab_size": 2000}))
+    cut = AutoModelForCausalLM.from_pretrained(own)
+    cut.resize_token_embeddings(2000)
+    cut.save_pretrained(own)
     assert f"{own} cannot be used: the tokenizer writes token 2000 (" in refused(tmp_path, recipe(model=str(own)))[0]
 
 

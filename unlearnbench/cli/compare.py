@@ -19,6 +19,8 @@ from unlearnbench.verbs.steps import carry_out, place_of, plan
 
 if TYPE_CHECKING:
     from unlearnbench.execution.place import Place
+    from unlearnbench.planning.comparison import Comparison
+    from unlearnbench.planning.durations import Durations
     from unlearnbench.records.leaderboard import Leaderboard, TableSettings
     from unlearnbench.records.recipe import Recipe
     from unlearnbench.runs.folder import KeepDeltas
@@ -172,6 +174,16 @@ def run(
         raise typer.Exit(INCOMPLETE)
 
 
+def _durations(comparison: Comparison) -> Durations:
+    """How long rows and benchmarks take; what nothing is known of is tried for a moment."""
+    known = comparison.durations()
+    if not comparison.due:
+        return known
+    from unlearnbench.execution.timing import with_trials
+
+    return with_trials(comparison, known)
+
+
 def _show_plan(
     recipe: Recipe, place: Place, problems: Problems, table: TableSettings | None, tune: Budget | None, as_json: bool
 ) -> None:
@@ -189,7 +201,8 @@ def _show_plan(
         recipe = untuned_recipe(recipe)
     with options.quiet_stdout(), ProgressReporter() as reporter:
         comparison = plan(recipe, place, table, reporter, problems)
-    show_plan(comparison, place.how, as_json)
+        durations = _durations(comparison)
+    show_plan(comparison, place.how, durations, as_json)
 
 
 def _what_failed(board: Leaderboard, folder: Path) -> str:

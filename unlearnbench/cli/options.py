@@ -18,6 +18,7 @@ from unlearnbench.planning.limits import Limits
 from unlearnbench.verbs.recipes import split_list
 
 if TYPE_CHECKING:
+    from unlearnbench.reports.upload import Kind, Repository
     from unlearnbench.tuning.search import Budget
 
 Model = Annotated[str | None, typer.Option(help="Base model: a folder, a hub id or sandbox:model.")]
@@ -62,6 +63,7 @@ DryRun = Annotated[
 NoItems = Annotated[
     bool, typer.Option("--no-items", help="Hazardous data: no questions or answers in the report, no questions kept.")
 ]
+Private = Annotated[bool, typer.Option("--private", help="Hide a repository that --push-to-hub makes from others.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print leaderboard.json on stdout, and nothing else.")]
 
 
@@ -72,6 +74,17 @@ def read_budget(trials: int | None, seconds: float | None) -> Budget | None:
     from unlearnbench.tuning.search import Budget
 
     return Budget(trials=trials, seconds=seconds)
+
+
+def repository(name: str | None, kind: Kind, *, private: bool) -> Repository | None:
+    """The repository that `--push-to-hub` names, as far as that is known without asking the hub; None where it is not given."""
+    if name is None:
+        if private:
+            raise UsageError("--private is for the repository that --push-to-hub makes: add --push-to-hub OWNER/NAME.")
+        return None
+    from unlearnbench.reports.upload import find_repository
+
+    return find_repository(name, kind, private=private)
 
 
 @contextmanager

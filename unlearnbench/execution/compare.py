@@ -110,6 +110,7 @@ def _compute(
 ) -> Iterator[CellResult]:
     from unlearnbench.execution.context import job_context
     from unlearnbench.execution.job_log import LoggedReporter
+    from unlearnbench.execution.library_words import overheard
 
     manager, problems = load_extensions()
     for problem in problems:
@@ -118,16 +119,17 @@ def _compute(
     jobs = {(plan.job.variant, plan.job.seed): plan.job for plan in comparison.jobs}
     context = job_context(comparison, log, manager.hook)
     executor, queue = find_executor(how.executor, how.limits), Queue(comparison.jobs, comparison.run, holding)
-    for result in executor.execute(queue, context, how.limits):
-        log.durable(jobs[result.key.variant, result.key.seed], result)
-        write_leaderboard(comparison.run, settings, in_passing=True)
-        try:
-            manager.hook.unlearnbench_cell_done(result=result)
-        except Exception as error:  # somebody's notifier is no reason to lose a night
-            reporter.warn(f"an extension failed on {result.key}: {type(error).__name__}: {error}")
-        if how.keep_deltas == "none":
-            _drop_finished(comparison, result)
-        yield result
+    with overheard(log.library):
+        for result in executor.execute(queue, context, how.limits):
+            log.durable(jobs[result.key.variant, result.key.seed], result)
+            write_leaderboard(comparison.run, settings, in_passing=True)
+            try:
+                manager.hook.unlearnbench_cell_done(result=result)
+            except Exception as error:  # somebody's notifier is no reason to lose a night
+                reporter.warn(f"an extension failed on {result.key}: {type(error).__name__}: {error}")
+            if how.keep_deltas == "none":
+                _drop_finished(comparison, result)
+            yield result
 
 
 def _manifest(comparison: Comparison) -> Manifest:

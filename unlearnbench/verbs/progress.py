@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from unlearnbench.records.cells import CellResult, Job
-from unlearnbench.reports.units import counted, duration
+from unlearnbench.reports.units import counted, duration, pace
 
 if TYPE_CHECKING:
     from unlearnbench.planning.plan import JobPlan
@@ -81,13 +81,13 @@ class ProgressReporter:
             self._running[_key(job)] = _Phase("loading", 0, "")
 
     def unlearning(self, job: Job, steps: int) -> None:
-        self._begin(job, "unlearning", steps, "updates")
+        self._begin(job, "unlearning", steps, "update")
 
     def step(self, job: Job, loss: float | None) -> None:
         self._advance(job, 1, loss)
 
     def scoring(self, job: Job, benchmark: str, items: int) -> None:
-        self._begin(job, benchmark, items, "questions")
+        self._begin(job, benchmark, items, "question")
 
     def scored(self, job: Job, items: int) -> None:
         self._advance(job, items, None)
@@ -181,9 +181,9 @@ class _Phase:
         return [bar, f"{self._done}/{self._total}", loss, self._speed(), self._left()]
 
     def _speed(self) -> str:
-        """Units per second since the phase began."""
+        """Mean since the phase began."""
         seconds = time.monotonic() - self._started
-        return f"{self._done / seconds:.1f} {self._unit}/s" if self._done and seconds > 0 else ""
+        return pace(self._done, seconds, self._unit) if self._done and seconds > 0 else ""
 
     def _left(self) -> str:
         if not self._done:
@@ -204,7 +204,7 @@ def _about(result: CellResult) -> list[str]:
     seconds = result.cost.evaluate_seconds or 0.0
     spent = ["cached"] if result.provenance.get("cached") else [f"{seconds:.1f} s"]
     if spent != ["cached"] and seconds > 0:
-        spent.append(f"{result.n / seconds:.1f}/s")
+        spent.append(pace(result.n, seconds, "item"))
     cut = [f"{result.truncated} cut from the left to fit the model"] if result.truncated else []
     partial = result.asked is not None and result.n < result.asked
     return [f"{result.n}/{result.asked} judged" if partial else f"{result.n} items", *spent, *cut]
