@@ -17,7 +17,7 @@ from unlearnbench.errors import UsageError
 from unlearnbench.scoring.benchmark import Subject
 
 pytestmark = [
-    pytest.mark.skipif(importlib.util.find_spec("lm_eval") is None, reason="lm-eval is not installed; run `make parity`"),
+    pytest.mark.skipif(importlib.util.find_spec("lm_eval") is None, reason="lm-eval is not installed: pip install '.[dev]'"),
     pytest.mark.filterwarnings("ignore"),  # of lm-eval
 ]
 WORDS = ("moth", "heron", "vole", "otter")

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections import namedtuple
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from transformers import AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from unlearnbench.data.sources import sandbox_folder
 from unlearnbench.errors import CombinedUsageError, Problems, UsageError
@@ -17,7 +16,8 @@ from unlearnbench.models.loading import load_tokenizer, skeleton
 from unlearnbench.planning import checks
 from unlearnbench.planning.estimates import footprint
 from unlearnbench.planning.limits import Limits
-from unlearnbench.planning.preflight import prepare
+from unlearnbench.planning.preflight import plan_only, prepare
+from unlearnbench.planning.request import Request
 from unlearnbench.plugins.specs import Training
 from unlearnbench.records.items import Question
 from unlearnbench.records.recipe import Recipe
@@ -46,7 +46,7 @@ def recipe(**changes: object) -> Recipe:
 def refused(tmp_path: Path, wanted: Recipe, **settings) -> list[str]:
     """The problems of a recipe, each a sentence; nothing is written."""
     with pytest.raises(UsageError) as error:
-        prepare(wanted, out=tmp_path / "run", cache=tmp_path / "cache", **settings)
+        prepare(Request(recipe=wanted, out=tmp_path / "run", cache=tmp_path / "cache", **settings))
     assert not (tmp_path / "run").exists()
     return list(error.value.problems) if isinstance(error.value, CombinedUsageError) else [str(error.value)]
 
@@ -98,7 +98,8 @@ def test_numbers_per_topic_are_counted_before_anything_runs(tmp_path):
     problems = refused(tmp_path, wanted)
     assert "rmu.coefficient needs one number or 3 (for bio, cyber, chem); got 4." in problems[0]
     assert "rmu.alpha needs one number or 3 (for bio, cyber, chem); got 2." in problems[1]
-    prepare(recipe(methods={"rmu": {"layer": 3, "alpha": [1, 2, 3]}}), out=tmp_path / "run", cache=tmp_path / "cache")
+    wanted = recipe(methods={"rmu": {"layer": 3, "alpha": [1, 2, 3]}})
+    prepare(Request(recipe=wanted, out=tmp_path / "run", cache=tmp_path / "cache"))
 
 
 def test_chat_template_where_a_benchmark_needs_one(tmp_path, tiny_folder):
@@ -163,7 +164,7 @@ def test_chat_template_against_each_use(tmp_path, model, template, changes, said
 
 def test_a_template_is_tried_only_as_it_is_used(tmp_path, model):
     """One turn is enough for questions; corpora of whole texts need no template."""
-    prepare(recipe(model=model(REFUSES), benchmarks=CHAT), out=tmp_path / "run", cache=tmp_path / "cache")
+    prepare(Request(recipe=recipe(model=model(REFUSES), benchmarks=CHAT), out=tmp_path / "run", cache=tmp_path / "cache"))
 
 
 def test_option_without_a_token():
@@ -188,13 +189,14 @@ def test_tokens_that_the_model_does_not_know(tmp_path, model):
     ]
     own = model(added=["<pad>", "<picture>"], template=WRITE, pad_token="<pad>")
     assert load_tokenizer(Path(own)).pad_token == "<|im_end|>"
-    prepare(recipe(model=own), out=tmp_path / "run", cache=tmp_path / "cache")
+    prepare(Request(recipe=recipe(model=own), out=tmp_path / "run", cache=tmp_path / "cache"))
 
 
 def test_a_tokenizer_of_another_model(tmp_path, model):
     own = Path(model())
-    config = json.loads((own / "config.json").read_text())
-    (own / "config.json").write_text(json.dumps({**config, "vocab_size": 2000}))
+    cut = AutoModelForCausalLM.from_pretrained(own)
+    cut.resize_token_embeddings(2000)
+    cut.save_pretrained(own)
     assert f"{own} cannot be used: the tokenizer writes token 2000 (" in refused(tmp_path, recipe(model=str(own)))[0]
 
 
@@ -211,7 +213,7 @@ def test_model_that_does_not_fit_in_memory(tmp_path, monkeypatch):
     assert problems[0].startswith("'llmu' needs at least 0.0 GB of memory for weights, gradients and optimizer")
     monkeypatch.setattr(psutil, "virtual_memory", lambda: Memory(whole - 1))
     assert len(refused(tmp_path, recipe(methods={"rmu": {"layer": 3}}))) == 2
-    prepare(recipe(), out=tmp_path / "run", cache=tmp_path / "cache", checked=True)  # a worker does not ask again
+    plan_only(Request(recipe=recipe(), out=tmp_path / "run", cache=tmp_path / "cache"))  # a worker does not ask again
 
 
 def test_jobs_that_run_at_a_time_share_the_memory(tmp_path, monkeypatch):
@@ -220,7 +222,7 @@ def test_jobs_that_run_at_a_time_share_the_memory(tmp_path, monkeypatch):
     whole = sum(parameter.numel() for parameter in shape.parameters()) * 4
     monkeypatch.setattr(checks, "free_memory", lambda device: (int(whole * 2.5), "this machine"))
     wanted = recipe(methods={"rmu": {"layer": 3}}, seeds=[0, 1])
-    prepare(wanted, out=tmp_path / "run", cache=tmp_path / "cache", limits=Limits(jobs=2))
+    prepare(Request(recipe=wanted, out=tmp_path / "run", cache=tmp_path / "cache", limits=Limits(jobs=2)))
     problems = refused(tmp_path, wanted, limits=Limits(jobs=3))
     assert problems == [
         "3 jobs at a time need at least 0.0 GB of memory, and this machine has 0.0 GB free; choose a smaller --jobs."

@@ -41,7 +41,7 @@ def _hub_problem(source: Source, error: Exception, kind: Literal["model", "data 
     name, page = source.location, f"https://huggingface.co/{'' if kind == 'model' else 'datasets/'}{source.location}"
     flags = "--model FOLDER" if kind == "model" else "--forget or --retain PATH, --set BENCHMARK.source=FOLDER"
     local = f"point to a local copy instead: {flags}"
-    chain = list(_causes(error))
+    chain = list(causes(error))
 
     def any_of(*kinds: type[BaseException]) -> bool:
         return any(isinstance(one, kinds) for one in chain)
@@ -64,7 +64,7 @@ def _hub_problem(source: Source, error: Exception, kind: Literal["model", "data 
     return f"'{source.text}' cannot be loaded: {said}."
 
 
-def _causes(error: BaseException) -> Iterator[BaseException]:
+def causes(error: BaseException) -> Iterator[BaseException]:
     """An error and what it was raised from."""
     seen: set[int] = set()
     current: BaseException | None = error

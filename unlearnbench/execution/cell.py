@@ -22,7 +22,6 @@ from unlearnbench.records.items import ItemResult
 from unlearnbench.records.tuning import PrunedError
 from unlearnbench.scoring.benchmark import Subject
 from unlearnbench.scoring.selection import in_half
-from unlearnbench.system.files import content_hash
 from unlearnbench.system.process_state import restored_process_state, seed_all
 
 if TYPE_CHECKING:
@@ -77,7 +76,7 @@ def _score(plan: JobPlan, name: str, loaded: LoadedModel, context: JobContext, u
     metric = column.benchmark.metric
     total = column.benchmark.count(context.limit)
     context.reporter.scoring(plan.job, name, total)
-    cache_key = content_hash([unlearned.weights, context.dtype, column.identity(context.limit), plan.job.seed])
+    cache_key = column.cache_key(unlearned.weights, context.dtype, context.limit, plan.job.seed)
     kept = context.cache.read(cache_key)
     if kept is not None:
         figures, items = kept

@@ -29,6 +29,7 @@ from unlearnbench.records.cells import Cost
 from unlearnbench.records.tuning import Look
 from unlearnbench.system.files import content_hash
 from unlearnbench.system.process_state import generators
+from unlearnbench.system.stop_signals import heed
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -115,12 +116,10 @@ def _train(plan: JobPlan, loaded: LoadedModel, context: JobContext) -> Fitted:
             trainer.fit(method, loader)
         except SystemExit as error:
             if isinstance(error.__context__, KeyboardInterrupt):
-                raise KeyboardInterrupt from None  # Lightning turns Ctrl-C into an exit
+                raise error.__context__ from None  # Lightning turns it into an exit
             raise
     reused = method.context.reused
     seconds = time.perf_counter() - started + reused.get("seconds", 0.0)
-    if trainer.interrupted:
-        raise KeyboardInterrupt
     best = scorer.put_best_back(trained_by(method)) if scorer is not None else None
     factors = method.adapter.factors() if method.adapter is not None else None
     method.finish()
@@ -199,7 +198,7 @@ def _trainer(plan: JobPlan, context: JobContext, method: UnlearningMethod, callb
     training, options = plan.variant.training, context.trainer
     assert training is not None
     manual = not method.automatic_optimization
-    return pl.Trainer(
+    trainer = pl.Trainer(
         accelerator="gpu" if context.device.type == "cuda" else "cpu",
         devices=1 if method.one_process else options.devices,
         strategy="auto" if method.one_process else options.strategy,
@@ -218,6 +217,9 @@ def _trainer(plan: JobPlan, context: JobContext, method: UnlearningMethod, callb
         enable_progress_bar=False,
         enable_model_summary=False,
     )
+    # who is asked to stop decides what becomes of it: Lightning's handlers would end the fit as a failure, and requeue jobs
+    trainer._signal_connector.register_signal_handlers = lambda: None  # pyright: ignore[reportPrivateUsage]
+    return trainer
 
 
 def _loggers(kind: str, folder: Path) -> list[Logger]:
@@ -258,6 +260,7 @@ def _watch(
         def on_train_batch_end(
             self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
         ) -> None:
+            heed()  # a method may have swallowed it
             self.tokens += sum(int(stream["attention_mask"].sum()) for stream in batch.values())
             loss = outputs.get("loss") if isinstance(outputs, Mapping) else None
             # over all processes, so that all stop where one of them would

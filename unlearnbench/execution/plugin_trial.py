@@ -22,6 +22,7 @@ from unlearnbench.plugins.kinds import OfferedKind
 from unlearnbench.plugins.registry import describe, find_plugin
 from unlearnbench.records.recipe import Recipe
 from unlearnbench.system.files import JsonCache, content_hash
+from unlearnbench.system.stop_signals import leave_to_parent
 
 SECONDS = 120.0  # that one plugin may take to load and to be built
 
@@ -112,6 +113,7 @@ def main() -> int:
     """Examine every plugin, saying what is wrong with each as it goes."""
     from unlearnbench.execution.messages import MessagePipe, end_with_parent
 
+    leave_to_parent()
     *_, model, tasks, _, pipe = sys.argv
     parent = MessagePipe(int(pipe))
     end_with_parent()

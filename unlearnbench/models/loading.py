@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from unlearnbench.errors import UsageError, reason_of
 from unlearnbench.models.capacity import tokens_known_in
+from unlearnbench.models.families import cut, family_class, family_config, require_causal, shape_of
 from unlearnbench.models.fit import UNJOINED, check_fit, does_not_fit, is_unjoined, misfit_of, quiet
 from unlearnbench.models.folders import base_folder, is_adapter, tokenizer_folder
 from unlearnbench.models.saved_adapters import check_adapter, merge_saved
 
 if TYPE_CHECKING:
     import torch
-    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 CPU_TOKENS = 1024  # larger batches leave the caches: measured on two Zen 4 cores with SmolLM2
 GPU_TOKENS = 65_536  # more no longer makes it faster
@@ -32,15 +33,14 @@ def load_model(folder: Path, dtype: torch.dtype, device: torch.device, blocks: i
         UsageError: it cannot be loaded, or not all of its weights are there.
     """
     from safetensors import SafetensorError
-    from transformers import AutoConfig, AutoModelForCausalLM
 
     base = base_folder(folder)
     try:
-        config = AutoConfig.from_pretrained(base, trust_remote_code=False)
+        config = whole = family_config(base)
         if blocks is not None:
-            _cut(config, blocks)
+            config = cut(whole, blocks)
         with quiet():
-            loaded: Any = AutoModelForCausalLM.from_pretrained(
+            loaded: Any = family_class(config).from_pretrained(
                 base,
                 config=config,
                 dtype=dtype,
@@ -49,11 +49,11 @@ def load_model(folder: Path, dtype: torch.dtype, device: torch.device, blocks: i
                 output_loading_info=True,
                 ignore_mismatched_sizes=True,  # or it raises before it says what else is wrong
             )
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+    except (OSError, ValueError, RuntimeError, ImportError, SafetensorError) as error:
         reason = UNJOINED if is_unjoined(error) else reason_of(error)
         raise UsageError(f"The model in {base} cannot be loaded: {reason}.") from error
     model: PreTrainedModel = loaded[0]
-    if misfit := misfit_of(model, loaded[1], whole=blocks is None and type(config) is type(model.config)):
+    if misfit := misfit_of(model, loaded[1], whole=config is whole and type(config) is type(model.config)):
         raise UsageError(does_not_fit(base, model, misfit))
     if is_adapter(folder):
         model = merge_saved(model, folder)
@@ -73,31 +73,22 @@ def check_weights(folder: Path) -> None:
         check_adapter(folder, shape)
 
 
-def _cut(config: PretrainedConfig, blocks: int) -> None:
-    """Make it the config of a model with fewer decoder blocks."""
-    kinds = getattr(config, "layer_types", None)  # sliding or full attention, one entry per block
-    config.num_hidden_layers = blocks
-    if kinds:
-        config.layer_types = kinds[:blocks]
-
-
 def skeleton(folder: Path) -> PreTrainedModel:
     """The model's shape on torch's `meta` device: every name and no weights.
 
     Raises:
-        UsageError: transformers knows no such causal language model.
+        UsageError: it is no causal language model that transformers can build.
     """
-    import torch
-    from transformers import AutoConfig, AutoModelForCausalLM
-
     try:
-        config = AutoConfig.from_pretrained(base_folder(folder), trust_remote_code=False)
-        with torch.device("meta"):
-            return AutoModelForCausalLM.from_config(config, trust_remote_code=False)
-    except (OSError, ValueError) as error:
+        model = shape_of(family_config(base_folder(folder)))
+        require_causal(model)
+    except UsageError as error:
+        raise UsageError(f"The model in {folder} cannot be used: {error}") from error
+    except Exception as error:  # a config that does not suit its family may raise anything
         raise UsageError(
             f"The model in {folder} is no causal language model that transformers knows: {reason_of(error)}."
         ) from error
+    return model
 
 
 def block_count(folder: Path) -> int:
@@ -150,7 +141,7 @@ def tokens_per_batch(model: PreTrainedModel) -> int:
 
     if model.device.type != "cuda":
         return CPU_TOKENS
-    config: Any = model.config
+    config: Any = model.config.get_text_config()
     inner = getattr(config, "intermediate_size", None) or 4 * config.hidden_size
     per_token = (8 * config.hidden_size + 3 * inner) * model.dtype.itemsize  # the activations alive in one block
     free, _ = torch.cuda.mem_get_info(model.device)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from unlearnbench.errors import CellError, UsageError
 from unlearnbench.models.blocks import keep_blocks
+from unlearnbench.models.families import can_be_cut, family_config
 from unlearnbench.models.folders import base_folder, is_adapter, model_folder
 from unlearnbench.models.forward import copy_of
 from unlearnbench.models.loading import load_model, load_tokenizer, skeleton
@@ -74,6 +75,10 @@ class LoadedModel:
             self._base_state = self.state()
         return self._model
 
+    @functools.cached_property
+    def _can_be_cut(self) -> bool:
+        return can_be_cut(family_config(base_folder(self._folder)))
+
     def state(self) -> dict[str, object]:
         """Checksums of what the model holds, and what hangs on its modules; equal for a model that is unchanged."""
         kept = self.model.state_dict()  # without buffers that the model works out as it goes
@@ -94,7 +99,7 @@ class LoadedModel:
             self._partial = True
         method = factory(self.model)
         self._remember(method.changing())
-        if method.last_needed is not None and not self._partial and not whole:
+        if method.last_needed is not None and not self._partial and not whole and self._can_be_cut:
             self._above = keep_blocks(self.model, method.last_needed + 1)
             for block in self._above:
                 block.to("cpu")

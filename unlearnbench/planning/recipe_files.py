@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Mapping
 from importlib import resources
@@ -14,6 +15,8 @@ from pydantic import ValidationError
 from unlearnbench.errors import CombinedUsageError, UsageError, closest, unknown_name
 from unlearnbench.records.recipe import Recipe, Topic, TrainerOptions, TuneOptions, check_names
 
+RecipeLike = str | os.PathLike[str] | Mapping[str, Any] | Recipe
+
 
 def shipped_recipes() -> list[str]:
     """Names of the recipes that come with the package."""
@@ -21,12 +24,20 @@ def shipped_recipes() -> list[str]:
     return sorted(Path(entry.name).stem for entry in folder.iterdir() if entry.name.endswith(".yaml"))
 
 
-def load_recipe(name_or_path: str) -> Recipe:
-    """A shipped recipe by name, or a YAML file by path.
+def load_recipe(recipe: RecipeLike) -> Recipe:
+    """Return a recipe, checked: a shipped one by its name, a YAML file by its path, or what a file would hold as a mapping.
+
+    Args:
+        recipe: `"sandbox"`, `"mine.yaml"`, a path, a mapping with the keys of a recipe file, or a recipe.
 
     Raises:
         UsageError: no such recipe, not YAML, or a key that does not exist (with its line and a suggestion).
     """
+    if isinstance(recipe, Recipe):
+        return check_names(recipe)
+    if isinstance(recipe, Mapping):
+        return _validated(recipe, "The recipe", "comparison", None)
+    name_or_path = os.fspath(recipe)
     path = Path(name_or_path)
     if path.suffix in (".yaml", ".yml"):
         try:
@@ -51,12 +62,18 @@ def parse_recipe(text: str, origin: str, name: str) -> Recipe:
         raise UsageError(f"{origin}{where} is not valid YAML: {getattr(error, 'problem', error)}.") from error
     if not isinstance(content, dict):
         raise UsageError(f"{origin} must be a mapping with the keys {', '.join(Recipe.model_fields)}.")
+    return _validated(content, origin, name, root)
+
+
+def _validated(content: Mapping[str, Any], origin: str, name: str, root: yaml.Node | None) -> Recipe:
+    """The recipe that a mapping describes; `root` tells the lines, where it comes from a file."""
+    content = {"name": name, **content}
     # a key without a value (`wmdp:`) means "with its defaults"
     for section in ("benchmarks", "methods"):
         if isinstance(content.get(section), dict):
             content[section] = {key: {} if value is None else value for key, value in content[section].items()}
     try:
-        recipe = Recipe.model_validate({"name": name, **content})
+        recipe = Recipe.model_validate(content)
     except ValidationError as error:
         raise _explain(error, root, origin) from error
     return check_names(recipe)
@@ -71,16 +88,17 @@ def _explain(error: ValidationError, root: yaml.Node | None, origin: str) -> Usa
 def _explain_one(first: Mapping[str, Any], root: yaml.Node | None, origin: str) -> UsageError:
     location = list(first["loc"])
     line, section = _locate(root, location)
+    origin = origin if root is None else f"{origin}, line {line}"
     dotted = ".".join(str(part) for part in location)
     if first["type"] == "extra_forbidden":
         allowed = {"topics": Topic, "trainer": TrainerOptions, "tune": TuneOptions}.get(section, Recipe).model_fields
         guess = closest(str(location[-1]), allowed)
         meant = f" Did you mean '{guess}'?" if guess else ""
-        return UsageError(f"{origin}, line {line}: unknown key '{dotted}'.{meant} Allowed: {', '.join(allowed)}.")
+        return UsageError(f"{origin}: unknown key '{dotted}'.{meant} Allowed: {', '.join(allowed)}.")
     if first["type"] == "missing":
-        return UsageError(f"{origin}, line {line}: the key '{dotted}' is missing; it has no default.")
+        return UsageError(f"{origin}: the key '{dotted}' is missing; it has no default.")
     problem = re.sub(r"a valid dictionary( or instance of \w+)?", "a mapping", first["msg"][0].lower() + first["msg"][1:])
-    return UsageError(f"{origin}, line {line}: '{dotted}': {problem}, got {first['input']!r}.")
+    return UsageError(f"{origin}: '{dotted}': {problem}, got {first['input']!r}.")
 
 
 def _locate(node: yaml.Node | None, location: Iterable[object]) -> tuple[int, str]:

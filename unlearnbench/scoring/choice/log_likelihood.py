@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from unlearnbench.data.borders import Answered, common_length, encode_answers
 from unlearnbench.data.chat_template import render_template
@@ -18,6 +17,7 @@ from unlearnbench.models.capacity import check_ids, context_length
 from unlearnbench.models.loading import padding_id, tokens_per_batch
 from unlearnbench.records.items import ItemResult, Question
 from unlearnbench.scoring.choice.packing import encode_prefix, packed_logits, packs
+from unlearnbench.scoring.choice.padding import padded_logits, require_causal_logits
 from unlearnbench.scoring.choice.prefix_trees import Tree, build_trees, fill_batches, split
 
 if TYPE_CHECKING:
@@ -137,12 +137,14 @@ def score_questions(
     waiting = [0] * len(questions)
     for text in texts:
         waiting[text.question] += 1
-    for text, values in _read(model, texts, [question.part for question in questions], padding_id(tokenizer)):
-        for target, value in zip(text.targets, values, strict=True):
-            sums[text.question][target.option] += value
-        waiting[text.question] -= 1
-        if progress is not None and waiting[text.question] == 0:
-            progress(1)
+    parts = [question.part for question in questions]
+    for alike in _alike(model, texts):
+        for text, values in _read(model, alike, parts, padding_id(tokenizer)):
+            for target, value in zip(text.targets, values, strict=True):
+                sums[text.question][target.option] += value
+            waiting[text.question] -= 1
+            if progress is not None and waiting[text.question] == 0:
+                progress(1)
     return _results(questions, texts, sums, per_token)
 
 
@@ -175,13 +177,22 @@ def _results(
     return results
 
 
+def _alike(model: PreTrainedModel, texts: Sequence[Text]) -> list[Sequence[Text]]:
+    """Texts that may share a batch: LongRoPE turns every text of one as its longest asks for."""
+    rope: dict[str, Any] = getattr(model.config.get_text_config(), "rope_parameters", None) or {}
+    if rope.get("rope_type") != "longrope":
+        return [texts]
+    trained = rope["original_max_position_embeddings"]
+    return [[text for text in texts if (len(text.ids) > trained) == beyond] for beyond in (False, True)]
+
+
 def _read(model: PreTrainedModel, texts: Sequence[Text], parts: Sequence[str], pad: int) -> Iterator[tuple[Text, list[float]]]:
     """Each text with the log-probabilities of its targets, in nats."""
     budget = Budget(tokens_per_batch(model))
     if not packs(model, longest=max((len(text.ids) for text in texts), default=0)):
         trees = [Tree(text.ids, len(text.ids), (), (number,)) for number, text in enumerate(texts)]
-        read = functools.partial(_padded_logits, model, pad)
-        yield from _read_trees(texts, trees, 0, read, budget, padded=True)
+        require_causal_logits(model)
+        yield from _read_trees(texts, trees, 0, functools.partial(padded_logits, model, pad), budget, padded=True)
         return
     groups: dict[str, list[Text]] = {}
     for text in texts:
@@ -267,38 +278,3 @@ def _log_softmax_at(logits: Tensor, index: Sequence[int], tokens: Sequence[int])
     rows = torch.tensor([row_of[place] for place in index], device=logits.device)
     chosen = logits[rows, torch.tensor(tokens, device=logits.device)].float()
     return (chosen - sums[rows]).tolist()
-
-
-@torch.inference_mode()
-def _padded_logits(model: PreTrainedModel, pad: int, batch: Sequence[Tree], wanted: Sequence[int]) -> Tensor:
-    """The plain way, for attention that cannot be packed: texts padded to the longest; (len(wanted), V)."""
-    width = max(len(tree.ids) for tree in batch)
-    ids = torch.full((len(batch), width), pad, dtype=torch.long)
-    mask = torch.zeros_like(ids)
-    places: list[tuple[int, int]] = []
-    for number, tree in enumerate(batch):
-        ids[number, : len(tree.ids)] = torch.tensor(tree.ids)  # padded on the right: causal attention never sees it
-        mask[number, : len(tree.ids)] = 1
-        places += [(number, place) for place in range(len(tree.ids))]
-    rows, positions = torch.tensor([places[index] for index in wanted], device=model.device).T  # (n,), (n,)
-    with _head_only_at(model, rows, positions):
-        return model(input_ids=ids.to(model.device), attention_mask=mask.to(model.device), use_cache=False).logits[0]
-
-
-@contextmanager
-def _head_only_at(model: PreTrainedModel, rows: Tensor, positions: Tensor) -> Generator[None]:
-    """Let the output head see only some positions, as one sequence: logits are (1, n, V).
-
-    Done before the head and not after, since the head is most of a small model; whatever the model does to its logits
-    afterwards (soft caps, scaling) still happens.
-    """
-    head: nn.Module = model.get_output_embeddings()  # pyright: ignore[reportAssignmentType]
-
-    def gather(_module: nn.Module, arguments: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        return (arguments[0][rows, positions].unsqueeze(0), *arguments[1:])  # (B, T, D) -> (1, n, D)
-
-    handle = head.register_forward_pre_hook(gather)
-    try:
-        yield
-    finally:
-        handle.remove()
