@@ -35,6 +35,7 @@ def compare(
     seeds: Iterable[int] | None = None,
     limit: int | None = None,
     model: str | None = None,
+    reference: str | Iterable[str] | None = None,
     tune: Budget | None = None,
     rank_by: str | None = None,
     damage_margin: float | None = None,
@@ -56,6 +57,7 @@ def compare(
         seeds: each trained row runs once per seed.
         limit: score only the first so many items of each part.
         model: the base model: a folder, a hub id or `sandbox:model`.
+        reference: rows that never knew, whose mean score is the ideal of forgetting, instead of the recipe's; `()` for chance.
         tune: first search every method's settings, with this budget for each; options in `methods` are not searched.
         rank_by: what ranks go by: `score` (S, the default), `forget` (F), `keep` (K) or a column.
         damage_margin: share of the retain knowledge that a row may lose and still be called `forgot`; 0.05 by default.
@@ -76,7 +78,7 @@ def compare(
     wanted = base_recipe(recipe, model)
     wanted = wanted if methods is None else with_methods(wanted, methods, problems)
     wanted = wanted if benchmarks is None else with_benchmarks(wanted, benchmarks, problems)
-    wanted = problems.attempt(with_changes, wanted, seeds=seeds, limit=limit, model=model) or wanted
+    wanted = problems.attempt(with_changes, wanted, seeds=seeds, limit=limit, model=model, reference=reference) or wanted
     wanted = wanted if tune is None else with_fixed(wanted, options_in(methods))
     table = problems.attempt(table_settings, rank_by, damage_margin)
     place = place_of(wanted, problems, out=out, cache=cache, device=device, how=execution or Execution())
