@@ -44,6 +44,7 @@ def test_models_that_know_nothing_are_not_ranked(cli, models):
     rows = rows_of(cli("leaderboard", models, "--format", "json"))
     assert {name: (row["verdict"], row["rank"]) for name, row in rows.items()} == {
         "none": (None, None),
+        "retrain": ("reference", None),
         "copy": ("no-effect", 1),
         "untrained": ("collapsed", None),
         "always-a": ("collapsed", None),
@@ -65,7 +66,7 @@ def test_accuracy_of_one_has_an_interval(cli, models):
 
 def test_explain_works_the_table_out(cli, models):
     said = cli("leaderboard", models, "--explain").out
-    assert "F = mean over topics of clip(1 - |score - chance| / (base - chance), 0, 1)" in said
+    assert "F = mean over topics of clip(1 - |score - ideal| / |base - ideal|, 0, 1); the ideal is what retrain scores" in said
     assert "copy: rank 1, no-effect" in said
     assert "always-a: not ranked, collapsed" in said
     assert "F = mean of bio .000, cyber .000, chem .000 = .000 (.000–.000)" in said
@@ -75,7 +76,7 @@ def test_explain_works_the_table_out(cli, models):
 
 def test_formula_is_in_the_help(cli):
     said = " ".join(cli("leaderboard", "--help").out.split())
-    assert "mean over topics of 1 - |score - chance|" in said
+    assert "mean over topics of 1 - |score - ideal| / |base - ideal|" in said
     assert "--explain" in said
 
 
@@ -106,7 +107,7 @@ def test_settings_of_compare_are_those_of_its_leaderboard(cli, tmp_path):
 
 def test_csv_is_for_programs(cli, models):
     lines = list(csv.DictReader(io.StringIO(cli("leaderboard", models, "--format", "csv", "--parts").out)))
-    assert [line["variant"] for line in lines] == ["none", "copy", "untrained", "always-a", "chance"]
+    assert [line["variant"] for line in lines] == ["none", "retrain", "copy", "untrained", "always-a", "chance"]
     assert {"wmdp/bio low", "mmlu/virology high", "verdict"} <= set(lines[0])
 
 
@@ -161,3 +162,34 @@ def test_leaderboard_needs_no_torch(models):
     )
     outcome = subprocess.run([sys.executable, "-c", code, str(models)], capture_output=True, text=True, check=False)
     assert outcome.returncode == 0, outcome.stderr
+
+
+def test_reference_is_chosen_when_the_table_is_shown(cli, models):
+    """Rows that are scored already need no model again to be read against one of them."""
+    board = json.loads(cli("leaderboard", models, "--format", "json", "--reference", "untrained").out)
+    rows = {row["variant"]: row for row in board["rows"]}
+    assert board["reference"] == ["untrained"]
+    assert (rows["untrained"]["verdict"], rows["untrained"]["rank"]) == ("reference", None)
+    assert rows["untrained"]["summary"]["forget"]["value"] == 1.0
+    assert rows["copy"]["summary"]["forget"]["value"] == 0.0
+    assert board["columns"][0]["ideal"] == rows["untrained"]["columns"]["wmdp"]["value"]
+    chance = json.loads(cli("leaderboard", models, "--format", "json", "--reference", "chance").out)
+    assert (chance["reference"], chance["columns"][0]["ideal"]) == ([], 0.25)
+    assert json.loads((models / "leaderboard.json").read_text())["reference"] == ["retrain"]  # the recipe's
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (
+            ["untraned"],
+            "Unknown row in --reference 'untraned'. Did you mean 'untrained'? Available: always-a, copy, retrain, untrained.",
+        ),
+        (["none"], "Unknown row in --reference 'none'."),
+        (["chance", "copy"], "--reference takes rows or `chance`, not both; got chance, copy."),
+    ],
+)
+def test_reference_that_is_none(cli, models, names, said):
+    outcome = cli("leaderboard", models, *(part for name in names for part in ("--reference", name)))
+    assert outcome.code == 2
+    assert said in outcome.err
