@@ -28,6 +28,7 @@ from unlearnbench.records.cells import Cost
 from unlearnbench.records.tuning import Look
 from unlearnbench.system.files import content_hash
 from unlearnbench.system.process_state import generators
+from unlearnbench.training.lr_schedule import follow_schedule
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -105,6 +106,8 @@ def _train(plan: JobPlan, loaded: LoadedModel, context: JobContext) -> Fitted:
             callbacks.append(interim_callback(scorer, context.looks.every, training.accumulate))
         trainer = _trainer(plan, context, method, callbacks)
         method.context = _method_context(plan, loaded, context, method, trainer)
+        if training.lr_schedule is not None:
+            follow_schedule(method, training.lr_schedule, warm_up=training.lr_warm_up, steps=training.steps)
         loader = paired_loader(method.context.forget, method.context.retain)
         context.reporter.unlearning(plan.job, training.steps)
         started = time.perf_counter()

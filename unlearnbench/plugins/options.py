@@ -79,7 +79,7 @@ def _type_name(field: FieldInfo) -> str:
 def _bounded(kind: Any, metadata: Iterable[Any]) -> str:
     if typing.get_origin(kind) is Annotated:
         return _bounded(kind.__origin__, kind.__metadata__)
-    if any(typing.get_origin(one) is Annotated for one in typing.get_args(kind)):  # `PositiveInt | None`
+    if typing.get_origin(kind) in (typing.Union, types.UnionType):  # `PositiveInt | None`, a `Literal` or None
         return " | ".join("None" if one is types.NoneType else _bounded(one, ()) for one in typing.get_args(kind))
     name = kind.__name__ if isinstance(kind, type) else str(kind).replace("typing.", "")
     signs = {"gt": ">", "ge": ">=", "lt": "<", "le": "<="}
