@@ -28,14 +28,14 @@ def with_rule(recipe: Recipe, keep_at_least: float | None, probe_every: int | No
 def with_fixed(recipe: Recipe, settings: list[str]) -> Recipe:
     """The recipe with `--set` values, which are not searched: who sets an option wants it so."""
     from unlearnbench.errors import normalise
-    from unlearnbench.planning.settings import apply_settings, parse_setting
+    from unlearnbench.planning.settings import apply_settings, parse_setting, read_settings
 
     spaces = {row: dict(own) for row, own in recipe.tune.spaces.items()}
     for name, option, _ in map(parse_setting, settings):
         row = next((row for row in recipe.methods if normalise(row) == normalise(name)), None)
         if row is not None:
             spaces.setdefault(row, {})[option] = None
-    changed = apply_settings(recipe, settings)
+    changed = read_settings(apply_settings(recipe, settings))
     return changed.model_copy(update={"tune": changed.tune.model_copy(update={"spaces": spaces})})
 
 

@@ -28,6 +28,7 @@ from unlearnbench.planning.estimates import Footprint
 from unlearnbench.planning.limits import Limits
 from unlearnbench.planning.plan import VariantPlan, job_identity, plan_jobs, what_is_due
 from unlearnbench.planning.rows import plan_variants
+from unlearnbench.planning.settings import read_settings
 from unlearnbench.plugins.fingerprint import training_hash
 from unlearnbench.records.manifest import BASELINE
 from unlearnbench.records.recipe import Recipe
@@ -71,6 +72,7 @@ def prepare(
     if device == "cuda":
         problems.attempt(_check_cuda)
     memory = JsonCache(cache / "memory.json")
+    recipe = read_settings(recipe, memory, broken or ())
     variants = plan_variants(recipe, memory, broken or {}, problems)
     benchmarks = plan_benchmarks(recipe, problems)
     topics = _plan_topics(recipe, variants, problems)
