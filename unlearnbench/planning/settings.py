@@ -27,7 +27,7 @@ def parse_setting(text: str) -> tuple[str, str, Value | Setting]:
         raise UsageError(f"--set takes NAME.option=value, as in --set rmu.lr=5e-5; got '{text}'.")
     try:
         node, value = yaml.compose(raw, Loader=yaml.SafeLoader), yaml.safe_load(raw)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError):  # 2024-99-99 is no date
         return name, option, raw
     quoted = isinstance(node, yaml.ScalarNode) and node.style in ("'", '"')
     if quoted or value == raw or (type(value) is int and str(value) == raw):
