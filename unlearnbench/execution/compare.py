@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -17,7 +17,7 @@ from unlearnbench.planning.comparison import Comparison
 from unlearnbench.planning.limits import Limits
 from unlearnbench.planning.plan import manifest_benchmark, what_is_due
 from unlearnbench.plugins.registry import guarded, load_extensions
-from unlearnbench.records.cells import CellResult
+from unlearnbench.records.cells import CellResult, Job
 from unlearnbench.records.leaderboard import TableSettings
 from unlearnbench.records.manifest import BASELINE, Manifest, ManifestRow
 from unlearnbench.reports.run_files import write_leaderboard, write_report
@@ -26,6 +26,8 @@ from unlearnbench.runs.locks import WAIT_SECONDS, Holding
 from unlearnbench.runs.reading import COMMAND, PLAN_FILE, read_cells, read_manifest
 
 if TYPE_CHECKING:
+    from lightning.pytorch.loggers import Logger
+
     from unlearnbench.execution.reporter import Reporter
 
 JOIN_SECONDS = 10.0  # for the holder of a folder to write its plan
@@ -43,6 +45,8 @@ class Execution:
         join: take jobs of a comparison that another process has begun in the same folder.
         items: keep the benchmarks' questions, and show them and the answers in the report.
         command: the command line, for the report.
+        loggers: Lightning loggers of a job that trains, beside those of the recipe and of extensions; jobs in other processes
+            cannot be given any.
     """
 
     executor: str = "local"
@@ -52,6 +56,7 @@ class Execution:
     join: bool = False
     items: bool = True
     command: str = ""
+    loggers: Callable[[Job], Sequence[Logger]] | None = None
 
 
 def execute(
@@ -68,12 +73,14 @@ def execute(
     passing they do not come.
 
     Raises:
-        UsageError: another process works in the folder, and this one is not to join or has another plan.
+        UsageError: another process works in the folder, and this one is not to join or has another plan; or loggers are given
+            that the jobs' processes could not have.
         StorageError: the folder does not take what was computed.
     """
     how = how or Execution()
     run, manifest = comparison.run, _manifest(comparison)
     check_table(comparison, settings)
+    _check_loggers(comparison, how)
     with Holding(run.root, join=how.join) as holding:
         if holding.alone:
             comparison = _begin(comparison, manifest, reporter, how)
@@ -94,6 +101,15 @@ def check_table(comparison: Comparison, settings: TableSettings | None) -> None:
         UsageError: it is to be ranked by what it does not have.
     """
     check_settings(settings or TableSettings(), _manifest(comparison))
+
+
+def _check_loggers(comparison: Comparison, how: Execution) -> None:
+    elsewhere = find_executor(how.executor, how.limits).own_processes or comparison.recipe.trainer.devices > 1
+    if how.loggers is not None and elsewhere:
+        raise UsageError(
+            "Loggers that are given from Python cannot follow a job into other processes; take the executor local and "
+            "trainer.devices 1, or offer them by the hook unlearnbench_trainer_loggers."
+        )
 
 
 def _begin(comparison: Comparison, manifest: Manifest, reporter: Reporter, how: Execution) -> Comparison:
@@ -138,7 +154,7 @@ def _compute(
         reporter.warn(problem)
     log = LoggedReporter(reporter, comparison.run)
     jobs = {(plan.job.variant, plan.job.seed): plan.job for plan in comparison.jobs}
-    context = job_context(comparison, log, manager.hook)
+    context = job_context(comparison, log, manager.hook, how.loggers or (lambda job: ()))
     executor, queue = find_executor(how.executor, how.limits), Queue(comparison.jobs, comparison.run, holding)
     for result in executor.execute(queue, context, how.limits):
         log.durable(jobs[result.key.variant, result.key.seed], result)

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
     from unlearnbench.training.method import UnlearningMethod
 
+TRACKERS = ("tensorboard", "wandb", "mlflow")  # loggers that are packages of their own, and extras of ours
+
 
 def check_parts(recipe: Recipe, benchmarks: Sequence[BenchmarkPlan], problems: Problems) -> None:
     """The parts that topics claim, against those that there are."""
@@ -56,10 +58,9 @@ def check_trainer(recipe: Recipe, variants: Sequence[VariantPlan], device: str, 
                     f"{training.accumulate} and {devices} devices; choose a batch_size that both divide."
                 )
             )
-    if options.logger == "tensorboard" and importlib.util.find_spec("tensorboard") is None:
-        problems.add(
-            UsageError("trainer.logger is tensorboard, which is not installed: `pip install tensorboard`, or use csv.")
-        )
+    if options.logger in TRACKERS and importlib.util.find_spec(options.logger) is None:
+        extra = f"pip install 'unlearnbench[{options.logger}]'"
+        problems.add(UsageError(f"trainer.logger is {options.logger}, which is not installed: `{extra}`, or use csv."))
     if options.devices > 1 and device != "cpu" and shutil.which("nvidia-smi") is not None:
         import torch
 
