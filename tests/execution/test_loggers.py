@@ -22,7 +22,7 @@ from unlearnbench.records.recipe import Recipe, Topic, TrainerOptions
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of the trackers and Lightning among themselves
 # its answers are drawn update by update
-ROW = {"llmu": {"lr": 1e-3, "answers": 1, "steps": 3, "batch_size": 2, "max_length": 16, "adapter": "lora", "rank": 2}}
+ROW = {"llmu": {"lr": 1e-3, "answers": 1, "steps": 3, "batch_size": 2, "max_length": 64, "adapter": "lora", "rank": 2}}
 
 
 class Silent(Reporter):

@@ -94,8 +94,8 @@ def _mlflow(job: Job, run: RunFolder) -> Logger:
     """One database for all jobs, so that mlflow can show them side by side; or the server that MLFLOW_TRACKING_URI names."""
     from lightning.pytorch.loggers import MLFlowLogger
 
-    logging.getLogger("mlflow").setLevel(logging.ERROR)
-    logging.getLogger("alembic").setLevel(logging.ERROR)
+    for talker in ("mlflow", "mlflow.store.db.utils", "alembic"):
+        logging.getLogger(talker).setLevel(logging.ERROR)
     _folder(job, run)
     database = f"sqlite:///{(run.root / 'logs' / 'mlflow.db').absolute()}"
     place = os.environ.get("MLFLOW_TRACKING_URI") or database
