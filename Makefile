@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 RUN := runs/sandbox
 
-.PHONY: demo demo-all test lint conformance third-party browser reference docs rooms speed parity oracle judge-server crash real sandbox tune-sandbox clean help
+.PHONY: demo demo-all test lint conformance third-party browser reference families docs rooms speed parity oracle judge-server crash real sandbox tune-sandbox clean help
 
 help: ## show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /: /'
@@ -37,20 +37,19 @@ third-party: $(BIN)/.installed ## plugins as wheels beside the wheel of unlearnb
 reference: $(BIN)/.installed ## write the pages that follow from the code: API, recipe, command line
 	$(BIN)/python tests/docs/reference.py
 
+families: $(BIN)/.installed ## try every family of models and write docs/families.md (ten minutes)
+	PYTHONPATH=tests $(BIN)/python tests/docs/families.py
+
 rooms: $(BIN)/.installed ## draw the rooms and their imports for docs/how-it-is-built.md (apt-get install graphviz)
 	$(BIN)/import-linter drawgraph unlearnbench | tred | dot -Tsvg > docs/rooms.svg
 
 docs: reference ## build the documentation site into site/, strictly
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
-speed: $(BIN)/.lm-eval ## ratios against named rivals, on a quiet machine; ONLY='NAME NAME' for some
+speed: $(BIN)/.installed ## ratios against named rivals, on a quiet machine; ONLY='NAME NAME' for some
 	$(BIN)/python tests/speed/run.py $(ONLY)
 
-$(BIN)/.lm-eval: $(BIN)/.installed
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,lm-eval]'
-	@touch $@
-
-parity: $(BIN)/.lm-eval ## every log-probability against lm-eval's, in float32 (half an hour the first time)
+parity: $(BIN)/.installed ## every log-probability against lm-eval's, in float32 (half an hour the first time)
 	$(BIN)/python -m pytest -m slow -s tests/parity
 
 browser: $(BIN)/.installed ## the report in Debian's Chromium (apt-get install chromium)

@@ -11,13 +11,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from unlearnbench.cli.progress import ProgressReporter
-from unlearnbench.execution.compare import Execution, execute
-from unlearnbench.leaderboard.reading import read_leaderboard
-from unlearnbench.planning.preflight import prepare
+import unlearnbench
+from unlearnbench import Execution, PlainReporter, Recipe
 from unlearnbench.records.leaderboard import Leaderboard
-from unlearnbench.records.recipe import Recipe
-from unlearnbench.system.files import default_cache
 
 Options = dict[str, Any]
 Trials = Mapping[str, Sequence[Options]]  # method -> the settings of each of its trials
@@ -45,11 +41,8 @@ def rows_of(trials: Trials) -> dict[str, Options]:
 
 def run(recipe: Recipe, out: Path, *, keep_deltas: bool = False) -> Leaderboard:
     """Compute what is missing of a comparison; its table."""
-    comparison = prepare(recipe, out=out, cache=default_cache())
-    with ProgressReporter(comparison.jobs) as reporter:
-        for result in execute(comparison, reporter, Execution(keep_deltas="all" if keep_deltas else "none")):
-            reporter.finished(result)
-    return read_leaderboard(out)
+    how = Execution(keep_deltas="all" if keep_deltas else "none")
+    return unlearnbench.compare(recipe, out=out, execution=how, reporter=PlainReporter()).leaderboard
 
 
 def best_of(trials: Trials, board: Leaderboard) -> dict[str, str]:

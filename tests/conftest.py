@@ -62,6 +62,19 @@ def cli(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, cach
     return run
 
 
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch):
+    """A hub on loopback, for huggingface_hub in this process; it goes by HTTP alone, without Xet."""
+    from helpers.hub_server import TOKEN, hub_server
+    from huggingface_hub import constants
+
+    with hub_server() as server:
+        for name, value in {"ENDPOINT": server.address, "HF_HUB_OFFLINE": False, "HF_HUB_DISABLE_XET": True}.items():
+            monkeypatch.setattr(constants, name, value)
+        monkeypatch.setenv("HF_TOKEN", TOKEN)
+        yield server
+
+
 @pytest.fixture(scope="session")
 def tokenizer():
     from unlearnbench.data.sources import sandbox_folder

@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from unlearnbench.data.batches import IGNORE, Example, Schedule, Stream, UnlearnBatch, collate, prompts_of, splice, stack
+    from unlearnbench.data.borders import encode_prompts, open_ended
+    from unlearnbench.data.chat_template import check_chat
     from unlearnbench.data.sources import parse_source
     from unlearnbench.data.tables import Table, list_configs, read_table
     from unlearnbench.errors import UsageError, unknown_name
     from unlearnbench.models.blocks import decoder_blocks, select_all, select_parameters, split_slice, train_only, train_slice
+    from unlearnbench.models.capacity import context_length
     from unlearnbench.models.forward import SplitForward, activations_at, copy_of, split_forward, swapped
     from unlearnbench.models.head import LossOf, final_hidden, head_logits, over_positions, sequence_nll
     from unlearnbench.models.loading import padding_id
@@ -37,7 +40,7 @@ if TYPE_CHECKING:
     from unlearnbench.scoring.choice.prompts import LETTERS, cloze_prompt, few_shot, header, letter_prompt
     from unlearnbench.scoring.choice.rows import read_choices
     from unlearnbench.scoring.fluency import repeated_ngrams
-    from unlearnbench.scoring.generation.chat import Answer, Request, check_chat
+    from unlearnbench.scoring.generation.chat import Answer, Request
     from unlearnbench.scoring.generation.dialogues import Dialogue, hold
     from unlearnbench.scoring.generation.generate import complete, generate, generation_hash
     from unlearnbench.scoring.judging.judgment import Replies, parse_rating
@@ -80,6 +83,11 @@ _HOME = {
         "splice",
         "stack",
     ),
+    "data.borders": (
+        "encode_prompts",
+        "open_ended",
+    ),
+    "data.chat_template": ("check_chat",),
     "data.sources": ("parse_source",),
     "data.tables": (
         "Table",
@@ -112,6 +120,7 @@ _HOME = {
         "over_positions",
         "sequence_nll",
     ),
+    "models.capacity": ("context_length",),
     "models.loading": ("padding_id",),
     "models.tensors": (
         "distillation",
@@ -167,7 +176,6 @@ _HOME = {
     "scoring.generation.chat": (
         "Answer",
         "Request",
-        "check_chat",
     ),
     "scoring.generation.dialogues": (
         "Dialogue",
@@ -303,12 +311,14 @@ __all__ = [
     "collate",
     "complete",
     "content_hash",
+    "context_length",
     "control_vector",
     "copy_of",
     "decoder_blocks",
     "displacement",
     "distillation",
     "drift",
+    "encode_prompts",
     "few_shot",
     "final_hidden",
     "first_of_each_part",
@@ -332,6 +342,7 @@ __all__ = [
     "next_token_nll",
     "next_tokens",
     "of_topics",
+    "open_ended",
     "open_judge",
     "over_positions",
     "padding_id",

@@ -12,6 +12,9 @@ Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
 
 
+MOST_SAID = 600  # some libraries append a stack of C++ calls
+
+
 class UnlearnbenchError(Exception):
     """Anything unlearnbench can explain in one sentence; `exit_code` is what the command line returns."""
 
@@ -59,6 +62,17 @@ class StorageError(UnlearnbenchError):
             f"{path} cannot be written: {error.strerror or error}. What was finished before is kept; {then}"
             "the same command goes on from there."
         )
+
+
+def one_line(error: BaseException) -> str:
+    """All that an error says, as one line."""
+    said = " ".join(str(error).split())
+    return (said if len(said) <= MOST_SAID else f"{said[:MOST_SAID]}...") or "no message"
+
+
+def reason_of(error: BaseException) -> str:
+    """What an error says, for the middle of a sentence: without its full stop; its type where it says nothing."""
+    return one_line(error).rstrip(".") if str(error).strip() else type(error).__name__
 
 
 class Problems:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from unlearnbench.api import Dialogue, Table, UsageError, parse_source, read_table
 
@@ -32,19 +31,20 @@ class Item:
     """One question of two turns with its reference answers, where it has any.
 
     Args:
-        row: FastChat's or the hub's.
-        where: its file and line, for messages.
+        table: FastChat's or the hub's.
+        index: of the question's row.
         answers: reference answers by question, from FastChat's `reference_answer`; without any, the row's own notes count.
     """
 
-    def __init__(self, row: dict[str, Any], where: str, answers: Mapping[str, list[str]]) -> None:
+    def __init__(self, table: Table, index: int, answers: Mapping[str, list[str]]) -> None:
+        row, where = table.rows[index], table.where(index)
         turns = row.get("turns", row.get("prompt"))
         if not isinstance(turns, list) or not turns or not all(isinstance(turn, str) for turn in turns):
             raise UsageError(f"{where} needs its turns as a list of texts, under `turns` (FastChat) or `prompt` (the hub).")
-        self.id = str(row.get("question_id", row.get("prompt_id")))
-        self.part = str(row.get("category", "all"))
+        self.id = table.label(index, "prompt_id" if "question_id" not in row and "prompt_id" in row else "question_id")
+        self.part = table.label(index, "category", "all")
         self.turns: list[str] = turns
-        notes = [str(text) for text in row.get("reference") or []]
+        notes = table.texts(index, "reference") if row.get("reference") else []
         self.references = answers.get(self.id, []) if answers else notes
 
     def turn_id(self, turn: int) -> str:
@@ -74,7 +74,7 @@ def read_items(source: str, references: str | None, *, model_judges: bool) -> tu
     file = folder / "question.jsonl" if folder is not None and folder.is_dir() else None
     table = read_table(str(file) if file is not None and file.is_file() else source, default_split="train")
     answers = _reference_answers(sorted((folder / "reference_answer").glob("*.jsonl"))) if folder is not None else {}
-    items = [Item(row, table.where(index), answers) for index, row in enumerate(table.rows)]
+    items = [Item(table, index, answers) for index in range(len(table.rows))]
     _check(items, table, MOST_TURNS if model_judges else None)
     if model_judges and not answers:  # the questions' own notes: where FastChat's judge sees a reference
         for item in items:
@@ -124,10 +124,12 @@ def _reference_answers(files: Sequence[Path]) -> dict[str, list[str]]:
         table = read_table(str(file), columns=("question_id", "choices"))
         for index, row in enumerate(table.rows):
             try:
-                turns = [str(turn) for turn in row["choices"][0]["turns"]]
-            except (KeyError, IndexError, TypeError) as error:
+                turns = row["choices"][0]["turns"]
+            except (KeyError, IndexError, TypeError):
+                turns = None
+            if not isinstance(turns, list) or not all(isinstance(turn, str) for turn in turns):
                 raise UsageError(
-                    f"{table.where(index)} needs the answers as choices[0].turns, as FastChat writes them."
-                ) from error
-            answers.setdefault(str(row["question_id"]), turns)
+                    f"{table.where(index)} needs the answers as choices[0].turns, a list of texts, as FastChat writes them."
+                )
+            answers.setdefault(table.label(index, "question_id"), turns)
     return answers

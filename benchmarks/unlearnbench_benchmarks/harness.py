@@ -27,8 +27,10 @@ from unlearnbench.api import (
     Subject,
     UsageError,
     Workload,
+    check_chat,
     content_hash,
     hookimpl,
+    open_ended,
     unknown_name,
 )
 
@@ -95,7 +97,7 @@ class LmEval(Benchmark):
         try:
             loaded: dict[str, Any] = dict(manager.load([self.task]))
         except Exception as error:  # data sets raise whatever they like
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            reason = " ".join(str(error).split()) or type(error).__name__
             raise UsageError(
                 f"The task '{self.task}' of lm-eval cannot be loaded: {reason}; where its data cannot be reached, give a "
                 f"folder with a copy of its YAML and data: --set lm-eval:{self.task}.include=FOLDER."
@@ -174,6 +176,12 @@ class LmEval(Benchmark):
         for source, tokenizer in tokenizers.items():
             if self.chat and not tokenizer.chat_template:
                 yield f"chat=true needs a chat template, and the tokenizer of {source} has none; leave chat out."
+            elif self.chat and (problem := check_chat(tokenizer, ["user"])):
+                yield f"chat=true cannot be asked of {source}: {problem}"
+            try:
+                open_ended(tokenizer)
+            except UsageError as error:
+                yield f"{source} cannot be asked: {error}"
         for name, task in self.tasks.items():
             known = [one["name"] for one in task.config.filter_list or []] or [NO_FILTER]
             if self.filter is not None and self.filter not in known:
@@ -189,7 +197,7 @@ class LmEval(Benchmark):
 
         logging.getLogger("lm_eval").setLevel(logging.ERROR)  # it warns of the model that is handed over
         wrap: Any = huggingface.HFLM  # its decorator hides the parameters from type checkers
-        model: Any = wrap(pretrained=subject.model, tokenizer=subject.tokenizer, batch_size=self.batch_size)
+        model: Any = wrap(pretrained=subject.model, tokenizer=open_ended(subject.tokenizer), batch_size=self.batch_size)
         for kind in ("loglikelihood", "loglikelihood_rolling", "generate_until"):
             setattr(model, kind, functools.partial(getattr(model, kind), disable_tqdm=True))
         found: Any = evaluate(

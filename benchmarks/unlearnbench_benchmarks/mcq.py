@@ -8,7 +8,7 @@ Deviations: none.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Literal
 
 from unlearnbench.api import (
     LETTERS,
@@ -51,19 +51,19 @@ class MultipleChoice(MultipleChoiceBenchmark):
     def load_questions(self) -> Sequence[Question]:
         table = read_table(self.source, default_split=None, columns=("question", "choices", "answer"))
         self._revision = table.revision
-        return [self._question(index, row, table) for index, row in enumerate(table.rows)]
+        return [self._question(index, table) for index in range(len(table.rows))]
 
-    def _question(self, index: int, row: dict[str, Any], table: Table) -> Question:
+    def _question(self, index: int, table: Table) -> Question:
         choices, answer = read_choices(table, index)
-        part = str(row.get("part") or "all")
+        question, part = table.text(index, "question"), table.label(index, "part", "all")
         letters = self.scoring == "letter"
         return Question(
             id=f"{part}/{index}",
             part=part,
-            context=letter_prompt(str(row["question"]), choices) if letters else cloze_prompt(str(row["question"])),
+            context=letter_prompt(question, choices) if letters else cloze_prompt(question),
             continuations=tuple(f" {option}" for option in (LETTERS[: len(choices)] if letters else choices)),
             answer=answer,
-            stem=str(row["question"]),
+            stem=question,
             options=tuple(choices),
         )
 

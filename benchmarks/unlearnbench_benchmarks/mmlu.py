@@ -9,6 +9,7 @@ Deviations: none. The score is the mean over all questions (micro average), as l
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Literal
 
 from pydantic import NonNegativeInt
@@ -23,13 +24,11 @@ from unlearnbench.api import (
     header,
     hookimpl,
     letter_prompt,
-    list_configs,
     read_choices,
-    read_table,
     unknown_name,
 )
+from unlearnbench_benchmarks.mmlu_subjects import Subjects, find_subjects
 
-NOT_SUBJECTS = ("all", "auxiliary_train")
 # the authors' categories (hendrycks/test, categories.py); all other subjects are "other"
 CATEGORIES = {
     "STEM": """abstract_algebra anatomy astronomy college_biology college_chemistry college_computer_science
@@ -45,14 +44,14 @@ CATEGORIES = {
 }
 # where the WMDP paper looks for damage beside the target (its appendix on MMLU subjects)
 NEAR_DOMAINS = ("college_biology", "virology", "college_computer_science", "computer_security")
-COLUMNS = ("question", "choices", "answer")
 
 
 class Mmlu(MultipleChoiceBenchmark):
     """MMLU, letter-scored; parts are the subjects.
 
     Args:
-        source: a data set in the schema of cais/mmlu (one config per subject; question, choices, answer).
+        source: a data set in the schema of cais/mmlu (question, choices, answer; one config per subject, or the config `all`
+            with the column subject), or the folder of Hendrycks' CSV files.
         subjects: of the source's; None takes all.
         shots: answered examples before each question: the first of the subject's dev split, in order.
         newlines: 2 after the prompt's first line as in today's lm-eval, 1 as in the WMDP paper's runs.
@@ -74,41 +73,44 @@ class Mmlu(MultipleChoiceBenchmark):
         self.chat = chat
         self._revision: str | None = None
 
+    @cached_property
+    def _available(self) -> Subjects:
+        return find_subjects(self.source)
+
     def load_questions(self) -> Sequence[Question]:
-        have = [config for config in list_configs(self.source) if config not in NOT_SUBJECTS]
+        have = self._available.names
         for subject in self.subjects or ():
             if subject not in have:
                 raise unknown_name(f"subject of {self.source}", subject, have)
         return [question for subject in self.subjects or have for question in self._subject(subject)]
 
     def _subject(self, subject: str) -> list[Question]:
-        table = read_table(f"{self.source}:{subject}", default_split="test", columns=COLUMNS)
+        table = self._available.read(subject, "test")
         self._revision = table.revision
         opening = header(subject.replace("_", " "), self.newlines)
         examples = self._examples(subject)
         questions: list[Question] = []
-        for index, row in enumerate(table.rows):
-            choices, answer = read_choices(table, index)
+        for index in range(len(table.rows)):
+            stem, (choices, answer) = table.text(index, "question"), read_choices(table, index)
             letters = tuple(f" {letter}" for letter in LETTERS[: len(choices)])
-            context = opening + few_shot(examples, letter_prompt(str(row["question"]), choices))
-            stem, options = str(row["question"]), tuple(choices)
-            questions.append(Question(f"{subject}/{index}", subject, context, letters, answer, stem, options))
+            context = opening + few_shot(examples, letter_prompt(stem, choices))
+            questions.append(Question(f"{subject}/{index}", subject, context, letters, answer, stem, tuple(choices)))
         return questions
 
     def _examples(self, subject: str) -> list[str]:
         """The first answered questions of the subject's dev split."""
         if not self.shots:
             return []
-        dev = read_table(f"{self.source}:{subject}", default_split="dev", columns=COLUMNS)
+        dev = self._available.read(subject, "dev")
         if len(dev.rows) < self.shots:
             raise UsageError(
                 f"mmlu.shots={self.shots} is more than the {len(dev.rows)} examples in the dev split of "
                 f"{self.source}:{subject}."
             )
         examples: list[str] = []
-        for index, row in enumerate(dev.rows[: self.shots]):
+        for index in range(self.shots):
             choices, answer = read_choices(dev, index)
-            examples.append(f"{letter_prompt(str(row['question']), choices)} {LETTERS[answer]}")
+            examples.append(f"{letter_prompt(dev.text(index, 'question'), choices)} {LETTERS[answer]}")
         return examples
 
     def groups(self) -> dict[str, list[str]]:

@@ -198,8 +198,9 @@ class MtBench(Benchmark):
         return told
 
     def preflight(self, tokenizers: Mapping[str, Any]) -> Iterable[str]:
+        turns = max(len(item.turns) for item in self.items)
         for source, tokenizer in tokenizers.items():
-            if problem := check_chat(tokenizer):
+            if problem := check_chat(tokenizer, ["user", "assistant"] * turns):
                 yield f"{source}: {problem}"
         if self.panel is not None:
             yield from self.panel.judge.problems()

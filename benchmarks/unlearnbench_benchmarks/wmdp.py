@@ -71,7 +71,7 @@ class Wmdp(MultipleChoiceBenchmark):
         table = read_table(f"{self.source}:{CONFIG}{part}", default_split="test", columns=("question", "choices", "answer"))
         self._revision = table.revision
         for index in range(len(table.rows)):
-            question = str(table.rows[index]["question"])
+            question = table.text(index, "question")
             choices, answer = read_choices(table, index)
             yield from self.ask(f"{part}/{index}", part, question, choices, answer)
 

@@ -118,7 +118,7 @@ class AdaptiveRMU(UnlearningMethod):
 
     def on_fit_start(self) -> None:
         self.model.eval()  # dropout would make the retain term start above zero
-        topics, width = self.context.topics, int(self.model.config.hidden_size)
+        topics, width = self.context.topics, int(self.model.config.get_text_config().hidden_size)
         self.alphas = of_topics("adaptive-rmu.alpha", self.alpha, topics)
         for number, topic in enumerate(topics):  # update k takes topic k, so this is each one's first batch
             self.coefficients[topic] = self.scale * self.mean_norm(self.context.forget.update(number))

@@ -35,6 +35,7 @@ from unlearnbench.api import (
     UnlearnBatch,
     UnlearningMethod,
     collate,
+    context_length,
     hookimpl,
     log_sigmoid_loss,
     padding_id,
@@ -117,7 +118,7 @@ class DPO(UnlearningMethod):
         """What is to be preferred, and what is to be forgotten, sequence by sequence."""
         if self.alternatives and "alternative" in stream:
             return stream["alternative"], stream
-        width = stream["input_ids"].shape[1]
+        width, readable = stream["input_ids"].shape[1], context_length(self.model)
         refused: list[Example] = []
         forgotten: list[Example] = []
         for prompt, ids, mask in zip(
@@ -125,7 +126,8 @@ class DPO(UnlearningMethod):
         ):
             own: list[int] = ids[mask].tolist()
             refusal = self._refused[sum(own) % len(REFUSALS)]
-            refused.append(splice(prompt, refusal, width + len(refusal)))
+            grown = width + len(refusal)
+            refused.append(splice(prompt, refusal, grown if readable is None else min(grown, readable)))
             forgotten.append(splice(prompt, own[len(prompt) :], width))
         return self._padded(refused, stream), self._padded(forgotten, stream)
 

@@ -43,6 +43,8 @@ from unlearnbench.api import (
     UnlearningMethod,
     collate,
     complete,
+    context_length,
+    encode_prompts,
     hookimpl,
     joined_hidden,
     next_tokens,
@@ -115,13 +117,14 @@ class ELM(UnlearningMethod):
         self.model.eval()  # dropout would make the frozen and the trained model differ from the start
         forget, retain = self.context.forget, self.context.retain
         self.original = ReferenceOutputs(self)
-        asked = [s for index in range(len(forget)) for s in (forget[index], *self.voiced(forget[index]), retain[index])]
+        sides = [(self.readable(forget[index]), retain[index]) for index in range(len(forget))]
+        asked = [stream for own, other in sides for stream in (own, *self.voiced(own), other)]
         self.original.prepare(asked)
         if self.weights["fluency"]:
             self.fluent = {corpus.topic: self._continued(corpus.topic, corpus.examples) for corpus in forget.corpora}
 
     def training_step(self, batch: UnlearnBatch, batch_idx: int) -> Tensor:
-        forget = batch["forget"]
+        forget = self.readable(batch["forget"])
         sources = {
             "erase": lambda: forget,
             "retain": lambda: batch["retain"],
@@ -169,18 +172,36 @@ class ELM(UnlearningMethod):
         """A stream as a novice and as an expert would have written it: the same counted tokens after another prefix."""
         tokenizer, pad = self.context.tokenizer, padding_id(self.context.tokenizer)
         streams: list[Stream] = []
-        for voice in self.voices:
-            prefix: list[int] = tokenizer(voice.format(topic=stream["topic"]))["input_ids"]
+        for prefix in self._prefixes(stream["topic"]):
             examples = [prefixed(prefix, own, tokenizer.bos_token_id) for own in _examples(stream)]
             own = collate(examples, stream["topic"], pad, self.padding_side)
             streams.append(self.transfer_batch_to_device(own, stream["input_ids"].device, 0))
         return streams[0], streams[1]
 
+    def readable(self, stream: Stream) -> Stream:
+        """A stream cut to where the model could still read it after a voice's sentence."""
+        room = self._room(stream["topic"])
+        return Stream(
+            input_ids=stream["input_ids"][:, :room],
+            attention_mask=stream["attention_mask"][:, :room],
+            labels=stream["labels"][:, :room],
+            topic=stream["topic"],
+        )
+
+    def _room(self, topic: str) -> int | None:
+        """Tokens that are left of what the model reads, behind a voice's sentence and before one more."""
+        longest = context_length(self.model)
+        return None if longest is None else max(longest - 1 - max(map(len, self._prefixes(topic))), 2)
+
+    def _prefixes(self, topic: str) -> list[list[int]]:
+        """The tokens of the novice's sentence and of the expert's."""
+        return encode_prompts([voice.format(topic=topic) for voice in self.voices], self.context.tokenizer)
+
     def _continued(self, topic: str, examples: Sequence[Example]) -> list[Example]:
         """Forget prompts with what the untouched model writes on as a novice; the novice's sentence is taken off again."""
         tokenizer = self.context.tokenizer
-        prefix: list[int] = tokenizer(self.voices[0].format(topic=topic))["input_ids"]
-        opened = [_prompt(example) for example in examples[: self.continuations]]
+        prefix, room = self._prefixes(topic)[0], self._room(topic)
+        opened = [_prompt(example)[:room] for example in examples[: self.continuations]]
         asked = [prefixed(prefix, Example(ids, list(ids)), tokenizer.bos_token_id).ids for ids in opened]
         with self.computation():
             written = complete(

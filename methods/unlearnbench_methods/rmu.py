@@ -134,7 +134,7 @@ class RMU(UnlearningMethod):
         return [*miscounted("rmu.coefficient", self.coefficient, topics), *miscounted("rmu.alpha", self.alpha, topics)]
 
     def on_fit_start(self) -> None:
-        topics, width = self.context.topics, int(self.model.config.hidden_size)
+        topics, width = self.context.topics, int(self.model.config.get_text_config().hidden_size)
         reference = next(iter(self.trained.values()))
         for topic, length in of_topics("rmu.coefficient", self.coefficient, topics).items():
             self.controls[topic] = control_vector(width, self.vector, length).to(reference)

@@ -11,12 +11,13 @@ from pathlib import Path
 import pytest
 import yaml
 from conftest import tiny_llama
+from helpers.ending import ending
 
 from unlearnbench.errors import UsageError
 from unlearnbench.scoring.benchmark import Subject
 
 pytestmark = [
-    pytest.mark.skipif(importlib.util.find_spec("lm_eval") is None, reason="lm-eval is not installed; run `make parity`"),
+    pytest.mark.skipif(importlib.util.find_spec("lm_eval") is None, reason="lm-eval is not installed: pip install '.[dev]'"),
     pytest.mark.filterwarnings("ignore"),  # of lm-eval
 ]
 WORDS = ("moth", "heron", "vole", "otter")
@@ -190,3 +191,13 @@ def test_passes_the_checks(folder):
     spec = find_plugin("benchmark", "lm-eval").spec
     outcomes = [c.outcome() for c in checks_of(spec, {"argument": "animals", "include": str(folder)}, None, answers)]
     assert [(outcome.check, outcome.message) for outcome in outcomes if outcome.status != "passed"] == []
+
+
+def test_a_tokenizer_that_ends_every_text_scores_the_same(folder, tokenizer):
+    """lm-eval takes the border for the length of the context's tokens, an end token behind them included."""
+    own = benchmark(folder)
+    usual, changed = (
+        list(own.evaluate(Subject(model=tiny_llama(), tokenizer=each, seed=0, limit=None, progress=lambda _: None)))
+        for each in (tokenizer, ending(tokenizer))
+    )
+    assert changed == usual

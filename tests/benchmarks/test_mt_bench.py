@@ -80,6 +80,33 @@ def test_damaged_reference_answers(tmp_path):
         MtBench(source=str(tmp_path)).digest()
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"question_id": None}, "line 1, has null in its column 'question_id', where a text or a whole number must stand"),
+        ({"question_id": [1]}, "line 1, has a list in its column 'question_id'"),
+        ({"category": ["math"]}, "line 1, has a list in its column 'category'"),
+        ({"turns": ["a", 2]}, "line 1, needs its turns as a list of texts"),
+        ({"reference": "one text"}, "line 1, has a text in its column 'reference', where a list of texts must stand"),
+        ({"reference": ["x", None]}, "line 1, has a list with null in its column 'reference'"),
+    ],
+)
+def test_rows_with_what_is_no_text(tmp_path, change, said):
+    file = tmp_path / "question.jsonl"
+    file.write_text(json.dumps({"question_id": 1, "turns": ["a", "b"], "reference": ["x", "y"], **change}) + "\n")
+    with pytest.raises(UsageError, match=said):
+        MtBench(source=str(file)).digest()
+
+
+@pytest.mark.parametrize("turns", ["both in one text", ["a", None], [1, 2]])
+def test_reference_answers_that_are_no_text(tmp_path, turns):
+    (tmp_path / "question.jsonl").write_text(json.dumps({"question_id": 1, "turns": ["a", "b"]}) + "\n")
+    (tmp_path / "reference_answer").mkdir()
+    (tmp_path / "reference_answer" / "x.jsonl").write_text(json.dumps({"question_id": 1, "choices": [{"turns": turns}]}))
+    with pytest.raises(UsageError, match=r"x\.jsonl, line 1, needs the answers as choices\[0\]\.turns, a list of texts, as"):
+        MtBench(source=str(tmp_path)).digest()
+
+
 def test_temperature_goes_by_category(tmp_path, tiny_model, tokenizer, monkeypatch):
     """FastChat's, and .7 for a category that it does not know; the same at both turns."""
     from unlearnbench.scoring.generation import generate as module
@@ -146,6 +173,7 @@ def test_fastchats_prompts(real_data):
     ("row", "message"),
     [
         ({"type": "single", "prompt_template": "{question} {answer"}, "stray brace"),
+        ({"type": "single", "prompt_template": ["{question}"]}, "line 1, needs texts as its prompt_template and"),
         ({"type": "single", "prompt_template": "{question.__class__}"}, "has the field '{question.__class__}'"),
         ({"type": "single", "prompt_template": "{question} {answer}"}, "no prompt of type 'single' for one turn with"),
         ({"type": "pairwise", "prompt_template": "{question}"}, "no prompt of type 'single' for one turn without"),
@@ -244,6 +272,9 @@ def test_a_judge_in_memory_whose_template_knows_no_system_role(tiny_folder, tmp_
     judge.rate([Inquiry(key="k", messages=said, about={})], lambda _, judgment: judged.append(judgment))
     assert "no rating from 1 to 10" in judged[0].error
     assert without_system(said) == [{"role": "user", "content": "Be strict.\n\nRate it."}]
+    template.write_text("{% if messages|length > 2 %}{{ raise_exception('no follow-up') }}{% endif %}" + template.read_text())
+    [problem] = open_judge(f"hf:{folder}", None, RequestLimits(), Replies()).problems()
+    assert "refuses a conversation of user, assistant, user: no follow-up." in problem  # it insists on a rating
     template.write_text("{{ raise_exception('no') }}")
     [problem] = open_judge(f"hf:{folder}", None, RequestLimits(), Replies()).problems()
     assert f"The judge {folder} cannot be asked: " in problem

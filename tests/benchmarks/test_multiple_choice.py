@@ -70,6 +70,72 @@ def test_subjects_of_mmlu(tmp_path):
         Mmlu(source=str(tmp_path), subjects=["virologi"]).digest()
 
 
+def hendrycks(folder: Path) -> Path:
+    """The authors' own files: no header, letters, quotes where they must be."""
+    for split, count in (("dev", 5), ("test", 7)):
+        (folder / split).mkdir(parents=True)
+        for subject in ("virology", "college_biology"):
+            lines = "".join(f'"{subject} {split} {n},\nor ""{n}""?",w,"x, x",None,3,{"ABCD"[n % 4]}\r\n' for n in range(count))
+            (folder / split / f"{subject}_{split}.csv").write_bytes(lines.encode())
+    (folder / "auxiliary_train").mkdir()
+    (folder / "auxiliary_train" / "race.csv").write_text("not,asked\n")
+    return folder
+
+
+def test_layouts_of_mmlu_ask_the_same(tmp_path):
+    """Hendrycks' files, one config for each subject, the config `all`, and the folder of that config alone."""
+    everything: dict[str, list[dict]] = {"dev": [], "test": []}
+    for subject in ("college_biology", "virology"):
+        for split, count in (("dev", 5), ("test", 7)):
+            options = ["w", "x, x", "None", "3"]
+            own = [
+                {"question": f'{subject} {split} {n},\nor "{n}"?', "choices": options, "answer": n % 4} for n in range(count)
+            ]
+            rows(tmp_path / "configs" / subject / f"{split}.jsonl", *own)
+            everything[split] += [{**row, "subject": subject} for row in own]
+    for split, own in everything.items():
+        rows(tmp_path / "one" / "all" / f"{split}.jsonl", *own)
+    sources = (tmp_path / "configs", hendrycks(tmp_path / "csv"), tmp_path / "one", tmp_path / "one" / "all")
+    asked = [Mmlu(source=str(source), shots=2) for source in sources]
+    assert asked[0].parts() == ["college_biology", "virology"]
+    assert asked[0].questions[0].context.startswith(OPENING.format("college biology"))
+    assert [list(one.questions) for one in asked[1:]] == 3 * [list(asked[0].questions)]
+    assert [q.id for q in Mmlu(source=str(tmp_path / "one"), subjects=["virology"]).questions][-1] == "virology/6"
+    with pytest.raises(UsageError, match=r"mmlu\.shots=6 is more than the 5 examples"):
+        Mmlu(source=str(tmp_path / "csv"), shots=6).digest()
+
+
+def test_what_mmlu_cannot_ask(tmp_path):
+    file = rows(tmp_path / "one" / "test.jsonl", ROW)
+    with pytest.raises(UsageError, match=r"is a single file; mmlu needs a data set with a config for each subject, or"):
+        Mmlu(source=str(file)).digest()
+    with pytest.raises(UsageError, match=r"line 1, has no column 'subject'"):
+        Mmlu(source=str(file.parent)).digest()
+    folder = hendrycks(tmp_path / "csv")
+    broken = folder / "test" / "virology_test.csv"
+    broken.write_text("unquoted, comma,w,x,y,z,A\n")
+    with pytest.raises(
+        UsageError, match=r"virology_test\.csv, line 1, has 7 values for 6 columns \(question, A, B, C, D, answer"
+    ):
+        Mmlu(source=str(folder)).digest()
+    broken.write_text("question,w,x,,z,A\n")
+    with pytest.raises(UsageError, match=r"virology_test\.csv, line 1, has an empty text as choice C"):
+        Mmlu(source=str(folder)).digest()
+
+
+def test_a_benchmark_without_questions(tmp_path):
+    class Nothing(MultipleChoice):
+        def load_questions(self):
+            return []
+
+    for half, said in ((None, "Nothing has no questions;"), ("reporting", "Nothing has no questions in the reporting half;")):
+        benchmark = Nothing(source="none")
+        if half:
+            benchmark.keep_half(half)
+        with pytest.raises(UsageError, match=said):
+            _ = benchmark.metric
+
+
 def test_score_of_mmlu_weighs_questions_not_subjects(cli, tmp_path):
     """Micro average: nine of ten right and one of two right are 10/12."""
     import torch
@@ -142,3 +208,58 @@ def test_choices_that_are_none(tmp_path, benchmark):
     rows(tmp_path / "wmdp-bio" / "test.jsonl", {**ROW, "choices": "moth"})
     with pytest.raises(UsageError, match=r"test\.jsonl, line 1, needs a list of 2 to 26 choices; got 'moth'"):
         benchmark(source=str(tmp_path)).digest()
+
+
+BENCHMARKS = {"wmdp": Wmdp, "mmlu": Mmlu, "mcq": MultipleChoice}
+
+
+def digest(benchmark: str, folder: Path, *content: dict) -> str:
+    file = rows(folder / "wmdp-bio" / "test.jsonl", *content)
+    return BENCHMARKS[benchmark](source=str(file if benchmark == "mcq" else folder)).digest()
+
+
+@pytest.mark.parametrize("benchmark", BENCHMARKS)
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"choices": ["red", None]}, "has null as choice B; each choice must be a text, in quotes"),
+        ({"choices": [["red"], "blue"]}, "has a list as choice A"),
+        ({"choices": ["red", {"text": "blue"}]}, "has an object as choice B"),
+        ({"choices": ["1", 2]}, "has the number 2 as choice B"),
+        ({"choices": ["true", False]}, "has false as choice B"),
+        ({"choices": ["red", "  "]}, "has an empty text as choice B"),
+        ({"question": 7}, "has the number 7 in its column 'question', where a text must stand"),
+        ({"question": ["a"]}, "has a list in its column 'question'"),
+        ({"question": None}, "has null in its column 'question'"),
+    ],
+)
+def test_questions_and_choices_that_are_no_text(tmp_path, benchmark, change, said):
+    with pytest.raises(UsageError, match=rf"test\.jsonl, line 2, {said}"):
+        digest(benchmark, tmp_path, {**ROW, "answer": 0}, {**ROW, "answer": 0, **change})
+
+
+def test_parts_are_texts_or_whole_numbers(tmp_path):
+    def parts(*given: object) -> list[str]:
+        return MultipleChoice(source=str(rows(tmp_path / "own.jsonl", *({**ROW, "part": part} for part in given)))).parts()
+
+    assert parts("a", 0, 3, None) == ["a", "0", "3", "all"]
+    for wrong, said in ((["a"], "a list"), (True, "true"), (0.5, "the number 0.5")):
+        with pytest.raises(UsageError, match=f"line 1, has {said} in its column 'part', where a text or a whole number must"):
+            parts(wrong)
+
+
+@pytest.mark.parametrize("benchmark", BENCHMARKS)
+@pytest.mark.parametrize("answers", [[1, 2, 3, 1, 2, 3], ["1", "2", "3", "1", "2", "3"], [3.0, 2.0, 1.0, 1.0, 1.0, 1.0]])
+def test_answers_that_count_from_one(tmp_path, benchmark, answers):
+    with pytest.raises(
+        UsageError, match=r"line 1, has the answer [0-3.]+, and no answer of .* is 0: they seem to count from 1"
+    ):
+        digest(benchmark, tmp_path, *({**ROW, "answer": answer} for answer in answers))
+    with pytest.raises(UsageError, match=r"line 2, .* got 4; answers that count from 1 must be one less each, or letters\."):
+        digest(benchmark, tmp_path, {**ROW, "answer": 1}, {**ROW, "answer": 4})
+
+
+@pytest.mark.parametrize("answers", [[1, 2, 3, 1, 2], [1, 2, 3, 1, 2, 0], [1, 1, 1, 1, 1, "A"], ["B", "C", "D", "B", "C", "D"]])
+def test_answers_that_do_not(tmp_path, answers):
+    """Too few to wonder at (four of 21 dev splits of MMLU have no A among their five), or letters, or a first choice."""
+    assert digest("mcq", tmp_path, *({**ROW, "answer": answer} for answer in answers))

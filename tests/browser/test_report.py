@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 from helpers.small_runs import HOSTILE, big_run
@@ -33,6 +34,57 @@ def test_nothing_goes_wrong(opened, small, width, scheme):
     assert opened.page.evaluate("document.documentElement.scrollWidth") <= width
     background = opened.page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert (background == "rgb(21, 23, 26)") == (scheme == "dark")
+
+
+def luminance(colour: str) -> float:
+    """WCAG 2's relative luminance of `#rrggbb` or `rgb(r, g, b)`."""
+    found = re.fullmatch(r"#(..)(..)(..)|rgb\((\d+), (\d+), (\d+)\)", colour)
+    assert found is not None, colour
+    channels = [int(one, 16) for one in found.groups()[:3]] if found[1] else [int(one) for one in found.groups()[3:]]
+    linear = [one / 12.92 if one <= 0.04045 else ((one + 0.055) / 1.055) ** 2.4 for one in (each / 255 for each in channels)]
+    return sum(weight * one for weight, one in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_figures_can_be_read_on_the_strongest_cells(opened, small, scheme):
+    """WCAG 2.2 AA: 4.5 to 1. Between the ends, colours are mixed with the page's, which is farther from the ink."""
+    opened.page.emulate_media(color_scheme=scheme)
+    opened.goto(small / "report.html")
+    opened.scroll()
+    ends, ink = opened.page.evaluate(
+        """(() => { const trace = document.querySelector('[data-chart="heat-1"]').data[0];
+        return [trace.colorscale.map((one) => one[1]), trace.textfont.color]; })()"""
+    )
+    drawn = opened.page.eval_on_selector_all(
+        "[data-chart='heat-1'] .heatmap-label text", "all => all.map((one) => one.style.fill)"
+    )
+    assert set(drawn) == {ink}
+    for colour in ends:
+        bright, dark = sorted((luminance(colour), luminance(ink)), reverse=True)
+        assert (bright + 0.05) / (dark + 0.05) >= 4.5, colour
+
+
+def test_on_a_phone(opened, small):
+    """Nothing lies on the charts, nothing is cut off, and it is said where the table goes on."""
+    page = opened.page
+    page.set_viewport_size({"width": 390, "height": 800})
+    opened.goto(small / "report.html")
+    opened.scroll()
+    page.wait_for_timeout(200)
+    assert page.locator(".modebar-btn").count() == 0
+    assert (
+        page.evaluate("[...document.querySelectorAll('.chart')].filter((one) => one.scrollHeight > one.clientHeight).length")
+        == 0
+    )
+    table = page.locator("#table .scroll")
+    assert table.get_attribute("data-more") == "after"
+    assert page.locator("#table .more").is_visible()
+    table.evaluate("one => { one.scrollLeft = one.scrollWidth; }")
+    opened.until("document.querySelector('#table .scroll').dataset.more === 'before'")
+    assert not page.locator("#table .more").is_visible()
+    page.set_viewport_size({"width": 2600, "height": 800})
+    page.evaluate("document.querySelector('main').style.maxWidth = 'none'")
+    opened.until("document.querySelector('#table .scroll').dataset.more === ''")
 
 
 def test_sorting(opened, small):

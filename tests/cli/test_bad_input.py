@@ -128,6 +128,7 @@ def test_number_in_scientific_notation_is_a_number(cli, tmp_path):
         (b'{"text": "a"}\n\xff\xfe\n', "line 2, is not UTF-8 text"),
         (b'{"text": "a"}\n{"text": \n', "line 2, is not valid JSON"),
         (b'["text"]\n', "line 1, is not a JSON object"),
+        (b'{"text": ["a"]}\n', "line 1, has a list in its column 'text', where a text must stand"),
     ],
 )
 def test_forget_file(refuse, tmp_path, content, said):
@@ -144,6 +145,19 @@ def test_missing_file_is_no_hub_id(refuse, flag):
     sources = {"--forget": SANDBOX_FORGET, "--retain": SANDBOX_RETAIN, flag: "data/none.jsonl"}
     message = refuse("compare", *(word for pair in sources.items() for word in pair))
     assert "The source 'data/none.jsonl' does not exist: there is no file or folder data/none.jsonl" in message
+
+
+def test_questions_that_count_their_answers_from_one(refuse, tmp_path):
+    file = tmp_path / "own.jsonl"
+    file.write_text("".join(f'{{"question": "q{n}", "choices": ["a", "b", "c"], "answer": {n}}}\n' for n in (1, 2, 1, 2, 1)))
+    message = refuse("compare", "--benchmarks", "mcq", "--set", f"mcq.source={file}")
+    assert f"no answer of '{file}' is 0: they seem to count from 1" in message
+
+
+def test_a_forget_file_may_have_an_equals_sign_in_its_name(refuse, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("lr=1.jsonl").write_text('{"text": 1}\n')
+    assert "lr=1.jsonl, line 1, has the number 1" in refuse("compare", "--forget", "lr=1.jsonl", "--retain", SANDBOX_RETAIN)
 
 
 def test_forget_file_is_missing(refuse, tmp_path):

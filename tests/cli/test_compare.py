@@ -7,7 +7,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -281,36 +280,6 @@ def test_variants_of_one_method_are_rows_of_their_own(cli, tmp_path):
     assert {(row["variant"], row["method"]) for row in board["rows"]} == {("none", "none"), ("rmu", "rmu"), ("rmu-late", "rmu")}
     assert [column["title"] for column in board["columns"]] == ["wmdp/bio", "wmdp (other 2)", "mmlu"]
     assert [column["role"] for column in board["columns"]] == ["forget", "untargeted", "retain"]
-
-
-def test_ctrl_c_keeps_what_is_finished(tmp_path, cache):
-    """A real SIGINT while RMU trains: exit 130, the baseline's cells stay, the same command goes on."""
-    environment = {**os.environ, "UNLEARNBENCH_CACHE": str(tmp_path / "cache")}
-    line = [
-        sys.executable,
-        "-m",
-        "unlearnbench",
-        *SANDBOX,
-        "--set",
-        "rmu.steps=5000",
-        "--limit",
-        "5",
-        "--out",
-        str(tmp_path / "run"),
-    ]
-    with subprocess.Popen(line, stderr=subprocess.PIPE, text=True, env=environment) as process:
-        assert process.stderr is not None
-        for text in process.stderr:
-            if "unlearning" in text:
-                break
-        time.sleep(2)
-        process.send_signal(2)
-        rest = process.stderr.read()
-        assert process.wait(timeout=30) == 130, rest
-    assert "Finished cells are kept" in rest
-    assert "Traceback" not in rest
-    assert len(list((tmp_path / "run" / "cells" / "none").rglob("*.json"))) == 3
-    assert not list((tmp_path / "run" / "cells").glob("rmu/**/*.json"))
 
 
 def test_changed_scoring_code_makes_new_cells(cli, tmp_path, monkeypatch):

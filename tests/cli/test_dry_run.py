@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
 from unlearnbench.planning.recipe_files import load_recipe
+from unlearnbench.records.cells import CellKey, CellResult
+from unlearnbench.runs.folder import RunFolder
+from unlearnbench.runs.reading import read_manifest
 
 ARGUMENTS = ("compare", "--methods", "rmu", "--benchmarks", "wmdp,mmlu", "--set", "rmu.steps=6", "--limit", "4")
 
@@ -19,7 +23,10 @@ def test_plan_with_estimates(cli, tmp_path):
     assert "rmu, seed 1" in outcome.out
     assert "3 jobs with 6 cells to compute; 0 finished." in outcome.out
     assert "12 updates on at most 73,728 tokens" in outcome.out  # 2 seeds of 6 updates of 16 + 16 texts of 192 tokens
-    assert "Nothing was computed and nothing written." in outcome.out
+    assert re.search(
+        r"it takes about .* to unlearn, about .* to score; timed for a moment just now: rmu, wmdp, mmlu\.", outcome.out
+    )
+    assert "Nothing was written." in outcome.out
 
 
 def test_what_is_finished_is_not_planned_again(cli, tmp_path):
@@ -34,10 +41,45 @@ def test_what_is_finished_is_not_planned_again(cli, tmp_path):
     assert (left["seed"], left["due"], left["updates"], left["trained"]) == (1, ["wmdp", "mmlu"], 6, 3 * 128 * 384)
     assert left["items"] == 3 * 4 + plan_subjects(out) * 4
     assert left["delta_bytes"] == 3 * 128 * 384 * 4
+    of_other_seed = json.loads(next((out / "cells" / "rmu" / "mmlu").glob("*.json")).read_text())["cost"]
+    assert left["unlearn_seconds"] == of_other_seed["unlearn_seconds"]
+    assert 0 < left["evaluate_seconds"] < plan["total"]["evaluate_seconds"] + 0.1
+    assert (done["unlearn_seconds"], done["evaluate_seconds"]) == (0, 0)
     assert plan["total"]["memory_bytes"] == left["memory_bytes"] > left["delta_bytes"]
     next((out / "cells" / "rmu" / "mmlu").glob("*.json")).unlink()
     again = json.loads(cli(*ARGUMENTS, "--dry-run", "--json", "--out", out).out)["jobs"][1]
     assert (again["due"], again["updates"], again["delta_bytes"]) == (["mmlu"], 0, 0)  # its delta is there
+
+
+def test_time_is_told_from_the_cache_or_a_trial(cli, tmp_path):
+    """The untouched model's scores are in the cache; of a row that was never run, three updates are timed, and kept nowhere."""
+    cache, words = tmp_path / "cache", ("--benchmarks", "wmdp", "--limit", "4", "--json")
+    assert cli("evaluate", "sandbox:model", *words, "--out", tmp_path / "base", "--cache", cache).code == 0
+    before = {path for path in tmp_path.rglob("*") if path.is_file()}
+    plan = cli("compare", "--methods", "rmu", *words, "--dry-run", "--out", tmp_path / "run", "--cache", cache)
+    assert {path for path in tmp_path.rglob("*") if path.is_file()} == before
+    base, rmu = json.loads(plan.out)["jobs"]
+    spent = json.loads(next((tmp_path / "base" / "cells").rglob("*.json")).read_text())["cost"]["evaluate_seconds"]
+    assert (base["due"], base["evaluate_seconds"]) == (["wmdp"], 0)
+    assert rmu["evaluate_seconds"] == spent
+    assert rmu["unlearn_seconds"] > 0
+    assert "unlearning" not in plan.err
+
+
+def test_what_failed_is_not_finished(cli, tmp_path):
+    out = tmp_path / "run"
+    assert cli(*ARGUMENTS, "--out", out).code == 0
+    run = RunFolder(out)
+    identity = read_manifest(run).rows[1].cells["rmu/mmlu/0"]
+    key = CellKey(variant="rmu", benchmark="mmlu", seed=0)
+    run.write_cell(CellResult(key=key, identity=identity, status="failed", error="no room"), [])
+    told = cli(*ARGUMENTS, "--dry-run", "--out", out).out
+    assert "0 jobs with 0 cells to compute; 3 finished, 1 failed (--retry-failed computes them again)." in told
+    assert "mmlu failed" in told
+    plan = json.loads(cli(*ARGUMENTS, "--dry-run", "--json", "--out", out).out)
+    assert (plan["jobs"][1]["finished"], plan["jobs"][1]["failed"], plan["total"]["failed"]) == (["wmdp"], ["mmlu"], 1)
+    again = json.loads(cli(*ARGUMENTS, "--retry-failed", "--dry-run", "--json", "--out", out).out)["jobs"][1]
+    assert (again["failed"], again["due"], again["updates"]) == ([], ["mmlu"], 0)
 
 
 def plan_subjects(out) -> int:
@@ -74,7 +116,18 @@ def test_a_misspelt_checkpoint_is_recognized(cli, tmp_path, with_checkpoint):
 
 
 def test_a_search_is_announced(cli, tmp_path):
-    rows = ("compare", "--methods", "none,rmu,ssd", "--limit", "4", "--out", tmp_path / "run", "--dry-run")
+    rows = (
+        "compare",
+        "--methods",
+        "none,rmu,ssd",
+        "--benchmarks",
+        "wmdp",
+        "--limit",
+        "4",
+        "--out",
+        tmp_path / "run",
+        "--dry-run",
+    )
     outcome = cli(*rows, "--tune", "3")
     assert outcome.code == 0, outcome.err
     assert "Before this, on the other half of the questions: 3 trials of rmu, ssd each." in outcome.err
@@ -87,12 +140,13 @@ def test_evaluate_has_a_plan_too(cli, tmp_path):
     assert outcome.code == 0, outcome.err
     assert not (tmp_path / "run").exists()
     assert "1 job with 1 cell to compute; 0 finished." in outcome.out
-    assert "Nothing was computed and nothing written." in outcome.out
+    assert "Nothing was written." in outcome.out
 
 
 def test_memory_is_of_all_jobs_that_run_at_a_time(cli, tmp_path):
     def memory(*arguments: object) -> int:
-        plan = cli(*ARGUMENTS, "--seeds", "0,1", "--dry-run", "--json", "--out", tmp_path / "run", *arguments)
+        small = ("--benchmarks", "wmdp", "--set", "rmu.batch_size=2")
+        plan = cli(*ARGUMENTS, *small, "--seeds", "0,1", "--dry-run", "--json", "--out", tmp_path / "run", *arguments)
         return json.loads(plan.out)["total"]["memory_bytes"]
 
     largest = memory()

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 import shutil
+import stat
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from unlearnbench.models.restorable import LoadedModel
+from unlearnbench.reports import export
 
 METHODS = """
   rmu: {layer: 3, coefficient: 20, alpha: 5, lr: 1.0e-3, steps: 4, batch_size: 2, max_length: 24}
@@ -121,6 +126,77 @@ def test_model_card_says_where_the_model_comes_from(cli, run, tmp_path):
     assert str(run.parent) not in card
 
 
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+@pytest.fixture
+def strict():
+    """A umask that keeps strangers out."""
+    before = os.umask(0o027)
+    yield
+    os.umask(before)
+
+
+def test_what_training_left_alone_is_the_bases_own(cli, run, base, tmp_path, strict, monkeypatch):
+    """Any version of transformers, and what is built on one, loads what it loaded before; the shards have an index."""
+    monkeypatch.setattr(export, "SHARD", "100KB")
+    outcome = cli("export", run, "rmu", tmp_path / "out")
+    assert outcome.code == 0, outcome.err
+    out = tmp_path / "out"
+    for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "generation_config.json"):
+        assert (out / name).read_bytes() == (base / name).read_bytes(), name
+    assert json.loads((out / "config.json").read_text()) == json.loads((base / "config.json").read_text())
+    places = json.loads((out / "model.safetensors.index.json").read_text())["weight_map"]
+    assert set(places) == set(load_file(base / "model.safetensors"))
+    assert {path.name for path in out.glob("*.safetensors")} == set(places.values())
+    assert len(set(places.values())) > 1
+    for path in out.glob("*.safetensors"):
+        with safe_open(path, "pt") as file:
+            assert file.metadata()["format"] == "pt"
+    assert mode(out) == 0o750
+    assert {mode(path) for path in out.iterdir()} == {0o640}
+    assert AutoModelForCausalLM.from_pretrained(out).dtype == torch.bfloat16
+
+
+def test_an_older_config_keeps_its_form(cli, run, base, tmp_path):
+    """As transformers 4 wrote it: readers of that age know no other names; where it lay once is nobody's business."""
+    shutil.copytree(base, tmp_path / "base")
+    config = json.loads((base / "config.json").read_text())
+    theta = config.pop("rope_parameters")["rope_theta"]
+    config |= {"rope_theta": theta, "torch_dtype": config.pop("dtype"), "_name_or_path": str(tmp_path)}
+    (tmp_path / "base" / "config.json").write_text(json.dumps(config))
+    loaded = LoadedModel(str(tmp_path / "base"), "float32", torch.device("cpu"))
+    (tmp_path / "out").mkdir()
+    export._write(loaded, tmp_path / "base", tmp_path / "out")
+    del config["_name_or_path"]
+    assert json.loads((tmp_path / "out" / "config.json").read_text()) == {**config, "torch_dtype": "float32"}
+    assert AutoModelForCausalLM.from_pretrained(tmp_path / "out").dtype == torch.float32
+
+
+def test_push_to_hub(cli, run, hub, tmp_path):
+    """What lies on the hub is the folder; shards of an earlier model go, what else lies there stays."""
+    earlier = ("model-00001-of-00002.safetensors", "model.safetensors.index.json")
+    hub.repositories["models/me/forgetful"] = {**dict.fromkeys(earlier, b""), "notes.md": b"mine"}
+    outcome = cli("export", run, "rmu", tmp_path / "out", "--push-to-hub", "me/forgetful")
+    assert outcome.code == 0, outcome.err
+    assert outcome.err.splitlines()[-1] == f"Uploaded to {hub.address}/me/forgetful."
+    written = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    assert hub.repositories["models/me/forgetful"] == {**written, "notes.md": b"mine"}
+    assert hub.large.keys() == {hashlib.sha256(written["model.safetensors"]).hexdigest()}
+
+
+def test_a_hub_that_breaks_off_leaves_the_folder(cli, run, hub, tmp_path):
+    hub.lost.append((500, "Out of order"))
+    outcome = cli("export", run, "rmu", tmp_path / "out", "--push-to-hub", "me/forgetful")
+    assert outcome.code == 1
+    assert outcome.err.splitlines()[-1] == (
+        f"unlearnbench: {tmp_path / 'out'} is written, and not uploaded: The hub refused 'me/forgetful' (500: Out of order). "
+        f"Then: `hf upload me/forgetful {tmp_path / 'out'}`."
+    )
+    assert (tmp_path / "out" / "model.safetensors").is_file()
+
+
 def test_delta_of_another_base_is_refused(cli, run, tiny_folder, tmp_path):
     outcome = cli("export", run, "rmu", tmp_path / "out", "--model", tiny_folder)
     assert outcome.code == 2
@@ -148,6 +224,8 @@ def test_bad_input_is_one_sentence(cli, run, tmp_path):
         ((run, "none", tmp_path / "out"), "'none' changed no weights"),
         ((run, "rmu", tmp_path / "out", "--seed", "7"), "did not run with seed 7; it has: 0, 1"),
         ((run, "rmu", tmp_path / "taken"), "exists already"),
+        ((run, "rmu", tmp_path / "taken" / "file" / "out"), "cannot be a folder"),
+        ((run, "rmu", tmp_path / "out", "--push-to-hub", "me"), "--push-to-hub takes OWNER/NAME"),
         ((run / "cells", "rmu", tmp_path / "out"), "is not the folder of a comparison"),
     ]
     for arguments, words in cases:

@@ -12,12 +12,12 @@ import threading
 
 from rich.console import Console
 
-from unlearnbench.cli import progress
-from unlearnbench.cli.progress import ProgressReporter
 from unlearnbench.execution import job_log as joblog
 from unlearnbench.execution.job_log import LoggedReporter
 from unlearnbench.records.cells import CellKey, CellResult, Job, Metric
 from unlearnbench.runs.folder import RunFolder
+from unlearnbench.verbs import progress
+from unlearnbench.verbs.progress import ProgressReporter
 
 ARGUMENTS = ("compare", "--methods", "rmu", "--benchmarks", "wmdp", "--limit", "3", "--set", "rmu.steps=60")
 

@@ -1,11 +1,10 @@
-"""A comparison that is killed, interrupted or shared loses nothing; the long form is `make crash`."""
+"""A comparison that is killed or shared loses nothing; the long form is `make crash`."""
 
 from __future__ import annotations
 
 import os
 import random
 import re
-import signal
 import subprocess
 import sys
 import time
@@ -52,9 +51,9 @@ def gone(folder: Path, seconds: float = 10.0) -> bool:
     return not workers_of(folder)
 
 
-@pytest.mark.parametrize("stop", [signal.SIGINT, pytest.param(signal.SIGKILL, marks=pytest.mark.slow)])
-def test_isolated_jobs_end_with_the_command(ordeal, stop):
-    """Ctrl-C ends with 130 and says how to go on; a killed parent takes its workers along; what was finished stays."""
+@pytest.mark.slow
+def test_isolated_jobs_end_with_the_command(ordeal):
+    """A killed parent takes its workers along; what was finished stays."""
     ordeal.executor = "isolated"
     text = (ordeal.folder / "r.yaml").read_text()
     (ordeal.folder / "r.yaml").write_text(text.replace("steps: 6", "steps: 100000"))
@@ -62,16 +61,10 @@ def test_isolated_jobs_end_with_the_command(ordeal, stop):
         read_until(process, "rmu, seed 0: unlearning")
         before = finished(ordeal.run)
         started = time.monotonic()
-        process.send_signal(stop)
-        assert process.stderr is not None
-        rest = process.stderr.read()
-        code = process.wait()
+        process.kill()
+        process.wait()
     assert time.monotonic() - started < 15
     assert gone(ordeal.run)
-    assert code == (130 if stop == signal.SIGINT else -9)
-    if stop == signal.SIGINT:
-        assert "Finished cells are kept" in rest
-        assert "Traceback" not in rest
     assert len(before) == 2
     assert finished(ordeal.run) == before
 

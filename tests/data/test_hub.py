@@ -10,6 +10,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from unlearnbench.data.sources import Source
+from unlearnbench.errors import UsageError
+
 REFUSALS = {"gated": (403, "GatedRepo"), "missing": (404, "RepoNotFound"), "private": (401, "RepoNotFound")}
 
 
@@ -72,3 +75,12 @@ def test_missing_and_private_sources(refused):
 def test_all_of_it_is_said_at_once(refused):
     assert refused.startswith("unlearnbench: 4 things are in the way; nothing was computed.\n  1. ")
     assert len(refused.strip().splitlines()) == 5
+
+
+def test_data_that_datasets_cannot_read(tmp_path):
+    """It raises an error of its own that says nothing; what was wrong stands in the cause."""
+    from unlearnbench.data.tables import _read_hub
+
+    (tmp_path / "train.jsonl").write_text('{"text": "a"}\n{"text": \n')
+    with pytest.raises(UsageError, match=r"'someone/broken' cannot be loaded: JSON parse error"):
+        _read_hub(Source("someone/broken", str(tmp_path)))

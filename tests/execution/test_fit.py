@@ -152,6 +152,19 @@ def test_every_topic_is_logged_however_seldom(compare, every, updates):
     assert seen == {"bio": updates, "cyber": [str(int(update) + 1) for update in updates]}
 
 
+def test_texts_beyond_what_the_model_reads_are_cut_and_said(cli, tiny_folder, tmp_path):
+    """Of three texts one is longer than the 512 tokens of the model; its budget would allow more."""
+    (tmp_path / "f.jsonl").write_text("".join(json.dumps({"text": "moss " * words}) + "\n" for words in (9, 2000, 20)))
+    topics = f"topics: {{bio: {{forget: {tmp_path / 'f.jsonl'}, retain: 'sandbox:corpora:retain', parts: [wmdp/bio]}}}}"
+    row = "rmu: {layer: 3, coefficient: 20, alpha: 5, lr: 1.0e-3, steps: 1, batch_size: 3, max_length: 2048}"
+    scored = "benchmarks: {wmdp: {source: 'sandbox:wmdp'}}\nlimit: 1\n"
+    (tmp_path / "r.yaml").write_text(f"model: {tiny_folder}\nmethods: {{{row}}}\n{topics}\n{scored}")
+    outcome = cli("compare", tmp_path / "r.yaml", "--out", tmp_path / "run")
+    assert outcome.code == 0, outcome.err
+    told = " ".join(outcome.err.split())
+    assert "rmu: 1 of 3 forget texts of bio have more than the 512 tokens that the model reads, and are cut there" in told
+
+
 def test_ssd_refuses_pieces(cli, tiny_folder, tmp_path):
     (tmp_path / "r.yaml").write_text(f"model: {tiny_folder}\nmethods: {{ssd: {{accumulate: 2, batch_size: 4}}}}\n{TOPICS}")
     outcome = cli("compare", tmp_path / "r.yaml", "--out", tmp_path / "run")

@@ -13,20 +13,18 @@ from lightning.pytorch.loggers import CSVLogger
 from safetensors.torch import load_file
 
 from unlearnbench.errors import UsageError
-from unlearnbench.execution.compare import Execution, execute
-from unlearnbench.execution.reporter import Reporter
+from unlearnbench.execution.compare import execute
+from unlearnbench.execution.place import Execution
+from unlearnbench.execution.reporter import Silent
 from unlearnbench.planning.checks import TRACKERS
 from unlearnbench.planning.limits import Limits
 from unlearnbench.planning.preflight import prepare
+from unlearnbench.planning.request import Request
 from unlearnbench.records.recipe import Recipe, Topic, TrainerOptions
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of the trackers and Lightning among themselves
 # its answers are drawn update by update
 ROW = {"llmu": {"lr": 1e-3, "answers": 1, "steps": 3, "batch_size": 2, "max_length": 64, "adapter": "lora", "rank": 2}}
-
-
-class Silent(Reporter):
-    """Says nothing."""
 
 
 @pytest.fixture
@@ -44,7 +42,7 @@ def run(tiny_folder, tmp_path):
             limit=1,
             trainer=TrainerOptions(**trainer),
         )
-        comparison = prepare(recipe, out=tmp_path / name, cache=tmp_path / "cache", device="cpu")
+        comparison = prepare(Request(recipe=recipe, out=tmp_path / name, cache=tmp_path / "cache", device="cpu"))
         results = list(execute(comparison, Silent(), how))
         assert [result.error for result in results] == [None, None]
         (delta,) = (tmp_path / name).rglob("delta.safetensors")

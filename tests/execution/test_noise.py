@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 from unlearnbench.execution.noise import add_noise
 from unlearnbench.planning.preflight import prepare
 from unlearnbench.planning.recipe_files import load_recipe
+from unlearnbench.planning.request import Request
 
 
 def test_noise_has_the_norm_of_the_change():
@@ -79,7 +80,7 @@ def test_a_control_follows_its_row(tmp_path):
     def identities(layer: int) -> dict[str, str]:
         recipe = load_recipe("sandbox")
         recipe = recipe.model_copy(update={"methods": {"rmu": {"layer": layer}}, "controls": {"noise": "rmu"}})
-        comparison = prepare(recipe, out=tmp_path / "run", cache=tmp_path / "cache")
+        comparison = prepare(Request(recipe=recipe, out=tmp_path / "run", cache=tmp_path / "cache"))
         return {plan.job.variant: plan.job.identity for plan in comparison.jobs}
 
     three, five = identities(3), identities(5)

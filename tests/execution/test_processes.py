@@ -31,3 +31,17 @@ def test_torch_does_as_it_is_told():
     told = {**os.environ, "OMP_NUM_THREADS": "1"}
     asked = [sys.executable, "-c", "import torch; print(torch.get_num_threads())"]
     assert subprocess.run(asked, env=told, capture_output=True, text=True, check=True).stdout.split() == ["1"]
+
+
+def test_a_process_that_was_asked_to_stop_too_early_is_no_failure():
+    """Every process of a job is asked at once, one of them before it is ready to leave that to its parent."""
+    code = (
+        "import os, signal\n"
+        "from pathlib import Path\n"
+        "from unlearnbench.execution.processes import Process\n"
+        "with Process(['unlearnbench.execution.plugin_trial', 'm', '[]'], Path(os.devnull)) as process:\n"
+        "    process.process.send_signal(signal.SIGTERM)\n"
+        "    process.wait()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stderr.splitlines()[-1].endswith("StopRequested: Stopped by SIGTERM.")

@@ -12,6 +12,7 @@ from unlearnbench.execution.context import job_context
 from unlearnbench.execution.messages import MessagePipe
 from unlearnbench.execution.processes import Worker
 from unlearnbench.planning.preflight import prepare
+from unlearnbench.planning.request import Request
 from unlearnbench.plugins.registry import load_extensions
 from unlearnbench.records.recipe import Recipe
 
@@ -22,7 +23,7 @@ def planned(tmp_path: Path, tiny_folder: Path):
     questions = tmp_path / "wmdp"
     shutil.copytree(sandbox_folder() / "data" / "wmdp", questions)
     recipe = Recipe(name="r", model=str(tiny_folder), benchmarks={"wmdp": {"source": str(questions)}}, limit=1)
-    comparison = prepare(recipe, out=tmp_path / "run", cache=tmp_path / "cache", device="cpu")
+    comparison = prepare(Request(recipe=recipe, out=tmp_path / "run", cache=tmp_path / "cache", device="cpu"))
     comparison.run.write_text("recipe.yaml", recipe.to_yaml())
     return comparison, questions
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from helpers.streams import TOPICS, batch, prepare, train
 
-from unlearnbench.data.batches import IGNORE, Example
+from unlearnbench.data.batches import IGNORE, Example, collate
 from unlearnbench.errors import UsageError
 from unlearnbench.models.tensors import next_tokens, token_cross_entropy
 from unlearnbench_methods.elm import ELM, moved, prefixed, ramp
@@ -53,6 +53,17 @@ def test_a_prefix_predicts_what_the_text_predicts():
     assert (opened.ids, opened.labels) == ([0, 7, 2, 3], [IGNORE, IGNORE, 2, 3])
     paired = prefixed([7], Example([1, 2, 3], [IGNORE, IGNORE, 3]), None)
     assert (paired.ids, paired.labels) == ([7, 1, 2, 3], [IGNORE, IGNORE, IGNORE, 3])
+
+
+def test_a_voice_takes_no_text_beyond_what_the_model_reads(tiny_model, tokenizer):
+    tiny_model.config.max_position_embeddings = 40
+    method = ready(tiny_model, tokenizer)
+    ids = list(range(10, 50))
+    whole = collate([Example(ids, ids)], TOPICS[0], 3, "right")
+    own = method.readable(whole)
+    widths = [voiced["input_ids"].shape[1] for voiced in method.voiced(own)]
+    assert max(widths) == 39
+    assert all(torch.equal(own[key], whole[key][:, : own[key].shape[1]]) for key in ("input_ids", "attention_mask", "labels"))
 
 
 def test_without_a_move_the_erasing_term_has_no_slope(tiny_model, tokenizer):

@@ -191,6 +191,14 @@ def test_refusals_follow_the_prompts(tiny_model, tokenizer):
     assert torch.equal(loser["labels"], stream["labels"])
 
 
+def test_a_refusal_ends_where_the_model_can_read_no_further(tiny_model, tokenizer):
+    method = started(DPO(tiny_model), tokenizer)
+    stream = pair(method)["forget"]
+    width = stream["input_ids"].shape[1]
+    tiny_model.config.max_position_embeddings = width
+    assert method.answers(stream)[0]["input_ids"].shape[1] == width
+
+
 def test_dual_variable_moves_the_right_way(tiny_model, tokenizer):
     """Up by step times the violation where the retain loss is above the bound, down below it, and never under 0."""
     method = started(PDU(tiny_model, multiplier=2.0, bound=1e-3, dual_step=0.5, dual_warmup=1), tokenizer)

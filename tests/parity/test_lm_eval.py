@@ -29,7 +29,7 @@ from unlearnbench_benchmarks.wmdp import TITLES, Wmdp, WmdpCloze
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(importlib.util.find_spec("lm_eval") is None, reason="lm-eval is not installed; run `make parity`"),
+    pytest.mark.skipif(importlib.util.find_spec("lm_eval") is None, reason="lm-eval is not installed: pip install '.[dev]'"),
 ]
 MMLU = ("college_biology", "virology", "computer_security")  # 410 questions
 CLOSE = 1e-3  # nats, on every option; and where lm-eval's best two differ by less, either may be chosen

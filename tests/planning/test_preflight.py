@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import namedtuple
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from transformers import AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from unlearnbench.data.sources import sandbox_folder
 from unlearnbench.errors import CombinedUsageError, Problems, UsageError
-from unlearnbench.models.loading import skeleton
+from unlearnbench.models.loading import load_tokenizer, skeleton
 from unlearnbench.planning import checks
 from unlearnbench.planning.estimates import footprint
 from unlearnbench.planning.limits import Limits
-from unlearnbench.planning.preflight import prepare
+from unlearnbench.planning.preflight import plan_only, prepare
+from unlearnbench.planning.request import Request
 from unlearnbench.plugins.specs import Training
+from unlearnbench.records.items import Question
 from unlearnbench.records.recipe import Recipe
+from unlearnbench.scoring.benchmark import MultipleChoiceBenchmark
 from unlearnbench_methods.llmu import LLMU
 from unlearnbench_methods.rmu import RMU
 from unlearnbench_methods.ssd import SSD
@@ -41,7 +46,7 @@ def recipe(**changes: object) -> Recipe:
 def refused(tmp_path: Path, wanted: Recipe, **settings) -> list[str]:
     """The problems of a recipe, each a sentence; nothing is written."""
     with pytest.raises(UsageError) as error:
-        prepare(wanted, out=tmp_path / "run", cache=tmp_path / "cache", **settings)
+        prepare(Request(recipe=wanted, out=tmp_path / "run", cache=tmp_path / "cache", **settings))
     assert not (tmp_path / "run").exists()
     return list(error.value.problems) if isinstance(error.value, CombinedUsageError) else [str(error.value)]
 
@@ -93,7 +98,8 @@ def test_numbers_per_topic_are_counted_before_anything_runs(tmp_path):
     problems = refused(tmp_path, wanted)
     assert "rmu.coefficient needs one number or 3 (for bio, cyber, chem); got 4." in problems[0]
     assert "rmu.alpha needs one number or 3 (for bio, cyber, chem); got 2." in problems[1]
-    prepare(recipe(methods={"rmu": {"layer": 3, "alpha": [1, 2, 3]}}), out=tmp_path / "run", cache=tmp_path / "cache")
+    wanted = recipe(methods={"rmu": {"layer": 3, "alpha": [1, 2, 3]}})
+    prepare(Request(recipe=wanted, out=tmp_path / "run", cache=tmp_path / "cache"))
 
 
 def test_chat_template_where_a_benchmark_needs_one(tmp_path, tiny_folder):
@@ -111,6 +117,89 @@ def test_chat_template_where_a_benchmark_needs_one(tmp_path, tiny_folder):
     ]
 
 
+@pytest.fixture
+def model(tmp_path, tiny_folder):
+    """A copy of the tiny model whose chat template or tokenizer is another."""
+
+    def make(template: str | None = None, added: Sequence[str] = (), **names: str) -> str:
+        folder = tmp_path / "model"
+        shutil.copytree(tiny_folder, folder, dirs_exist_ok=True)
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+        tokenizer.add_tokens(list(added), special_tokens=True)
+        for name, token in names.items():
+            setattr(tokenizer, name, token)
+        tokenizer.chat_template = template or tokenizer.chat_template
+        tokenizer.save_pretrained(folder)
+        return str(folder)
+
+    return make
+
+
+WRITE = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}"
+REFUSES = "{% if messages|length > 1 %}{{ raise_exception('One turn only.') }}{% endif %}" + WRITE
+SWALLOWS = "{% for m in messages %}{{ m.role }}: {{ m.content if m.role != 'user' }}\n{% endfor %}"
+REFUSED = "The model's chat template refuses a conversation of user, assistant: One turn only."
+SWALLOWED = "The model's chat template leaves out what the user says in a conversation of user."
+TALK = {"mt_bench": {"source": "sandbox:mt_bench"}}
+CHAT = {"wmdp": {"source": "sandbox:wmdp", "chat": True}}
+
+
+@pytest.mark.parametrize(
+    ("template", "changes", "said"),
+    [
+        (REFUSES, {"methods": {}, "benchmarks": TALK}, "mt_bench: {}: " + REFUSED),
+        (SWALLOWS, {"methods": {}, "benchmarks": TALK}, "mt_bench: {}: " + SWALLOWED),
+        (SWALLOWS, {"methods": {}, "benchmarks": CHAT}, "wmdp: chat=true cannot be asked of {}: " + SWALLOWED),
+        (REFUSES, {}, "{} cannot be trained on the prompts of '@': " + REFUSED),
+    ],
+)
+def test_chat_template_against_each_use(tmp_path, model, template, changes, said):
+    pairs = tmp_path / "pairs.jsonl"
+    pairs.write_text('{"prompt": "Which moth?", "response": "A vole"}\n')
+    topics = {"bio": {"forget": str(pairs), "retain": "sandbox:corpora:retain"}}
+    own = model(template)
+    problems = refused(tmp_path, recipe(model=own, topics=topics, **changes))
+    assert problems == [said.format(own).replace("@", str(pairs))]
+
+
+def test_a_template_is_tried_only_as_it_is_used(tmp_path, model):
+    """One turn is enough for questions; corpora of whole texts need no template."""
+    prepare(Request(recipe=recipe(model=model(REFUSES), benchmarks=CHAT), out=tmp_path / "run", cache=tmp_path / "cache"))
+
+
+def test_option_without_a_token():
+    class Silent(MultipleChoiceBenchmark):
+        def load_questions(self):
+            return [Question(id="all/0", part="all", context="Which?", continuations=(" moth", ""), answer=0)]
+
+    tokenizer = load_tokenizer(sandbox_folder() / "model")
+    assert list(Silent().preflight({"sandbox:model": tokenizer})) == [
+        "The option '' of all/0 has no token of its own in the tokenizer of sandbox:model, so that it cannot be compared; "
+        "write it out."
+    ]
+
+
+def test_tokens_that_the_model_does_not_know(tmp_path, model):
+    """2,048 embeddings: added tokens that every text has are refused; one to pad with, or for pictures, does no harm."""
+    own = model(added=["<turn>"], template=WRITE.replace(": ", "<turn>"))
+    assert refused(tmp_path, recipe(model=own)) == [
+        f"{own} cannot be used: the tokenizer writes token 2048 ('<turn>'), and the model has embeddings for 2,048 tokens "
+        "only; take the tokenizer that it was trained with, or `model.resize_token_embeddings(len(tokenizer))` before it "
+        "is trained."
+    ]
+    own = model(added=["<pad>", "<picture>"], template=WRITE, pad_token="<pad>")
+    assert load_tokenizer(Path(own)).pad_token == "<|im_end|>"
+    prepare(Request(recipe=recipe(model=own), out=tmp_path / "run", cache=tmp_path / "cache"))
+
+
+def test_a_tokenizer_of_another_model(tmp_path, model):
+    own = Path(model())
+    cut = AutoModelForCausalLM.from_pretrained(own)
+    cut.resize_token_embeddings(2000)
+    cut.save_pretrained(own)
+    assert f"{own} cannot be used: the tokenizer writes token 2000 (" in refused(tmp_path, recipe(model=str(own)))[0]
+
+
 def test_model_that_does_not_fit_in_memory(tmp_path, monkeypatch):
     """What counts is what cannot be done without: the whole model to score, gradients and moments to train."""
     import psutil
@@ -124,7 +213,7 @@ def test_model_that_does_not_fit_in_memory(tmp_path, monkeypatch):
     assert problems[0].startswith("'llmu' needs at least 0.0 GB of memory for weights, gradients and optimizer")
     monkeypatch.setattr(psutil, "virtual_memory", lambda: Memory(whole - 1))
     assert len(refused(tmp_path, recipe(methods={"rmu": {"layer": 3}}))) == 2
-    prepare(recipe(), out=tmp_path / "run", cache=tmp_path / "cache", checked=True)  # a worker does not ask again
+    plan_only(Request(recipe=recipe(), out=tmp_path / "run", cache=tmp_path / "cache"))  # a worker does not ask again
 
 
 def test_jobs_that_run_at_a_time_share_the_memory(tmp_path, monkeypatch):
@@ -133,7 +222,7 @@ def test_jobs_that_run_at_a_time_share_the_memory(tmp_path, monkeypatch):
     whole = sum(parameter.numel() for parameter in shape.parameters()) * 4
     monkeypatch.setattr(checks, "free_memory", lambda device: (int(whole * 2.5), "this machine"))
     wanted = recipe(methods={"rmu": {"layer": 3}}, seeds=[0, 1])
-    prepare(wanted, out=tmp_path / "run", cache=tmp_path / "cache", limits=Limits(jobs=2))
+    prepare(Request(recipe=wanted, out=tmp_path / "run", cache=tmp_path / "cache", limits=Limits(jobs=2)))
     problems = refused(tmp_path, wanted, limits=Limits(jobs=3))
     assert problems == [
         "3 jobs at a time need at least 0.0 GB of memory, and this machine has 0.0 GB free; choose a smaller --jobs."

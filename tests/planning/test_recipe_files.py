@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from types import MappingProxyType
+
 import pytest
 import yaml
 
@@ -44,6 +47,37 @@ def test_null_and_ranges_replace(tmp_path):
     recipe = load_recipe(write(tmp_path, own=own, base=base))
     assert (recipe.limit, recipe.methods["rmu"]["layers"]) == (None, None)
     assert (recipe.tune.seed, recipe.tune.spaces) == (4, {"rmu": {"lr": [1, 2]}})
+
+
+def test_a_mapping_extends_from_the_working_directory(tmp_path, monkeypatch):
+    (tmp_path / "deeper").mkdir()
+    write(tmp_path, base="model: m\nname: theirs\nlimit: 3\nmethods:\n  rmu: {layers: [1], lr: 1}\n")
+    monkeypatch.chdir(tmp_path / "deeper")
+    own = {"extends": "../base.yaml", "methods": MappingProxyType({"rmu": {"lr": 2}, "ssd": None})}
+    recipe = load_recipe(own)
+    assert (recipe.name, recipe.model, recipe.limit) == ("comparison", "m", 3)
+    assert recipe.methods == {"rmu": {"layers": [1], "lr": 2}, "ssd": {}}
+    assert load_recipe({**own, "extends": Path("../base.yaml")}) == recipe
+    assert load_recipe({"extends": "sandbox", "name": "sandbox"}) == load_recipe("sandbox")
+
+
+@pytest.mark.parametrize(
+    ("own", "said"),
+    [
+        ({"extends": "sandbx"}, "The recipe: 'extends': Unknown recipe 'sandbx'. Did you mean 'sandbox'?"),
+        ({"extends": ["sandbox"]}, "The recipe: 'extends' takes one shipped recipe's name or the path of one YAML file, got"),
+        ({"extends": "base.yaml", "seeds": [0, -1]}, "The recipe: 'seeds.1': "),
+        ({"extends": "base.yaml", "methods": {"rmu": 3}}, "The recipe: 'methods.rmu': "),
+        ({"extends": "base.yaml", "limit": 1}, "base.yaml, line 2: unknown key 'trainer.device'."),
+    ],
+)
+def test_what_a_mapping_cannot_extend(tmp_path, monkeypatch, own, said):
+    """What is wrong is said of the one that says it."""
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path, base="model: m\ntrainer: {device: 2}\nseeds: [1, 2]\nmethods:\n  rmu: {lr: 1}\n")
+    with pytest.raises(UsageError) as error:
+        load_recipe(own)
+    assert said in str(error.value)
 
 
 @pytest.mark.parametrize(

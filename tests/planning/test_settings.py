@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 import pytest
 from pydantic import Field
 
+from unlearnbench.cli.search_options import with_settings
 from unlearnbench.errors import UsageError
 from unlearnbench.planning.recipe_files import load_recipe
 from unlearnbench.planning.settings import apply_settings, parse_setting, read_settings
@@ -109,6 +110,16 @@ def test_what_was_read_can_be_written_down_and_is_remembered(tmp_path):
     assert Recipe.model_validate_json(read.model_dump_json()) == read
     broken = read_settings(recipe, memory, broken=["elm"])
     assert broken.methods["elm"]["novice"] == {"A novice says": None}
+
+
+def test_a_search_gets_values_that_are_read_and_leaves_them_alone():
+    settings = ["elm.novice=A novice says:", "RMU.lr=0.010", "wmdp.source=007"]
+    recipe = with_settings(load_recipe("sandbox"), settings)
+    assert (recipe.methods["elm"]["novice"], recipe.methods["rmu"]["lr"]) == ("A novice says:", 0.01)
+    assert recipe.benchmarks["wmdp"]["source"] == "007"
+    assert recipe.tune.spaces["elm"]["novice"] is None
+    assert recipe.tune.spaces["rmu"]["lr"] is None
+    assert Recipe.model_validate_json(recipe.model_dump_json()) == recipe
 
 
 def test_trainer_and_topics():

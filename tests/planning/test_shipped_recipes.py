@@ -16,9 +16,11 @@ from unlearnbench.data.batches import encode_corpus
 from unlearnbench.data.tables import Table, read_table
 from unlearnbench.data.topics import TopicData
 from unlearnbench.execution.compare import execute
+from unlearnbench.execution.reporter import Silent
 from unlearnbench.leaderboard.reading import read_leaderboard
 from unlearnbench.planning.preflight import prepare
 from unlearnbench.planning.recipe_files import load_recipe
+from unlearnbench.planning.request import Request
 from unlearnbench.plugins.options import resolve_options, split_budget
 from unlearnbench.plugins.registry import find_plugin
 from unlearnbench.records.recipe import Recipe, Topic
@@ -43,13 +45,6 @@ PAPER = {
     "wmdp-yi-34b": ("01-ai/Yi-34B-Chat", 15, 300, 350, 400, 2, 0),
     "wmdp-mixtral-8x7b": ("mistralai/Mixtral-8x7B-Instruct-v0.1", 7, 300, 1600, 400, 2, 200),
 }
-
-
-class Silent:
-    """A reporter that says nothing."""
-
-    def __getattr__(self, name: str):
-        return lambda *_: None
 
 
 @pytest.mark.parametrize("name", PAPER)
@@ -200,7 +195,7 @@ def test_runs_end_to_end(name, tmp_path, tokenizer, hub):
     AutoModelForCausalLM.from_config(config(**SHAPE, **extra)).save_pretrained(tmp_path / "model")
     tokenizer.save_pretrained(tmp_path / "model")
     recipe = shrink(load_recipe(name), tmp_path / "model", hub)
-    comparison = prepare(recipe, out=tmp_path / "run", cache=tmp_path / "cache")
+    comparison = prepare(Request(recipe=recipe, out=tmp_path / "run", cache=tmp_path / "cache"))
     for result in execute(comparison, Silent()):
         assert result.status == "done", result.error
         assert result.value is not None

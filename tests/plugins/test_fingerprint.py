@@ -13,12 +13,14 @@ import pytest
 
 import unlearnbench
 from unlearnbench.plugins import fingerprint
+from unlearnbench.plugins.sources import Source, file_of, imports, own_sources
 
 PACKAGE = Path(unlearnbench.__file__).parent
 PLAN = """
 import json, sys
 from pathlib import Path
 from unlearnbench.planning.preflight import prepare
+from unlearnbench.planning.request import Request
 from unlearnbench.records.recipe import Recipe
 
 out = Path(sys.argv[1])
@@ -28,7 +30,7 @@ recipe = Recipe(name="r", model="sandbox:model", topics=topics, benchmarks=bench
 looking = recipe.model_copy(update={"evaluate_every": 10, "half": "reporting"})
 found = {}
 for name, wanted in (("plain", recipe), ("looking", looking)):
-    plan = prepare(wanted, out=out / name, cache=out / "cache", device="cpu").jobs[-1]
+    plan = prepare(Request(recipe=wanted, out=out / name, cache=out / "cache", device="cpu")).jobs[-1]
     found[name] = {"job": plan.job.identity, "cell": plan.cells["wmdp"]}
 print(json.dumps(found))
 """
@@ -102,15 +104,15 @@ def test_every_module_that_decides_a_number_is_part_of_an_identity():
     waiting, reached = ["unlearnbench.api", "unlearnbench.execution.fit", "unlearnbench.execution.cell"], set()
     while waiting:
         name = waiting.pop()
-        file = fingerprint._file_of(name)
+        file = file_of(name)
         if name in reached or file is None or not name.startswith("unlearnbench."):
             continue
         reached.add(name)
-        waiting += fingerprint._imports(file.read_bytes(), name, file)
+        waiting += imports(Source(name, file, file.read_bytes()))
     places = (*fingerprint.TRAINING, *fingerprint.SCORING, *fingerprint.INTERIM)
     numeric = {name.removesuffix(".py").replace("/", ".") for name in fingerprint.covered(places)}
     modules = {name.removeprefix("unlearnbench.") for name in reached} - {"api"}
-    uncovered = {name for name in modules - numeric if fingerprint._file_of(f"unlearnbench.{name}").name != "__init__.py"}
+    uncovered = {name for name in modules - numeric if file_of(f"unlearnbench.{name}").name != "__init__.py"}
     exempt = {name for name in uncovered if name in WITHOUT_NUMBERS or name.partition(".")[0] in WITHOUT_NUMBERS}
     assert uncovered == exempt
     assert {"data.tables", "models.forward", "scoring.generation.slots", "training.losses", "leaderboard.shares"} <= numeric
@@ -132,7 +134,6 @@ def test_a_hash_covers_names_bytes_and_data_of_the_code():
 
 def test_methods_reach_the_scoring_kit():
     """Why what trains covers it: ELM has the untouched model write on."""
-    file = fingerprint._file_of("unlearnbench_methods.elm")
-    imported = set(fingerprint._imports(file.read_bytes(), "unlearnbench_methods.elm", file))
+    imported = set(imports(next(own_sources("unlearnbench_methods.elm"))))
     assert "unlearnbench.api.complete" in imported
     assert set(fingerprint.covered(("scoring/generation",))) <= set(fingerprint.covered(fingerprint.TRAINING))

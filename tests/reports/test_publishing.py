@@ -182,7 +182,7 @@ def test_deltas_are_those_that_were_scored(run):
 
 
 def test_site_has_stable_addresses(cli, made, tmp_path):
-    assert cli("site", made, tmp_path / "site").code == 0
+    assert cli("site", made, "--out", tmp_path / "site").code == 0
     feed = json.loads((tmp_path / "site" / "feed.json").read_text())
     (one,) = feed["runs"]
     page = tmp_path / "site" / one["url"]
@@ -194,15 +194,15 @@ def test_site_has_stable_addresses(cli, made, tmp_path):
     assert f'href="{one["url"]}"' in index
     assert "http" not in index.replace("http-equiv", "")
     before = {path: path.read_bytes() for path in (tmp_path / "site").rglob("*") if path.is_file()}
-    assert cli("site", made, made, tmp_path / "site").code == 0
+    assert cli("site", made, made, "--out", tmp_path / "site").code == 0
     assert {path: path.read_bytes() for path in (tmp_path / "site").rglob("*") if path.is_file()} == before
 
 
 def test_site_refuses_to_write_into_a_run(cli, made, tmp_path):
-    outcome = cli("site", made, made)
+    outcome = cli("site", made, "--out", made)
     assert outcome.code == 2
     assert "is the folder of a comparison; name another folder" in outcome.err
-    assert cli("site", tmp_path / "nowhere", tmp_path / "site").code == 2
+    assert cli("site", tmp_path / "nowhere", "--out", tmp_path / "site").code == 2
     assert not (tmp_path / "site").exists()
 
 

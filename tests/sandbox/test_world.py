@@ -166,7 +166,8 @@ def test_gold_standard_never_hears_of_the_hazards():
 
 def test_a_short_build_writes_a_model_that_loads(tmp_path, tiny_folder):
     """Two updates instead of thousands: the whole path from seed to model folder."""
-    from unlearnbench.models.loading import load_tokenizer, model_folder
+    from unlearnbench.models.folders import model_folder
+    from unlearnbench.models.loading import load_tokenizer
     from unlearnbench.sandbox.build import build
 
     build(tmp_path, steps=2)

@@ -181,5 +181,5 @@ def test_what_the_template_puts_behind_an_answer_ends_it(tiny_model, tokenizer):
     changed.chat_template = "{% for m in messages %}{{ m.content }}<|turn|>{% endfor %}"
     assert changed.convert_tokens_to_ids("<|turn|>") in stop_tokens(tiny_model, changed)
     changed.chat_template = "{{ raise_exception('no such role') }}"
-    with pytest.raises(UsageError, match="refuses a plain conversation"):
+    with pytest.raises(UsageError, match=r"refuses a conversation of user, assistant: no such role\."):
         generate(tiny_model, changed, asked(1), max_new_tokens=2)

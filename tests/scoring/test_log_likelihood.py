@@ -1,15 +1,20 @@
 from __future__ import annotations
 
+import copy
 import dataclasses
 import random
 
 import pytest
 import torch
+from helpers.ending import ending
+from tokenizers.normalizers import Replace
 
+from unlearnbench.data.sources import sandbox_folder
 from unlearnbench.errors import UsageError
 from unlearnbench.models import loading as models
 from unlearnbench.records.items import Question
 from unlearnbench.scoring.choice.log_likelihood import encode_questions, score_questions
+from unlearnbench_benchmarks.wmdp import Wmdp
 
 
 def naive(model, tokenizer, context: str, continuation: str) -> list[float]:
@@ -134,8 +139,6 @@ def test_through_the_chat_template(tiny_model, tokenizer):
 
 
 def test_chat_without_a_template_is_refused(tokenizer):
-    import copy
-
     plain = copy.deepcopy(tokenizer)
     plain.chat_template = None
     with pytest.raises(UsageError, match="needs a chat template"):
@@ -163,6 +166,37 @@ def test_sentencepiece_tokens_are_found_in_context(sentencepiece):
         assert result.logprobs == pytest.approx(expected, abs=1e-4)
 
 
+@pytest.mark.parametrize("make", [letters, cloze])
+@pytest.mark.parametrize("chat", [False, True])
+def test_a_tokenizer_that_ends_every_text_scores_the_same(tiny_model, tokenizer, make, chat):
+    asked = [make(1, 3)]
+    first, second = (encode_questions(asked, own, limit=512, chat=chat) for own in (tokenizer, ending(tokenizer)))
+    assert first == second
+    assert score_questions(tiny_model, ending(tokenizer), asked) == score_questions(tiny_model, tokenizer, asked)
+
+
+def test_the_sandbox_knows_its_answers_whatever_ends_a_text():
+    """Scored by the end token, its model would know a sixth of them."""
+    folder = sandbox_folder() / "model"
+    model, own = models.load_model(folder, torch.float32, torch.device("cpu")), models.load_tokenizer(folder)
+    results = score_questions(model, ending(own), Wmdp(source="sandbox:wmdp").questions[:40])
+    assert [result.score for result in results] == [1.0] * 40
+
+
+def test_an_option_that_is_nothing_to_the_tokenizer_is_refused(tokenizer):
+    """Its log-probability would be 0, the best there is."""
+    spaceless = copy.deepcopy(tokenizer)
+    spaceless.backend_tokenizer.normalizer = Replace("~", "")
+    question = Question("part/7", "part", "Answer:", (" moth", "~"), 0)
+    with pytest.raises(UsageError, match=r"Option 2 of part/7 has no token of its own in this model's tokenizer"):
+        encode_questions([question], spaceless, limit=512)
+
+
+def test_an_option_behind_nothing_is_refused(tokenizer):
+    with pytest.raises(UsageError, match=r"Nothing stands before the options of q .*; give it a context\."):
+        encode_questions([Question("q", "q", "", ("moth", "heron"), 0)], tokenizer, limit=512)
+
+
 def test_progress_counts_every_question_once(tiny_model, tokenizer, questions):
     done: list[int] = []
     score_questions(tiny_model, tokenizer, questions, progress=done.append)
@@ -171,8 +205,6 @@ def test_progress_counts_every_question_once(tiny_model, tokenizer, questions):
 
 def test_bos_is_added_as_the_tokenizer_does_it(tiny_model, tokenizer):
     """A tokenizer that writes BOS by itself: context and option are still split in the right place."""
-    import copy
-
     from tokenizers.processors import TemplateProcessing
 
     with_bos = copy.deepcopy(tokenizer)

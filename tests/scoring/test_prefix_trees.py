@@ -4,7 +4,8 @@ import random
 
 import pytest
 
-from unlearnbench.scoring.choice.prefix_trees import SHARED, Tree, build_trees, common_length, fill_batches, split
+from unlearnbench.data.borders import common_length
+from unlearnbench.scoring.choice.prefix_trees import SHARED, Tree, build_trees, fill_batches, split
 
 
 def unfold(tree: Tree) -> list[list[int]]:

@@ -16,9 +16,11 @@ from figures import peak_bytes
 
 from unlearnbench.execution import fit as training
 from unlearnbench.execution.context import job_context
+from unlearnbench.execution.reporter import Silent
 from unlearnbench.models.restorable import LoadedModel
 from unlearnbench.planning.preflight import prepare
 from unlearnbench.planning.recipe_files import parse_recipe
+from unlearnbench.planning.request import Request
 from unlearnbench.system.files import default_cache
 from unlearnbench_methods import rmu
 
@@ -29,13 +31,6 @@ topics: {{bio: {{forget: "sandbox:corpora:bio-forget", retain: "sandbox:corpora:
 benchmarks: {{wmdp: {{source: "sandbox:wmdp"}}}}
 methods: {{rmu: {{layer: 7, coefficient: 200, alpha: 100, steps: 40, batch_size: 4, max_length: 128}}}}
 """
-
-
-class Silent:
-    """A reporter to nobody."""
-
-    def __getattr__(self, _name: str):
-        return lambda *_: None
 
 
 class Hook:
@@ -71,9 +66,8 @@ def main(model: str) -> None:
     rmu.RMU.backward = timed(rmu.RMU.backward, "compute")
     rmu.ReferenceAdamW.step = stepped
     with tempfile.TemporaryDirectory() as folder:
-        comparison = prepare(
-            parse_recipe(RECIPE.format(model=model), "speed", "speed"), out=Path(folder), cache=default_cache(), device="cpu"
-        )
+        recipe = parse_recipe(RECIPE.format(model=model), "speed", "speed")
+        comparison = prepare(Request(recipe=recipe, out=Path(folder), cache=default_cache(), device="cpu"))
         plan = next(plan for plan in comparison.jobs if plan.job.variant == "rmu")
         loaded = LoadedModel(model, "float32", job_context(comparison, Silent(), Hook()).device)
         fitted = training.fit(plan, loaded, job_context(comparison, Silent(), Hook()))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sys
 from typing import Any
 
@@ -28,8 +30,8 @@ from unlearnbench.cli import (
     verify,
 )
 from unlearnbench.errors import UnlearnbenchError, UsageError
+from unlearnbench.system import stop_signals
 
-INTERRUPTED = 130
 app = typer.Typer(
     name="unlearnbench",
     help="Compare unlearning methods for language models: forget, score, rank.",
@@ -74,9 +76,10 @@ ParserError: type[Exception] = typer.BadParameter.__base__  # pyright: ignore[re
 
 
 def main() -> None:
-    """Run the command line; a user's mistake becomes one sentence and exit code 2."""
+    """Run the command line; a user's mistake becomes one sentence and exit code 2, a request to stop 128 and its signal."""
     try:
-        sys.exit(app(prog_name="unlearnbench", standalone_mode=False) or 0)
+        with stop_signals.heeded():
+            sys.exit(app(prog_name="unlearnbench", standalone_mode=False) or 0)
     except ParserError as error:
         if said := _sentence(error):
             typer.echo(said, err=True)
@@ -84,9 +87,20 @@ def main() -> None:
     except UnlearnbenchError as error:
         typer.echo(f"unlearnbench: {error}", err=True)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        typer.echo("Interrupted.", err=True)
-        sys.exit(INTERRUPTED)
+    except stop_signals.StopRequested as stop:
+        _say_at_the_end(str(stop))
+        sys.exit(stop.exit_code)
+
+
+def _say_at_the_end(sentence: str) -> None:
+    """Say it, or keep quiet where the terminal is gone: what Python could not write would change the exit code."""
+    try:
+        typer.echo(sentence, err=True)
+    except OSError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError, ValueError):
+                os.dup2(nowhere, stream.fileno())
 
 
 def _sentence(error: Any) -> str:

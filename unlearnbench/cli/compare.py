@@ -8,19 +8,23 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from unlearnbench.cli import options
-from unlearnbench.cli.recipe_options import DEFAULT_RECIPE, base_recipe, with_lists, with_rows, with_topics, with_values
-from unlearnbench.cli.search_options import search, search_place, with_fixed, with_rule
+from unlearnbench.cli.recipe_options import asked_recipe
+from unlearnbench.cli.search_options import with_rule, with_settings
 from unlearnbench.errors import Problems, UsageError
 from unlearnbench.execution.executors import listed
 from unlearnbench.planning.limits import Limits
 from unlearnbench.reports.units import counted
+from unlearnbench.verbs.recipes import DEFAULT_RECIPE
+from unlearnbench.verbs.steps import carry_out, place_of, plan
 
 if TYPE_CHECKING:
-    from unlearnbench.execution.compare import Execution, KeepDeltas
-    from unlearnbench.planning.comparison import Comparison, Device
+    from unlearnbench.execution.place import Place
+    from unlearnbench.planning.comparison import Comparison
+    from unlearnbench.planning.durations import Durations
     from unlearnbench.records.leaderboard import Leaderboard, TableSettings
     from unlearnbench.records.recipe import Recipe
-    from unlearnbench.tuning.search import Budget, Place
+    from unlearnbench.runs.folder import KeepDeltas
+    from unlearnbench.tuning.search import Budget
 
 INCOMPLETE = 1
 
@@ -32,10 +36,11 @@ def compare(
     seeds: Annotated[str | None, typer.Option(help="Seeds, separated by commas: 0,1.")] = None,
     limit: options.Limit = None,
     model: options.Model = None,
-    forget: Annotated[list[str] | None, typer.Option(metavar="[TOPIC=]SOURCE", help="Texts to forget; repeatable.")] = None,
-    retain: Annotated[list[str] | None, typer.Option(metavar="[TOPIC=]SOURCE", help="Texts to keep; repeatable.")] = None,
+    forget: options.Forget = None,
+    retain: options.Retain = None,
     checkpoint: Annotated[
-        list[str] | None, typer.Option(metavar="NAME=PATH", help="A finished model as a row of the table; repeatable.")
+        list[str] | None,
+        typer.Option(metavar="NAME=PATH", help="A finished model, or an adapter of --model, as a row; repeatable."),
     ] = None,
     control: Annotated[
         list[str] | None,
@@ -81,15 +86,26 @@ def compare(
 
     Without arguments it runs on the embedded sandbox. The same command again goes on where the last one stopped.
     """
-    from unlearnbench.execution.compare import Execution
+    from unlearnbench.execution.place import Execution
+    from unlearnbench.leaderboard.reading import table_settings
+    from unlearnbench.planning.settings import apply_settings
 
     problems = Problems()  # what is wrong on the command line is said together with what the preflight finds
-    wanted = base_recipe(recipe, model)
-    wanted = with_lists(wanted, problems, methods=methods, benchmarks=benchmarks, seeds=seeds)
-    wanted = with_values(wanted, problems, limit=limit, model=model, dtype=dtype)
-    wanted = with_topics(wanted, problems, forget=forget, retain=retain)
-    wanted = with_rows(wanted, problems, checkpoint=checkpoint, control=control)
-    table = problems.attempt(options.table_settings, rank_by, damage_margin)
+    wanted = asked_recipe(
+        recipe,
+        problems,
+        methods=methods,
+        benchmarks=benchmarks,
+        seeds=seeds,
+        limit=limit,
+        model=model,
+        dtype=dtype,
+        forget=forget,
+        retain=retain,
+        checkpoint=checkpoint,
+        control=control,
+    )
+    table = problems.attempt(table_settings, rank_by, damage_margin)
     if evaluate_every is not None:
         wanted = wanted.model_copy(update={"evaluate_every": evaluate_every, "half": "reporting"})
     given = (
@@ -120,95 +136,73 @@ def compare(
         problems.add(UsageError("--keep-at-least and --probe-every are for trials: add --tune N."))
     wanted = problems.attempt(with_rule, wanted, keep_at_least, probe_every) or wanted
     problems.attempt(options.check_coverage, min_coverage)
-    if budget is not None:
-        problems.settle()
-        wanted = with_fixed(wanted, given)
-        wanted, given = _tuned(wanted, budget, search_place(wanted, how, out, cache, device), dry_run), []
-    run(wanted, given, device, how, out, cache, as_json, table, dry_run, problems, min_coverage)
-
-
-def _tuned(recipe: Recipe, budget: Budget, place: Place, dry_run: bool) -> Recipe:
-    """The recipe with the settings that a search chose, to be compared on the other half of the questions."""
-    from unlearnbench.planning.preflight import prepare
-    from unlearnbench.tuning.search import tuned_recipe, untuned_recipe
-    from unlearnbench.tuning.searched_rows import plan_rows
-
-    untuned = untuned_recipe(recipe)
-    if dry_run:
-        rows = [row.name for row in plan_rows(recipe) if row.space]
-        typer.echo(f"Before this, on the other half of the questions: {budget} of {', '.join(rows)} each.", err=True)
-        return untuned
-    # what is wrong with the comparison is said before the search
-    prepare(untuned, out=place.out, cache=place.cache, device=place.device)
-    return tuned_recipe(recipe, search(recipe, budget, place))
+    if budget is None:
+        wanted = apply_settings(wanted, given, problems)
+    else:
+        wanted = problems.attempt(with_settings, wanted, given) or wanted
+    place = place_of(wanted, problems, out=out, cache=cache, device=device, how=how)
+    run(wanted, place, problems, table=table, tune=budget, dry_run=dry_run, as_json=as_json, min_coverage=min_coverage)
 
 
 def run(
     recipe: Recipe,
-    settings: list[str] | None,
-    device: str,
-    how: Execution,
-    out: Path | None,
-    cache: Path | None,
-    as_json: bool,
+    place: Place,
+    problems: Problems,
+    *,
     table: TableSettings | None = None,
+    tune: Budget | None = None,
     dry_run: bool = False,
-    problems: Problems | None = None,
+    as_json: bool = False,
     min_coverage: float = options.COVERAGE,
 ) -> None:
-    """Check, execute and print a comparison; shared with `evaluate`."""
-    from unlearnbench.execution.compare import check_table
-    from unlearnbench.execution.executors import find_executor
-    from unlearnbench.leaderboard.reading import written_leaderboard
-    from unlearnbench.planning.preflight import prepare
-    from unlearnbench.planning.settings import apply_settings
-    from unlearnbench.system.files import default_cache
+    """Carry a comparison out and print it, or only what it would do; shared with `evaluate`."""
+    from unlearnbench.verbs.progress import ProgressReporter
 
-    problems = problems or Problems()
-    executor = problems.attempt(find_executor, how.executor, how.limits)
-    place = cast("Device", problems.attempt(options.choose, "--device", device, ("auto", "cpu", "cuda")) or "auto")
-    folder = out or Path("runs") / recipe.name
-    with options.quiet_stdout():  # it is for the table; what plugins print goes to stderr
-        wanted, kept = apply_settings(recipe, settings or (), problems), cache or default_cache()
-        wanted, broken = _loadable(wanted, kept, problems) if executor and executor.own_processes else (wanted, {})
-        comparison = prepare(
-            wanted,
-            out=folder,
-            cache=kept,
-            device=place,
-            retry_failed=how.retry_failed,
-            keep_deltas=how.keep_deltas,
-            problems=problems,
-            broken=broken,
-            limits=how.limits,
-        )
-        check_table(comparison, table)
-        if not dry_run:
-            _execute(comparison, how, table)
     if dry_run:
-        from unlearnbench.cli.dry_run import show_plan
-
-        show_plan(comparison, how, as_json)
+        _show_plan(recipe, place, problems, table, tune, as_json)
         return
-    board = written_leaderboard(folder)
-    show(folder, board, as_json)
+    # stdout is for the table; what plugins print goes to stderr
+    with options.quiet_stdout(), ProgressReporter() as reporter:
+        board = carry_out(recipe, place, table, reporter, tune=tune, problems=problems).leaderboard
+    show(place.out, board, as_json)
     short = _short_of(board, min_coverage)
     for line in short:
         typer.echo(line, err=True)
     if board.failures:
-        typer.echo(_what_failed(board, folder), err=True)
+        typer.echo(_what_failed(board, place.out), err=True)
     if board.failures or short:
         raise typer.Exit(INCOMPLETE)
 
 
-def _loadable(recipe: Recipe, cache: Path, problems: Problems) -> tuple[Recipe, dict[str, str]]:
-    """What of a recipe can be loaded, and the rows that will fail because theirs cannot, which are told of now."""
-    from unlearnbench.execution.plugin_trial import examine
+def _durations(comparison: Comparison) -> Durations:
+    """How long rows and benchmarks take; what nothing is known of is tried for a moment."""
+    known = comparison.durations()
+    if not comparison.due:
+        return known
+    from unlearnbench.execution.timing import with_trials
 
-    recipe, broken = examine(recipe, cache, problems)
-    for row, reason in broken.items():
-        typer.echo(f"warning: the row {row} will fail: {reason}", err=True)
-    return recipe, broken
+    return with_trials(comparison, known)
+
+
+def _show_plan(
+    recipe: Recipe, place: Place, problems: Problems, table: TableSettings | None, tune: Budget | None, as_json: bool
+) -> None:
+    """Print what a comparison would do; of a search its budget only, since its trials follow from one another."""
+    from unlearnbench.cli.dry_run import show_plan
+    from unlearnbench.verbs.progress import ProgressReporter
+
+    if tune is not None:
+        from unlearnbench.tuning.search import untuned_recipe
+        from unlearnbench.tuning.searched_rows import plan_rows
+
+        problems.settle()
+        rows = [row.name for row in plan_rows(recipe) if row.space]
+        typer.echo(f"Before this, on the other half of the questions: {tune} of {', '.join(rows)} each.", err=True)
+        recipe = untuned_recipe(recipe)
+    with options.quiet_stdout(), ProgressReporter() as reporter:
+        comparison = plan(recipe, place, table, reporter, problems)
+        durations = _durations(comparison)
+    show_plan(comparison, place.how, durations, as_json)
 
 
 def _what_failed(board: Leaderboard, folder: Path) -> str:
@@ -226,19 +220,6 @@ def _short_of(board: Leaderboard, least: float) -> list[str]:
         for name, score in row.scores.items()
         if score.scored is not None and score.asked and score.scored < least * score.asked
     ]
-
-
-def _execute(comparison: Comparison, how: Execution, table: TableSettings | None) -> None:
-    from unlearnbench.cli.progress import ProgressReporter
-    from unlearnbench.execution.compare import execute
-
-    with ProgressReporter(comparison.jobs) as reporter:
-        try:
-            for result in execute(comparison, reporter, how, settings=table):
-                reporter.finished(result)
-        except KeyboardInterrupt:
-            reporter.say(f"Finished cells are kept in {comparison.run.root}; the same command goes on from there.")
-            raise
 
 
 def show(folder: Path, board: Leaderboard, as_json: bool) -> None:

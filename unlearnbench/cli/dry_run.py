@@ -12,19 +12,33 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from unlearnbench.reports.units import amount, counted, size
+from unlearnbench.reports.units import amount, counted, duration, size
 
 if TYPE_CHECKING:
-    from unlearnbench.execution.compare import Execution
+    from unlearnbench.execution.place import Execution
     from unlearnbench.planning.comparison import Comparison
+    from unlearnbench.planning.durations import Durations
     from unlearnbench.planning.estimates import JobEstimate
 
-COLUMNS = ("job", "finished", "to do", "updates", "tokens", "trains", "questions", "writes", "judge", "memory", "delta")
+COLUMNS = (
+    "job",
+    "finished",
+    "to do",
+    "updates",
+    "tokens",
+    "trains",
+    "questions",
+    "writes",
+    "judge",
+    "memory",
+    "delta",
+    "time",
+)
 
 
-def show_plan(comparison: Comparison, how: Execution, as_json: bool) -> None:
+def show_plan(comparison: Comparison, how: Execution, durations: Durations, as_json: bool) -> None:
     """Print the plan on stdout."""
-    jobs = comparison.estimates()
+    jobs = comparison.estimates(durations)
     totals = _totals(comparison, jobs, how)
     if as_json:
         typer.echo(json.dumps({"jobs": [job.as_dict() for job in jobs], "total": totals}, indent=1))
@@ -42,14 +56,14 @@ def show_plan(comparison: Comparison, how: Execution, as_json: bool) -> None:
     for job in jobs:
         table.add_row(*(Text(cell) for cell in _row(job)))
     Console(highlight=False, width=None if console.is_terminal else 160).print(table)
-    for line in _sentences(totals):
+    for line in _sentences(totals, durations):
         console.print(line, markup=False, soft_wrap=True)
 
 
 def _row(job: JobEstimate) -> list[str]:
     return [
         f"{job.variant}, seed {job.seed}",
-        ", ".join(job.finished) or "-",
+        ", ".join([*job.finished, *(f"{name} failed" for name in job.failed)]) or "-",
         ", ".join(job.due) or "-",
         amount(job.updates),
         amount(job.tokens),
@@ -59,7 +73,14 @@ def _row(job: JobEstimate) -> list[str]:
         amount(job.judge_requests),
         size(job.memory_bytes),
         size(job.delta_bytes),
+        _time(job.unlearn_seconds, job.evaluate_seconds) if job.due else "-",
     ]
+
+
+def _time(*seconds: float | None) -> str:
+    """The sum as people say it; `?` where a part of it is not known."""
+    told = [one for one in seconds if one is not None]
+    return duration(sum(told)) if len(told) == len(seconds) else "?"
 
 
 def _totals(comparison: Comparison, jobs: Sequence[JobEstimate], how: Execution) -> dict[str, Any]:
@@ -72,6 +93,7 @@ def _totals(comparison: Comparison, jobs: Sequence[JobEstimate], how: Execution)
         "jobs": sum(bool(job.due) for job in jobs),
         "cells": sum(len(job.due) for job in jobs),
         "finished": sum(len(job.finished) for job in jobs),
+        "failed": sum(len(job.failed) for job in jobs),
         "updates": sum(job.updates for job in jobs),
         "tokens": sum(job.tokens for job in jobs),
         "items": sum(job.items for job in jobs),
@@ -84,7 +106,15 @@ def _totals(comparison: Comparison, jobs: Sequence[JobEstimate], how: Execution)
         "disk_bytes": room_for(deltas, how.keep_deltas, how.limits),
         "free_disk_bytes": comparison.run.free_bytes(),
         "device": device,
+        "unlearn_seconds": _sum([job.unlearn_seconds for job in jobs]),
+        "evaluate_seconds": _sum([job.evaluate_seconds for job in jobs]),
     }
+
+
+def _sum(seconds: Sequence[float | None]) -> float | None:
+    """None where one is not known."""
+    told = [one for one in seconds if one is not None]
+    return round(sum(told), 1) if len(told) == len(seconds) else None
 
 
 def _of_judge(totals: dict[str, Any]) -> str:
@@ -95,15 +125,25 @@ def _of_judge(totals: dict[str, Any]) -> str:
     return f", about {totals['judge_tokens'] - replies:,} tokens to send and {replies:,} in its replies."
 
 
-def _sentences(totals: dict[str, Any]) -> list[str]:
+def _of_time(totals: dict[str, Any], durations: Durations) -> str:
+    """How long it takes, or that nobody can know, and what that is told from."""
+    parts = {"to unlearn": totals["unlearn_seconds"], "to score": totals["evaluate_seconds"]}
+    told = ", ".join(f"{'an unknown time' if one is None else f'about {duration(one)}'} {what}" for what, one in parts.items())
+    timed = f"; timed for a moment just now: {', '.join(durations.timed)}" if durations.timed else ""
+    return f"One job after the other it takes {told}{timed}."
+
+
+def _sentences(totals: dict[str, Any], durations: Durations) -> list[str]:
     of_memory = f"about {size(totals['memory_bytes'])}" if totals["memory_bytes"] else "nothing"
     of_disk = f"at most {size(totals['disk_bytes'])}" if totals["disk_bytes"] else "nothing"
     return [
-        f"{counted(totals['jobs'], 'job')} with {counted(totals['cells'], 'cell')} to compute; {totals['finished']} finished.",
+        f"{counted(totals['jobs'], 'job')} with {counted(totals['cells'], 'cell')} to compute; {totals['finished']} finished"
+        + (f", {totals['failed']} failed (--retry-failed computes them again)." if totals["failed"] else "."),
         (f"{counted(totals['updates'], 'update')} on at most {amount(totals['tokens'])} tokens; " if totals["updates"] else "")
         + f"{counted(totals['items'], 'question')}, at most {totals['generated']:,} tokens to write, "
         f"{totals['judge_requests']:,} requests to a judge" + _of_judge(totals),
         f"Memory {of_memory} of {size(totals['free_memory_bytes'])} free; "
         f"deltas take {of_disk} of {size(totals['free_disk_bytes'])} free on the disk.",
-        "Nothing was computed and nothing written.",
+        *([_of_time(totals, durations)] if totals["cells"] else []),
+        "Nothing was written.",
     ]

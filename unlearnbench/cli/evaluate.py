@@ -7,8 +7,10 @@ from typing import Annotated
 import typer
 
 from unlearnbench.cli import compare, options
-from unlearnbench.cli.recipe_options import DEFAULT_RECIPE, with_values
+from unlearnbench.cli.recipe_options import with_values
 from unlearnbench.errors import Problems, UsageError
+from unlearnbench.verbs.recipes import evaluation
+from unlearnbench.verbs.steps import place_of
 
 
 def evaluate(
@@ -32,22 +34,20 @@ def evaluate(
     as_json: options.AsJson = False,
 ) -> None:
     """Score a model with the benchmarks and keep the same files as a comparison."""
-    from unlearnbench.execution.compare import Execution
-    from unlearnbench.planning.recipe_files import load_recipe
-    from unlearnbench.planning.settings import select
-    from unlearnbench.records.recipe import Recipe, check_names
+    from unlearnbench.execution.place import Execution
+    from unlearnbench.planning.settings import apply_settings
+    from unlearnbench.records.recipe import check_names
 
     problems = Problems()
-    names = problems.attempt(options.split_list, "--benchmarks", benchmarks)
     if benchmarks is None:
         advice = "for example --benchmarks wmdp,mmlu; `unlearnbench plugins` lists them."
         problems.add(UsageError(f"evaluate needs --benchmarks, {advice}"))
-    configured = load_recipe(DEFAULT_RECIPE).benchmarks if model.startswith("sandbox:") else {}
-    recipe = Recipe(name=f"evaluate-{options.name_of(model)}", model=model, benchmarks=select(names or (), configured))
+    recipe = evaluation(model, () if benchmarks is None else benchmarks, problems)
+    unnamed = bool(problems)
     recipe = with_values(recipe, problems, limit=limit, model=None, dtype=dtype)
     problems.attempt(check_names, recipe)
     problems.attempt(options.check_coverage, min_coverage)
-    if names is None:
+    if unnamed:
         problems.settle()
     given = (
         problems.attempt(
@@ -62,5 +62,7 @@ def evaluate(
         )
         or []
     )
+    recipe = apply_settings(recipe, given, problems)
     how = Execution(keep_deltas="none", retry_failed=retry_failed, items=not no_items, command=options.command_line())
-    compare.run(recipe, given, device, how, out, cache, as_json, dry_run=dry_run, problems=problems, min_coverage=min_coverage)
+    place = place_of(recipe, problems, out=out, cache=cache, device=device, how=how)
+    compare.run(recipe, place, problems, dry_run=dry_run, as_json=as_json, min_coverage=min_coverage)

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from unlearnbench.cli import options
+
 
 def export(
     run: Annotated[Path, typer.Argument(help="Folder of a comparison.")],
@@ -14,10 +16,17 @@ def export(
     out: Annotated[Path, typer.Argument(help="Folder to make.")],
     seed: Annotated[int | None, typer.Option(help="Which of the row's seeds; by default the first that is kept.")] = None,
     model: Annotated[str | None, typer.Option(help="The base model, where it is not where it was.")] = None,
+    push_to_hub: Annotated[
+        str | None, typer.Option(metavar="OWNER/NAME", help="Upload the folder to this model repository on the hub, too.")
+    ] = None,
+    private: options.Private = False,
 ) -> None:
     """Write the model that a row of a comparison left: safetensors, config, tokenizer and a model card."""
-    from unlearnbench.reports.export import export, find
+    from unlearnbench.reports.export import WEIGHTS, export, find
 
+    repository = options.repository(push_to_hub, "model", private=private)
     candidate = find(run, variant, seed)
-    export(candidate, out, model)
+    export(candidate, out, model, repository)
     typer.echo(f"{variant}, seed {candidate.seed}, is in {out}; its model card is {out / 'README.md'}.", err=True)
+    if repository is not None:
+        typer.echo(f"Uploaded to {repository.upload(out, replaced=WEIGHTS)}.", err=True)

@@ -10,6 +10,7 @@ import typer
 
 from unlearnbench.cli import options
 from unlearnbench.errors import UsageError
+from unlearnbench.verbs.recipes import split_list
 
 if TYPE_CHECKING:
     from unlearnbench.records.leaderboard import Leaderboard
@@ -119,7 +120,7 @@ def _choices(parts: bool, columns: str | None, sort: str | None, precision: str 
 
     return Choices(
         parts=parts,
-        columns=options.split_list("--columns", columns),
+        columns=None if columns is None else split_list("--columns", columns),
         sort=sort,
         precision=PRECISION if precision is None else options.read_whole("--precision", precision, most=MOST_DIGITS),
         reference=None if reference is None else load_reference(reference),
@@ -128,9 +129,9 @@ def _choices(parts: bool, columns: str | None, sort: str | None, precision: str 
 
 def _boards(runs: list[Path], separate: bool, rank_by: str | None, damage_margin: float | None) -> list[Leaderboard]:
     """One table of all runs, or one for each."""
-    from unlearnbench.leaderboard.reading import last_settings, read_leaderboard
+    from unlearnbench.leaderboard.reading import last_settings, read_leaderboard, table_settings
 
-    settings = [options.table_settings(rank_by, damage_margin, last_settings(run)) for run in runs]
+    settings = [table_settings(rank_by, damage_margin, last_settings(run)) for run in runs]
     if len(runs) == 1 or separate:
         return [read_leaderboard(run, own) for run, own in zip(runs, settings, strict=True)]
     from unlearnbench.leaderboard.merge import merge

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import shlex
 import sys
 from collections.abc import Generator, Iterable, Mapping, Sequence
@@ -16,14 +15,17 @@ from pydantic import ByteSize, TypeAdapter, ValidationError
 
 from unlearnbench.errors import Problems, UsageError, unknown_name
 from unlearnbench.planning.limits import Limits
+from unlearnbench.verbs.recipes import split_list
 
 if TYPE_CHECKING:
-    from unlearnbench.records.leaderboard import TableSettings
+    from unlearnbench.reports.upload import Kind, Repository
     from unlearnbench.tuning.search import Budget
 
 Model = Annotated[str | None, typer.Option(help="Base model: a folder, a hub id or sandbox:model.")]
 Benchmarks = Annotated[str | None, typer.Option(help="Benchmarks, separated by commas: wmdp,mmlu.")]
 Limit = Annotated[str | None, typer.Option(metavar="N", help="Score only the first N items of each part.")]
+Forget = Annotated[list[str] | None, typer.Option(metavar="[TOPIC=]SOURCE", help="Texts to forget; repeatable.")]
+Retain = Annotated[list[str] | None, typer.Option(metavar="[TOPIC=]SOURCE", help="Texts to keep; repeatable.")]
 Settings = Annotated[
     list[str] | None, typer.Option("--set", metavar="NAME.OPTION=VALUE", help="An option of a row or benchmark.")
 ]
@@ -61,18 +63,28 @@ DryRun = Annotated[
 NoItems = Annotated[
     bool, typer.Option("--no-items", help="Hazardous data: no questions or answers in the report, no questions kept.")
 ]
+Private = Annotated[bool, typer.Option("--private", help="Hide a repository that --push-to-hub makes from others.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print leaderboard.json on stdout, and nothing else.")]
 
 
 def read_budget(trials: int | None, seconds: float | None) -> Budget | None:
     """`--trials` and `--tune-seconds` as every row's budget; None where neither is given."""
-    if seconds is not None and not 0 < seconds < float("inf"):
-        raise UsageError(f"--tune-seconds takes a number of seconds above 0; got {seconds:g}.")
     if trials is None and seconds is None:
         return None
     from unlearnbench.tuning.search import Budget
 
     return Budget(trials=trials, seconds=seconds)
+
+
+def repository(name: str | None, kind: Kind, *, private: bool) -> Repository | None:
+    """The repository that `--push-to-hub` names, as far as that is known without asking the hub; None where it is not given."""
+    if name is None:
+        if private:
+            raise UsageError("--private is for the repository that --push-to-hub makes: add --push-to-hub OWNER/NAME.")
+        return None
+    from unlearnbench.reports.upload import find_repository
+
+    return find_repository(name, kind, private=private)
 
 
 @contextmanager
@@ -104,16 +116,6 @@ def check_runs(folders: Iterable[Path]) -> None:
     for folder in folders:
         if not folder.is_dir():
             raise UsageError(f"There is no folder {folder}; `unlearnbench compare` makes one, by default under runs/.")
-
-
-def table_settings(rank_by: str | None, damage_margin: float | None, start: TableSettings | None = None) -> TableSettings:
-    """How the table is to be made: what is given, else as in `start`."""
-    from unlearnbench.records.leaderboard import TableSettings
-
-    if damage_margin is not None and not 0 <= damage_margin < 1:
-        raise UsageError(f"--damage-margin takes a share from 0 to below 1, as in 0.05; got {damage_margin:g}.")
-    given = {"rank_by": rank_by, "damage_margin": damage_margin}
-    return (start or TableSettings()).model_copy(update={name: value for name, value in given.items() if value is not None})
 
 
 def with_judge(settings: list[str] | None, benchmarks: Mapping[str, Mapping[str, Any]], **given: str | int | None) -> list[str]:
@@ -155,22 +157,6 @@ def check_coverage(value: float) -> float:
     return value
 
 
-def name_of(model: str) -> str:
-    """A comparison's name from its model's source: the last part of the path or hub id."""
-    stem = model.partition("@")[0].rstrip("/").rpartition("/")[2]
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", stem).strip(".-_") or "model"
-
-
-def split_list(flag: str, text: str | None) -> list[str] | None:
-    """`a,b` as a list; None stays None."""
-    if text is None:
-        return None
-    names = [name.strip() for name in text.split(",") if name.strip()]
-    if not names:
-        raise UsageError(f"{flag} takes a list separated by commas; got '{text}'.")
-    return names
-
-
 def read_dtype(text: str | None) -> str | None:
     """`--dtype`; None stays None."""
     return None if text is None else choose("--dtype", text, ("auto", "float32", "bfloat16", "float16"))
@@ -195,8 +181,7 @@ def read_whole(flag: str, text: str, *, most: int) -> int:
 def read_limits(jobs: int, seconds: float | None, memory: str | None) -> Limits:
     """`--jobs`, `--job-timeout` and `--job-memory` as what isolated jobs keep to."""
     problems = Problems()
-    if seconds is not None and not 0 < seconds < float("inf"):
-        problems.add(UsageError(f"--job-timeout takes a number of seconds above 0; got {seconds:g}."))
+    problems.attempt(Limits, jobs=jobs, seconds=seconds)
     try:
         held = None if memory is None else int(TypeAdapter(ByteSize).validate_python(memory))
     except ValidationError:
@@ -209,9 +194,9 @@ def read_limits(jobs: int, seconds: float | None, memory: str | None) -> Limits:
 
 def split_seeds(text: str | None) -> list[int] | None:
     """`0,1` as numbers."""
-    names = split_list("--seeds", text)
-    if names is None:
+    if text is None:
         return None
+    names = split_list("--seeds", text)
     for name in names:
         if not name.isdecimal() or int(name) >= 2**32:
             raise UsageError(f"--seeds takes whole numbers from 0 to 4294967295 separated by commas, as in 0,1; got '{name}'.")

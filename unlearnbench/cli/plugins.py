@@ -17,15 +17,22 @@ def plugins(
     name: Annotated[str | None, typer.Argument(help="Show this plugin's options.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """List methods and benchmarks without importing any; with a name, load that one and show its options."""
-    from unlearnbench.plugins.registry import list_plugins
+    """List methods and benchmarks without importing any; with a name, load that one and show its options.
+
+    Those whose module is missing or does not compile are marked, and why is said on stderr.
+    """
+    from unlearnbench.plugins.registry import list_plugins, what_is_broken
 
     found = list_plugins()
     if name is not None:
         _show_one(name, [info.kind for info in found if normalise(info.name) == normalise(name)], as_json)
         return
+    broken = what_is_broken(found)
+    for sentence in broken.values():
+        typer.echo(f"warning: {sentence}", err=True)
     if as_json:
-        typer.echo(json.dumps([vars(info) for info in found], indent=1))
+        marks = [{"broken": broken[info]} if info in broken else {} for info in found]
+        typer.echo(json.dumps([{**vars(info), **mark} for info, mark in zip(found, marks, strict=True)], indent=1))
         return
     from rich.console import Console
     from rich.table import Table
@@ -33,7 +40,9 @@ def plugins(
 
     table = Table("kind", "name", "distribution", "version", "module", header_style="bold")
     for info in found:
-        table.add_row(*(Text(value) for value in (info.kind, info.name, info.distribution, info.version, info.module)))
+        style = "red" if info in broken else ""
+        module = f"{info.module} (broken)" if info in broken else info.module
+        table.add_row(*(Text(value, style) for value in (info.kind, info.name, info.distribution, info.version, module)))
     Console().print(table)
 
 

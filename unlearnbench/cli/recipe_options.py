@@ -2,30 +2,41 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 from unlearnbench.cli import options
-from unlearnbench.errors import Problems, UsageError, closest, normalise, unknown_name
+from unlearnbench.errors import Problems, UsageError
+from unlearnbench.verbs.recipes import base_recipe, with_benchmarks, with_methods
 
 if TYPE_CHECKING:
     from unlearnbench.records.recipe import Recipe
 
-DEFAULT_RECIPE = "sandbox"
-DEFAULT_BENCHMARKS = ("wmdp", "mmlu")
 
-
-def base_recipe(name: str, model: str | None) -> Recipe:
-    """The recipe to start from. Settings tuned for the sandbox are no start for a model of one's own.
-
-    Raises:
-        UsageError: there is no such recipe, or it is none.
-    """
-    from unlearnbench.planning.recipe_files import load_recipe
-    from unlearnbench.records.recipe import Recipe
-
-    if name == DEFAULT_RECIPE and model is not None and not model.startswith("sandbox:"):
-        return Recipe(name=options.name_of(model), model=model, benchmarks={b: {} for b in DEFAULT_BENCHMARKS})
-    return load_recipe(name)
+def asked_recipe(
+    recipe: str,
+    problems: Problems,
+    *,
+    methods: str | None,
+    benchmarks: str | None,
+    seeds: str | None = None,
+    limit: str | None,
+    model: str | None,
+    dtype: str | None,
+    forget: list[str] | None,
+    retain: list[str] | None,
+    checkpoint: list[str] | None = None,
+    control: list[str] | None = None,
+) -> Recipe:
+    """The recipe that `compare` and `tune` are asked for, before `--set`."""
+    wanted = base_recipe(recipe, model)
+    wanted = wanted if methods is None else with_methods(wanted, methods, problems)
+    wanted = wanted if benchmarks is None else with_benchmarks(wanted, benchmarks, problems)
+    if (numbers := problems.attempt(options.split_seeds, seeds)) is not None:
+        wanted = wanted.model_copy(update={"seeds": numbers})
+    wanted = with_values(wanted, problems, limit=limit, model=model, dtype=dtype)
+    wanted = with_topics(wanted, problems, forget=forget, retain=retain)
+    return with_rows(wanted, problems, checkpoint=checkpoint, control=control)
 
 
 def with_values(recipe: Recipe, problems: Problems, *, limit: str | None, model: str | None, dtype: str | None) -> Recipe:
@@ -36,42 +47,6 @@ def with_values(recipe: Recipe, problems: Problems, *, limit: str | None, model:
         "dtype": problems.attempt(options.read_dtype, dtype),
     }
     return recipe.model_copy(update={name: value for name, value in changes.items() if value is not None})
-
-
-def with_lists(
-    recipe: Recipe, problems: Problems, *, methods: str | None, benchmarks: str | None, seeds: str | None = None
-) -> Recipe:
-    """The recipe with the rows, benchmarks and seeds that the command line names; a row may be one of its checkpoints."""
-    from unlearnbench.planning.settings import select
-    from unlearnbench.records.manifest import BASELINE
-
-    changes: dict[str, Any] = {}
-    if (names := problems.attempt(options.split_list, "--methods", methods)) is not None:
-        asked = {normalise(name) for name in names}
-        checkpoints = {name: source for name, source in recipe.checkpoints.items() if normalise(name) in asked}
-        others = {BASELINE, *map(normalise, checkpoints), *_misspelt(names, recipe, problems)}
-        rows = select([name for name in names if normalise(name) not in others], recipe.methods)
-        spaces = {row: space for row, space in recipe.tune.spaces.items() if row in rows or row not in recipe.methods}
-        changes |= {"methods": rows, "checkpoints": checkpoints}
-        changes["tune"] = recipe.tune.model_copy(update={"spaces": spaces})
-    if (names := problems.attempt(options.split_list, "--benchmarks", benchmarks)) is not None:
-        changes["benchmarks"] = select(names, recipe.benchmarks)
-    if (numbers := problems.attempt(options.split_seeds, seeds)) is not None:
-        changes["seeds"] = numbers
-    return recipe.model_copy(update=changes)
-
-
-def _misspelt(names: list[str], recipe: Recipe, problems: Problems) -> set[str]:
-    """Names that can only mean one of the recipe's checkpoints; whatever else is unknown is said with the methods there are."""
-    from unlearnbench.plugins.registry import list_plugins
-
-    known = {
-        normalise(name) for name in (*recipe.methods, *recipe.checkpoints, *(info.name for info in list_plugins("method")))
-    }
-    found = [name for name in names if normalise(name) not in known and closest(name, recipe.checkpoints)]
-    for name in found:
-        problems.add(unknown_name("row", name, [*recipe.methods, *recipe.checkpoints]))
-    return {normalise(name) for name in found}
 
 
 def with_topics(recipe: Recipe, problems: Problems, *, forget: list[str] | None, retain: list[str] | None) -> Recipe:
@@ -111,4 +86,4 @@ def with_rows(recipe: Recipe, problems: Problems, *, checkpoint: list[str] | Non
 
 def _topic_and_source(text: str, default: str) -> tuple[str, str]:
     name, equals, source = text.partition("=")
-    return (name, source) if equals and "/" not in name else (default, text)
+    return (name, source) if equals and "/" not in name and not os.path.exists(text) else (default, text)

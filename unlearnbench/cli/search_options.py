@@ -1,19 +1,14 @@
-"""What `tune` and `compare --tune` share: the recipe and the place of a search, and how it is shown while it goes on."""
+"""What `tune` and `compare --tune` share: the rules of a search, and what it leaves alone."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
-from unlearnbench.cli import options
 from unlearnbench.errors import UsageError
+from unlearnbench.verbs.recipes import with_fixed
 
 if TYPE_CHECKING:
-    from unlearnbench.execution.compare import Execution
-    from unlearnbench.planning.comparison import Device
     from unlearnbench.records.recipe import Recipe
-    from unlearnbench.records.tuning import Tuning
-    from unlearnbench.tuning.search import Budget, Place
 
 
 def with_rule(recipe: Recipe, keep_at_least: float | None, probe_every: int | None, seed: int | None = None) -> Recipe:
@@ -25,48 +20,9 @@ def with_rule(recipe: Recipe, keep_at_least: float | None, probe_every: int | No
     return recipe.model_copy(update={"tune": recipe.tune.model_copy(update=changes)})
 
 
-def with_fixed(recipe: Recipe, settings: list[str]) -> Recipe:
-    """The recipe with `--set` values, which are not searched: who sets an option wants it so."""
-    from unlearnbench.errors import normalise
+def with_settings(recipe: Recipe, settings: list[str]) -> Recipe:
+    """The recipe with `--set` values, each read by its option's type, which are not searched."""
     from unlearnbench.planning.settings import apply_settings, parse_setting, read_settings
 
-    spaces = {row: dict(own) for row, own in recipe.tune.spaces.items()}
-    for name, option, _ in map(parse_setting, settings):
-        row = next((row for row in recipe.methods if normalise(row) == normalise(name)), None)
-        if row is not None:
-            spaces.setdefault(row, {})[option] = None
-    changed = read_settings(apply_settings(recipe, settings))
-    return changed.model_copy(update={"tune": changed.tune.model_copy(update={"spaces": spaces})})
-
-
-def search_place(recipe: Recipe, how: Execution, out: Path | None, cache: Path | None, device: str) -> Place:
-    """Where and how the trials run."""
-    from unlearnbench.execution.executors import find_executor
-    from unlearnbench.system.files import default_cache
-    from unlearnbench.tuning.search import Place
-
-    find_executor(how.executor, how.limits)
-    return Place(
-        out=out or Path("runs") / recipe.name,
-        cache=cache or default_cache(),
-        device=cast("Device", options.choose("--device", device, ("auto", "cpu", "cuda"))),
-        how=how,
-    )
-
-
-def search(recipe: Recipe, budget: Budget, place: Place) -> Tuning:
-    """Make the search and say how it goes."""
-    from unlearnbench.cli.progress import ProgressReporter
-    from unlearnbench.runs.reading import read_tuning
-    from unlearnbench.tuning.search import tune as tune_rows
-
-    with options.quiet_stdout(), ProgressReporter() as reporter:  # what plugins print goes to stderr
-        try:
-            for result in tune_rows(recipe, budget, place, reporter, reporter.expect):
-                reporter.finished(result)
-        except KeyboardInterrupt:
-            reporter.say(f"Finished trials are kept in {place.folder}; the same command goes on from there.")
-            raise
-    tuning = read_tuning(place.out)
-    assert tuning is not None
-    return tuning
+    given = [(name, option) for name, option, _ in map(parse_setting, settings)]
+    return with_fixed(read_settings(apply_settings(recipe, settings)), given)

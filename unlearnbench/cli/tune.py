@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from unlearnbench.cli import options
-from unlearnbench.cli.recipe_options import DEFAULT_RECIPE, base_recipe, with_lists, with_rows, with_topics, with_values
-from unlearnbench.cli.search_options import search, search_place, with_fixed, with_rule
-from unlearnbench.errors import Problems, UsageError
+from unlearnbench.cli.recipe_options import asked_recipe
+from unlearnbench.cli.search_options import with_rule, with_settings
+from unlearnbench.errors import Problems
 from unlearnbench.execution.executors import listed
 from unlearnbench.planning.limits import Limits
+from unlearnbench.verbs.recipes import DEFAULT_RECIPE
 
 if TYPE_CHECKING:
     from unlearnbench.records.tuning import Tuning
@@ -29,8 +30,8 @@ def tune(
     benchmarks: options.Benchmarks = None,
     limit: options.Limit = None,
     model: options.Model = None,
-    forget: Annotated[list[str] | None, typer.Option(metavar="[TOPIC=]SOURCE", help="Texts to forget; repeatable.")] = None,
-    retain: Annotated[list[str] | None, typer.Option(metavar="[TOPIC=]SOURCE", help="Texts to keep; repeatable.")] = None,
+    forget: options.Forget = None,
+    retain: options.Retain = None,
     settings: options.Settings = None,
     judge: options.Judge = None,
     judge_url: options.JudgeUrl = None,
@@ -49,28 +50,36 @@ def tune(
     A trial is chosen for the highest F of those whose K is at least --keep-at-least; where there is none, for the highest S.
     The same command goes on where the last one stopped; a larger --trials adds to what is there.
     """
-    from unlearnbench.execution.compare import Execution
+    from unlearnbench.execution.place import Execution
+    from unlearnbench.runs.reading import TUNING
+    from unlearnbench.tuning.search import Budget
+    from unlearnbench.verbs.progress import ProgressReporter
+    from unlearnbench.verbs.steps import place_of, search
 
     problems = Problems()
-    wanted = base_recipe(recipe, model)
-    wanted = with_lists(wanted, problems, methods=",".join(methods) if methods else None, benchmarks=benchmarks)
-    wanted = with_values(wanted, problems, limit=limit, model=model, dtype=dtype)
-    wanted = with_topics(wanted, problems, forget=forget, retain=retain)
-    wanted = with_rows(wanted, problems, checkpoint=None, control=None)
+    wanted = asked_recipe(
+        recipe,
+        problems,
+        methods=",".join(methods) if methods else None,
+        benchmarks=benchmarks,
+        limit=limit,
+        model=model,
+        dtype=dtype,
+        forget=forget,
+        retain=retain,
+    )
     wanted = problems.attempt(with_rule, wanted, keep_at_least, probe_every, seed) or wanted
     limits = problems.attempt(options.read_limits, jobs, job_timeout, job_memory) or Limits()
-    how = Execution(executor=executor, limits=limits)
     given = problems.attempt(options.with_judge, settings, wanted.benchmarks, judge=judge, judge_url=judge_url) or []
-    wanted = problems.attempt(with_fixed, wanted, given) or wanted
-    place = problems.attempt(search_place, wanted, how, out, cache, device)
-    budget = problems.attempt(options.read_budget, trials, tune_seconds)
-    if (trials, tune_seconds) == (None, None):
-        problems.add(UsageError("tune needs a budget, the same for every method: --trials N, --tune-seconds S, or both."))
+    wanted = problems.attempt(with_settings, wanted, given) or wanted
+    how = Execution(executor=executor, limits=limits)
+    place = place_of(wanted, problems, out=out, cache=cache, device=device, how=how)
+    budget = problems.attempt(Budget, trials=trials, seconds=tune_seconds)
     problems.settle()
     assert budget is not None
-    assert place is not None
-    tuning = search(wanted, budget, place)
-    show(tuning, place.folder, as_json)
+    with options.quiet_stdout(), ProgressReporter() as reporter:
+        found = search(wanted, budget, place, reporter)
+    show(found.tuning, place.out / TUNING, as_json)
 
 
 def show(tuning: Tuning, folder: Path, as_json: bool) -> None:

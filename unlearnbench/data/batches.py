@@ -13,7 +13,10 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
-from unlearnbench.data.tables import Row, Table, alternatives_of
+from unlearnbench.data.borders import common_length, encode_answers
+from unlearnbench.data.chat_template import render_template
+from unlearnbench.data.files import Row
+from unlearnbench.data.tables import Table, alternatives_of
 from unlearnbench.errors import UsageError
 
 if TYPE_CHECKING:
@@ -53,10 +56,11 @@ class Example(NamedTuple):
 
 @dataclass(frozen=True)
 class Corpus:
-    """The tokenised texts of one topic's forget or retain side."""
+    """The tokenised texts of one topic's forget or retain side; `cut` of them were longer than what the model reads."""
 
     topic: str
     examples: tuple[Example, ...]
+    cut: int = 0
 
 
 def encode_corpus(
@@ -65,6 +69,7 @@ def encode_corpus(
     tokenizer: PreTrainedTokenizerBase,
     *,
     max_length: int,
+    readable: int | None = None,
     min_chars: int = 0,
     max_chars: int | None = None,
     alternatives: bool = False,
@@ -76,6 +81,7 @@ def encode_corpus(
         topic: whose corpus it is.
         tokenizer: adds special tokens as it does by default; a prompt goes through its chat template where it has one.
         max_length: tokens; what is longer is cut at the end.
+        readable: tokens that the model can read at once; likewise, and the texts are counted. None: no bound.
         min_chars: texts of at most so many characters are left out, as in RMU's reference.
         max_chars: characters that are left of a text, or of prompt and response each, before it becomes tokens; None: all.
         alternatives: read the column `alternative`, too: one or several texts in place of `text` or `response`.
@@ -86,24 +92,32 @@ def encode_corpus(
 
     def encode(row: Row, text: str) -> Example:
         if row.get("text") is None:
-            return _encode_pair(str(row["prompt"])[:max_chars], text[:max_chars], tokenizer, max_length)
+            return _encode_pair(row["prompt"][:max_chars], text[:max_chars], tokenizer, max_length)
         ids = tokenizer(text[:max_chars])["input_ids"][:max_length]
         return Example(ids, list(ids))
 
     examples: list[Example] = []
+    cut = 0
     for index, row in enumerate(table.rows):
-        text = str(row["response"] if row.get("text") is None else row["text"])
+        text: str = row["response"] if row.get("text") is None else row["text"]
         example = encode(row, text)
+        longer = readable is not None and len(example.ids) > readable
+        example = _shortened(example, readable)
         if alternatives:
-            others = [encode(row, other) for other in alternatives_of(table, index)]
+            others = [_shortened(encode(row, other), readable) for other in alternatives_of(table, index)]
             example = example._replace(alternatives=tuple(other for other in others if _counts(other)))
             if not example.alternatives:
                 continue  # the prompt fills max_length
         if len(text) > min_chars and _counts(example):
             examples.append(example)
+            cut += longer
     if not examples:
         raise UsageError(f"The corpus '{table.origin}' has no text of more than {min_chars} characters.")
-    return Corpus(topic, tuple(examples))
+    return Corpus(topic, tuple(examples), cut)
+
+
+def _shortened(example: Example, length: int | None) -> Example:
+    return Example(example.ids[:length], example.labels[:length])
 
 
 def _counts(example: Example) -> bool:
@@ -114,14 +128,14 @@ def _counts(example: Example) -> bool:
 def _encode_pair(prompt: str, response: str, tokenizer: PreTrainedTokenizerBase, max_length: int) -> Example:
     if tokenizer.chat_template:
         turns = [{"role": "user", "content": prompt}]
-        opening = str(tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
-        whole = str(tokenizer.apply_chat_template([*turns, {"role": "assistant", "content": response}], tokenize=False))
-        special = False  # the template writes them
+        whole = render_template([*turns, {"role": "assistant", "content": response}], tokenizer)
+        asked = render_template(turns, tokenizer)
+        opening = whole[: common_length([asked, whole])]  # some templates begin an answer with words that they leave out later
     else:
-        opening, special = f"Question: {prompt}\nAnswer:", True
+        opening = f"Question: {prompt}\nAnswer:"
         whole = f"{opening} {response}"
-    ids = tokenizer(whole, add_special_tokens=special)["input_ids"]
-    start = len(tokenizer(opening, add_special_tokens=special)["input_ids"])
+    special = not tokenizer.chat_template  # a template writes them
+    [(ids, start)] = encode_answers([(opening, whole[len(opening) :])], tokenizer, special=special, closed=True)
     return Example(ids[:max_length], ([IGNORE] * start + ids[start:])[:max_length])
 
 

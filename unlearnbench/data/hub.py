@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Literal, TypeVar
 
 from unlearnbench.data.sources import Source
-from unlearnbench.errors import UsageError
+from unlearnbench.errors import UsageError, reason_of
 
 T = TypeVar("T")
 
@@ -15,13 +15,20 @@ def from_hub(source: Source, action: Callable[[], T], kind: Literal["model", "da
     """Run `action`; what goes wrong with a hub id becomes one sentence with the next step."""
     try:
         return action()
-    except (OSError, ValueError) as error:  # the hub's errors, and those of `datasets`, are of these
+    except _expected() as error:
         raise UsageError(_hub_problem(source, error, kind)) from error
+
+
+def _expected() -> tuple[type[Exception], ...]:
+    """What the hub and `datasets` raise; asked for only when something is raised."""
+    from datasets.exceptions import DatasetsError
+
+    return OSError, ValueError, DatasetsError
 
 
 def _hub_problem(source: Source, error: Exception, kind: Literal["model", "data set"]) -> str:
     """What went wrong, from the whole chain of causes: `datasets` wraps the hub's errors in its own."""
-    from datasets.exceptions import DatasetNotFoundError
+    from datasets.exceptions import DatasetGenerationError, DatasetNotFoundError
     from huggingface_hub.errors import (
         GatedRepoError,
         HfHubHTTPError,
@@ -34,13 +41,14 @@ def _hub_problem(source: Source, error: Exception, kind: Literal["model", "data 
     name, page = source.location, f"https://huggingface.co/{'' if kind == 'model' else 'datasets/'}{source.location}"
     flags = "--model FOLDER" if kind == "model" else "--forget or --retain PATH, --set BENCHMARK.source=FOLDER"
     local = f"point to a local copy instead: {flags}"
-    chain = list(_causes(error))
+    chain = list(causes(error))
 
     def any_of(*kinds: type[BaseException]) -> bool:
         return any(isinstance(one, kinds) for one in chain)
 
-    first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    if any_of(GatedRepoError) or "gated" in first:
+    itself = isinstance(error, DatasetGenerationError) and len(chain) > 1  # it tells nothing
+    said = reason_of(chain[1] if itself else error)
+    if any_of(GatedRepoError) or "gated" in said:
         return f"The {kind} '{name}' is gated: accept its terms at {page} and log in with `hf auth login`."
     if any_of(RevisionNotFoundError):
         return f"The {kind} '{name}' has no revision '{source.revision}'; {page}/commits/main lists them."
@@ -52,11 +60,11 @@ def _hub_problem(source: Source, error: Exception, kind: Literal["model", "data 
             f"{local}."
         )
     if any_of(HfHubHTTPError):
-        return f"The hub refused '{name}': {first}; {local}."
-    return f"'{source.text}' cannot be loaded: {first}"
+        return f"The hub refused '{name}': {said}; {local}."
+    return f"'{source.text}' cannot be loaded: {said}."
 
 
-def _causes(error: BaseException) -> Iterator[BaseException]:
+def causes(error: BaseException) -> Iterator[BaseException]:
     """An error and what it was raised from."""
     seen: set[int] = set()
     current: BaseException | None = error

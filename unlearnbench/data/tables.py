@@ -6,26 +6,22 @@ the file and line of what is wrong; hub ids go through `datasets` and `huggingfa
 
 from __future__ import annotations
 
-import csv
-import fnmatch
-import json
-import os
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from unlearnbench.data.files import Row, read_file
+from unlearnbench.data.folders import check_kinds, read_layout
 from unlearnbench.data.hub import from_hub
-from unlearnbench.data.sources import DATA_ENDINGS, Source, parse_source, require
+from unlearnbench.data.sources import Source, parse_source, require
 from unlearnbench.errors import UsageError, unknown_name
 from unlearnbench.system.files import content_hash
 
-Row = dict[str, Any]
-SPLITS = ("train", "validation", "test", "dev")
+TEXTS = "text"  # the column of a corpus that is not made of prompts and responses
+PAIRS = (("prompt", "response"), ("question", "answer"))
 
 
 @dataclass(frozen=True)
@@ -49,6 +45,65 @@ class Table:
         """sha256 of the rows' content: the same rows hash alike wherever they come from."""
         return content_hash(self.rows)
 
+    def text(self, index: int, column: str) -> str:
+        """A row's text in a column.
+
+        Raises:
+            UsageError: it is something else: null, a number, a list.
+        """
+        value = self.rows[index].get(column)
+        if not isinstance(value, str):
+            raise self._unfit(index, column, kind_of(value), "a text")
+        return value
+
+    def texts(self, index: int, column: str) -> list[str]:
+        """A row's list of texts in a column.
+
+        Raises:
+            UsageError: it is no list, or has something else in it.
+        """
+        value = self.rows[index].get(column)
+        if not isinstance(value, list):
+            raise self._unfit(index, column, kind_of(value), "a list of texts")
+        for entry in value:
+            if not isinstance(entry, str):
+                raise self._unfit(index, column, f"a list with {kind_of(entry)}", "a list of texts")
+        return value
+
+    def label(self, index: int, column: str, default: str | None = None) -> str:
+        """A row's name for something: a text or a whole number.
+
+        Args:
+            index: of the row.
+            column: which has the name.
+            default: where there is none.
+
+        Raises:
+            UsageError: it is something else, or there is none and no default.
+        """
+        value = self.rows[index].get(column)
+        if value is None and default is not None:
+            return default
+        if isinstance(value, str) or (isinstance(value, int) and not isinstance(value, bool)):
+            return str(value)
+        raise self._unfit(index, column, kind_of(value), "a text or a whole number")
+
+    def _unfit(self, index: int, column: str, found: str, needed: str) -> UsageError:
+        return UsageError(f"{self.where(index)} has {found} in its column '{column}', where {needed} must stand.")
+
+
+def kind_of(value: object) -> str:
+    """What a value is, for messages."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, (int, float)):
+        return f"the number {value}"
+    if isinstance(value, (list, dict)):
+        return "a list" if isinstance(value, list) else "an object"
+    return "a text" if isinstance(value, str) else f"a value of type {type(value).__name__}"
+
 
 def list_configs(text: str) -> list[str]:
     """The configs of a data set, in its own order; empty for a plain file."""
@@ -57,16 +112,19 @@ def list_configs(text: str) -> list[str]:
     if path is None:
         return from_hub(source, lambda: _hub_configs(source))
     require(path, source)
-    return [] if path.is_file() else list(_layout(path))
+    return [] if path.is_file() else list(read_layout(path))
 
 
-def read_table(text: str, *, default_split: str | None = None, columns: Iterable[str] = ()) -> Table:
+def read_table(
+    text: str, *, default_split: str | None = None, columns: Iterable[str] = (), header: Sequence[str] | None = None
+) -> Table:
     """Read a data set.
 
     Args:
         text: the source; without `#split`, `default_split` or the only split is taken.
         default_split: which split a benchmark wants.
         columns: every row must have them.
+        header: the columns of csv files that do not begin with their names.
 
     Raises:
         UsageError: missing, empty, not UTF-8, not JSON, without a column, an unknown config or split; names file and line.
@@ -74,171 +132,126 @@ def read_table(text: str, *, default_split: str | None = None, columns: Iterable
     source = parse_source(text)
     source = replace(source, split=source.split or default_split)
     path = source.path
-    table = _read_hub(source) if path is None else _read_local(source, path)
+    table = _read_hub(source) if path is None else _read_local(source, path, header)
     if not table.rows:
         raise UsageError(f"The source '{text}' has no rows; a corpus or benchmark needs at least one.")
     for column in columns:
         for index, row in enumerate(table.rows):
-            if row.get(column) is None:
-                have = ", ".join(map(str, row)) or "none"
-                raise UsageError(f"{table.where(index)} has no column '{column}'; it has: {have}.")
+            if column not in row:
+                raise UsageError(f"{table.where(index)} has no column '{column}'; it has: {_names(row)}.")
+            if row[column] is None:
+                raise UsageError(
+                    f"{table.where(index)} has null in its column '{column}'; give it a value, or leave the row out."
+                )
     return table
 
 
 def read_corpus(text: str) -> Table:
-    """Read a corpus: every row has the column `text`, or `prompt` and `response`.
+    """Read a corpus: its rows have the column `text`, or `prompt` and `response`.
+
+    Columns `question` and `answer` become `prompt` and `response`, and so do chat messages: the column `messages`, or a prompt
+    and response that are lists of one message.
 
     Raises:
-        UsageError: as `read_table`; or a row has neither column.
+        UsageError: as `read_table`; or a row has none of these, or something else than text in them.
     """
     table = read_table(text)
-    for index, row in enumerate(table.rows):
-        if row.get("text") is None and (row.get("prompt") is None or row.get("response") is None):
-            have = ", ".join(map(str, row)) or "none"
-            raise UsageError(f"{table.where(index)} has neither the column 'text' nor 'prompt' and 'response'; it has: {have}.")
-    return table
+    return replace(table, rows=[_corpus_row(table, index) for index in range(len(table.rows))])
+
+
+def _corpus_row(table: Table, index: int) -> Row:
+    """A row with what is trained on as `text`, or as `prompt` and `response`."""
+    row = table.rows[index]
+    if row.get("messages") is not None and row.get(TEXTS) is None:
+        return row | _of_messages(row["messages"], table.where(index))
+    pairs = PAIRS[:1] if "choices" in row else PAIRS  # the answer to a multiple-choice question is no text to learn
+    for prompt, response in pairs:
+        if row.get(TEXTS) is None and prompt in row and response in row:
+            pair = {"prompt": _said(table, index, prompt, "user"), "response": _said(table, index, response, "assistant")}
+            return {key: value for key, value in row.items() if key not in (prompt, response)} | pair
+    if TEXTS not in row:
+        raise UsageError(
+            f"{table.where(index)} has neither the column 'text' nor 'prompt' and 'response'; it has: {_names(row)}. "
+            "Columns 'question' and 'answer', or chat 'messages', are understood, too."
+        )
+    table.text(index, TEXTS)
+    return row
+
+
+def _of_messages(messages: object, where: str) -> Row:
+    """A chat of one question and its answer."""
+    said = messages if isinstance(messages, list) else []
+    texts = [_content(message, role) for message, role in zip(said, ("user", "assistant"), strict=False)]
+    if len(said) != 2 or None in texts:
+        raise UsageError(
+            f"{where} has other 'messages' than can be trained on: one with the role user, then one with the role assistant, "
+            "each with a text as its content."
+        )
+    return {"prompt": texts[0], "response": texts[1]}
+
+
+def _said(table: Table, index: int, column: str, role: str) -> str:
+    """A text, given as such or as a list of one chat message."""
+    value = table.rows[index][column]
+    single = _content(value[0], role) if isinstance(value, list) and len(value) == 1 else None
+    return table.text(index, column) if single is None else single
+
+
+def _content(message: object, role: str) -> str | None:
+    """The text of a chat message of that role, or None."""
+    content = message.get("content") if isinstance(message, dict) and message.get("role") == role else None
+    return content if isinstance(content, str) else None
+
+
+def _names(row: Row) -> str:
+    return ", ".join(row) or "none"
 
 
 def alternatives_of(table: Table, index: int) -> list[str]:
     """A corpus row's other answers: its column `alternative`, a text or a list of them.
 
     Raises:
-        UsageError: it has none.
+        UsageError: it has none, or something else than text.
     """
     given = table.rows[index].get("alternative")
-    found = [str(text) for text in (given if isinstance(given, list) else [given]) if text]
-    if not found:
+    if given is None:
+        found: list[str] = []
+    else:
+        found = table.texts(index, "alternative") if isinstance(given, list) else [table.text(index, "alternative")]
+    if not any(found):
         raise UsageError(
             f"{table.where(index)} has no column 'alternative': another answer, or a list of them, in place of each text or "
             "response that is to be forgotten."
         )
-    return found
+    return [text for text in found if text]
 
 
-def _read_local(source: Source, path: Path) -> Table:
+def _read_local(source: Source, path: Path, header: Sequence[str] | None) -> Table:
     require(path, source)
     if path.is_file():
-        return _read_files([path], source.text)
-    configs = _layout(path)
-    if not configs:
-        raise UsageError(f"The folder {path} holds no data files ({', '.join(DATA_ENDINGS)}).")
+        return _read_files([path], source.text, header)
+    configs = read_layout(path)
     if source.config is None and len(configs) > 1 and "default" not in configs:
         raise UsageError(f"'{source.text}' has several configs; name one as '{source.text}:CONFIG': {', '.join(configs)}.")
     config = source.config or ("default" if "default" in configs else next(iter(configs)))
     if config not in configs:
         raise unknown_name(f"config of {path}", config, configs)
     splits = configs[config]
-    split = source.split or ("train" if "train" in splits else next(iter(splits)))
+    split = source.split or ("train" if "train" in splits else next(iter(splits), "train"))
     if split not in splits:
         raise unknown_name(f"split of {path}:{config}", split, splits)
-    return _read_files(splits[split], source.text)
+    check_kinds(splits[split], path)
+    return _read_files(splits[split], source.text, header)
 
 
-def _layout(folder: Path) -> dict[str, dict[str, list[Path]]]:
-    """A local data set folder: config -> split -> files, from its README's head or from its file names."""
-    readme = folder / "README.md"
-    head = readme.read_text(encoding="utf-8").split("---\n") if readme.is_file() else []
-    if len(head) > 2:
-        declared = (yaml.safe_load(head[1]) or {}).get("configs") or []
-        if declared:
-            return {entry["config_name"]: _declared_splits(folder, entry.get("data_files")) for entry in declared}
-    configs = {"default": _named_splits(folder)}
-    configs |= {child.name: _named_splits(child) for child in sorted(folder.iterdir()) if child.is_dir()}
-    return {name: splits for name, splits in configs.items() if splits}
-
-
-def _declared_splits(folder: Path, data_files: Any) -> dict[str, list[Path]]:
-    entries: list[Any] = data_files if isinstance(data_files, list) else [data_files]
-    splits: dict[str, list[Path]] = {}
-    for entry in entries:
-        split, patterns = (entry["split"], entry["path"]) if isinstance(entry, dict) else ("train", entry)
-        for pattern in patterns if isinstance(patterns, list) else [patterns]:
-            found = sorted(file for file in folder.glob(str(pattern)) if file.is_file())
-            splits.setdefault(str(split), []).extend(_inside(folder, found))
-    return splits
-
-
-def _inside(folder: Path, files: list[Path]) -> list[Path]:
-    """A data set may not point out of its own folder."""
-    return [file for file in files if os.path.abspath(file).startswith(os.path.abspath(folder) + os.sep)]
-
-
-def _named_splits(folder: Path) -> dict[str, list[Path]]:
-    files = sorted(file for file in folder.iterdir() if file.is_file() and file.suffix in DATA_ENDINGS)
-    splits: dict[str, list[Path]] = {}
-    for split in SPLITS:
-        if found := [file for file in files if fnmatch.fnmatch(file.name, f"{split}[-._]*")]:
-            splits[split] = found
-    return splits or ({"train": files} if files else {})
-
-
-def _read_files(files: list[Path], origin: str) -> Table:
+def _read_files(files: list[Path], origin: str, header: Sequence[str] | None) -> Table:
     rows: list[Row] = []
-    places: list[tuple[str, int]] = []
+    places: list[str] = []
     for file in files:
-        for line, row in _read_file(file):
+        for place, row in read_file(file, header):
             rows.append(row)
-            places.append((str(file), line))
-    unit = "line" if files and files[0].suffix != ".parquet" else "row"
-    return Table(rows, origin, lambda index: f"{places[index][0]}, {unit} {places[index][1]},")
-
-
-def _read_file(file: Path) -> Iterator[tuple[int, Row]]:
-    """(1-based line or row number, row) of one data file."""
-    if file.suffix == ".parquet":
-        yield from _read_parquet(file)
-        return
-    if file.suffix not in DATA_ENDINGS:
-        raise UsageError(f"{file} has the ending '{file.suffix}'; data files end in {', '.join(DATA_ENDINGS)}.")
-    text = _read_text(file)
-    if file.suffix == ".txt":
-        yield from ((i, {"text": line}) for i, line in enumerate(text.splitlines(), 1) if line.strip())
-    elif file.suffix == ".csv":
-        yield from ((i, dict(row)) for i, row in enumerate(csv.DictReader(text.splitlines()), 2))
-    elif file.suffix == ".json":
-        content = _json(text, file, 1)
-        if not isinstance(content, list):
-            raise UsageError(f"{file} must hold a list of objects; for one object per line the ending is .jsonl.")
-        yield from ((i, _object(row, file, i)) for i, row in enumerate(content, 1))
-    else:
-        lines = text.split("\n")
-        yield from ((i, _object(_json(line, file, i), file, i)) for i, line in enumerate(lines, 1) if line.strip())
-
-
-def _read_text(file: Path) -> str:
-    try:
-        content = file.read_bytes()
-    except OSError as error:
-        raise UsageError(f"{file} cannot be read: {error.strerror}.") from error
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise UsageError(f"{file}, line {line}, is not UTF-8 text; convert the file to UTF-8 first.") from error
-
-
-def _json(text: str, file: Path, line: int) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError as error:
-        raise UsageError(f"{file}, line {line}, is not valid JSON: {error}.") from error
-
-
-def _object(value: Any, file: Path, line: int) -> Row:
-    if not isinstance(value, dict):
-        raise UsageError(f"{file}, line {line}, is not a JSON object with named columns.")
-    return value
-
-
-def _read_parquet(file: Path) -> Iterator[tuple[int, Row]]:
-    import pyarrow
-    import pyarrow.parquet
-
-    try:
-        table = pyarrow.parquet.read_table(file)
-    except (OSError, pyarrow.ArrowInvalid) as error:
-        raise UsageError(f"{file} is not a readable parquet file.") from error
-    yield from enumerate(table.to_pylist(), 1)
+            places.append(f"{file}, {place},")
+    return Table(rows, origin, places.__getitem__)
 
 
 def _hub_configs(source: Source) -> list[str]:

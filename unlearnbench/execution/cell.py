@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from unlearnbench.errors import CellError, StorageError, UnlearnbenchError
+from unlearnbench.errors import CellError, StorageError, UnlearnbenchError, one_line
 from unlearnbench.execution.context import JobContext
 from unlearnbench.execution.provenance import cell_provenance, environment, last_frames, peak_bytes
 from unlearnbench.models.restorable import LoadedModel
@@ -22,7 +22,6 @@ from unlearnbench.records.items import ItemResult
 from unlearnbench.records.tuning import PrunedError
 from unlearnbench.scoring.benchmark import Subject
 from unlearnbench.scoring.selection import in_half
-from unlearnbench.system.files import content_hash
 from unlearnbench.system.process_state import restored_process_state, seed_all
 
 if TYPE_CHECKING:
@@ -77,7 +76,7 @@ def _score(plan: JobPlan, name: str, loaded: LoadedModel, context: JobContext, u
     metric = column.benchmark.metric
     total = column.benchmark.count(context.limit)
     context.reporter.scoring(plan.job, name, total)
-    cache_key = content_hash([unlearned.weights, context.dtype, column.identity(context.limit), plan.job.seed])
+    cache_key = column.cache_key(unlearned.weights, context.dtype, context.limit, plan.job.seed)
     kept = context.cache.read(cache_key)
     if kept is not None:
         figures, items = kept
@@ -164,13 +163,12 @@ def _by_part(items: Iterable[ItemResult]) -> dict[str, list[ItemResult]]:
 
 def _failure(plan: JobPlan, name: str, context: JobContext, error: BaseException, cost: Cost | None = None) -> CellResult:
     """A cell that says what went wrong, kept like any other."""
-    reason = str(error).strip().splitlines()
     kind = "" if isinstance(error, UnlearnbenchError) else f"{type(error).__name__}: "
     result = CellResult(
         key=plan.key(name),
         identity=plan.cells[name],
         status="diverged" if isinstance(error, FloatingPointError) else "failed",
-        error=kind + (reason[0] if reason else "no message"),
+        error=kind + one_line(error),
         cost=cost or Cost(),
         provenance={
             **_provenance(plan, name, context, None),

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Generator, Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from unlearnbench.errors import UsageError
 from unlearnbench.execution.cleanup import forget_failures, tidy
 from unlearnbench.execution.executors import find_executor
+from unlearnbench.execution.place import Execution
 from unlearnbench.execution.queue import Queue
 from unlearnbench.leaderboard.build import build_leaderboard, check_settings
 from unlearnbench.planning.comparison import Comparison
-from unlearnbench.planning.limits import Limits
 from unlearnbench.planning.plan import manifest_benchmark, what_is_due
 from unlearnbench.plugins.registry import guarded, load_extensions
-from unlearnbench.records.cells import CellResult, Job
+from unlearnbench.records.cells import CellResult
 from unlearnbench.records.leaderboard import TableSettings
 from unlearnbench.records.manifest import BASELINE, Manifest, ManifestRow
 from unlearnbench.reports.run_files import write_leaderboard, write_report
@@ -26,37 +26,9 @@ from unlearnbench.runs.locks import WAIT_SECONDS, Holding
 from unlearnbench.runs.reading import COMMAND, PLAN_FILE, read_cells, read_manifest
 
 if TYPE_CHECKING:
-    from lightning.pytorch.loggers import Logger
-
     from unlearnbench.execution.reporter import Reporter
 
 JOIN_SECONDS = 10.0  # for the holder of a folder to write its plan
-
-
-@dataclass(frozen=True, kw_only=True)
-class Execution:
-    """How a comparison is run.
-
-    Attributes:
-        executor: name of one of `EXECUTORS`.
-        limits: that its jobs keep to.
-        keep_deltas: which unlearned weights stay on disk.
-        retry_failed: compute failed cells again.
-        join: take jobs of a comparison that another process has begun in the same folder.
-        items: keep the benchmarks' questions, and show them and the answers in the report.
-        command: the command line, for the report.
-        loggers: Lightning loggers of a job that trains, beside those of the recipe and of extensions; jobs in other processes
-            cannot be given any.
-    """
-
-    executor: str = "local"
-    limits: Limits = field(default_factory=Limits)
-    keep_deltas: KeepDeltas = "all"
-    retry_failed: bool = False
-    join: bool = False
-    items: bool = True
-    command: str = ""
-    loggers: Callable[[Job], Sequence[Logger]] | None = None
 
 
 def execute(
@@ -66,7 +38,7 @@ def execute(
     *,
     settings: TableSettings | None = None,
     in_passing: bool = False,
-) -> Iterator[CellResult]:
+) -> Generator[CellResult]:
     """Compute what is due, yielding each cell once it is durable; the table is rewritten after every cell.
 
     In between it has figures only; intervals, verdicts and ranks come once everything is there, and with them the report; in
@@ -87,6 +59,7 @@ def execute(
         else:
             _check_same_plan(run, manifest, holding)
         if comparison.due:
+            reporter.expect(comparison.jobs)
             yield from _compute(comparison, holding, reporter, how, settings)
         _drop_deltas(comparison, how.keep_deltas)
         write_leaderboard(run, settings, in_passing=in_passing)
@@ -148,6 +121,7 @@ def _compute(
 ) -> Iterator[CellResult]:
     from unlearnbench.execution.context import job_context
     from unlearnbench.execution.job_log import LoggedReporter
+    from unlearnbench.execution.library_words import overheard
 
     manager, problems = load_extensions()
     for problem in problems:
@@ -156,16 +130,17 @@ def _compute(
     jobs = {(plan.job.variant, plan.job.seed): plan.job for plan in comparison.jobs}
     context = job_context(comparison, log, manager.hook, how.loggers or (lambda job: ()))
     executor, queue = find_executor(how.executor, how.limits), Queue(comparison.jobs, comparison.run, holding)
-    for result in executor.execute(queue, context, how.limits):
-        log.durable(jobs[result.key.variant, result.key.seed], result)
-        write_leaderboard(comparison.run, settings, in_passing=True)
-        try:
-            manager.hook.unlearnbench_cell_done(result=result)
-        except Exception as error:  # somebody's notifier is no reason to lose a night
-            reporter.warn(f"an extension failed on {result.key}: {type(error).__name__}: {error}")
-        if how.keep_deltas == "none":
-            _drop_finished(comparison, result)
-        yield result
+    with overheard(log.library):
+        for result in executor.execute(queue, context, how.limits):
+            log.durable(jobs[result.key.variant, result.key.seed], result)
+            write_leaderboard(comparison.run, settings, in_passing=True)
+            try:
+                manager.hook.unlearnbench_cell_done(result=result)
+            except Exception as error:  # somebody's notifier is no reason to lose a night
+                reporter.warn(f"an extension failed on {result.key}: {type(error).__name__}: {error}")
+            if how.keep_deltas == "none":
+                _drop_finished(comparison, result)
+            yield result
 
 
 def _manifest(comparison: Comparison) -> Manifest:

@@ -21,6 +21,7 @@ from unlearnbench.execution.interim_scores import trained as trained_by
 from unlearnbench.execution.loggers import job_loggers
 from unlearnbench.execution.provenance import peak_bytes
 from unlearnbench.execution.training_log import MetricsFile
+from unlearnbench.models.capacity import check_ids, context_length
 from unlearnbench.models.forward import checkpointed
 from unlearnbench.models.loading import padding_id
 from unlearnbench.models.restorable import LoadedModel
@@ -29,6 +30,7 @@ from unlearnbench.records.cells import Cost
 from unlearnbench.records.tuning import Look
 from unlearnbench.system.files import content_hash
 from unlearnbench.system.process_state import generators
+from unlearnbench.system.stop_signals import heed
 from unlearnbench.training.lr_schedule import follow_schedule
 
 if TYPE_CHECKING:
@@ -117,12 +119,10 @@ def _train(plan: JobPlan, loaded: LoadedModel, context: JobContext) -> Fitted:
             trainer.fit(method, loader)
         except SystemExit as error:
             if isinstance(error.__context__, KeyboardInterrupt):
-                raise KeyboardInterrupt from None  # Lightning turns Ctrl-C into an exit
+                raise error.__context__ from None  # Lightning turns it into an exit
             raise
     reused = method.context.reused
     seconds = time.perf_counter() - started + reused.get("seconds", 0.0)
-    if trainer.interrupted:
-        raise KeyboardInterrupt
     best = scorer.put_best_back(trained_by(method)) if scorer is not None else None
     factors = method.adapter.factors() if method.adapter is not None else None
     method.finish()
@@ -149,6 +149,7 @@ def _method_context(
     training = plan.variant.training
     assert training is not None
     sides: dict[str, Schedule] = {}
+    readable = context_length(loaded.model)
     for side in SIDES:
         corpora = [
             encode_corpus(
@@ -156,12 +157,19 @@ def _method_context(
                 topic.name,
                 loaded.tokenizer,
                 max_length=topic.longest(side, training.max_length),
+                readable=readable,
                 min_chars=topic.min_chars,
                 max_chars=training.max_chars,
                 alternatives=method.alternatives and side == "forget",
             )
             for topic in context.topics
         ]
+        for corpus in corpora:
+            check_ids((example.ids for example in corpus.examples), loaded.model)
+            if corpus.cut and rank_zero():
+                cut = f"{corpus.cut} of {len(corpus.examples)} {side} texts of {corpus.topic}"
+                read = f"have more than the {readable:,} tokens that the model reads"
+                context.reporter.warn(f"{plan.job.variant}: {cut} {read}, and are cut there")
         sides[side] = Schedule(
             corpora,
             steps=training.steps,
@@ -195,7 +203,7 @@ def _trainer(
     training, options = plan.variant.training, context.trainer
     assert training is not None
     manual = not method.automatic_optimization
-    return pl.Trainer(
+    trainer = pl.Trainer(
         accelerator="gpu" if context.device.type == "cuda" else "cpu",
         devices=1 if method.one_process else options.devices,
         strategy="auto" if method.one_process else options.strategy,
@@ -214,6 +222,9 @@ def _trainer(
         enable_progress_bar=False,
         enable_model_summary=False,
     )
+    # who is asked to stop decides what becomes of it: Lightning's handlers would end the fit as a failure, and requeue jobs
+    trainer._signal_connector.register_signal_handlers = lambda: None  # pyright: ignore[reportPrivateUsage]
+    return trainer
 
 
 def _watch(
@@ -247,6 +258,7 @@ def _watch(
         def on_train_batch_end(
             self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
         ) -> None:
+            heed()  # a method may have swallowed it
             self.tokens += sum(int(stream["attention_mask"].sum()) for stream in batch.values())
             loss = outputs.get("loss") if isinstance(outputs, Mapping) else None
             # over all processes, so that all stop where one of them would

@@ -43,8 +43,7 @@ def run_job(plan: JobPlan, loaded: LoadedModel, context: JobContext) -> Iterator
         raise
     except (Exception, SystemExit) as error:  # whatever a method raises costs its own row only
         yield from fail_job(plan, context, error, Cost(unlearn_seconds=round(time.perf_counter() - started, 3)))
-    finally:
-        loaded.restore()
+    loaded.restore()  # but where everything ends, which is not to wait for it
 
 
 def _complete(plan: JobPlan, name: str, context: JobContext) -> CellResult | None:

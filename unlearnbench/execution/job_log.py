@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from unlearnbench.runs.folder import RunFolder
 
 if TYPE_CHECKING:
     from unlearnbench.execution.reporter import Reporter
+    from unlearnbench.planning.plan import JobPlan
 
 QUIET_SECONDS = 10.0  # between lines about one phase; metrics.csv has every update
 
@@ -27,8 +29,13 @@ class LoggedReporter:
         self._done: dict[tuple[str, int], int] = {}
         self._said: dict[tuple[str, int], float] = {}
         self._lock = threading.Lock()  # jobs may go on in several threads
+        self._begun: Job | None = None  # the one that began last
+
+    def expect(self, plans: Sequence[JobPlan]) -> None:
+        self._reporter.expect(plans)
 
     def loading(self, job: Job) -> None:
+        self._begun = job
         self._write(job, f"{job.method} begins, job {job.identity}")
         self._reporter.loading(job)
 
@@ -53,6 +60,11 @@ class LoggedReporter:
 
     def warn(self, line: str) -> None:
         self._reporter.warn(line)
+
+    def library(self, line: str) -> None:
+        """Note what a library warns of in this process, where one job is carried out at a time."""
+        if self._begun is not None:
+            self._write(self._begun, line)
 
     def durable(self, job: Job, result: CellResult) -> None:
         """A cell is on disk; what failed says where."""

@@ -6,7 +6,7 @@ import json
 import os
 import signal
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from unlearnbench.errors import CellError, StorageError
@@ -68,6 +68,9 @@ class MessagePipe:
         with self._turn:
             while line:
                 line = line[os.write(self._pipe, line) :]
+
+    def expect(self, plans: Sequence[JobPlan]) -> None:
+        """Nothing: the parent knows what it ordered."""
 
     def loading(self, job: Job) -> None:
         self.say("loading")

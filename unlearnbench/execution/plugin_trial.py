@@ -23,6 +23,7 @@ from unlearnbench.plugins.options import untyped
 from unlearnbench.plugins.registry import describe, find_plugin
 from unlearnbench.records.recipe import Recipe
 from unlearnbench.system.files import JsonCache, content_hash
+from unlearnbench.system.stop_signals import leave_to_parent
 
 SECONDS = 120.0  # that one plugin may take to load and to be built
 
@@ -113,6 +114,7 @@ def main() -> int:
     """Examine every plugin, saying what is wrong with each as it goes."""
     from unlearnbench.execution.messages import MessagePipe, end_with_parent
 
+    leave_to_parent()
     *_, model, tasks, _, pipe = sys.argv
     parent = MessagePipe(int(pipe))
     end_with_parent()
@@ -133,7 +135,8 @@ def _problem(task: Task, model: str) -> str | None:
 
 
 def _build_method(task: Task, model: str) -> None:
-    from unlearnbench.models.loading import model_folder, skeleton
+    from unlearnbench.models.folders import model_folder
+    from unlearnbench.models.loading import skeleton
     from unlearnbench.plugins.options import resolve_options, split_budget
 
     spec = find_plugin("method", task.plugin).spec

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Self
 from unlearnbench.errors import StorageError
 from unlearnbench.execution.messages import decode
 from unlearnbench.execution.orders import JobOrder
+from unlearnbench.system import stop_signals
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -77,12 +78,19 @@ class Process:
         return [said for line in lines if (said := decode(line)) is not None]
 
     def wait(self) -> int:
-        """Its exit code, or minus the signal that ended it; one that lives on in silence is killed."""
+        """Its exit code, or minus the signal that ended it; one that lives on in silence is killed.
+
+        Raises:
+            StopRequested: it was asked to stop before it could leave that to this process.
+        """
         try:
-            return self.process.wait(LAST_WORDS_SECONDS)
+            code = self.process.wait(LAST_WORDS_SECONDS)
         except subprocess.TimeoutExpired:
             self.end()
-            return self.process.wait()
+            code = self.process.wait()
+        if -code in stop_signals.REQUESTS:
+            stop_signals.request(-code)
+        return code
 
     def end(self) -> None:
         """Kill it with all that it started, and let go of the pipe."""

@@ -12,7 +12,7 @@ import sys
 import time
 from dataclasses import replace
 
-from unlearnbench.errors import CellError, StorageError, UnlearnbenchError
+from unlearnbench.errors import CellError, StorageError, UnlearnbenchError, one_line
 from unlearnbench.execution.context import JobContext, job_context
 from unlearnbench.execution.distributed import rank_zero
 from unlearnbench.execution.executors import local
@@ -23,16 +23,19 @@ from unlearnbench.execution.queue import Queue
 from unlearnbench.models.restorable import LoadedModel
 from unlearnbench.planning.limits import Limits
 from unlearnbench.planning.plan import JobPlan
-from unlearnbench.planning.preflight import prepare
+from unlearnbench.planning.preflight import plan_only
 from unlearnbench.planning.recipe_files import load_recipe
+from unlearnbench.planning.request import Request
 from unlearnbench.planning.settings import one_row
 from unlearnbench.plugins.registry import load_extensions
+from unlearnbench.system.stop_signals import leave_to_parent
 
 RANK_ZERO_SECONDS = 20.0
 
 
 def main() -> int:
     """Do the job; 1 if that failed as a whole."""
+    leave_to_parent()
     parser = argparse.ArgumentParser()
     parser.add_argument("order", type=JobOrder.model_validate_json)
     parser.add_argument("--tell", type=int, required=True)
@@ -44,11 +47,10 @@ def main() -> int:
     try:
         carry_out(wanted.order, parent)
     except (Exception, SystemExit) as error:  # the parent turns it into failed cells
-        reason = str(error).strip().splitlines() or ["no message"]
         kinds = {FloatingPointError: "diverged", StorageError: "storage"}
         kind = next((word for one, word in kinds.items() if isinstance(error, one)), "failed")
         name = "" if isinstance(error, UnlearnbenchError | FloatingPointError) else f"{type(error).__name__}: "
-        parent.say("error", type=kind, reason=name + reason[0])
+        parent.say("error", type=kind, reason=name + one_line(error))
         if not rank_zero():
             time.sleep(RANK_ZERO_SECONDS)  # Lightning kills the first process, which has to say why, once another has failed
         return 1
@@ -72,7 +74,7 @@ def _plan(order: JobOrder, parent: MessagePipe) -> tuple[JobPlan, JobContext]:
         CellError: the plan came out otherwise, so that a result would be kept under the wrong name.
     """
     recipe = one_row(load_recipe(str(order.run / "recipe.yaml")), order.variant, order.seed, order.cells)
-    comparison = prepare(recipe, out=order.run, cache=order.cache, device=order.device, checked=True)
+    comparison = plan_only(Request(recipe=recipe, out=order.run, cache=order.cache, device=order.device))
     plan = next(p for p in comparison.jobs if (p.job.variant, p.job.seed) == (order.variant, order.seed))
     cells = {name: plan.cells.get(name) for name in order.cells}
     if plan.job.identity != order.identity or cells != order.cells:

@@ -41,6 +41,18 @@ def last_settings(folder: Path) -> TableSettings | None:
         return None
 
 
+def table_settings(rank_by: str | None, damage_margin: float | None, start: TableSettings | None = None) -> TableSettings:
+    """How a table is to be made: what is given, else as in `start`.
+
+    Raises:
+        UsageError: the margin is no share.
+    """
+    if damage_margin is not None and not 0 <= damage_margin < 1:
+        raise UsageError(f"--damage-margin takes a share from 0 to below 1, as in 0.05; got {damage_margin:g}.")
+    given = {"rank_by": rank_by, "damage_margin": damage_margin}
+    return (start or TableSettings()).model_copy(update={name: value for name, value in given.items() if value is not None})
+
+
 def written_leaderboard(folder: Path) -> Leaderboard:
     """The table that the comparison wrote last."""
     return Leaderboard.model_validate(RunFolder(folder).read_json("leaderboard.json"))

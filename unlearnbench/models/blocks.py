@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import nn
@@ -16,16 +17,30 @@ from unlearnbench.errors import UsageError
 _SLICE = re.compile(r"\[([\d\s:,]+)\]$")
 
 
+def decoder_of(model: nn.Module) -> Any:
+    """The part of a language model that holds its decoder blocks and their config; of a multimodal model the text part."""
+    whole: Any = model
+    return whole.get_decoder()
+
+
+def body_of(model: nn.Module) -> Any:
+    """What of a language model gives the final hidden states: all but the head."""
+    whole: Any = model
+    return whole.model if whole.base_model is whole else whole.base_model  # Llama 4 calls its body otherwise than it says
+
+
 def decoder_blocks(model: nn.Module) -> tuple[str, nn.ModuleList]:
     """The decoder blocks and their qualified name: model.layers, gpt_neox.layers, transformer.h.
 
     Raises:
         UsageError: the model has no list of as many modules as its config has layers.
     """
-    count = getattr(model.config, "num_hidden_layers", None)
-    for name, module in model.named_modules():
+    decoder = decoder_of(model)
+    count = getattr(decoder.config, "num_hidden_layers", None)
+    for name, module in decoder.named_modules():
         if isinstance(module, nn.ModuleList) and len(module) == count:
-            return name, module
+            prefix = next(name for name, own in model.named_modules() if own is decoder)
+            return f"{prefix}.{name}".lstrip("."), module
     raise UsageError(f"{type(model).__name__} has no list of {count} decoder blocks; this method needs a decoder-only model.")
 
 
@@ -45,7 +60,7 @@ def keep_blocks(model: nn.Module, count: int | None, back: Sequence[nn.Module] =
     if taken:
         del blocks[count:]
     blocks.extend(back)
-    model.config.num_hidden_layers = len(blocks)  # pyright: ignore[reportAttributeAccessIssue, reportArgumentType]
+    decoder_of(model).config.num_hidden_layers = len(blocks)
     return taken
 
 

@@ -58,13 +58,13 @@ class SplitForward:
         blocks: from the first trained block to the last one that is needed.
         hidden: (B, T, D), what goes into the first of them; without a graph.
         calls: for each block the other arguments that the model calls it with: masks, positions.
-        tupled: whether this family's blocks return a tuple.
+        tupled: how many things this family's blocks return in a tuple; 0 where they return the hidden states alone.
     """
 
     blocks: Sequence[nn.Module]
     hidden: Tensor
     calls: Sequence[tuple[tuple[Any, ...], dict[str, Any]]]
-    tupled: bool = False
+    tupled: int = 0
 
     @property
     def prefix(self) -> dict[str, Tensor]:
@@ -104,11 +104,11 @@ def split_forward(
     hidden: list[Tensor] = []
     calls: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
     # some families' blocks return a tuple, and the model unpacks it
-    tupled = known is not None and bool(known["tupled"])
+    tupled = 0 if known is None else int(known["tupled"])
 
     def note(_module: Any, _arguments: Any, output: Any) -> None:
         nonlocal tupled
-        tupled = not isinstance(output, Tensor)
+        tupled = 0 if isinstance(output, Tensor) else len(output)
 
     def record(hidden_states: Tensor, *arguments: Any, **options: Any) -> Any:
         hidden.append(hidden_states)
@@ -117,10 +117,10 @@ def split_forward(
             raise _Reached
         if known is None and first == 0 and len(calls) == 1:  # there is no block below to look at
             note(None, None, own_forward(hidden_states, *arguments, **options))
-        return (hidden_states,) if tupled else hidden_states
+        return passed(hidden_states)
 
     def passed(hidden_states: Tensor, *_arguments: Any, **_options: Any) -> Any:
-        return (hidden_states,) if tupled else hidden_states
+        return (hidden_states, *[None] * (tupled - 1)) if tupled else hidden_states
 
     replaced: dict[nn.Module, Callable[..., Any]] = dict.fromkeys(suffix, record)
     if known is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from unlearnbench.models.blocks import body_of, decoder_of
 from unlearnbench.models.forward import replaced_forward
 from unlearnbench.models.tensors import next_token_nll, next_tokens, per_sequence_weights
 
@@ -37,20 +39,31 @@ class Loss(NamedTuple):
 
 def final_hidden(model: PreTrainedModel, stream: Stream) -> Tensor:
     """What goes into the output head, after the final norm: (B, T, D) in the model's dtype."""
-    base: nn.Module = model.base_model
-    return base(input_ids=stream["input_ids"], attention_mask=stream["attention_mask"], use_cache=False).last_hidden_state
+    return body_of(model)(
+        input_ids=stream["input_ids"], attention_mask=stream["attention_mask"], use_cache=False
+    ).last_hidden_state
 
 
 def head_logits(model: PreTrainedModel, hidden: Tensor) -> Tensor:
     """The model's logits for final hidden states: (N, D) -> (N, V), soft caps and scaling of the family included."""
-    from transformers.modeling_outputs import MoeModelOutputWithPast
-
-    # of all outputs it has the most fields, and GPT-2 asks for one more, so that no family misses one
-    answer = MoeModelOutputWithPast(last_hidden_state=hidden.unsqueeze(0))  # pyright: ignore[reportArgumentType]
-    answer.cross_attentions = None  # pyright: ignore[reportAttributeAccessIssue]
+    answer = _answer_class()(last_hidden_state=hidden.unsqueeze(0))
     placeholder = torch.zeros(1, 1, dtype=torch.long, device=hidden.device)
-    with replaced_forward({model.base_model: lambda *_, **__: answer}):
+    bodies = {body_of(model), decoder_of(model)} - {model}  # OPT asks its decoder itself
+    with replaced_forward(dict.fromkeys(bodies, lambda *_, **__: answer)):
         return model(input_ids=placeholder, use_cache=False).logits[0]
+
+
+@functools.cache
+def _answer_class() -> Any:
+    """What a body answers, with nothing in every field that a family may ask for: caches, states, pictures."""
+    from transformers.modeling_outputs import BaseModelOutput
+
+    class Answer(BaseModelOutput):
+        def __getattr__(self, name: str) -> None:
+            if name.startswith("__"):
+                raise AttributeError(name)
+
+    return Answer
 
 
 def over_positions(

@@ -1,120 +1,94 @@
-"""From a source string to a model folder, its weights and its tokenizer; safetensors only, no remote code."""
+"""From a model's folder to the model in memory and its tokenizer; safetensors only, no remote code."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from unlearnbench.data.hub import from_hub
-from unlearnbench.data.sources import Source, parse_source, require
-from unlearnbench.errors import UsageError
+from unlearnbench.errors import UsageError, reason_of
+from unlearnbench.models.capacity import tokens_known_in
+from unlearnbench.models.families import cut, family_class, family_config, require_causal, shape_of
+from unlearnbench.models.fit import UNJOINED, check_fit, does_not_fit, is_unjoined, misfit_of, quiet
+from unlearnbench.models.folders import base_folder, is_adapter, tokenizer_folder
+from unlearnbench.models.saved_adapters import check_adapter, merge_saved
 
 if TYPE_CHECKING:
     import torch
-    from torch import Tensor
-    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-MODEL_FILES = ("*.safetensors", "*.safetensors.index.json", "*.json", "*.jinja", "tokenizer.model", "merges.txt", "vocab.txt")
 CPU_TOKENS = 1024  # larger batches leave the caches: measured on two Zen 4 cores with SmolLM2
 GPU_TOKENS = 65_536  # more no longer makes it faster
-
-
-def model_folder(text: str) -> Path:
-    """The local folder of a model; a hub id is downloaded, safetensors only.
-
-    Raises:
-        UsageError: no such model, no weights, or weights only as pickles.
-    """
-    source = parse_source(text)
-    path = source.path
-    if path is None:
-        path = from_hub(source, lambda: _download(source), "model")
-    require(path, source)
-    if not path.is_dir():
-        raise UsageError(
-            f"The model '{text}' is not a folder: a model is a folder with config.json and *.safetensors, or a hub id."
-        )
-    if not (path / "config.json").is_file():
-        raise UsageError(f"The folder {path} holds no model: config.json is missing.")
-    if not any(path.glob("*.safetensors")):
-        pickles = sorted(file.name for ending in ("*.bin", "*.pt", "*.pth", "*.ckpt") for file in path.glob(ending))
-        if pickles:
-            raise UsageError(
-                f"The model in {path} has its weights only as pickles ({', '.join(pickles)}), which can run code when loaded; "
-                "convert them to safetensors with `model.save_pretrained(FOLDER)` in a session you trust."
-            )
-        raise UsageError(f"The model folder {path} has no weights (*.safetensors).")
-    return path
-
-
-def _download(source: Source) -> Path:
-    from huggingface_hub import snapshot_download
-
-    return Path(snapshot_download(source.location, revision=source.revision, allow_patterns=list(MODEL_FILES)))
-
-
-def weight_files(folder: Path) -> list[Path]:
-    """What makes a model the model it is: weights, config and tokenizer."""
-    endings = (".safetensors", ".json", ".jinja", ".model", ".txt")
-    return [file for file in folder.iterdir() if file.is_file() and file.suffix in endings]
 
 
 def load_model(folder: Path, dtype: torch.dtype, device: torch.device, blocks: int | None = None) -> PreTrainedModel:
     """The causal language model in `folder`, in eval mode; safetensors only, no remote code.
 
     Args:
-        folder: config and weights.
+        folder: config and weights, or an adapter, which is merged into its base.
         dtype: of the weights in memory.
         device: where they go.
         blocks: only so many decoder blocks from below, and the rest of the file is not read; None loads all.
-    """
-    from transformers import AutoConfig, AutoModelForCausalLM
-    from transformers.utils import logging
 
-    logging.disable_progress_bar()
-    level = logging.get_verbosity()
+    Raises:
+        UsageError: it cannot be loaded, or not all of its weights are there.
+    """
+    from safetensors import SafetensorError
+
+    base = base_folder(folder)
     try:
-        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+        config = whole = family_config(base)
         if blocks is not None:
-            logging.set_verbosity_error()  # the blocks that are left out would be reported as unexpected
-            _cut(config, blocks)
-        model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
-            folder, config=config, dtype=dtype, use_safetensors=True, trust_remote_code=False
-        )
-    except (OSError, ValueError) as error:
-        raise UsageError(f"The model in {folder} cannot be loaded: {str(error).splitlines()[0]}") from error
-    finally:
-        logging.set_verbosity(level)
+            config = cut(whole, blocks)
+        with quiet():
+            loaded: Any = family_class(config).from_pretrained(
+                base,
+                config=config,
+                dtype=dtype,
+                use_safetensors=True,
+                trust_remote_code=False,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,  # or it raises before it says what else is wrong
+            )
+    except (OSError, ValueError, RuntimeError, ImportError, SafetensorError) as error:
+        reason = UNJOINED if is_unjoined(error) else reason_of(error)
+        raise UsageError(f"The model in {base} cannot be loaded: {reason}.") from error
+    model: PreTrainedModel = loaded[0]
+    if misfit := misfit_of(model, loaded[1], whole=config is whole and type(config) is type(model.config)):
+        raise UsageError(does_not_fit(base, model, misfit))
+    if is_adapter(folder):
+        model = merge_saved(model, folder)
     model.to(device)  # pyright: ignore[reportArgumentType]
     return model.eval()
 
 
-def _cut(config: PretrainedConfig, blocks: int) -> None:
-    """Make it the config of a model with fewer decoder blocks."""
-    kinds = getattr(config, "layer_types", None)  # sliding or full attention, one entry per block
-    config.num_hidden_layers = blocks
-    if kinds:
-        config.layer_types = kinds[:blocks]
+def check_weights(folder: Path) -> None:
+    """Refuse a model whose weights are not those of its config, or an adapter that does not fit its base, by the headers alone.
+
+    Raises:
+        UsageError: says what is missing, unknown or of another shape.
+    """
+    shape = skeleton(folder)
+    check_fit(base_folder(folder), shape)
+    if is_adapter(folder):
+        check_adapter(folder, shape)
 
 
 def skeleton(folder: Path) -> PreTrainedModel:
     """The model's shape on torch's `meta` device: every name and no weights.
 
     Raises:
-        UsageError: transformers knows no such causal language model.
+        UsageError: it is no causal language model that transformers can build.
     """
-    import torch
-    from transformers import AutoConfig, AutoModelForCausalLM
-
     try:
-        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
-        with torch.device("meta"):
-            return AutoModelForCausalLM.from_config(config, trust_remote_code=False)
-    except (OSError, ValueError) as error:
+        model = shape_of(family_config(base_folder(folder)))
+        require_causal(model)
+    except UsageError as error:
+        raise UsageError(f"The model in {folder} cannot be used: {error}") from error
+    except Exception as error:  # a config that does not suit its family may raise anything
         raise UsageError(
-            f"The model in {folder} is no causal language model that transformers knows: {str(error).splitlines()[0]}"
+            f"The model in {folder} is no causal language model that transformers knows: {reason_of(error)}."
         ) from error
+    return model
 
 
 def block_count(folder: Path) -> int:
@@ -126,32 +100,33 @@ def block_count(folder: Path) -> int:
     from transformers import AutoConfig
 
     try:
-        return int(AutoConfig.from_pretrained(folder, trust_remote_code=False).get_text_config().num_hidden_layers)
+        return int(AutoConfig.from_pretrained(base_folder(folder), trust_remote_code=False).get_text_config().num_hidden_layers)
     except (OSError, ValueError, AttributeError) as error:
         raise UsageError(f"The config of the model in {folder} does not say how many decoder blocks it has.") from error
 
 
-def read_tensors(folder: Path, names: Collection[str]) -> Iterator[tuple[str, Tensor]]:
-    """Those of the named tensors that the model's files have, one at a time, in their own dtype on the CPU."""
-    from safetensors import safe_open
-
-    for file in sorted(folder.glob("*.safetensors")):
-        with safe_open(file, "pt") as content:
-            for name in [name for name in content.keys() if name in names]:  # noqa: SIM118 - it is no dictionary
-                yield name, content.get_tensor(name)
-
-
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
-    """The model's tokenizer; one without a padding token pads with its end token."""
+    """The model's tokenizer; one without a padding token that the model knows pads with its end token.
+
+    Raises:
+        UsageError: there is none, or it is broken.
+    """
     from transformers import AutoTokenizer
 
+    place = tokenizer_folder(folder)
     try:
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-    except (OSError, ValueError) as error:
-        raise UsageError(f"The tokenizer in {folder} cannot be loaded: {str(error).splitlines()[0]}") from error
-    if tokenizer.pad_token_id is None:
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(place, trust_remote_code=False)
+    except Exception as error:  # what reads a tokenizer.json raises nothing more special
+        raise UsageError(f"The tokenizer in {place} cannot be loaded: {type(error).__name__}: {reason_of(error)}.") from error
+    if tokenizer.pad_token_id is None or not _knows(folder, tokenizer.pad_token_id):
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
+
+
+def _knows(folder: Path, token: object) -> bool:
+    """Whether the model has an embedding for a token: fine-tuning scripts add one to pad with, and none for it."""
+    known = tokens_known_in(folder)
+    return known is None or not isinstance(token, int) or token < known
 
 
 def padding_id(tokenizer: PreTrainedTokenizerBase) -> int:
@@ -166,7 +141,7 @@ def tokens_per_batch(model: PreTrainedModel) -> int:
 
     if model.device.type != "cuda":
         return CPU_TOKENS
-    config: Any = model.config
+    config: Any = model.config.get_text_config()
     inner = getattr(config, "intermediate_size", None) or 4 * config.hidden_size
     per_token = (8 * config.hidden_size + 3 * inner) * model.dtype.itemsize  # the activations alive in one block
     free, _ = torch.cuda.mem_get_info(model.device)

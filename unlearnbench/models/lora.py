@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -9,14 +10,22 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from unlearnbench.errors import UsageError
+from unlearnbench.errors import UsageError, reason_of
+from unlearnbench.models.blocks import decoder_blocks
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-# attention and MLP projections of the decoder blocks, in the families' various names
-NAMES = "q_proj k_proj v_proj o_proj gate_proj up_proj down_proj query_key_value dense dense_h_to_4h dense_4h_to_h fc1 fc2"
-LINEAR = r".*\.(" + NAMES.replace(" ", "|") + ")"
+CHOOSERS = ("gate", "router", "shared_expert_gate")  # layers that choose among experts, and are no projection
+
+
+def projections(model: PreTrainedModel) -> list[str]:
+    """The attention and MLP projections of the decoder blocks, whatever a family calls them: qualified names."""
+    from transformers.pytorch_utils import Conv1D
+
+    prefix, blocks = decoder_blocks(model)
+    found = [name for name, module in blocks.named_modules() if isinstance(module, nn.Linear | Conv1D)]
+    return [f"{prefix}.{name}" for name in found if name.rpartition(".")[2] not in CHOOSERS]
 
 
 class LoraAdapter:
@@ -31,11 +40,16 @@ class LoraAdapter:
 
         if rank < 1:
             raise UsageError(f"A LoRA adapter needs a rank of at least 1; got {rank}.")
+        wanted = projections(model) if targets is None else list(targets)
         try:
-            wanted = LINEAR if targets is None else list(targets)
-            inject_adapter_in_model(LoraConfig(r=rank, lora_alpha=rank, lora_dropout=0.0, target_modules=wanted), model)
-        except ValueError as error:
-            raise UsageError(f"LoRA finds nothing to adapt in {type(model).__name__}: {str(error).splitlines()[0]}") from error
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", message=".*fan_in_fan_out")  # peft sees by itself which layers are transposed
+                inject_adapter_in_model(LoraConfig(r=rank, lora_alpha=rank, lora_dropout=0.0, target_modules=wanted), model)
+        except (ValueError, NotImplementedError) as error:
+            raise UsageError(f"LoRA cannot adapt {type(model).__name__}: {reason_of(error)}; set adapter to none.") from error
+        if any(type(module).__name__ == "ParamWrapper" for module in model.modules()):
+            # peft takes the names of such projections for those of the experts, which are one tensor without a layer
+            raise UsageError(f"LoRA cannot adapt the experts of {type(model).__name__}; set adapter to none.")
         self.model = model
         self.layers: dict[str, Any] = {n: module for n, module in model.named_modules() if isinstance(module, LoraLayer)}
         for layer in self.layers.values():
@@ -58,12 +72,17 @@ class LoraAdapter:
                 layer.enable_adapters(True)
 
     def factors(self) -> dict[str, Tensor]:
-        """What the adapter has learnt, on the CPU in float32: NAME.lora_A (r, in) and NAME.lora_B (out, r) per weight NAME."""
+        """What the adapter has learnt, on the CPU in float32: NAME.lora_A (r, in) and NAME.lora_B (out, r) per weight NAME.
+
+        Of a weight that is stored as (in, out), as GPT-2's are, NAME.lora_A is (r, out) and NAME.lora_B (in, r): their product
+        has the weight's own shape.
+        """
         found: dict[str, Tensor] = {}
         for name, layer in self.layers.items():
-            for factor in ("lora_A", "lora_B"):
-                weight: Tensor = getattr(layer, factor)["default"].weight
-                found[f"{name}.weight.{factor}"] = weight.detach().float().cpu()
+            down, up = (getattr(layer, factor)["default"].weight.detach().float().cpu() for factor in ("lora_A", "lora_B"))
+            if layer.fan_in_fan_out:
+                down, up = up.T.contiguous(), down.T.contiguous()
+            found |= {f"{name}.weight.lora_A": down, f"{name}.weight.lora_B": up}
         return found
 
     def merge(self) -> None:
@@ -82,7 +101,7 @@ def merge_factors(weight: Tensor, down: Tensor, up: Tensor) -> None:
     last bits may differ.
 
     Args:
-        weight: (out, in), changed in place.
+        weight: (out, in), or as it is stored; changed in place.
         down: (r, in), lora_A.
         up: (out, r), lora_B.
     """

@@ -13,10 +13,13 @@ from torch import Tensor, nn
 
 from unlearnbench.errors import CellError, UsageError
 from unlearnbench.models.blocks import keep_blocks
+from unlearnbench.models.families import can_be_cut, family_config
+from unlearnbench.models.folders import base_folder, is_adapter, model_folder
 from unlearnbench.models.forward import copy_of
-from unlearnbench.models.loading import load_model, load_tokenizer, model_folder, read_tensors, skeleton
+from unlearnbench.models.loading import load_model, load_tokenizer, skeleton
 from unlearnbench.models.lora import merge_factors, remove_adapters
 from unlearnbench.models.tensors import checksum
+from unlearnbench.models.weight_files import read_tensors, tensor_files
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -48,6 +51,7 @@ class LoadedModel:
     def __init__(self, source: str, dtype: str, device: torch.device) -> None:
         self.source = source
         self._folder = model_folder(source)
+        self._files = tensor_files(base_folder(self._folder))
         self._dtype: torch.dtype = getattr(torch, dtype)
         self._device = device
         self._model: PreTrainedModel | None = None
@@ -71,6 +75,10 @@ class LoadedModel:
             self._base_state = self.state()
         return self._model
 
+    @functools.cached_property
+    def _can_be_cut(self) -> bool:
+        return can_be_cut(family_config(base_folder(self._folder)))
+
     def state(self) -> dict[str, object]:
         """Checksums of what the model holds, and what hangs on its modules; equal for a model that is unchanged."""
         kept = self.model.state_dict()  # without buffers that the model works out as it goes
@@ -83,14 +91,15 @@ class LoadedModel:
         """Build a method on as much of the model as it needs, and note what it will change.
 
         Blocks that it does not need are not loaded, or are out of the model, and off the GPU, until `complete`; unless the
-        whole model is wanted, because it is to be scored in between.
+        whole model is wanted, because it is to be scored in between. An adapter is always merged into the whole model.
         """
-        if not whole and self._model is None and (last := _last_needed(factory, self._folder)) is not None:
+        partly = not whole and self._model is None and not is_adapter(self._folder)
+        if partly and (last := _last_needed(factory, self._folder)) is not None:
             self._model = load_model(self._folder, self._dtype, self._device, blocks=last + 1)
             self._partial = True
         method = factory(self.model)
         self._remember(method.changing())
-        if method.last_needed is not None and not self._partial and not whole:
+        if method.last_needed is not None and not self._partial and not whole and self._can_be_cut:
             self._above = keep_blocks(self.model, method.last_needed + 1)
             for block in self._above:
                 block.to("cpu")
@@ -168,7 +177,7 @@ class LoadedModel:
         """Note what is about to change; copy what the files cannot give back."""
         self._changing = tuple(changing)
         unsure = [name for name in changing if name not in self._readable]
-        for name, base in read_tensors(self._folder, set(unsure)):
+        for name, base in read_tensors(self._files, set(unsure)):
             own = changing[name].detach()
             if own.shape == base.shape and torch.equal(own, base.to(own)):
                 self._readable.add(name)
@@ -178,7 +187,7 @@ class LoadedModel:
         """What the base model holds where something may have changed, by name, in the model's dtype."""
         yield from self._copies.items()
         wanted = set(self._changing) - set(self._copies)
-        for name, base in read_tensors(self._folder, wanted) if wanted else ():
+        for name, base in read_tensors(self._files, wanted) if wanted else ():
             yield name, base.to(self._dtype)
 
     def _put_back(self) -> None:

@@ -7,18 +7,22 @@ import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from heapq import nlargest
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
+from unlearnbench.data.chat_template import check_chat
 from unlearnbench.data.tables import alternatives_of
 from unlearnbench.data.topics import TopicData
 from unlearnbench.errors import Problems, UsageError, unknown_name
-from unlearnbench.models.loading import load_tokenizer, skeleton
+from unlearnbench.models.capacity import check_vocabulary
+from unlearnbench.models.folders import MERGE, base_source, base_weights, is_adapter
+from unlearnbench.models.loading import check_weights, load_tokenizer, skeleton
 from unlearnbench.planning.estimates import Footprint, footprint
 from unlearnbench.planning.limits import Limits
 from unlearnbench.planning.plan import BenchmarkPlan, JobPlan, VariantPlan
 from unlearnbench.plugins.registry import guarded
 from unlearnbench.records.recipe import Recipe
 from unlearnbench.runs.folder import KeepDeltas, RunFolder
+from unlearnbench.system.files import JsonCache
 from unlearnbench.system.memory import allowed_memory
 
 if TYPE_CHECKING:
@@ -69,6 +73,33 @@ def check_trainer(recipe: Recipe, variants: Sequence[VariantPlan], device: str, 
             problems.add(UsageError(f"trainer.devices is {options.devices}; this machine has {there} GPUs."))
 
 
+def check_models(folders: Mapping[str, Path], problems: Problems) -> dict[str, Path]:
+    """Those of the models whose weights are what their configs ask for; the headers of their files say so."""
+    return {source: folder for source, folder in folders.items() if problems.attempt(_fitting, folder)}
+
+
+def _fitting(folder: Path) -> Literal[True]:
+    check_weights(folder)
+    return True
+
+
+def check_adapters(recipe: Recipe, folders: Mapping[str, Path], memory: JsonCache, problems: Problems) -> None:
+    """Refuse checkpoints that are adapters of another model than the one that is compared."""
+    adapters = {n: folders[s] for n, s in recipe.checkpoints.items() if s in folders and is_adapter(folders[s])}
+    if not adapters or recipe.model not in folders:
+        return
+    compared = base_weights(folders[recipe.model], memory)
+    for name, folder in adapters.items():
+        if base_weights(folder, memory) != compared:
+            problems.add(
+                UsageError(
+                    f"The checkpoint '{name}' is an adapter that was trained on '{base_source(folder)}', which has other "
+                    f"weights than the compared model, {recipe.model}; compare that one with --model, or merge the adapter "
+                    f"yourself and give the whole model: {MERGE}."
+                )
+            )
+
+
 def check_benchmarks(
     benchmarks: Sequence[BenchmarkPlan], folders: Mapping[str, Path], due: set[str], problems: Problems
 ) -> None:
@@ -82,6 +113,26 @@ def check_benchmarks(
         with problems.noted(), guarded(plan.plugin.info, "in preflight"):  # somebody's check is no reason for a traceback
             for sentence in plan.benchmark.preflight(tokenizers):
                 problems.add(UsageError(f"{plan.name}: {sentence}"))
+
+
+def check_vocabularies(folders: Mapping[str, Path], problems: Problems) -> None:
+    """Each model against its tokenizer."""
+    for source, folder in folders.items():
+        tokenizer = problems.attempt(load_tokenizer, folder)
+        if tokenizer is not None and (problem := check_vocabulary(tokenizer, folder)):
+            problems.add(UsageError(f"{source} cannot be used: {problem}"))
+
+
+def check_corpora(sources: Mapping[str, Path], topics: Sequence[TopicData], problems: Problems) -> None:
+    """Prompts and responses against the chat templates of the models that are trained on them."""
+    tables = [table for topic in topics for table in (topic.forget, topic.retain)]
+    paired = next((table for table in tables if any(row.get("text") is None for row in table.rows)), None)
+    if paired is None:
+        return
+    for source, folder in sources.items():
+        tokenizer = problems.attempt(load_tokenizer, folder)
+        if tokenizer is not None and (problem := check_chat(tokenizer, ["user", "assistant"])):
+            problems.add(UsageError(f"{source} cannot be trained on the prompts of '{paired.origin}': {problem}"))
 
 
 def check_methods(

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 from unlearnbench.data.topics import TopicData
+from unlearnbench.planning.durations import Durations, known_durations
 from unlearnbench.planning.estimates import Footprint, JobEstimate, estimate_job
 from unlearnbench.planning.plan import BenchmarkPlan, JobPlan, LookPlan
+from unlearnbench.planning.request import Device
 from unlearnbench.records.recipe import Recipe
 from unlearnbench.runs.folder import RunFolder
-
-Device = Literal["auto", "cpu", "cuda"]
+from unlearnbench.runs.score_cache import ScoreCache
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +36,16 @@ class Comparison:
         """Cells that are left to compute."""
         return sum(len(plan.due) for plan in self.jobs)
 
-    def estimates(self) -> list[JobEstimate]:
+    def has_delta(self, plan: JobPlan) -> bool:
+        """Whether a job's weights are there already."""
+        return self.run.read_manifest(self.run.delta_path_of(plan.job)) is not None
+
+    def durations(self) -> Durations:
+        """How long rows and benchmarks take, as far as finished cells and the cache tell."""
+        cache = ScoreCache(self.cache)
+        return known_durations(self.jobs, self.benchmarks, self.run, cache, dtype=self.dtype, limit=self.recipe.limit)
+
+    def estimates(self, durations: Durations) -> list[JobEstimate]:
         """What each job still takes."""
         return [
             estimate_job(
@@ -45,7 +54,13 @@ class Comparison:
                 self.topics,
                 self.recipe.limit,
                 self.footprints.get(plan.job.variant),
-                trained=self.run.read_manifest(self.run.delta_path_of(plan.job)) is not None,
+                trained=self.has_delta(plan),
+                failed=tuple(name for name in plan.cells if name not in plan.due and self._failed(plan, name)),
+                durations=durations,
             )
             for plan in self.jobs
         ]
+
+    def _failed(self, plan: JobPlan, benchmark: str) -> bool:
+        cell = self.run.read_cell(plan.key(benchmark), plan.cells[benchmark])
+        return cell is not None and cell.status != "done"

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from unlearnbench.planning.durations import Durations
 from unlearnbench.planning.plan import BenchmarkPlan, JobPlan
 from unlearnbench.plugins.specs import Training
 
@@ -118,6 +119,7 @@ class JobEstimate:
         variant: the row.
         seed: of the job.
         finished: benchmarks whose cells are there.
+        failed: benchmarks whose cells say that they failed, and are not to be computed again.
         due: benchmarks that are left to score.
         updates: of the optimizer; 0 where nothing trains or its delta is there.
         tokens: seen by these at most; texts are mostly shorter.
@@ -129,11 +131,14 @@ class JobEstimate:
         memory_bytes: what the job likely takes at its peak; None where it computes nothing.
         trained: numbers that the method may change; None where only the real model tells.
         delta_bytes: on disk, at most.
+        unlearn_seconds: about; None where nothing is known.
+        evaluate_seconds: about; None where nothing is known.
     """
 
     variant: str
     seed: int
     finished: tuple[str, ...]
+    failed: tuple[str, ...]
     due: tuple[str, ...]
     updates: int = 0
     tokens: int = 0
@@ -145,6 +150,8 @@ class JobEstimate:
     memory_bytes: int | None = None
     trained: int | None = None
     delta_bytes: int = 0
+    unlearn_seconds: float | None = None
+    evaluate_seconds: float | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -159,18 +166,32 @@ def estimate_job(
     own: Footprint | None,
     *,
     trained: bool,
+    failed: tuple[str, ...],
+    durations: Durations,
 ) -> JobEstimate:
-    """What a job still takes; `trained` says that its delta is there already."""
-    finished = tuple(name for name in plan.cells if name not in plan.due)
+    """What a job still takes.
+
+    Args:
+        plan: the job.
+        benchmarks: of the comparison.
+        topics: of the comparison.
+        limit: items of each part.
+        own: what its row needs.
+        trained: its delta is there already.
+        failed: benchmarks whose cells failed.
+        durations: what is known of rows and benchmarks.
+    """
+    finished = tuple(name for name in plan.cells if name not in (*plan.due, *failed))
     work = [one.benchmark.estimate(limit) for one in benchmarks if one.name in plan.due]
     training = plan.variant.training if plan.due and not trained else None
     return JobEstimate(
         variant=plan.job.variant,
         seed=plan.job.seed,
         finished=finished,
+        failed=failed,
         due=plan.due,
-        updates=training.steps if training else 0,
-        tokens=_tokens(training, topics) if training else 0,
+        updates=training.steps if training and plan.trains else 0,
+        tokens=_tokens(training, topics) if training and plan.trains else 0,
         items=sum(one.items for one in work),
         generated=sum(one.generated for one in work),
         judge_requests=sum(one.judge_requests for one in work),
@@ -179,6 +200,8 @@ def estimate_job(
         memory_bytes=own.likely if own and plan.due else None,
         trained=own.trained if own else None,
         delta_bytes=own.delta if own and training else 0,
+        unlearn_seconds=durations.to_unlearn(plan) if training else 0.0,
+        evaluate_seconds=durations.to_evaluate(plan),
     )
 
 

@@ -42,6 +42,10 @@ class BenchmarkPlan:
         own = [self.plugin.info.name, self.plugin.source_hash, scoring_hash(), self.deciding]
         return [*own, self.benchmark.digest(), limit, self.half]
 
+    def cache_key(self, weights: str | None, dtype: str, limit: int | None, seed: int) -> str:
+        """Under which the score of a model is kept in the user's cache."""
+        return content_hash([weights, dtype, self.identity(limit), seed])
+
 
 @dataclass(frozen=True, kw_only=True)
 class LookPlan:
@@ -111,6 +115,11 @@ class JobPlan:
     cells: Mapping[str, str]
     due: tuple[str, ...] = ()
     source: Job | None = None
+
+    @property
+    def trains(self) -> bool:
+        """Whether its weights come from a training of its own."""
+        return self.variant.training is not None and self.source is None
 
     def key(self, benchmark: str) -> CellKey:
         """The cell's name."""

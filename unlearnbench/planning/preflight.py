@@ -12,73 +12,89 @@ from unlearnbench import __version__
 from unlearnbench.data.tables import Table, read_corpus
 from unlearnbench.data.topics import TopicData
 from unlearnbench.errors import Problems, UsageError
-from unlearnbench.models.loading import model_folder, weight_files
+from unlearnbench.models.folders import model_folder, weights_identity
 from unlearnbench.planning.checks import (
+    check_adapters,
     check_benchmarks,
+    check_corpora,
     check_memory,
     check_methods,
+    check_models,
     check_parts,
     check_room,
     check_trainer,
+    check_vocabularies,
     device_type,
 )
 from unlearnbench.planning.columns import plan_benchmarks, plan_looks
-from unlearnbench.planning.comparison import Comparison, Device
-from unlearnbench.planning.estimates import Footprint
-from unlearnbench.planning.limits import Limits
+from unlearnbench.planning.comparison import Comparison
 from unlearnbench.planning.plan import VariantPlan, job_identity, plan_jobs, what_is_due
+from unlearnbench.planning.request import Device, Request
 from unlearnbench.planning.rows import plan_variants
 from unlearnbench.planning.settings import read_settings
 from unlearnbench.plugins.fingerprint import training_hash
 from unlearnbench.records.manifest import BASELINE
 from unlearnbench.records.recipe import Recipe
-from unlearnbench.runs.folder import KeepDeltas, RunFolder
-from unlearnbench.system.files import JsonCache, hash_files
+from unlearnbench.runs.folder import RunFolder
+from unlearnbench.system.files import JsonCache
 
 
-def prepare(
-    recipe: Recipe,
-    *,
-    out: Path,
-    cache: Path,
-    device: Device = "auto",
-    retry_failed: bool = False,
-    keep_deltas: KeepDeltas = "all",
-    problems: Problems | None = None,
-    checked: bool = False,
-    broken: Mapping[str, str] | None = None,
-    limits: Limits | None = None,
-) -> Comparison:
-    """Check a recipe and plan it.
+def prepare(request: Request, problems: Problems | None = None, *, broken: Mapping[str, str] | None = None) -> Comparison:
+    """Check what is asked for, and plan it.
 
     Args:
-        recipe: what to compare.
-        out: the folder of the comparison; cells that are in it already are not computed again.
-        cache: the user's cache, for scores and file hashes.
-        device: where to compute.
-        retry_failed: count failed cells as not finished.
-        keep_deltas: which unlearned weights will stay on disk; there must be room for them.
+        request: what to compare, and where.
         problems: what was found to be wrong before; it is said together with what is found here.
         broken: rows whose method cannot be loaded, and why: they fail when their turn comes.
-        limits: that jobs in processes of their own keep to.
-        checked: somebody has done all this a moment ago, as the parent of a worker process has: only plan.
 
     Raises:
         UsageError: anything in the recipe cannot be done: all of it at once; nothing has been written.
     """
     problems = problems if problems is not None else Problems()
-    run = RunFolder(out)
+    comparison, folders = _plan(request, problems, broken or {})
+    run, jobs, limits, recipe = comparison.run, comparison.jobs, request.limits, comparison.recipe
+    waiting = {plan.variant.name: plan.variant for plan in jobs if plan.due or problems}.values()
+    due = {name for plan in jobs for name in plan.due}
+    models = check_models({variant.model: folders[variant.model] for variant in waiting}, problems)
+    check_vocabularies(models, problems)
+    check_benchmarks(comparison.benchmarks, models, due, problems)
+    training = [variant.model for variant in waiting if variant.training is not None and variant.model in models]
+    check_corpora({source: models[source] for source in training}, comparison.topics, problems)
+    footprints = check_methods(list(waiting), models, comparison.topics, comparison.dtype, problems)
+    check_room(run, jobs, footprints, request.keep_deltas, limits, problems)
+    check_memory(jobs, footprints, recipe.trainer.devices, device_type(request.device), limits, problems)
+    problems.settle()
+    return replace(comparison, footprints=footprints)
+
+
+def plan_only(request: Request) -> Comparison:
+    """Plan what another process has checked a moment ago, as the parent of a worker has.
+
+    Raises:
+        UsageError: the plan cannot be made any more.
+    """
+    problems = Problems()
+    comparison, _ = _plan(request, problems, {})
+    problems.settle()
+    return comparison
+
+
+def _plan(request: Request, problems: Problems, broken: Mapping[str, str]) -> tuple[Comparison, dict[str, Path]]:
+    """The comparison as far as it can be planned, and the folder of each model; what is wrong is noted."""
+    device = request.device
+    run = RunFolder(request.out)
     usable = problems.attempt(run.check_writable) is not None
     if device == "cuda":
         problems.attempt(_check_cuda)
-    memory = JsonCache(cache / "memory.json")
-    recipe = read_settings(recipe, memory, broken or ())
-    variants = plan_variants(recipe, memory, broken or {}, problems)
+    memory = JsonCache(request.cache / "memory.json")
+    recipe = read_settings(request.recipe, memory, broken)
+    variants = plan_variants(recipe, memory, broken, problems)
     benchmarks = plan_benchmarks(recipe, problems)
     topics = _plan_topics(recipe, variants, problems)
     folders = _model_folders(variants, problems)
-    weights = {source: hash_files(weight_files(folder), memory) for source, folder in folders.items()}
+    weights = {source: weights_identity(folder, memory) for source, folder in folders.items()}
     weighted = [replace(variant, weights=weights[variant.model]) for variant in variants if variant.model in weights]
+    check_adapters(recipe, folders, memory, problems)
     check_parts(recipe, benchmarks, problems)
     check_trainer(recipe, weighted, device, problems)
     dtype = _resolve_dtype(recipe.dtype, device)
@@ -95,18 +111,8 @@ def prepare(
         weighted, benchmarks, recipe.seeds, lambda variant, seed: job_identity(variant, seed, topics, shared), recipe.limit
     )
     if usable:
-        jobs = what_is_due(jobs, run.read_cell, retry_failed=retry_failed)
-    footprints: dict[str, Footprint] = {}
-    if not checked:
-        waiting = {plan.variant.name: plan.variant for plan in jobs if plan.due or problems}.values()
-        due = {name for plan in jobs for name in plan.due}
-        scored = {variant.model: folders[variant.model] for variant in waiting}
-        check_benchmarks(benchmarks, scored, due, problems)
-        footprints = check_methods(list(waiting), folders, topics, dtype, problems)
-        check_room(run, jobs, footprints, keep_deltas, limits or Limits(), problems)
-        check_memory(jobs, footprints, recipe.trainer.devices, device_type(device), limits or Limits(), problems)
-    problems.settle()
-    return Comparison(
+        jobs = what_is_due(jobs, run.read_cell, retry_failed=request.retry_failed)
+    comparison = Comparison(
         recipe=recipe,
         dtype=dtype,
         device=device,
@@ -114,10 +120,10 @@ def prepare(
         benchmarks=benchmarks,
         jobs=jobs,
         run=run,
-        cache=cache,
+        cache=request.cache,
         looks=looks,
-        footprints=footprints,
     )
+    return comparison, folders
 
 
 def _plan_topics(recipe: Recipe, variants: Sequence[VariantPlan], problems: Problems) -> list[TopicData]:
@@ -163,7 +169,7 @@ def _corpus(source: str, min_chars: int) -> Table:
     """A corpus with something to read in it; the encoder leaves out texts of at most `min_chars` characters."""
     table = read_corpus(source)
     texts = (row["response"] if row.get("text") is None else row["text"] for row in table.rows)
-    if not any(len(str(text)) > min_chars for text in texts):
+    if not any(len(text) > min_chars for text in texts):
         raise UsageError(f"The corpus '{source}' has no text of more than {min_chars} characters; look at its column 'text'.")
     return table
 

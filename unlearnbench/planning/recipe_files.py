@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from unlearnbench.errors import CombinedUsageError, Problems, UsageError, closest, unknown_name
 from unlearnbench.records.recipe import Recipe, Topic, TrainerOptions, TuneOptions, check_names
 
+RecipeLike = str | os.PathLike[str] | Mapping[str, Any] | Recipe
 KEYS = [*Recipe.model_fields, "extends"]
 OPTIONS = ("benchmarks", "methods")  # sections whose entries have options of plugins
 # how deep a recipe and the one that it extends are merged: topics.bio.forget, tune.spaces.rmu.lr; elsewhere trainer.devices
@@ -30,12 +31,22 @@ def shipped_recipes() -> list[str]:
     return sorted(Path(entry.name).stem for entry in folder.iterdir() if entry.name.endswith(".yaml"))
 
 
-def load_recipe(name_or_path: str) -> Recipe:
-    """A shipped recipe by name, or a YAML file by path, with what it extends.
+def load_recipe(recipe: RecipeLike) -> Recipe:
+    """Return a recipe, checked: a shipped one by its name, a YAML file by its path, or what a file would hold as a mapping.
+
+    What a file or a mapping extends is part of it; a mapping names paths from the working directory on.
+
+    Args:
+        recipe: `"sandbox"`, `"mine.yaml"`, a path, a mapping with the keys of a recipe file, or a recipe.
 
     Raises:
         UsageError: no such recipe, not YAML, or a key that stands twice or does not exist (with its line and a suggestion).
     """
+    if isinstance(recipe, Recipe):
+        return check_names(recipe)
+    if isinstance(recipe, Mapping):
+        return _resolved(_File("The recipe", None, _with_defaults(recipe)), "comparison")
+    name_or_path = os.fspath(recipe)
     text, origin = _read(name_or_path)
     return parse_recipe(text, origin, Path(name_or_path).stem if _is_path(name_or_path) else name_or_path)
 
@@ -48,7 +59,12 @@ def parse_recipe(text: str, origin: str, name: str) -> Recipe:
         origin: its path, for messages and for the paths of what it extends.
         name: of the recipe, unless the text gives one.
     """
-    files = [_parse(text, origin)]
+    return _resolved(_parse(text, origin), name)
+
+
+def _resolved(first: _File, name: str) -> Recipe:
+    """The recipe that a file or a mapping describes with what it extends; `name` is its name unless it gives one."""
+    files = [first]
     while (base := _base_of(files[-1])) is not None:
         if os.path.realpath(base) in [os.path.realpath(file.origin) for file in files]:
             circle = " extends ".join([*(file.origin for file in files), base])
@@ -56,15 +72,15 @@ def parse_recipe(text: str, origin: str, name: str) -> Recipe:
         try:
             text, found = _read(base)
         except UsageError as error:
-            at = f"{files[-1].origin}, line {_locate(files[-1].root, ['extends']).line}"
-            raise UsageError(f"{at}: 'extends': {error}") from error
+            raise UsageError(f"{files[-1].at(['extends'])}: 'extends': {error}") from error
         files.append(_parse(text, found))
     content: dict[str, Any] = {}
     for file in reversed(files):
         content = _merged({key: value for key, value in content.items() if key != "name"}, file.content)
+    content = {"name": name, **content}
     content.pop("extends", None)
     try:
-        recipe = Recipe.model_validate({"name": name, **content})
+        recipe = Recipe.model_validate(content)
     except ValidationError as error:
         raise _explain(error, files) from error
     return check_names(recipe)
@@ -72,11 +88,19 @@ def parse_recipe(text: str, origin: str, name: str) -> Recipe:
 
 @dataclass(frozen=True)
 class _File:
-    """One recipe file: how messages call it, its nodes with their lines, and what stands in it."""
+    """One recipe file, or a mapping: how messages call it, a file's nodes with their lines, and what stands in it."""
 
     origin: str
     root: yaml.Node | None
     content: dict[str, Any]
+
+    def place(self, location: Iterable[object]) -> _Place:
+        """Where a key stands, or as much of its path as there is; in a mapping there are no lines."""
+        return _locate(self.root, location) if self.root is not None else _Place(0, _depth(self.content, location))
+
+    def at(self, location: Iterable[object]) -> str:
+        """How a message says where a key stands."""
+        return self.origin if self.root is None else f"{self.origin}, line {self.place(location).line}"
 
 
 def _is_path(name_or_path: str) -> bool:
@@ -118,11 +142,17 @@ def _parse(text: str, origin: str) -> _File:
         loader.dispose()
     if not isinstance(content, dict):
         raise UsageError(f"{origin} must be a mapping with the keys {', '.join(KEYS)}.")
-    # a key without a value (`wmdp:`) means "with its defaults"
-    for section in OPTIONS:
-        if isinstance(content.get(section), dict):
-            content[section] = {key: {} if value is None else value for key, value in content[section].items()}
-    return _File(origin, root, content)
+    return _File(origin, root, _with_defaults(content))
+
+
+def _with_defaults(content: Mapping[str, Any]) -> dict[str, Any]:
+    """A recipe's content in which a plugin without a value (`wmdp:`) has its defaults."""
+    return {
+        section: {name: {} if options is None else options for name, options in entries.items()}
+        if section in OPTIONS and isinstance(entries, Mapping)
+        else entries
+        for section, entries in content.items()
+    }
 
 
 def _nodes(node: yaml.Node | None, path: str = "", seen: set[int] | None = None) -> Iterator[tuple[str, yaml.Node]]:
@@ -156,12 +186,12 @@ def _repeated(root: yaml.Node | None, origin: str) -> Iterator[str]:
 def _base_of(file: _File) -> str | None:
     """The recipe that a file extends: a shipped one's name, or a path, from the file's own folder on."""
     base = file.content.get("extends")
+    base = os.fspath(base) if isinstance(base, os.PathLike) else base
     if base is None or (isinstance(base, str) and not _is_path(base)):
         return base
     if not isinstance(base, str):
-        line = _locate(file.root, ["extends"]).line
         raise UsageError(
-            f"{file.origin}, line {line}: 'extends' takes one shipped recipe's name or the path of one YAML file, got {base!r}."
+            f"{file.at(['extends'])}: 'extends' takes one shipped recipe's name or the path of one YAML file, got {base!r}."
         )
     return os.path.normpath(Path(file.origin).parent / base)
 
@@ -172,7 +202,7 @@ def _merged(base: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
 
 
 def _merge(base: Any, own: Any, depth: int) -> Any:
-    if depth == 0 or not isinstance(base, dict) or not isinstance(own, dict):
+    if depth == 0 or not isinstance(base, Mapping) or not isinstance(own, Mapping):
         return own
     return {**base, **{key: _merge(base.get(key), value, depth - 1) for key, value in own.items()}}
 
@@ -186,8 +216,7 @@ def _explain(error: ValidationError, files: Sequence[_File]) -> UsageError:
 def _explain_one(first: Mapping[str, Any], files: Sequence[_File]) -> UsageError:
     location = list(first["loc"])
     # the file that says most of it; where several do, the one that has the last word
-    place, origin = max(((_locate(file.root, location), file.origin) for file in files), key=lambda found: found[0].depth)
-    at, dotted = f"{origin}, line {place.line}", ".".join(str(part) for part in location)
+    at, dotted = max(files, key=lambda file: file.place(location).depth).at(location), ".".join(str(part) for part in location)
     if first["type"] == "extra_forbidden":
         models = {"topics": Topic, "trainer": TrainerOptions, "tune": TuneOptions}
         section = models.get(str(location[0])) if len(location) > 1 else None
@@ -221,6 +250,16 @@ def _locate(node: yaml.Node | None, location: Iterable[object]) -> _Place:
             item: yaml.Node = node.value[step]
             place, node = _Place(item.start_mark.line + 1, place.depth + 1), item
     return place
+
+
+def _depth(content: Any, location: Iterable[Any]) -> int:
+    """How many steps of a key's path there are in a mapping."""
+    depth = 0
+    for step in location:
+        known = content if isinstance(content, Mapping) else range(len(content)) if isinstance(content, list) else ()
+        if step in known:
+            content, depth = content[step], depth + 1
+    return depth
 
 
 def _child(node: yaml.Node | None, name: str) -> yaml.Node | None:

@@ -148,10 +148,18 @@ def one_row(recipe: Recipe, variant: str, seed: int, benchmarks: Collection[str]
     return recipe.model_copy(update={**changes, "seeds": [seed]})
 
 
-def select(names: Iterable[str], configured: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """The named entries: those the recipe configures keep their options, new ones start from their defaults."""
+def select(
+    names: Iterable[str] | Mapping[str, Mapping[str, Any] | None], configured: Mapping[str, dict[str, Any]]
+) -> dict[str, dict[str, Any]]:
+    """The named entries: those the recipe configures keep their options, new ones start from their defaults.
+
+    Args:
+        names: of the entries; of a mapping, each with options to add or change.
+        configured: the entries that there are, with their options.
+    """
+    given = names if isinstance(names, Mapping) else {}
     chosen: dict[str, dict[str, Any]] = {}
     for name in names:
         known = _same_name(name, configured)
-        chosen[known or name] = dict(configured[known]) if known else {}
+        chosen[known or name] = {**(configured[known] if known else {}), **(given.get(name) or {})}
     return chosen

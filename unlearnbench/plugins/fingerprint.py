@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import ast
 import hashlib
-import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from functools import cache
-from importlib.machinery import ModuleSpec
 from pathlib import Path
+
+from unlearnbench.plugins.sources import own_sources
 
 PACKAGE = Path(__file__).parents[1]
 # rooms, and single files of others, whose code decides a number: their bytes are part of the identity of what they decide
@@ -27,17 +26,7 @@ def source_hash(module: str) -> str:
 
     The core is not followed from a plugin: `training_hash` and `scoring_hash` stand for it.
     """
-    hashed: dict[str, str] = {}
-    top = module.partition(".")[0]
-    waiting = [module.partition(":")[0]]
-    while waiting:
-        name = waiting.pop()
-        file = _file_of(name)
-        if name in hashed or file is None:
-            continue
-        content = file.read_bytes()
-        hashed[name] = hashlib.sha256(content).hexdigest()
-        waiting += [imported for imported in _imports(content, name, file) if imported.partition(".")[0] == top]
+    hashed = {name: hashlib.sha256(content).hexdigest() for name, _, content in own_sources(module)}
     return hashlib.sha256(repr(sorted(hashed.items())).encode()).hexdigest()
 
 
@@ -89,31 +78,3 @@ def covered(places: Iterable[str]) -> list[str]:
 def _is_source(name: str) -> bool:
     """Whether it is a file of ours, and not what Python or an editor left beside it."""
     return name.endswith((".py", ".jsonl", ".yaml")) and not any(part.startswith(".") for part in name.split("/"))
-
-
-def _file_of(module: str) -> Path | None:
-    """A module's source, found without executing the packages above it, as `importlib.util.find_spec` would."""
-    found: ModuleSpec | None = None
-    name = ""
-    for part in module.split("."):
-        name = f"{name}.{part}" if name else part
-        folders = found.submodule_search_locations if found else None
-        found = next((spec for finder in sys.meta_path if (spec := finder.find_spec(name, folders)) is not None), None)
-        if found is None:
-            return None
-    return Path(found.origin) if found and found.origin and found.origin.endswith(".py") else None
-
-
-def _imports(content: bytes, module: str, file: Path) -> Iterator[str]:
-    """Modules a source file may import: each `import a.b`, and for `from a import b` both `a` and `a.b`."""
-    package = module if file.name == "__init__.py" else module.rpartition(".")[0]
-    for node in ast.walk(ast.parse(content)):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            base = node.module or ""
-            if node.level:
-                parents = package.split(".")[: len(package.split(".")) - node.level + 1]
-                base = ".".join([*parents, base] if base else parents)
-            yield base
-            yield from (f"{base}.{alias.name}" for alias in node.names)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import sys
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -18,6 +19,7 @@ from unlearnbench.errors import PluginError, UnlearnbenchError, normalise, unkno
 from unlearnbench.plugins.fingerprint import source_hash
 from unlearnbench.plugins.hookspecs import PROJECT
 from unlearnbench.plugins.kinds import KINDS, KindName, OfferedKind
+from unlearnbench.plugins.sources import broken_source, described
 from unlearnbench.plugins.specs import BenchmarkSpec, MethodSpec, PluginSpec
 from unlearnbench.system.process_state import restored_process_state
 
@@ -61,6 +63,12 @@ def list_plugins(kind: KindName | None = None) -> list[PluginInfo]:
             name, version = (point.dist.name or "?", point.dist.version or "?") if point.dist else ("?", "?")
             found[PluginInfo(one.name, point.name, name, version, point.value)] = None
     return sorted(found, key=lambda info: (info.kind, info.name, info.distribution))
+
+
+def what_is_broken(plugins: Iterable[PluginInfo]) -> dict[PluginInfo, str]:
+    """A sentence for each plugin that is sure to fail on import; none of them is executed."""
+    found = ((info, broken_source(info.module)) for info in plugins)
+    return {info: f"{_not_imported(info)}: {said}." for info, said in found if said is not None}
 
 
 def _find(kind: KindName, name: str) -> PluginInfo:
@@ -114,7 +122,7 @@ def _offered(info: PluginInfo, module: Any) -> PluginSpec:
     kind = KINDS[info.kind]
     hook = getattr(module, kind.hook, None)
     if hook is None:
-        raise PluginError(f"{describe(info)} does not implement the hook {kind.hook} in {info.module}.")
+        raise PluginError(f"{describe(info)} does not implement the hook {kind.hook} in {info.module}.{_wants_module(info)}")
     with guarded(info, f"in {kind.hook}"):
         offered = list(hook())
     for spec in offered:
@@ -129,6 +137,10 @@ def describe(info: PluginInfo) -> str:
     return f"The {info.kind} '{info.name}' of {info.distribution} {info.version}"
 
 
+def _not_imported(info: PluginInfo) -> str:
+    return f"{describe(info)} cannot be imported from {info.module}"
+
+
 @contextmanager
 def guarded(info: PluginInfo, where: str) -> Generator[None]:
     """Whatever else than a sentence a plugin raises becomes one, which names it.
@@ -141,7 +153,7 @@ def guarded(info: PluginInfo, where: str) -> Generator[None]:
     except UnlearnbenchError:
         raise
     except (Exception, SystemExit) as error:
-        raise PluginError(f"{describe(info)} fails {where}: {type(error).__name__}: {error}.") from error
+        raise PluginError(f"{describe(info)} fails {where}: {described(error, info.module)}.") from error
 
 
 def load_extensions() -> tuple[pluggy.PluginManager, list[str]]:
@@ -163,9 +175,10 @@ def _register(info: PluginInfo) -> Any:
         with contextlib.redirect_stdout(sys.stderr):  # what a module says while it is imported is no output of a command
             module = metadata.EntryPoint(info.name, info.module, KINDS[info.kind].group).load()
     except (Exception, SystemExit) as error:
-        raise PluginError(
-            f"{describe(info)} cannot be imported from {info.module}: {type(error).__name__}: {error}."
-        ) from error
+        raise PluginError(f"{_not_imported(info)}: {described(error, info.module)}.") from error
+    if inspect.isclass(module):
+        said = f"leads to a class, {info.module}, of which nobody makes an instance"
+        raise PluginError(f"{describe(info)} {said}.{_wants_module(info)}")
     if not manager.is_registered(module):
         try:
             manager.register(module, name=info.module)
@@ -175,6 +188,12 @@ def _register(info: PluginInfo) -> Any:
             said = " ".join(str(error).split())
             raise PluginError(f"{describe(info)} has a hook that does not exist or takes other arguments: {said}.") from error
     return module
+
+
+def _wants_module(info: PluginInfo) -> str:
+    """What to do about an entry point that leads into a module; nothing for one that names a module."""
+    module, colon, _ = info.module.partition(":")
+    return f' Let its entry point name the module that has the hook: `{info.name} = "{module}"`.' if colon else ""
 
 
 def _check_version(info: PluginInfo) -> None:

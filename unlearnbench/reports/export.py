@@ -2,27 +2,50 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
 from unlearnbench.errors import UsageError, unknown_name
 from unlearnbench.leaderboard.reading import written_leaderboard
-from unlearnbench.models.loading import model_folder, weight_files
+from unlearnbench.models.folders import base_folder, model_folder, tokenizer_folder, weights_identity
 from unlearnbench.records.cells import CellKey, CellResult
 from unlearnbench.records.leaderboard import TableSettings
 from unlearnbench.records.manifest import BASELINE, CHECKPOINT
 from unlearnbench.reports.model_card import CARD, Scored, card
+from unlearnbench.reports.units import size
 from unlearnbench.runs.deltas import weights_hash
 from unlearnbench.runs.folder import RunFolder
 from unlearnbench.runs.reading import PLAN_FILE
-from unlearnbench.system.files import HASH_CHARS, JsonCache, default_cache, hash_files
+from unlearnbench.system.files import HASH_CHARS, JsonCache, check_folder, default_cache
+
+if TYPE_CHECKING:
+    from unlearnbench.models.restorable import LoadedModel
+    from unlearnbench.reports.upload import Repository
+
+SHARD = "5GB"  # larger files are slow to load side by side, and to upload again
+CONFIG = "config.json"
+WEIGHTS = ("*.safetensors", "*.safetensors.index.json")  # an earlier model's must not stay beside these
+OF_BASE = (  # what training does not change is copied: transformers would write it in the form of its newest version only
+    "generation_config.json",
+    "tokenizer*",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "chat_template.*",
+    "additional_chat_templates/*",
+    "vocab.*",
+    "merges.txt",
+    "*.tiktoken",
+    "spiece.model",
+    "tekken.json",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,23 +133,56 @@ def _cells(run: RunFolder, row: Mapping[str, Any], seed: int) -> list[CellResult
     return found
 
 
-def export(candidate: Candidate, out: Path, base: str | None = None) -> None:
+def export(candidate: Candidate, out: Path, base: str | None = None, repository: Repository | None = None) -> None:
     """Write base and delta as one model: safetensors, config, tokenizer and model card. All of it, or nothing.
 
     Args:
         candidate: from `find`.
         out: a folder that does not exist yet, or is empty.
         base: source of the base model, where it is not where it was.
+        repository: on the hub; it is opened before anything is written, and nothing is uploaded yet.
 
     Raises:
-        UsageError: `out` is taken, or the base model is not the one that the delta was made from.
+        UsageError: `out` is taken or cannot be written to, the base model is not the one that the delta was made from, or the
+            hub refuses.
+    """
+    check_folder(out, "OUT")
+    if out.exists() and any(out.iterdir()):
+        raise UsageError(f"{out} exists already; name a folder that does not.")
+    source = base or candidate.source
+    folder = model_folder(source)
+    loaded = _unlearned(candidate, source, folder)
+    parent = next(one for one in out.absolute().parents if one.exists())
+    needed, free = loaded.model.get_memory_footprint(), shutil.disk_usage(parent).free
+    if needed > free:
+        raise UsageError(f"The model takes {size(needed)}, and {size(free)} are free in {parent}; name another folder.")
+    if repository is not None:
+        repository.open()
+    try:
+        out.absolute().parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=out.absolute().parent, prefix=".export-") as private:
+            whole = Path(private) / "model"
+            whole.mkdir()  # with the mode that the umask says, as its files will have
+            _write(loaded, folder, whole)
+            (whole / CARD).write_text(card(candidate), encoding="utf-8")
+            for path in whole.rglob("*"):
+                path.chmod(whole.stat().st_mode & (0o777 if path.is_dir() else 0o666))
+            if out.exists():
+                out.rmdir()
+            os.replace(whole, out)
+    except OSError as error:
+        raise UsageError(f"{out} cannot be written: {error.strerror}.") from error
+
+
+def _unlearned(candidate: Candidate, source: str, folder: Path) -> LoadedModel:
+    """The base model with the delta in it.
+
+    Raises:
+        UsageError: they do not belong together, or the delta is not what was scored.
     """
     from unlearnbench.models.restorable import LoadedModel, resolve_device
 
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UsageError(f"{out} exists already; name a folder that does not.")
-    source = base or candidate.source
-    own = hash_files(weight_files(model_folder(source)), JsonCache(default_cache() / "memory.json"))
+    own = weights_identity(folder, JsonCache(default_cache() / "memory.json"))
     if own != candidate.manifest["base"]:
         raise UsageError(
             f"The delta of '{candidate.variant}' belongs to another base model: it was made from weights "
@@ -137,17 +193,22 @@ def export(candidate: Candidate, out: Path, base: str | None = None) -> None:
         raise UsageError(f"The delta in {candidate.delta} is damaged; run the comparison again.")
     loaded = LoadedModel(source, candidate.manifest["dtype"], resolve_device("cpu"))
     loaded.apply(stored[0])
-    out.absolute().parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=out.absolute().parent, prefix=".export-"))
-    try:
-        loaded.model.save_pretrained(temporary)
-        loaded.tokenizer.save_pretrained(temporary)
-        (temporary / CARD).write_text(card(candidate), encoding="utf-8")
-        temporary.chmod(0o755)
-        if out.exists():
-            out.rmdir()
-        os.replace(temporary, out)
-    except OSError as error:
-        raise UsageError(f"{out} cannot be written: {error.strerror}.") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    return loaded
+
+
+def _write(loaded: LoadedModel, base: Path, out: Path) -> None:
+    """Write what `from_pretrained` and vLLM load, of whatever version: new weights, and all else as the base has it."""
+    loaded.model.save_pretrained(out, max_shard_size=SHARD)
+    loaded.tokenizer.save_pretrained(out)
+    whole = base_folder(base)
+    for own in dict.fromkeys((whole, tokenizer_folder(base))):  # an adapter's own tokenizer before its base's
+        for path in (path for pattern in OF_BASE for path in own.glob(pattern) if path.is_file()):
+            (out / path.relative_to(own)).parent.mkdir(exist_ok=True)
+            shutil.copyfile(path, out / path.relative_to(own))
+    config = json.loads((whole / CONFIG).read_text(encoding="utf-8"))
+    if type(loaded.model).__name__ in config.get(
+        "architectures", ()
+    ):  # else it is a part of the base, with a config of its own
+        config.pop("_name_or_path", None)  # where somebody's disk had it
+        config["dtype" if "dtype" in config else "torch_dtype"] = str(loaded.model.dtype).removeprefix("torch.")
+        (out / CONFIG).write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

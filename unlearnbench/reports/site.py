@@ -6,7 +6,9 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import yaml
 
 from unlearnbench.errors import UsageError
 from unlearnbench.records.leaderboard import Leaderboard, Row
@@ -16,11 +18,16 @@ from unlearnbench.reports.formatting import figure, rank_text, row_title, span
 from unlearnbench.reports.html.embed import fill
 from unlearnbench.reports.html.page import render
 from unlearnbench.reports.html.table import Cell, anchor
+from unlearnbench.reports.units import moment
 from unlearnbench.system.files import check_folder, content_hash, write_atomic
+
+if TYPE_CHECKING:
+    from unlearnbench.reports.upload import Repository
 
 FEED = "feed.json"
 INDEX = "index.html"
 RUNS = "runs"
+CARD = "README.md"  # where the hub reads what a space is
 FEED_SCHEMA = 1
 
 
@@ -35,7 +42,9 @@ class Page:
     items: int
 
 
-def build_site(folders: Sequence[Path], out: Path, *, title: str, items: bool) -> list[Page]:
+def build_site(
+    folders: Sequence[Path], out: Path, *, title: str, items: bool, repository: Repository | None = None
+) -> list[Page]:
     """Write the site. Everything is read before anything is written.
 
     Args:
@@ -43,13 +52,14 @@ def build_site(folders: Sequence[Path], out: Path, *, title: str, items: bool) -
         out: the site's folder.
         title: of the index.
         items: whether the pages show questions and answers.
+        repository: a space on the hub; it is opened before anything is written, and nothing is uploaded yet.
 
     Raises:
-        UsageError: a folder is no comparison's, `out` is one, or cannot be written to.
+        UsageError: a folder is no comparison's, `out` is one, or cannot be written to, or the hub refuses.
     """
-    check_folder(out, "OUT")
+    check_folder(out, "--out")
     if any((out / name).exists() for name in ("plan.json", "cells")):
-        raise UsageError(f"{out} is the folder of a comparison; name another folder for the site, last.")
+        raise UsageError(f"--out {out} is the folder of a comparison; name another folder for the site.")
     pages: list[Page] = []
     contents: dict[str, str] = {}
     for folder in folders:
@@ -59,6 +69,9 @@ def build_site(folders: Sequence[Path], out: Path, *, title: str, items: bool) -
             continue
         contents[page.slug] = render(finished, outcomes, home="../../index.html")
         pages.append(page)
+    if repository is not None:
+        repository.open()
+        write_atomic(out / CARD, space_card(title).encode())
     for page in pages:
         folder = out / RUNS / page.slug
         write_atomic(folder / INDEX, contents[page.slug].encode())
@@ -66,6 +79,13 @@ def build_site(folders: Sequence[Path], out: Path, *, title: str, items: bool) -
     write_atomic(out / FEED, (json.dumps(feed(pages, title), indent=1, ensure_ascii=False) + "\n").encode())
     write_atomic(out / INDEX, index(pages, title).encode())
     return pages
+
+
+def space_card(title: str) -> str:
+    """What tells the hub that a space is a static site, and people what it shows."""
+    head = {"title": title, "sdk": "static", "app_file": INDEX, "tags": ["leaderboard", "unlearning", "unlearnbench"]}
+    text = "Leaderboards of machine unlearning, written by unlearnbench: an index over recipes and a page for each run."
+    return f"---\n{yaml.safe_dump(head, sort_keys=False, allow_unicode=True)}---\n\n{text}\n"
 
 
 def _page(folder: Path, board: Leaderboard, rows: Any, cells: Any) -> Page:
@@ -119,7 +139,7 @@ def index(pages: Sequence[Page], title: str) -> str:
         {"name": name, "anchor": anchor("recipe", name), "table_id": anchor("t", name), "table": _table(own), "runs": own}
         for name, own in recipes.items()
     ]
-    return fill("index.html.j2", title=title, sections=sections, feed=FEED, runs=RUNS)
+    return fill("index.html.j2", title=title, sections=sections, feed=FEED, runs=RUNS, moment=moment)
 
 
 def _table(pages: Sequence[Page]) -> dict[str, Any]:

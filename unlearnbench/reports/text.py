@@ -134,13 +134,14 @@ def _csv_name(title: str) -> str:
     return COST_COLUMNS[title].field if title in COST_COLUMNS else title
 
 
-def _csv(board: Leaderboard, choices: Choices) -> str:
-    """For other programs: every digit, no arrows, `low` and `high` of each figure."""
+def plain(board: Leaderboard, choices: Choices | None = None) -> tuple[list[str], list[list[object]]]:
+    """The table for other programs, head and rows: every digit, no arrows, `low` and `high` of each figure."""
+    choices = choices or Choices()
     grid = choices.grid(board)
     head = [f"{_csv_name(n)}{end}" for n in grid.names for end in (("", " low", " high") if n in grid.figures else ("",))]
     rows = {row.variant: row for row in board.rows}
     extra = [] if choices.columns else ["pareto", "status", "tuned"]
-    lines: list[list[object]] = [[*head, *extra]]
+    lines: list[list[object]] = []
     for line in grid.lines:
         row = rows.get(line.name)
         values: list[object] = []
@@ -149,6 +150,11 @@ def _csv(board: Leaderboard, choices: Choices) -> str:
         summary = row.summary if row else None
         more = [summary.pareto if summary else None, row.status if row else line.kind, row.tuned if row else None]
         lines.append([*values, *(more if extra else [])])
+    return [*head, *extra], lines
+
+
+def _csv(board: Leaderboard, choices: Choices) -> str:
+    head, lines = plain(board, choices)
     buffer = io.StringIO()
-    csv.writer(buffer, lineterminator="\n").writerows(lines)
+    csv.writer(buffer, lineterminator="\n").writerows([head, *lines])
     return buffer.getvalue().rstrip("\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from html import escape
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -38,6 +39,13 @@ def markdown(tuning: Tuning) -> str:
     ]
     table = tabulate(lines, headers=[*HEAD], tablefmt="pipe", disable_numparse=True)
     return "\n".join([table, "", *(f"> {line}" for line in notes(tuning))])
+
+
+def html(tuning: Tuning) -> str:
+    """A table with its notes, as HTML."""
+    rows = [[escape(cell) for cell in line] for line, _ in lines(tuning)]
+    table = tabulate(rows, headers=[*HEAD], tablefmt="unsafehtml", disable_numparse=True)  # escaped above, quotes too
+    return "\n".join([table, *(f"<p>{escape(line)}</p>" for line in notes(tuning))])
 
 
 def lines(tuning: Tuning) -> list[tuple[list[str], bool]]:

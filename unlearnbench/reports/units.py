@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 MISSING = "-"
 
 
@@ -31,6 +33,23 @@ def duration(seconds: float) -> str:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def moment(stamp: str) -> str:
+    """An ISO 8601 time as people write it: 29 November 2026, 12:21 UTC; what is none stays as it is."""
+    try:
+        when = datetime.fromisoformat(stamp).astimezone(UTC)
+    except ValueError:
+        return stamp
+    return f"{when.day} {when:%B %Y, %H:%M} UTC"
+
+
+def pace(number: int, seconds: float, noun: str) -> str:
+    """How fast things follow each other: 3.2 updates/s, and where it is less than one a second 4.1 s/update."""
+    if number >= seconds:
+        return f"{number / seconds:.1f} {noun}s/s"
+    each = seconds / number
+    return f"{f'{each:.1f} s' if each < 10 else duration(each)}/{noun}"
 
 
 def counted(number: int, noun: str) -> str:

@@ -16,6 +16,7 @@ from unlearnbench.records.cells import CellKey, CellResult, Job
 from unlearnbench.records.items import ItemResult, ItemText
 from unlearnbench.runs.item_files import items_from_parquet, items_to_parquet, texts_from_parquet, texts_to_parquet
 from unlearnbench.system.files import HASH_CHARS, check_folder, content_hash, sync_folder, write_atomic
+from unlearnbench.system.stop_signals import heed
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -77,7 +78,12 @@ class RunFolder:
         return self.cell_path(key, identity).with_suffix(".items.parquet")
 
     def write_cell(self, result: CellResult, items: Sequence[ItemResult]) -> None:
-        """Make a cell durable: first its items, then the record that says it is there."""
+        """Make a cell durable: first its items, then the record that says it is there.
+
+        Raises:
+            StopRequested: this process was asked to stop, which may be what is wrong with the cell.
+        """
+        heed()
         if items:
             content = items_to_parquet(items)
             write_atomic(self.items_path(result.key, result.identity), content)
@@ -182,7 +188,12 @@ class RunFolder:
         return self.root / "logs" / f"{folder_name(job.variant)}-seed-{job.seed}.log"
 
     def write_delta(self, folder: Path, tensors: Mapping[str, Tensor], manifest: Mapping[str, Any]) -> None:
-        """Write a delta; its manifest last, so that a delta with a manifest is whole."""
+        """Write a delta; its manifest last, so that a delta with a manifest is whole.
+
+        Raises:
+            StopRequested: this process was asked to stop, so that the training may not have come to its end.
+        """
+        heed()
         from safetensors.torch import save
 
         write_atomic(folder / DELTA, save({name: tensor.contiguous() for name, tensor in tensors.items()}))

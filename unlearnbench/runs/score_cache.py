@@ -11,6 +11,7 @@ from unlearnbench.errors import StorageError
 from unlearnbench.records.items import ItemResult
 from unlearnbench.runs.item_files import items_from_parquet, items_to_parquet
 from unlearnbench.system.files import write_atomic
+from unlearnbench.system.stop_signals import heed
 
 
 class ScoreCache:
@@ -33,7 +34,12 @@ class ScoreCache:
             return None
 
     def write(self, key: str, figures: Mapping[str, Any], items: Sequence[ItemResult]) -> None:
-        """Keep a score; a cache that cannot be written costs time later, nothing now."""
+        """Keep a score; a cache that cannot be written costs time later, nothing now.
+
+        Raises:
+            StopRequested: this process was asked to stop, so that items may be missing.
+        """
+        heed()
         try:
             write_atomic(self._root / f"{key}.parquet", items_to_parquet(items))
             write_atomic(self._root / f"{key}.json", json.dumps(figures).encode())

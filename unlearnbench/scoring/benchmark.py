@@ -9,6 +9,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
+from unlearnbench.data.borders import encode_prompts
+from unlearnbench.data.chat_template import check_chat
+from unlearnbench.errors import UsageError
 from unlearnbench.records.base import Half
 from unlearnbench.records.cells import Metric
 from unlearnbench.records.items import ItemResult, ItemText, Question
@@ -171,8 +174,16 @@ class MultipleChoiceBenchmark(Benchmark):
 
     @cached_property
     def questions(self) -> Sequence[Question]:
-        """The rendered questions, or a half of them."""
-        return in_half(self.load_questions(), self._half, self.item_of)
+        """The rendered questions, or a half of them.
+
+        Raises:
+            UsageError: there are none.
+        """
+        asked = in_half(self.load_questions(), self._half, self.item_of)
+        if not asked:
+            half = f" in the {self._half} half" if self._half else ""
+            raise UsageError(f"{type(self).__name__} has no questions{half}; look at its source and what is chosen of it.")
+        return asked
 
     def item_of(self, question: Question) -> str:
         """The id of the item that a question belongs to, where an item is asked as several questions."""
@@ -206,10 +217,23 @@ class MultipleChoiceBenchmark(Benchmark):
         ]
 
     def preflight(self, tokenizers: Mapping[str, PreTrainedTokenizerBase]) -> Iterable[str]:
-        if self.chat:
-            for source, tokenizer in tokenizers.items():
-                if not tokenizer.chat_template:
-                    yield f"chat=true needs a chat template, and the tokenizer of {source} has none; leave chat out."
+        for source, tokenizer in tokenizers.items():
+            if self.chat and not tokenizer.chat_template:
+                yield f"chat=true needs a chat template, and the tokenizer of {source} has none; leave chat out."
+            elif self.chat and (problem := check_chat(tokenizer, ["user"])):
+                yield f"chat=true cannot be asked of {source}: {problem}"
+            yield from self._untold_options(source, tokenizer)
+
+    def _untold_options(self, source: str, tokenizer: PreTrainedTokenizerBase) -> Iterable[str]:
+        """The first option that is nothing to this tokenizer."""
+        options = {option.strip(): question for question in self.questions for option in question.continuations}
+        for option, ids in zip(options, encode_prompts(list(options), tokenizer, special=False), strict=True):
+            if not ids:
+                yield (
+                    f"The option {option!r} of {options[option].id} has no token of its own in the tokenizer of {source}, so "
+                    "that it cannot be compared; write it out."
+                )
+                return
 
     def evaluate(self, subject: Subject) -> Iterable[ItemResult]:
         return self.score(subject, first_of_each_part(self.questions, subject.limit))

@@ -7,8 +7,8 @@ import hashlib
 import json
 import os
 import re
+import secrets
 import socket
-import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -32,21 +32,18 @@ def write_atomic(path: Path, content: bytes) -> None:
     Raises:
         StorageError: the folder cannot be written to, or the disk is full.
     """
-    temporary = ""
+    temporary = path.with_name(f".{_owner()}-{secrets.token_hex(4)}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{_owner()}-", suffix=".tmp")
-        with os.fdopen(handle, "wb") as file:
+        with temporary.open("xb") as file:  # unlike tempfile's, with the mode that the umask says
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
         os.replace(temporary, path)
         sync_folder(path.parent)
     except OSError as error:
-        if temporary:
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)
+        with contextlib.suppress(OSError):
+            temporary.unlink()
         raise StorageError.of(path, error) from error
 
 

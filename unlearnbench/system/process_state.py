@@ -5,17 +5,20 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+import signal
 import sys
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+
+from unlearnbench.system.stop_signals import REQUESTS
 
 DTYPE, MATMUL = "float32", "highest"  # what torch starts with
 
 
 @contextmanager
 def restored_process_state() -> Generator[None]:
-    """Put back afterwards: random generators, torch's global settings, environment variables and the working folder."""
-    put_back = [_environment(), generators(), _torch_settings()]
+    """Put back afterwards: random generators, torch's settings, environment variables, working folder, how it is stopped."""
+    put_back = [_environment(), generators(), _torch_settings(), _request_handlers()]
     try:
         yield
     finally:
@@ -62,6 +65,18 @@ def generators() -> Callable[[], None]:
             torch.set_rng_state(torchs)
             if gpus is not None:
                 torch.cuda.set_rng_state_all(gpus)
+
+    return undo
+
+
+def _request_handlers() -> Callable[[], None]:
+    """Lightning ignores Ctrl-C once it was interrupted."""
+    handlers = {number: signal.getsignal(number) for number in REQUESTS}
+
+    def undo() -> None:
+        for number, handler in handlers.items():
+            if handler is not None and signal.getsignal(number) != handler:
+                signal.signal(number, handler)
 
     return undo
 

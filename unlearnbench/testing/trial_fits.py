@@ -132,7 +132,7 @@ def run_trial_fit(spec: MethodSpec, trial: TrialFit, options: Options, training:
         plan, context = _job(spec, trial, {**options, **dict(trial.options)}, training, Path(place), watch)
         try:
             fit(plan, loaded, context)
-        except (Exception, KeyboardInterrupt) as error:  # Lightning turns an exit into an interrupt
+        except (Exception, SystemExit) as error:
             if seen.end:
                 seen.late_error = error if isinstance(error, Exception) else None
             else:

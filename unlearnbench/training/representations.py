@@ -14,13 +14,18 @@ from torch.nn import functional as F
 
 from unlearnbench.data.batches import Stream
 from unlearnbench.errors import UsageError
+from unlearnbench.models.blocks import decoder_of
 from unlearnbench.models.forward import SplitForward, split_forward
-from unlearnbench.models.lora import NAMES
 from unlearnbench.models.tensors import mean_over, wide
 from unlearnbench.training.method import UnlearningMethod
 
-# the MLP's output projection: Llama, Mistral, Qwen, Gemma; GPT-NeoX; Phi
-OUTPUT_PROJECTION = r"mlp\.(down_proj|dense_4h_to_h|fc2)\.weight$"
+# the MLP's output projection: Llama, Mistral, Qwen, Gemma; GPT-NeoX, Bloom; Phi; GPT-2; GPT-J; LFM2; in OPT's block itself
+OUTPUT_PROJECTION = r"(^|(mlp|ffn|feed_forward)\.)(down_proj|dense_4h_to_h|fc2|c_proj|fc_out|w2)\.weight$"
+# attention and MLP projections in the families' various names
+NAMES = (
+    "q_proj k_proj v_proj o_proj out_proj qkv_proj Wqkv c_attn gate_proj up_proj gate_up_proj down_proj query_key_value dense "
+    "dense_h_to_4h dense_4h_to_h fc1 fc2 fc_in fc_out c_fc c_proj q_a_proj q_b_proj kv_a_proj_with_mqa kv_b_proj w1 w2 w3"
+)
 # attention and MLP projections, all that an adapter can be for
 PROJECTIONS = rf"({NAMES.replace(' ', '|')})\.weight$"
 
@@ -42,9 +47,14 @@ class BlockOutputs:
         method: whose model and untouched model are meant.
         blocks: whose outputs are wanted, 0-based.
         first: the first block that trains.
+
+    Raises:
+        UsageError: the model's blocks answer with more than one text's hidden states.
     """
 
     def __init__(self, method: UnlearningMethod, blocks: Sequence[int], *, first: int) -> None:
+        if getattr(decoder_of(method.model).config, "altup_num_inputs", 1) > 1:
+            raise UsageError(f"the blocks of {type(method.model).__name__} pass on several versions of a text at once.")
         self._method, self._first, self._last = method, first, max(blocks)
         self._wanted = {block - first for block in blocks}
         self._kept: dict[str, Kept] = {}

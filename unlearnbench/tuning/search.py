@@ -7,16 +7,17 @@ questions that chooses. An interrupted search proposes the same trials again and
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from unlearnbench.errors import UsageError
-from unlearnbench.execution.compare import Execution, execute
+from unlearnbench.execution.compare import execute
+from unlearnbench.execution.place import Place
 from unlearnbench.leaderboard.reading import read_leaderboard
-from unlearnbench.planning.comparison import Comparison, Device
+from unlearnbench.planning.comparison import Comparison
 from unlearnbench.planning.preflight import prepare
+from unlearnbench.planning.request import Request
 from unlearnbench.records.cells import CellResult
 from unlearnbench.records.leaderboard import Leaderboard
 from unlearnbench.records.manifest import BASELINE
@@ -31,7 +32,6 @@ from unlearnbench.tuning.searched_rows import SearchedRow, plan_rows
 
 if TYPE_CHECKING:
     from unlearnbench.execution.reporter import Reporter
-    from unlearnbench.planning.plan import JobPlan
 
 ROUND = 2  # trials that a row proposes at a time, however many run at a time: results do not depend on --jobs
 MOST_TRIALS = 1000  # where only time counts: trials that fail at once take none
@@ -45,6 +45,9 @@ class Budget:
     Attributes:
         trials: at most so many; None means that only time counts.
         seconds: of unlearning and scoring; a row that has used them up proposes no more. None means that only trials count.
+
+    Raises:
+        UsageError: there is neither, or one of them is nothing.
     """
 
     trials: int | None = None
@@ -52,43 +55,25 @@ class Budget:
 
     def __post_init__(self) -> None:
         if self.trials is None and self.seconds is None:
-            raise UsageError("A search needs a budget, the same for every method: --trials N, --tune-seconds S, or both.")
+            raise UsageError("tune needs a budget, the same for every method: --trials N, --tune-seconds S, or both.")
+        if self.trials is not None and self.trials < 1:
+            raise UsageError(f"--trials takes a whole number of at least 1; got {self.trials}.")
+        if self.seconds is not None and not 0 < self.seconds < float("inf"):
+            raise UsageError(f"--tune-seconds takes a number of seconds above 0; got {self.seconds:g}.")
 
     def __str__(self) -> str:
         trials = "trials" if self.trials is None else f"{self.trials} trial{'s' * (self.trials != 1)}"
         return trials if self.seconds is None else f"{trials} in at most {self.seconds:g} s"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Place:
-    """Where and how the trials of a comparison run."""
-
-    out: Path  # of the comparison
-    cache: Path
-    device: Device = "auto"
-    how: Execution = field(default_factory=Execution)
-
-    @property
-    def folder(self) -> Path:
-        """Of the search."""
-        return self.out / TUNING
-
-
-def tune(
-    recipe: Recipe,
-    budget: Budget,
-    place: Place,
-    reporter: Reporter,
-    planned: Callable[[Sequence[JobPlan]], None] = lambda plans: None,
-) -> Iterator[CellResult]:
-    """Search settings for every row of a recipe, yielding each cell once it is durable; see `trials.read_tuning`.
+def tune(recipe: Recipe, budget: Budget, place: Place, reporter: Reporter) -> Generator[CellResult]:
+    """Search settings for every row of a recipe, yielding each cell once it is durable; see `read_tuning`.
 
     Args:
         recipe: whose rows are tuned.
         budget: of every row.
-        place: where and how.
+        place: of the comparison; the search has a folder in its folder.
         reporter: is told how far things are.
-        planned: is told the jobs of each round before they begin.
 
     Raises:
         UsageError: anything in the recipe cannot be done, or nothing in it can tell trials apart.
@@ -99,10 +84,9 @@ def tune(
     state.begin()
     while numbers := state.next_round():
         comparison = state.prepare_round(numbers)
-        planned(comparison.jobs)
         yield from state.run(numbers, comparison, reporter)
     state.write()
-    shutil.rmtree(place.folder / MEMORY, ignore_errors=True)
+    shutil.rmtree(place.out / TUNING / MEMORY, ignore_errors=True)
 
 
 class _Search:
@@ -110,6 +94,7 @@ class _Search:
 
     def __init__(self, recipe: Recipe, budget: Budget, place: Place, rows: Sequence[SearchedRow]) -> None:
         self._recipe, self._budget, self._place, self._rows = recipe, budget, place, rows
+        self._folder = place.out / TUNING
         self._known = read_tuning(place.out)
         self._split: dict[str, dict[str, int]] = {}
 
@@ -134,7 +119,7 @@ class _Search:
             name = content_hash([row.name, own, base, row.written(), tune.seed, tune.keep_at_least])[:16]
             row.search = name
             seed = int(content_hash([tune.seed, row.name])[:8], 16)  # not of the name, in which the plugin's code is
-            row.sampler = Sampler(self._place.folder, name, row.space, row.first, seed=seed, keep_at_least=tune.keep_at_least)
+            row.sampler = Sampler(self._folder, name, row.space, row.first, seed=seed, keep_at_least=tune.keep_at_least)
             self._adopt(row)
 
     def _adopt(self, row: SearchedRow) -> None:
@@ -167,10 +152,9 @@ class _Search:
 
     def run(self, numbers: Mapping[str, Sequence[int]], comparison: Comparison, reporter: Reporter) -> Iterator[CellResult]:
         """One round."""
-        place = self._place
-        how = replace(place.how, keep_deltas="none", retry_failed=False, join=False)
+        how = replace(self._place.how, keep_deltas="none", retry_failed=False, join=False)
         yield from execute(comparison, reporter, how, in_passing=True)
-        board = read_leaderboard(place.folder, in_passing=True)
+        board = read_leaderboard(self._folder, in_passing=True)
         self._split = _split_of(board)
         for row in self._rows:
             for number in numbers.get(row.name, ()):
@@ -243,7 +227,8 @@ class _Search:
                 "tuned": {},
             }
         )
-        comparison = prepare(recipe, out=place.folder, cache=place.cache, device=place.device, keep_deltas="none")
+        request = Request(recipe=recipe, out=self._folder, cache=place.cache, device=place.device, keep_deltas="none")
+        comparison = prepare(request)
         self._run = comparison.run
         return comparison
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from unlearnbench.errors import UsageError, unknown_name
-from unlearnbench.models.loading import block_count, model_folder
+from unlearnbench.models.folders import model_folder
+from unlearnbench.models.loading import block_count
 from unlearnbench.plugins.options import resolve_options, resolve_space
 from unlearnbench.plugins.registry import find_plugin
 from unlearnbench.records.base import Options

@@ -59,7 +59,7 @@ def plane(board: Leaderboard) -> Chart | None:
         line = {"color": GREY, "dash": "dash", "width": 1.5, "shape": "vh"}
         traces.append(go.Scatter(x=x, y=y, mode="lines", line=line, name="Pareto front", hoverinfo="skip"))
     base = go.Scatter(x=[1.0], y=[0.0], mode="markers+text", text=["base"], textposition="top left", hoverinfo="skip")
-    base.update(marker={"symbol": "x-thin-open", "size": 11, "color": GREY}, textfont={"color": GREY}, showlegend=False)
+    base.update(marker={"symbol": "x-thin-open", "size": 11, "color": GREY}, showlegend=False)
     traces.append(base)
     for number, row in enumerate(rows):
         traces += _row_traces(row, number, named=len(rows) <= NAMED)
@@ -144,9 +144,8 @@ def _level(level: float) -> Any:
         mode="lines+text",
         text=labels,
         textposition="middle right",
-        textfont={"color": GREY, "size": 10},
+        textfont={"size": 10},
         line={"color": GREY, "width": 0.7, "dash": "dot"},
-        opacity=0.6,
         hoverinfo="skip",
         showlegend=False,
     )
@@ -198,10 +197,10 @@ def heat_map(finished: Finished, head: ManifestBenchmark) -> Chart | None:
     )
     return as_chart(
         [trace],
-        height=110 + 20 * len(parts),
+        height=130 + 20 * len(parts),
         xaxis={"side": "top", "type": "category"},
         yaxis={"autorange": "reversed", "type": "category"},
-        margin={"l": 10, "r": 10, "t": 40, "b": 20},
+        margin={"l": 10, "r": 10, "t": 60, "b": 20},  # room for plotly's buttons above the names
         alt=_heat_alt(head, rows, parts, changes),
     )
 

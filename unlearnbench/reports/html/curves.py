@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -31,17 +31,30 @@ class Line(NamedTuple):
 
 def curves(finished: Finished) -> dict[str, list[Chart]]:
     """The charts of each row that logged something, by its name."""
-    found = {row.variant: _charts(row, finished.run.root) for row in finished.rows}
+    found = {row.variant: list(charts_of(row, finished.run.root).values()) for row in finished.rows}
     return {variant: charts for variant, charts in found.items() if charts}
 
 
-def _charts(row: ManifestRow, root: Path) -> list[Chart]:
-    """One chart for each kind of quantity: what stands before the last slash of its name."""
-    lines = [line for seed in row.seeds for line in _read(root / "logs" / folder_name(row.variant), seed)]
+def charts_of(row: ManifestRow, root: Path) -> dict[str, Chart]:
+    """One chart for each kind of quantity that a row logged: what stands before the last slash of its name."""
     kinds: dict[str, list[Line]] = {}
-    for line in lines:
+    for line in logged_lines(row, root):
         kinds.setdefault(line.name.rpartition("/")[0] or line.name, []).append(line)
-    return [_chart(kind, own) for kind, own in kinds.items()]
+    return {kind: _chart(f"{row.variant}: {_quantity(kind, own)}", own) for kind, own in kinds.items()}
+
+
+def logged_lines(row: ManifestRow, root: Path) -> Iterator[Line]:
+    """What a row logged over its trainings, in the comparison's folder."""
+    for seed in row.seeds:
+        yield from _read(root / "logs" / folder_name(row.variant), seed)
+
+
+def _quantity(kind: str, lines: Iterable[Line]) -> str:
+    """What a chart shows: `min (kl, nll)`; with one line, its whole name."""
+    names = list(dict.fromkeys(line.name for line in lines))
+    if len(names) == 1:
+        return names[0]
+    return f"{kind} ({', '.join(name.rpartition('/')[2] for name in names)})"
 
 
 def _read(folder: Path, seed: int) -> Iterable[Line]:
@@ -63,7 +76,7 @@ def _read(folder: Path, seed: int) -> Iterable[Line]:
     return points.values()
 
 
-def _chart(kind: str, lines: list[Line]) -> Chart:
+def _chart(title: str, lines: list[Line]) -> Chart:
     import plotly.graph_objects as go
 
     names = list(dict.fromkeys(line.name for line in lines))
@@ -83,12 +96,12 @@ def _chart(kind: str, lines: list[Line]) -> Chart:
     ends = [f"{line.name} from {line.values[0]:.3g} to {line.values[-1]:.3g}" for line in lines[:6]]
     return as_chart(
         traces,
-        height=260,
-        title=shown(kind),
-        xaxis={"rangemode": "tozero"},
+        height=280,
+        title=shown(title),
+        xaxis={"rangemode": "tozero", "title": {"text": "update", "font": {"size": 10}, "standoff": 4}},
         yaxis={"tickformat": "~g"},
         showlegend=len(traces) > 1,
-        legend={"orientation": "h", "y": -0.15, "yanchor": "top", "font": {"size": 10}},
+        legend={"orientation": "h", "y": -0.25, "yanchor": "top", "font": {"size": 10}},
         margin={"l": 10, "r": 10, "t": 36, "b": 10},
-        alt=f"{kind} over updates: {'; '.join(ends)}.",
+        alt=f"{title} over updates: {'; '.join(ends)}.",
     )

@@ -8,7 +8,6 @@ from typing import Any
 import yaml
 
 from unlearnbench.leaderboard.outcomes import Outcomes
-from unlearnbench.records.cells import CellResult
 from unlearnbench.records.leaderboard import Row
 from unlearnbench.records.manifest import BASELINE, ManifestBenchmark
 from unlearnbench.reports import explain
@@ -19,23 +18,11 @@ from unlearnbench.reports.html import charts, table
 from unlearnbench.reports.html.curves import curves
 from unlearnbench.reports.html.embed import as_json, fill, packed_plotly, plotly_script
 from unlearnbench.reports.html.items import Packs, pack
+from unlearnbench.reports.html.origins import of_rows, of_run
+from unlearnbench.reports.units import moment
 from unlearnbench.runs.reading import read_tuning
 
 Items = Mapping[str, Outcomes]
-OF_RUN = ("model", "base_weights", "dtype", "limit", "device", "threads", "python", "torch", "transformers", "unlearnbench")
-OF_ROW = (
-    "method",
-    "method_distribution",
-    "method_source",
-    "budget",
-    "method_options",
-    "weights",
-    "derived_from",
-    "noise_of",
-    "seed",
-    "written",
-)
-NEVER = ("traceback",)
 
 
 def render(finished: Finished, items: Items, *, home: str = "") -> str:
@@ -73,8 +60,8 @@ def render(finished: Finished, items: Items, *, home: str = "") -> str:
         has_talks=bool(packs.talks),
         seed_note=packs.note,
         command=finished.command,
-        provenance=_provenance(finished),
-        origins=_origins(finished),
+        provenance=of_run(finished),
+        origins=of_rows(finished),
         recipe=yaml.safe_dump(board.recipe, sort_keys=False, allow_unicode=True),
         blobs=[(name, _safe(content)) for name, content in blobs.items()],
     )
@@ -154,7 +141,7 @@ def _facts(finished: Finished) -> list[str]:
     if board.recipe.get("limit"):
         facts.append(f"first {board.recipe['limit']} items of each part only")
     written = max((str(cell.provenance.get("written", "")) for cell in finished.cells.values()), default="")
-    return [*facts, *([written] if written else [])]
+    return [*facts, *([moment(written)] if written else [])]
 
 
 def _names(board: Any) -> list[str]:
@@ -177,54 +164,3 @@ def _evidence(row: Row, finished: Finished) -> dict[str, Any]:
         "rules": rules,
         "lines": "\n".join(lines[1:]) or "Nothing is finished of this row yet.",
     }
-
-
-def _provenance(finished: Finished) -> list[tuple[str, Any]]:
-    """What all cells share, with every value where they differ."""
-    done = [cell.provenance for cell in finished.cells.values()]
-    pairs: list[tuple[str, Any]] = []
-    for name in (*OF_RUN, "git"):
-        values = list(dict.fromkeys(str(one[name]) for one in done if one.get(name) is not None))
-        if values:
-            pairs.append((name.replace("_", " "), " / ".join(values[:4]) + (" / …" if len(values) > 4 else "")))
-    for head in finished.manifest.benchmarks:
-        own = next(
-            (cell for cell in finished.cells.values() if cell.key.benchmark == head.name and cell.status == "done"), None
-        )
-        if own is not None:
-            pairs.append((head.name, _benchmark(own)))
-    return pairs
-
-
-def _benchmark(cell: CellResult) -> str:
-    facts = cell.provenance
-    revision = f", revision {facts['data_revision']}" if facts.get("data_revision") else ""
-    options = _listed(facts.get("benchmark_options") or {})
-    return f"{facts.get('benchmark_distribution', '')}; data {facts.get('data', '')}{revision}; {options}"
-
-
-def _origins(finished: Finished) -> list[dict[str, Any]]:
-    """Each row's own provenance, from its first cell."""
-    found: list[dict[str, Any]] = []
-    for row in finished.rows:
-        cell = next((finished.cells[name] for name in row.cells if name in finished.cells), None)
-        if cell is None:
-            continue
-        pairs = [
-            (name.replace("_", " "), _listed(cell.provenance[name]))
-            for name in OF_ROW
-            if cell.provenance.get(name) not in (None, {})
-        ]
-        cost = {name: value for name, value in cell.cost if value is not None}
-        found.append({"name": row_title(row.variant), "pairs": [*pairs, ("cost", _listed(cost)), ("cell", str(cell.key))]})
-    return found
-
-
-def _listed(value: Any) -> str:
-    """Settings as one reads them: `layer=3, subjects=virology anatomy`."""
-    if isinstance(value, Mapping):
-        own: Mapping[Any, Any] = value  # pyright: ignore[reportUnknownVariableType]
-        return ", ".join(f"{name}={_listed(one)}" for name, one in own.items())
-    if isinstance(value, list | tuple):
-        return " ".join(map(str, value))  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
-    return str(value).lower() if isinstance(value, bool) else str(value)

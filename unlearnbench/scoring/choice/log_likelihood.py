@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from unlearnbench.data.borders import Answered, common_length, encode_answers
+from unlearnbench.data.chat_template import render_template
 from unlearnbench.errors import UsageError
+from unlearnbench.models.capacity import check_ids, context_length
 from unlearnbench.models.loading import padding_id, tokens_per_batch
 from unlearnbench.records.items import ItemResult, Question
 from unlearnbench.scoring.choice.packing import encode_prefix, packed_logits, packs
-from unlearnbench.scoring.choice.prefix_trees import Tree, build_trees, common_length, fill_batches, split
+from unlearnbench.scoring.choice.padding import padded_logits, require_causal_logits
+from unlearnbench.scoring.choice.prefix_trees import Tree, build_trees, fill_batches, split
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -50,23 +53,20 @@ def encode_questions(
 
     Args:
         questions: in any order.
-        tokenizer: context and option are tokenised together; it adds special tokens as it does by default.
+        tokenizer: context and option are tokenised together, opened as the tokenizer does it and never ended.
         limit: tokens that the model can read; a context that is longer is cut from the left, as in lm-eval.
         chat: put the context through the chat template as the user's turn; the answer begins without a space.
 
     Raises:
-        UsageError: `chat`, and the tokenizer has no chat template.
+        UsageError: `chat`, and the tokenizer has no chat template, or one that refuses the context; an option without a token
+            of its own; nothing before an option.
     """
     pairs = [_split(question, tokenizer if chat else None) for question in questions]
-    if not pairs:
-        return []
-    special = not chat  # a chat template writes its special tokens itself
-    contexts: list[list[int]] = tokenizer([context for context, _ in pairs], add_special_tokens=special)["input_ids"]
-    joined = [context + option for context, options in pairs for option in options]
-    wholes: Iterator[list[int]] = iter(tokenizer(joined, add_special_tokens=special)["input_ids"])
+    flat = [(context, option) for context, options in pairs for option in options]
+    answered = iter(encode_answers(flat, tokenizer, special=not chat))  # a chat template writes its special tokens itself
     texts: list[Text] = []
-    for number, (prompt, (_, options)) in enumerate(zip(contexts, pairs, strict=True)):
-        texts += _texts(number, prompt, [next(wholes) for _ in options], limit)
+    for number, (_, options) in enumerate(pairs):
+        texts += _texts(number, questions[number].id, [next(answered) for _ in options], limit)
     return texts
 
 
@@ -75,8 +75,7 @@ def _split(question: Question, chat: PreTrainedTokenizerBase | None) -> tuple[st
     if chat is not None:
         if not chat.chat_template:
             raise UsageError("chat=true needs a chat template, and this model's tokenizer has none; leave chat out.")
-        turn = [{"role": "user", "content": question.context}]
-        context = str(chat.apply_chat_template(turn, tokenize=False, add_generation_prompt=True))
+        context = render_template([{"role": "user", "content": question.context}], chat)
         options = [option.lstrip() for option in question.continuations]
     else:
         context, options = question.context, list(question.continuations)
@@ -85,23 +84,29 @@ def _split(question: Question, chat: PreTrainedTokenizerBase | None) -> tuple[st
     return kept, [gap + option for option in options]
 
 
-def _texts(number: int, prompt: list[int], wholes: Sequence[list[int]], limit: int) -> list[Text]:
-    if all(len(whole) == len(prompt) + 1 and whole[:-1] == prompt for whole in wholes):
+def _texts(number: int, name: str, options: Sequence[Answered], limit: int) -> list[Text]:
+    for option, (ids, start) in enumerate(options):
+        if start == len(ids):
+            raise UsageError(f"Option {option + 1} of {name} has no token of its own in this model's tokenizer; write it out.")
+        if start == 0:
+            raise UsageError(f"Nothing stands before the options of {name} from which to predict them; give it a context.")
+    prompt = options[0].ids[:-1]
+    if all(ids[:-1] == prompt and start == len(prompt) for ids, start in options):
         ids = prompt[-limit:]
-        targets = [TokenTarget(option, len(ids) - 1, whole[-1]) for option, whole in enumerate(wholes)]
+        targets = [TokenTarget(option, len(ids) - 1, whole[-1]) for option, (whole, _) in enumerate(options)]
         return [Text(number, ids, targets, len(prompt) > limit)]
     texts: list[Text] = []
-    for option, whole in enumerate(wholes):
+    for option, (whole, border) in enumerate(options):
         kept = whole[-(limit + 1) :]
-        start = max(len(prompt) - (len(whole) - len(kept)), 1)
+        start = max(border - (len(whole) - len(kept)), 1)
         targets = [TokenTarget(option, place - 1, kept[place]) for place in range(start, len(kept))]
         texts.append(Text(number, kept[:-1], targets, len(kept) < len(whole)))
     return texts
 
 
 def longest_text(model: PreTrainedModel) -> int:
-    """Tokens that the model can read at once."""
-    return getattr(model.config, "max_position_embeddings", None) or 2048
+    """Tokens that the model reads at once; lm-eval's 2048 where its config sets no bound."""
+    return context_length(model) or 2048
 
 
 def score_questions(
@@ -127,16 +132,19 @@ def score_questions(
         One result per question; `logprobs` are in nats, `score` is 1.0 where the choice is right.
     """
     texts = encode_questions(questions, tokenizer, limit=longest_text(model)) if texts is None else texts
+    check_ids((text.ids for text in texts), model)
     sums = [[0.0] * len(question.continuations) for question in questions]
     waiting = [0] * len(questions)
     for text in texts:
         waiting[text.question] += 1
-    for text, values in _read(model, texts, [question.part for question in questions], padding_id(tokenizer)):
-        for target, value in zip(text.targets, values, strict=True):
-            sums[text.question][target.option] += value
-        waiting[text.question] -= 1
-        if progress is not None and waiting[text.question] == 0:
-            progress(1)
+    parts = [question.part for question in questions]
+    for alike in _alike(model, texts):
+        for text, values in _read(model, alike, parts, padding_id(tokenizer)):
+            for target, value in zip(text.targets, values, strict=True):
+                sums[text.question][target.option] += value
+            waiting[text.question] -= 1
+            if progress is not None and waiting[text.question] == 0:
+                progress(1)
     return _results(questions, texts, sums, per_token)
 
 
@@ -169,13 +177,22 @@ def _results(
     return results
 
 
+def _alike(model: PreTrainedModel, texts: Sequence[Text]) -> list[Sequence[Text]]:
+    """Texts that may share a batch: LongRoPE turns every text of one as its longest asks for."""
+    rope: dict[str, Any] = getattr(model.config.get_text_config(), "rope_parameters", None) or {}
+    if rope.get("rope_type") != "longrope":
+        return [texts]
+    trained = rope["original_max_position_embeddings"]
+    return [[text for text in texts if (len(text.ids) > trained) == beyond] for beyond in (False, True)]
+
+
 def _read(model: PreTrainedModel, texts: Sequence[Text], parts: Sequence[str], pad: int) -> Iterator[tuple[Text, list[float]]]:
     """Each text with the log-probabilities of its targets, in nats."""
     budget = Budget(tokens_per_batch(model))
     if not packs(model, longest=max((len(text.ids) for text in texts), default=0)):
         trees = [Tree(text.ids, len(text.ids), (), (number,)) for number, text in enumerate(texts)]
-        read = functools.partial(_padded_logits, model, pad)
-        yield from _read_trees(texts, trees, 0, read, budget, padded=True)
+        require_causal_logits(model)
+        yield from _read_trees(texts, trees, 0, functools.partial(padded_logits, model, pad), budget, padded=True)
         return
     groups: dict[str, list[Text]] = {}
     for text in texts:
@@ -261,38 +278,3 @@ def _log_softmax_at(logits: Tensor, index: Sequence[int], tokens: Sequence[int])
     rows = torch.tensor([row_of[place] for place in index], device=logits.device)
     chosen = logits[rows, torch.tensor(tokens, device=logits.device)].float()
     return (chosen - sums[rows]).tolist()
-
-
-@torch.inference_mode()
-def _padded_logits(model: PreTrainedModel, pad: int, batch: Sequence[Tree], wanted: Sequence[int]) -> Tensor:
-    """The plain way, for attention that cannot be packed: texts padded to the longest; (len(wanted), V)."""
-    width = max(len(tree.ids) for tree in batch)
-    ids = torch.full((len(batch), width), pad, dtype=torch.long)
-    mask = torch.zeros_like(ids)
-    places: list[tuple[int, int]] = []
-    for number, tree in enumerate(batch):
-        ids[number, : len(tree.ids)] = torch.tensor(tree.ids)  # padded on the right: causal attention never sees it
-        mask[number, : len(tree.ids)] = 1
-        places += [(number, place) for place in range(len(tree.ids))]
-    rows, positions = torch.tensor([places[index] for index in wanted], device=model.device).T  # (n,), (n,)
-    with _head_only_at(model, rows, positions):
-        return model(input_ids=ids.to(model.device), attention_mask=mask.to(model.device), use_cache=False).logits[0]
-
-
-@contextmanager
-def _head_only_at(model: PreTrainedModel, rows: Tensor, positions: Tensor) -> Generator[None]:
-    """Let the output head see only some positions, as one sequence: logits are (1, n, V).
-
-    Done before the head and not after, since the head is most of a small model; whatever the model does to its logits
-    afterwards (soft caps, scaling) still happens.
-    """
-    head: nn.Module = model.get_output_embeddings()  # pyright: ignore[reportAssignmentType]
-
-    def gather(_module: nn.Module, arguments: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        return (arguments[0][rows, positions].unsqueeze(0), *arguments[1:])  # (B, T, D) -> (1, n, D)
-
-    handle = head.register_forward_pre_hook(gather)
-    try:
-        yield
-    finally:
-        handle.remove()

@@ -17,8 +17,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
-from unlearnbench.errors import UsageError
-from unlearnbench.models.blocks import decoder_blocks
+from unlearnbench.models.blocks import decoder_blocks, decoder_of
 from unlearnbench.scoring.choice.prefix_trees import Tree
 
 if TYPE_CHECKING:
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
 
 ATTENTION = "unlearnbench_packed"  # the name under which transformers knows `_attend`
 WINDOWS = ("sliding_window", "attention_chunk_size")  # what configs call the reach of a layer's attention, in tokens
+COUNTED = ("attn_temperature_tuning",)  # what grows with a token's place in the row, which in a packed one is not its own
 KeyValue = tuple[Tensor, Tensor]  # both (Hkv, P, D)
 
 
@@ -108,13 +108,17 @@ def packs(model: PreTrainedModel, *, longest: int) -> bool:
         model: a language model in eval mode.
         longest: tokens of the longest text; where attention reaches less far back, packing is refused.
     """
-    reaches = [getattr(model.config, name, None) for name in WINDOWS]
+    config = decoder_of(model).config
+    reaches = [getattr(config, name, None) for name in WINDOWS]
     if any(reach and longest > reach for reach in reaches):
         return False
     if model not in _packs:
         try:
-            _packs[model] = bool(getattr(model, "_supports_attention_backend", False)) and _agrees(model)
-        except (Unsupported, UsageError):
+            told = bool(getattr(model, "_supports_attention_backend", False)) and not any(
+                getattr(config, n, False) for n in COUNTED
+            )
+            _packs[model] = told and _agrees(model)
+        except Exception:  # a family may raise anything on the way: it is scored the plain way then
             _packs[model] = False
     return _packs[model]
 
@@ -122,10 +126,12 @@ def packs(model: PreTrainedModel, *, longest: int) -> bool:
 @torch.inference_mode()
 def _agrees(model: PreTrainedModel) -> bool:
     """Compare with plain forwards: a prefix, a tree with branches and a tree without."""
-    vocabulary = int(model.config.vocab_size)
+    vocabulary = int(model.config.get_text_config().vocab_size)
     text = [(7 * place * place + 3) % vocabulary for place in range(40)]
     start, trunk, first, second, other = text[:9], text[9:16], text[16:20], text[20:26], text[26:37]
     prefix = encode_prefix(model, start)
+    if len(prefix.layers) != len(decoder_blocks(model)[1]):
+        return False  # a block mixes tokens in another way than by attention
     trees = [Tree(trunk + first + second, len(trunk), (len(first), len(second))), Tree(other, len(other))]
     ends = [len(trunk + first) - 1, len(trees[0].ids) - 1, len(trees[0].ids) + len(other) - 1]
     packed = packed_logits(model, trees, ends, prefix).float()
@@ -186,7 +192,7 @@ def _packed_attention(model: PreTrainedModel, batch: _Batch) -> Generator[None]:
     from transformers import AttentionInterface
 
     AttentionInterface.register(ATTENTION, _attend)
-    config: Any = model.config
+    config: Any = decoder_of(model).config
     before, token = config._attn_implementation, _current.set(batch)
     config._attn_implementation = ATTENTION  # no mask is made for a name that transformers' mask functions do not know
     try:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from unlearnbench.data.borders import common_length
+
 SHARED = 16  # tokens that branches must share: below that a tree with a mask costs more than it saves
 LONGEST = 4096  # tokens in one tree with branches: its mask grows with the square
 
@@ -31,12 +33,6 @@ class Tree(NamedTuple):
     def locate(self, number: int, place: int) -> int:
         """Where in `ids` the token at `place` of the tree's text of that number lies."""
         return place if place < self.trunk else place + sum(self.branches[:number])
-
-
-def common_length(texts: Sequence[list[int]]) -> int:
-    """How many tokens all texts begin with."""
-    first, last = min(texts), max(texts)  # in lexicographic order: what these two share, all share
-    return next((place for place, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), len(first))
 
 
 def build_trees(texts: Sequence[list[int]]) -> list[Tree]:

@@ -2,37 +2,61 @@
 
 from __future__ import annotations
 
-from unlearnbench.data.tables import Table
+from unlearnbench.data.tables import Table, kind_of
 from unlearnbench.errors import UsageError
 from unlearnbench.scoring.choice.prompts import LETTERS
+
+ENOUGH = 1.5  # answers per choice; that none of so many is the first one by chance happens in a file of six
 
 
 def read_choices(table: Table, index: int) -> tuple[list[str], int]:
     """The options of a row and the position of the right one.
 
     Args:
-        table: with the columns choices, a list, and answer, an index from 0 or a letter.
+        table: with the columns choices, a list of texts, and answer, an index from 0 or a letter.
         index: of the row.
 
     Raises:
-        UsageError: not a list of 2 to 26 options, or no such answer.
+        UsageError: not a list of 2 to 26 texts, no such answer, or the table's answers seem to count from 1.
     """
     row = table.rows[index]
     choices = row["choices"]
     if not isinstance(choices, list) or not 2 <= len(choices) <= len(LETTERS):
         raise UsageError(f"{table.where(index)} needs a list of 2 to {len(LETTERS)} choices; got {choices!r}.")
-    answer = _position(row["answer"], len(choices))
-    if answer is None:
+    for letter, choice in zip(LETTERS, choices, strict=False):
+        if not isinstance(choice, str) or not choice.strip():
+            found = "an empty text" if isinstance(choice, str) else kind_of(choice)
+            raise UsageError(f"{table.where(index)} has {found} as choice {letter}; each choice must be a text, in quotes.")
+    number = _number(row["answer"])
+    if number is None or not 0 <= number < len(choices):
         allowed = f"an index from 0 to {len(choices) - 1} or a letter from A to {LETTERS[len(choices) - 1]}"
-        raise UsageError(f"{table.where(index)} needs as answer {allowed}; got {row['answer']!r}.")
-    return [str(choice) for choice in choices], answer
+        counted = "; answers that count from 1 must be one less each, or letters" if number == len(choices) else ""
+        raise UsageError(f"{table.where(index)} needs as answer {allowed}; got {row['answer']!r}{counted}.")
+    if not _is_letter(row["answer"]) and _counts_from_one(table, len(choices)):
+        raise UsageError(
+            f"{table.where(index)} has the answer {row['answer']}, and no answer of '{table.origin}' is 0: they seem to count "
+            "from 1, and are read from 0. Make each one less; where they do count from 0, write letters (A for the first)."
+        )
+    return choices, number
 
 
-def _position(given: object, options: int) -> int | None:
-    """The index of the right option, from an index or a letter."""
+def _number(given: object) -> int | None:
+    """A position from 0, from an index or a letter, or None."""
     if isinstance(given, str):
         text = given.strip().upper()
-        given = LETTERS.index(text) if len(text) == 1 and text in LETTERS else int(text) if text.isdecimal() else None
+        return LETTERS.index(text) if _is_letter(given) else int(text) if text.isdecimal() else None
     if isinstance(given, float) and given.is_integer():
         given = int(given)
-    return given if isinstance(given, int) and not isinstance(given, bool) and 0 <= given < options else None
+    return given if isinstance(given, int) and not isinstance(given, bool) else None
+
+
+def _is_letter(given: object) -> bool:
+    return isinstance(given, str) and len(given.strip()) == 1 and given.strip().upper() in LETTERS
+
+
+def _counts_from_one(table: Table, choices: int) -> bool:
+    """Whether no answer is the first choice, where enough of them are indices to wonder at it."""
+    given = (row.get("answer") for row in table.rows)
+    if any(_number(answer) == 0 for answer in given):
+        return False
+    return sum(not _is_letter(row.get("answer")) for row in table.rows) >= ENOUGH * choices

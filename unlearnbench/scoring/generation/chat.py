@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from unlearnbench.errors import UsageError
+from unlearnbench.data.borders import encode_prompts
+from unlearnbench.data.chat_template import Message, render_template
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-Message = dict[str, str]  # role and content
 PLAIN_STOPS = ("\nUser:", "\nAssistant:")  # where a model without a chat template begins to talk to itself
 _MARK = "an answer"
 
@@ -55,15 +55,14 @@ def render_chat(messages: Sequence[Message], tokenizer: PreTrainedTokenizerBase)
         UsageError: the template refuses the conversation.
     """
     if tokenizer.chat_template:
-        return _templated(messages, tokenizer, ask=True)
+        return render_template(messages, tokenizer)
     lines = [f"{message['role'].capitalize()}: {message['content']}" for message in messages]
     return "\n".join([*lines, "Assistant:"])
 
 
 def encode_chat(messages: Sequence[Message], tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """The tokens of `render_chat`; a chat template writes its special tokens itself."""
-    text = render_chat(messages, tokenizer)
-    return list(tokenizer(text, add_special_tokens=not tokenizer.chat_template)["input_ids"])
+    """The tokens of `render_chat`, never ended; a chat template writes its special tokens itself."""
+    return encode_prompts([render_chat(messages, tokenizer)], tokenizer, special=not tokenizer.chat_template)[0]
 
 
 def end_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> set[int]:
@@ -80,7 +79,7 @@ def stop_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> s
     stops = end_tokens(model, tokenizer)
     if tokenizer.chat_template:
         messages = [{"role": "user", "content": "a question"}, {"role": "assistant", "content": _MARK}]
-        after = _templated(messages, tokenizer, ask=False).rpartition(_MARK)[2]
+        after = render_template(messages, tokenizer).rpartition(_MARK)[2]
         first = list(tokenizer(after, add_special_tokens=False)["input_ids"])[:1]
         stops |= set(first) & set(tokenizer.all_special_ids)
     return stops
@@ -89,22 +88,3 @@ def stop_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> s
 def stop_texts(tokenizer: PreTrainedTokenizerBase) -> tuple[str, ...]:
     """Texts that end an answer; a chat template needs none."""
     return () if tokenizer.chat_template else PLAIN_STOPS
-
-
-def check_chat(tokenizer: PreTrainedTokenizerBase) -> str:
-    """Why conversations cannot be held with this tokenizer's chat template; empty where they can."""
-    said = [{"role": role, "content": "text"} for role in ("user", "assistant", "user")]
-    try:
-        render_chat(said, tokenizer)
-    except UsageError as error:
-        return str(error)
-    return ""
-
-
-def _templated(messages: Sequence[Message], tokenizer: PreTrainedTokenizerBase, *, ask: bool) -> str:
-    from jinja2 import TemplateError
-
-    try:
-        return str(tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=ask))
-    except (TemplateError, ValueError, TypeError) as error:
-        raise UsageError(f"The model's chat template refuses a plain conversation of user and assistant: {error}.") from error

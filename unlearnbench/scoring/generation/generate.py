@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 
+from unlearnbench.models.capacity import check_ids, context_length
 from unlearnbench.models.loading import padding_id
 from unlearnbench.scoring.generation.chat import Answer, Request, encode_chat, end_tokens, stop_texts, stop_tokens
 from unlearnbench.scoring.generation.seeded_draw import noisy
@@ -131,7 +132,7 @@ class _Writer:
         self.model, self.tokenizer, self.most, self.follow = model, tokenizer, most, follow
         self.stops = stop_tokens(model, tokenizer) if ends is None else ends
         self.stop_texts = stop_texts(tokenizer) if ends is None else ()
-        self.limit: int | None = getattr(model.config, "max_position_embeddings", None)
+        self.limit = context_length(model)
         self.reach = reach(model)
         self.answers: dict[int, Answer] = {}
         self.written: dict[int, list[int]] = {}  # the tokens of each answer
@@ -172,6 +173,7 @@ class _Writer:
         """The request with its tokens; None, with the error said, where the model cannot read so many."""
         while request is not None:
             prompt = encode_chat(request.messages, self.tokenizer) if tokens is None else tokens
+            check_ids([prompt], self.model)
             room = min(self.most, self.limit - len(prompt)) if self.limit else self.most
             if room > 0:
                 return self._within_reach(_Row(index, request, prompt, room))

@@ -6,8 +6,11 @@ from collections.abc import Iterable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from unlearnbench.data.chat_template import TALK, check_chat
 from unlearnbench.errors import UsageError
-from unlearnbench.models.loading import load_model, load_tokenizer, model_folder, weight_files
+from unlearnbench.models.capacity import check_vocabulary
+from unlearnbench.models.folders import model_folder, weights_identity
+from unlearnbench.models.loading import check_weights, load_model, load_tokenizer
 from unlearnbench.scoring.judging.judgment import (
     TRIES,
     Arrived,
@@ -20,7 +23,7 @@ from unlearnbench.scoring.judging.judgment import (
     parse_rating,
     without_system,
 )
-from unlearnbench.system.files import JsonCache, default_cache, hash_files
+from unlearnbench.system.files import JsonCache, default_cache
 
 if TYPE_CHECKING:
     import torch
@@ -45,7 +48,7 @@ class LocalJudge:
     @cached_property
     def weights(self) -> str:
         """Hash of the model folder."""
-        return hash_files(weight_files(self.folder), JsonCache(default_cache() / "memory.json"))
+        return weights_identity(self.folder, JsonCache(default_cache() / "memory.json"))
 
     @cached_property
     def tokenizer(self) -> PreTrainedTokenizerBase:
@@ -58,10 +61,13 @@ class LocalJudge:
         return ("hf", self.weights, self.replies.identity)
 
     def problems(self) -> Iterable[str]:
-        """A chat template that refuses a conversation."""
-        from unlearnbench.scoring.generation.chat import check_chat
-
-        if problem := check_chat(self.tokenizer):
+        """Weights that do not fit; a chat template that refuses a talk, or swallows it; tokens that the model does not know."""
+        try:
+            check_weights(self.folder)
+        except UsageError as error:
+            yield f"The judge {self.source} cannot be asked: {error}"
+            return
+        if problem := check_chat(self.tokenizer) or check_vocabulary(self.tokenizer, self.folder):
             yield f"The judge {self.source} cannot be asked: {problem}"
 
     def move_to(self, dtype: torch.dtype, device: torch.device) -> None:
@@ -103,10 +109,4 @@ class LocalJudge:
 
 def _takes_system(tokenizer: PreTrainedTokenizerBase) -> bool:
     """Whether a system message gets into the prompt: some chat templates refuse it, and some leave it out."""
-    from unlearnbench.scoring.generation.chat import render_chat
-
-    said = [{"role": "system", "content": "what to do"}, {"role": "user", "content": "a question"}]
-    try:
-        return said[0]["content"] in render_chat(said, tokenizer)
-    except UsageError:
-        return False
+    return not check_chat(tokenizer, ("system", *TALK))

@@ -92,7 +92,9 @@ def load_prompts(path: str | None) -> PromptSet:
 
 
 def _prompt(row: dict[str, Any], where: str) -> tuple[tuple[int, bool], Prompt]:
-    template = str(row["prompt_template"])
+    template, system = row["prompt_template"], row.get("system_prompt") or ""
+    if not isinstance(template, str) or not isinstance(system, str):
+        raise UsageError(f"{where} needs texts as its prompt_template and its system_prompt.")
     try:
         fields = {name for _, name, _, _ in string.Formatter().parse(template) if name is not None}
     except ValueError as error:
@@ -100,4 +102,4 @@ def _prompt(row: dict[str, Any], where: str) -> tuple[tuple[int, bool], Prompt]:
     if unknown := sorted(fields - set(FIELDS)):
         raise UsageError(f"{where} has the field '{{{unknown[0]}}}' in its prompt_template; known: {', '.join(FIELDS)}.")
     turns, reference = (2 if "question_2" in fields else 1), "ref_answer_1" in fields
-    return (turns, reference), Prompt(str(row.get("system_prompt") or ""), template, turns, reference)
+    return (turns, reference), Prompt(system, template, turns, reference)

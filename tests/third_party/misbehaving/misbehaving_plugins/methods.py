@@ -3,6 +3,7 @@
 import ctypes
 import os
 import random
+import signal
 import sys
 import time
 
@@ -83,6 +84,18 @@ class Hoards(WellBehaved):
         return super().training_step(batch, batch_idx)
 
 
+class Swallows(WellBehaved):
+    """Asks its process to stop, as a batch system may at any moment, and goes on as if nothing had happened."""
+
+    def training_step(self, batch, batch_idx):
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(0.01)
+        except BaseException:
+            pass
+        return super().training_step(batch, batch_idx)
+
+
 class Meddles(WellBehaved):
     """Changes whatever is shared: generators, default dtype, environment, weights that it does not train."""
 
@@ -112,6 +125,7 @@ METHODS = {
     "hangs": Hangs,
     "hoards": Hoards,
     "meddles": Meddles,
+    "swallows": Swallows,
 }
 
 

@@ -11,7 +11,7 @@ function loadPlotly() {
 }
 
 function themed(chart) {
-  const [ink, line, panel] = ["ink", "line", "panel"].map(colour);
+  const [ink, dim, line, panel] = ["ink", "dim", "line", "panel"].map(colour);
   const layout = structuredClone(chart.layout);
   Object.assign(layout, { paper_bgcolor: panel, plot_bgcolor: panel, autosize: true });
   layout.font = { ...layout.font, color: ink, family: "system-ui, sans-serif", size: 12 };
@@ -22,7 +22,11 @@ function themed(chart) {
   const data = structuredClone(chart.data);
   for (const trace of data) {
     if (trace.type === "heatmap") {
-      trace.colorscale = [[0, isDark() ? "#f08a3c" : "#c25200"], [0.5, panel], [1, isDark() ? "#4aa8e0" : "#0072b2"]];
+      // the ends are so light, or so dark, that the figures can be read on them
+      trace.colorscale = [[0, isDark() ? "#9c4a0e" : "#e07b39"], [0.5, panel], [1, isDark() ? "#1b6496" : "#4fa3db"]];
+      trace.textfont = { ...trace.textfont, color: ink };
+    } else if (trace.textfont) {
+      trace.textfont.color = dim;
     }
   }
   return { data, layout };
@@ -37,7 +41,10 @@ async function draw(place, chart) {
     layout.legend = { ...layout.legend, orientation: "h", x: 0, y: -0.25 };
     layout.margin = { ...layout.margin, r: 10 };
   }
-  await library.react(place, data, layout, CONFIG);
+  const pointer = matchMedia("(hover: hover)").matches; // without one, buttons would always cover the chart, and a swipe zoom it
+  if (!pointer) layout.dragmode = false;
+  place.style.minHeight = `${chart.height}px`;
+  await library.react(place, data, layout, { ...CONFIG, displayModeBar: pointer && place.clientWidth >= 500 ? "hover" : false });
   place.dataset.drawn = "yes";
 }
 

@@ -13,6 +13,7 @@ if (page) {
   startExplorer(page.items);
   startTalks(page.talks);
 }
+startCues();
 addEventListener("hashchange", unfold);
 unfold();
 document.documentElement.dataset.ready = "yes";

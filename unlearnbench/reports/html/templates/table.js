@@ -61,3 +61,17 @@ function startFilters(table, body) {
 function startTables() {
   document.querySelectorAll("table.sortable").forEach(startTable);
 }
+
+// Where something goes on beside what is seen, the edge fades and it is said.
+function startCues() {
+  for (const box of document.querySelectorAll(".scroll, .talks, nav ul")) {
+    const look = () => {
+      const before = box.scrollLeft > 1;
+      const after = box.scrollLeft + box.clientWidth < box.scrollWidth - 1;
+      box.dataset.more = `${before ? "before" : ""} ${after ? "after" : ""}`.trim();
+    };
+    box.addEventListener("scroll", look, { passive: true });
+    const watcher = new ResizeObserver(look);
+    [box, ...box.children].forEach((one) => watcher.observe(one));
+  }
+}

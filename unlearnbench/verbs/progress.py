@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections.abc import Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -15,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from unlearnbench.records.cells import CellResult, Job
-from unlearnbench.reports.units import counted, duration
+from unlearnbench.reports.units import counted, duration, pace
 
 if TYPE_CHECKING:
     from unlearnbench.planning.plan import JobPlan
@@ -80,13 +81,13 @@ class ProgressReporter:
             self._running[_key(job)] = _Phase("loading", 0, "")
 
     def unlearning(self, job: Job, steps: int) -> None:
-        self._begin(job, "unlearning", steps, "updates")
+        self._begin(job, "unlearning", steps, "update")
 
     def step(self, job: Job, loss: float | None) -> None:
         self._advance(job, 1, loss)
 
     def scoring(self, job: Job, benchmark: str, items: int) -> None:
-        self._begin(job, benchmark, items, "questions")
+        self._begin(job, benchmark, items, "question")
 
     def scored(self, job: Job, items: int) -> None:
         self._advance(job, items, None)
@@ -136,6 +137,20 @@ class ProgressReporter:
             return Group(table, Text(", ".join(facts), style="dim"))
 
 
+class PlainReporter(ProgressReporter):
+    """A `Reporter` of plain lines: what each job does, each finished cell, and warnings.
+
+    Args:
+        stream: where to write; standard error by default.
+    """
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        plain = Console(
+            file=stream or sys.stderr, highlight=False, force_terminal=False, force_jupyter=False, color_system=None
+        )
+        super().__init__(console=plain)
+
+
 class _Phase:
     """How far one job is in what it does now, how fast it goes, and how long that will still take."""
 
@@ -166,9 +181,9 @@ class _Phase:
         return [bar, f"{self._done}/{self._total}", loss, self._speed(), self._left()]
 
     def _speed(self) -> str:
-        """Units per second since the phase began."""
+        """Mean since the phase began."""
         seconds = time.monotonic() - self._started
-        return f"{self._done / seconds:.1f} {self._unit}/s" if self._done and seconds > 0 else ""
+        return pace(self._done, seconds, self._unit) if self._done and seconds > 0 else ""
 
     def _left(self) -> str:
         if not self._done:
@@ -189,7 +204,7 @@ def _about(result: CellResult) -> list[str]:
     seconds = result.cost.evaluate_seconds or 0.0
     spent = ["cached"] if result.provenance.get("cached") else [f"{seconds:.1f} s"]
     if spent != ["cached"] and seconds > 0:
-        spent.append(f"{result.n / seconds:.1f}/s")
+        spent.append(pace(result.n, seconds, "item"))
     cut = [f"{result.truncated} cut from the left to fit the model"] if result.truncated else []
     partial = result.asked is not None and result.n < result.asked
     return [f"{result.n}/{result.asked} judged" if partial else f"{result.n} items", *spent, *cut]

@@ -1,0 +1,121 @@
+"""An adapter as PEFT saves it: checked against its base, and merged into it."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from unlearnbench.errors import UsageError, reason_of
+from unlearnbench.models.fit import Misfit
+from unlearnbench.models.folders import ADAPTER_WEIGHTS, base_source
+from unlearnbench.models.weight_files import shapes_in
+
+if TYPE_CHECKING:
+    from torch import nn
+    from transformers import PreTrainedModel
+
+
+def check_adapter(folder: Path, shape: PreTrainedModel) -> None:
+    """Refuse an adapter whose factors are not those of its config on its base; told from the headers alone.
+
+    Args:
+        folder: of the adapter.
+        shape: its base on torch's `meta` device.
+
+    Raises:
+        UsageError: a factor is missing, has no place in the base, or another shape.
+    """
+    from peft import PeftConfig, PeftModel
+    from peft.utils.save_and_load import get_peft_model_state_dict
+
+    found = shapes_in([folder / ADAPTER_WEIGHTS])
+    tied = _tied_modules(shape)
+    plain = {f"base_model.model.{name}": tuple(tensor.shape) for name, tensor in shape.state_dict().items()}
+    try:
+        config: Any = PeftConfig.from_pretrained(str(folder))
+        config.init_lora_weights = False  # some ways to draw factors look at the base's weights, and none are there
+        with _without_warnings():
+            wrapped: Any = PeftModel(shape, config)
+    except (ValueError, TypeError, KeyError) as error:
+        raise UsageError(_does_not_fit(folder, shape, reason_of(error))) from error
+    try:
+        _merge_layers(wrapped)
+    except NotImplementedError as error:
+        raise UsageError(
+            f"The adapter in {folder} cannot be merged into '{base_source(folder)}': {reason_of(error)}."
+        ) from error
+    asked, embedded = (
+        {n: tuple(t.shape) for n, t in get_peft_model_state_dict(wrapped, save_embedding_layers=also).items()}
+        for also in (False, True)
+    )
+    if shared := [name for name in asked for module in tied if name.startswith(f"base_model.model.{module}.")]:
+        raise UsageError(
+            f"The adapter in {folder} changes {shared[0].removeprefix('base_model.model.')}, and its base has one tensor for "
+            "the embeddings of input and output, so that merged it would change both; give a whole model whose config says "
+            "tie_word_embeddings: false."
+        )
+    places = plain | embedded | asked  # the base's embeddings may be saved whole beside the factors
+    misfit = Misfit(
+        missing=asked.keys() - found.keys(),
+        unexpected=found.keys() - places.keys(),
+        mismatched=[(name, own, places[name]) for name, own in found.items() if name in places and own != places[name]],
+    )
+    if misfit:
+        raise UsageError(_does_not_fit(folder, shape, str(misfit)))
+
+
+def _tied_modules(model: PreTrainedModel) -> list[str]:
+    """Names of the modules that share the embeddings, where input and output do."""
+    ends = (model.get_input_embeddings(), model.get_output_embeddings())
+    shared = {id(getattr(end, "weight", None)) for end in ends}
+    return [name for name, module in model.named_modules() if module in ends] if len(shared) == 1 else []
+
+
+def _does_not_fit(folder: Path, base: PreTrainedModel, why: str) -> str:
+    return (
+        f"The adapter in {folder} does not fit '{base_source(folder)}', the {type(base).__name__} that it names as its base: "
+        f"{why}. Name the model that it was trained on as base_model_name_or_path in its adapter_config.json."
+    )
+
+
+@contextmanager
+def _without_warnings() -> Generator[None]:
+    """Keep to itself what PEFT warns of: deprecations between it and transformers, and what `check_adapter` has looked at."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def merge_saved(model: PreTrainedModel, folder: Path) -> PreTrainedModel:
+    """The model with a saved adapter merged into its weights, in place.
+
+    Each weight is computed in float32 on the CPU and rounded once to the model's dtype, so that it is the same everywhere.
+
+    Args:
+        model: the adapter's base, on the CPU.
+        folder: of the adapter.
+    """
+    from peft import PeftModel
+
+    with _without_warnings():
+        wrapped: Any = PeftModel.from_pretrained(model, str(folder), torch_device="cpu")
+        _merge_layers(wrapped)
+    merged: PreTrainedModel = wrapped.unload()
+    if hasattr(merged, "peft_config"):
+        del merged.peft_config  # or an adapter that is trained on it would be taken for a second one
+    return merged.requires_grad_(True)
+
+
+def _merge_layers(wrapped: nn.Module) -> None:
+    """Merge each adapted layer in float32, and round it to what it was."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    for layer in [layer for layer in wrapped.modules() if isinstance(layer, BaseTunerLayer)]:
+        own = layer.get_base_layer()
+        dtype = next(own.parameters()).dtype
+        own.float()
+        layer.merge()
+        own.to(dtype)

@@ -1,0 +1,74 @@
+"""How long jobs will take, told from what was computed before."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from statistics import fmean
+
+from unlearnbench.planning.plan import BenchmarkPlan, JobPlan
+from unlearnbench.runs.folder import RunFolder
+from unlearnbench.runs.score_cache import ScoreCache
+
+
+@dataclass(frozen=True, kw_only=True)
+class Durations:
+    """What is known of the seconds that rows and benchmarks take on one model.
+
+    Attributes:
+        unlearn: seconds of one training, by row.
+        evaluate: seconds of scoring one model, by benchmark.
+        cached: identities of cells whose scores are in the user's cache.
+        timed: rows and benchmarks that were tried for a moment, because nothing was known of them.
+    """
+
+    unlearn: Mapping[str, float]
+    evaluate: Mapping[str, float]
+    cached: frozenset[str] = frozenset()
+    timed: Sequence[str] = field(default_factory=tuple[str, ...])
+
+    def to_unlearn(self, plan: JobPlan) -> float | None:
+        """Seconds until a job that has no weights yet has them; None where nothing is known."""
+        return self.unlearn.get(plan.job.variant) if plan.trains else 0.0
+
+    def to_evaluate(self, plan: JobPlan) -> float | None:
+        """Seconds to score what a job still owes; None where nothing is known of a part of it."""
+        known = [self.evaluate.get(name) for name in plan.due if plan.cells[name] not in self.cached]
+        told = [one for one in known if one is not None]
+        return sum(told) if len(told) == len(known) else None
+
+
+def known_durations(
+    jobs: Sequence[JobPlan],
+    benchmarks: Sequence[BenchmarkPlan],
+    run: RunFolder,
+    cache: ScoreCache,
+    *,
+    dtype: str,
+    limit: int | None,
+) -> Durations:
+    """What finished cells of other seeds and rows say, and the cache of the models that nothing is trained for."""
+    columns = {one.name: one for one in benchmarks}
+    unlearn: dict[str, list[float]] = {}
+    evaluate: dict[str, list[float]] = {}
+    cached: set[str] = set()
+    for plan in jobs:
+        for name, identity in plan.cells.items():
+            if name not in plan.due:
+                cell = run.read_cell(plan.key(name), identity)
+                if cell is None or cell.status != "done":
+                    continue
+                if plan.trains and cell.cost.unlearn_seconds is not None:
+                    unlearn.setdefault(plan.job.variant, []).append(cell.cost.unlearn_seconds)
+                if cell.cost.evaluate_seconds is not None:
+                    evaluate.setdefault(name, []).append(cell.cost.evaluate_seconds)
+            elif plan.variant.training is None:
+                kept = cache.read(columns[name].cache_key(plan.variant.weights, dtype, limit, plan.job.seed))
+                if kept is not None:
+                    cached.add(identity)
+                    evaluate.setdefault(name, []).append(float(kept[0]["evaluate_seconds"]))
+    return Durations(
+        unlearn={name: fmean(seconds) for name, seconds in unlearn.items()},
+        evaluate={name: fmean(seconds) for name, seconds in evaluate.items()},
+        cached=frozenset(cached),
+    )

@@ -1,0 +1,36 @@
+"""What is asked of the preflight."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from unlearnbench.planning.limits import Limits
+from unlearnbench.records.recipe import Recipe
+from unlearnbench.runs.folder import KeepDeltas
+
+Device = Literal["auto", "cpu", "cuda"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """A comparison that somebody wants, before anything of it is checked.
+
+    Attributes:
+        recipe: what to compare.
+        out: the folder of the comparison; cells that are in it already are not computed again.
+        cache: the user's cache, for scores and file hashes.
+        device: where to compute.
+        retry_failed: count failed cells as not finished.
+        keep_deltas: which unlearned weights will stay on disk; there must be room for them.
+        limits: that jobs in processes of their own keep to.
+    """
+
+    recipe: Recipe
+    out: Path
+    cache: Path
+    device: Device = "auto"
+    retry_failed: bool = False
+    keep_deltas: KeepDeltas = "all"
+    limits: Limits = field(default_factory=Limits)

@@ -1,0 +1,91 @@
+"""Compare methods: from a recipe to a finished comparison."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from unlearnbench.errors import Problems
+from unlearnbench.verbs.recipes import (
+    DEFAULT_RECIPE,
+    Names,
+    base_recipe,
+    options_in,
+    with_benchmarks,
+    with_changes,
+    with_fixed,
+    with_methods,
+)
+from unlearnbench.verbs.steps import Folder, carry_out, place_of
+
+if TYPE_CHECKING:
+    from lightning.pytorch.loggers import Logger
+
+    from unlearnbench.execution.place import Execution
+    from unlearnbench.execution.reporter import Reporter
+    from unlearnbench.planning.recipe_files import RecipeLike
+    from unlearnbench.planning.request import Device
+    from unlearnbench.records.cells import Job
+    from unlearnbench.results.run import Run
+    from unlearnbench.tuning.search import Budget
+
+
+def compare(
+    recipe: RecipeLike = DEFAULT_RECIPE,
+    *,
+    methods: Names | None = None,
+    benchmarks: Names | None = None,
+    seeds: Iterable[int] | None = None,
+    limit: int | None = None,
+    model: str | None = None,
+    tune: Budget | None = None,
+    rank_by: str | None = None,
+    damage_margin: float | None = None,
+    out: Folder | None = None,
+    cache: Folder | None = None,
+    device: Device = "auto",
+    execution: Execution | None = None,
+    loggers: Callable[[Job], Sequence[Logger]] | None = None,
+    reporter: Reporter | None = None,
+) -> Run:
+    """Make a model forget with each method, score what it forgot and kept, and return the comparison.
+
+    The same call again goes on where the last one stopped; cells that are there are not computed again. What fails costs its
+    row, which the leaderboard says.
+
+    Args:
+        recipe: a shipped recipe's name, the path of a YAML file, a mapping with the same keys, or a `Recipe`.
+        methods: rows of the table, instead of the recipe's: names, or a mapping from a name to options beside the recipe's.
+        benchmarks: what to score with, likewise.
+        seeds: each trained row runs once per seed.
+        limit: score only the first so many items of each part.
+        model: the base model: a folder, a hub id or `sandbox:model`.
+        tune: first search every method's settings, with this budget for each; options in `methods` are not searched.
+        rank_by: what ranks go by: `score` (S, the default), `forget` (F), `keep` (K) or a column.
+        damage_margin: share of the retain knowledge that a row may lose and still be called `forgot`; 0.05 by default.
+        out: folder of the comparison; `runs/NAME` by default.
+        cache: folder of scores that other comparisons may use again; the user's cache by default.
+        device: where to compute.
+        execution: with which executor and limits, and what stays on disk.
+        loggers: Lightning loggers of a job that trains, beside those of the recipe and of extensions.
+        reporter: is told how far things are; nobody by default. `PlainReporter()` writes lines on standard error.
+
+    Raises:
+        UsageError: something cannot be done as asked, and all of it is said; nothing was computed or written.
+        StorageError: the folder does not take what was computed.
+    """
+    from unlearnbench.execution.place import Execution
+    from unlearnbench.leaderboard.reading import table_settings
+
+    problems = Problems()
+    wanted = base_recipe(recipe, model)
+    wanted = wanted if methods is None else with_methods(wanted, methods, problems)
+    wanted = wanted if benchmarks is None else with_benchmarks(wanted, benchmarks, problems)
+    wanted = problems.attempt(with_changes, wanted, seeds=seeds, limit=limit, model=model) or wanted
+    wanted = wanted if tune is None else with_fixed(wanted, options_in(methods))
+    table = problems.attempt(table_settings, rank_by, damage_margin)
+    how = execution or Execution()
+    how = replace(how, loggers=loggers or how.loggers)
+    place = place_of(wanted, problems, out=out, cache=cache, device=device, how=how)
+    return carry_out(wanted, place, table, reporter, tune=tune, problems=problems)
