@@ -67,7 +67,7 @@ class LLMU(UnlearningMethod):
         normal_weight: of the divergence on retain texts.
         answers: mismatched answers per prompt, K; the same K for every prompt of a batch.
         prefix: share of a forget text that serves as prompt where the corpus has none.
-        lr: learning rate at the start; falls linearly to zero.
+        lr: learning rate at the start; falls linearly to zero, unless `lr_schedule` says otherwise.
         adapter: `lora` trains a low-rank adapter, `none` every weight.
         rank: of the adapter.
         master_weights: step float32 copies of narrower weights, which this learning rate would hardly move.

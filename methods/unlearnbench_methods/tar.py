@@ -74,7 +74,7 @@ class TAR(UnlearningMethod):
         retain_weight: of the retain terms.
         adversary_rates: learning rates of adversaries, one of which is drawn per update.
         lr: learning rate of the model.
-        warm_up: updates in which it rises to that.
+        warm_up: updates in which it rises to that, unless `lr_schedule` says otherwise.
         adapter: `lora` trains a low-rank adapter, `none` every weight.
         rank: of the adapter.
         master_weights: step float32 copies of narrower weights.

@@ -201,7 +201,8 @@ def recipes_page() -> str:
     lines = [
         "# Recipe reference",
         "",
-        "Every key of a recipe; [recipes.md](recipes.md) explains how they work together.",
+        "Every key of a recipe; [recipes.md](recipes.md) explains how they work together. A file may also have `extends`, the",
+        "name of a recipe that ships or the path of another file, and then only says what differs.",
         "",
         MARK,
         "",

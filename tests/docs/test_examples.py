@@ -98,12 +98,13 @@ class Conversation(socketserver.StreamRequestHandler):
 
 @pytest.fixture
 def extended(load, cli, tiny_folder, tmp_path, monkeypatch):
-    """A comparison with both extensions of the page, installed by entry points as anybody's."""
-    modules = [load(f"docs_{name}", code) for name, code in zip(("tracker", "notifier"), blocks("hooks.md"), strict=True)]
+    """A comparison with all extensions of the page, installed by entry points as anybody's."""
+    names = ("tracker", "loggers", "notifier")
+    modules = [load(f"docs_{name}", code) for name, code in zip(names, blocks("hooks.md"), strict=True)]
     distribution = tmp_path / "docs_extensions-1.0.dist-info"
     distribution.mkdir()
     (distribution / "METADATA").write_text("Metadata-Version: 2.1\nName: docs-extensions\nVersion: 1.0\n")
-    points = "[unlearnbench.extensions]\ntracker = docs_tracker\nnotifier = docs_notifier\n"
+    points = "[unlearnbench.extensions]\n" + "".join(f"{name} = docs_{name}\n" for name in names)
     (distribution / "entry_points.txt").write_text(points)
     questions = [{"question": f"Number {n}?", "choices": ["one", "two"], "answer": n % 2} for n in range(4)]
     (tmp_path / "q.jsonl").write_text("".join(json.dumps(row) + "\n" for row in questions))
@@ -125,14 +126,16 @@ def extended(load, cli, tiny_folder, tmp_path, monkeypatch):
 
 
 def test_extensions(extended, tmp_path):
-    """Ten lines each."""
-    assert [len([line for line in code.splitlines() if line]) for code in blocks("hooks.md")] == [10, 8]
+    """Ten lines at most."""
+    assert [len([line for line in code.splitlines() if line]) for code in blocks("hooks.md")] == [10, 5, 8]
     with Mailbox() as mailbox:
         threading.Thread(target=mailbox.serve_forever, daemon=True).start()
         outcome = extended(mailbox.server_address[1])
         mailbox.shutdown()
     assert outcome.code == 0, outcome.err
     assert len((tmp_path / "tracked.jsonl").read_text().splitlines()) == 2  # one for each update
+    assert (tmp_path / "lightning_logs" / "ssd" / "version_0" / "hparams.yaml").is_file()
+    assert [path.name for path in (tmp_path / "lightning_logs").iterdir()] == ["ssd"]
     assert [mail.splitlines()[0] for mail in mailbox.mails] == ["Subject: none/mcq/0", "Subject: ssd/mcq/0"]
     assert "done 0." in mailbox.mails[0]
 

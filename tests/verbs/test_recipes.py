@@ -89,6 +89,15 @@ def test_given_options_are_not_searched():
             ["--jobs, --job-timeout and --job-memory need jobs in processes", "There is nothing to score with"],
         ),
         ({"methods": ["ssd"], "benchmarks": ["wmdp"], "rank_by": "wisdom"}, ["Unknown figure in --rank-by 'wisdom'."]),
+        (
+            {
+                "methods": ["rmu"],
+                "benchmarks": ["wmdp"],
+                "execution": Execution(executor="isolated"),
+                "loggers": lambda job: [],
+            },
+            ["Loggers that are given from Python cannot follow a job into other processes"],
+        ),
         ({"recipe": "nowhere"}, ["Unknown recipe 'nowhere'."]),
         ({"recipe": "nowhere.yaml"}, ["The recipe nowhere.yaml cannot be read"]),
     ],

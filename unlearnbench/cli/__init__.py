@@ -21,6 +21,7 @@ from unlearnbench.cli import (
     leaderboard,
     new,
     plugins,
+    recipe,
     report,
     sandbox,
     show,
@@ -53,6 +54,7 @@ app.command("site")(site.site)
 app.command("tune")(tune.tune)
 app.command("verify")(verify.verify)
 app.add_typer(new.app, name="new")
+app.add_typer(recipe.app, name="recipe")
 app.add_typer(sandbox.app, name="sandbox")
 
 

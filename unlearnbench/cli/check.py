@@ -54,7 +54,7 @@ def check(
 def _checks(name: str, settings: Sequence[str], expected: dict[str, str]) -> list[Any]:
     """The plugin's checks; nothing has run yet."""
     from unlearnbench.planning.settings import parse_setting
-    from unlearnbench.plugins.options import resolve_options, takes_argument
+    from unlearnbench.plugins.options import read_given, resolve_options, takes_argument
     from unlearnbench.plugins.registry import find_plugin
 
     plugin, colon, argument = name.partition(":")
@@ -69,7 +69,7 @@ def _checks(name: str, settings: Sequence[str], expected: dict[str, str]) -> lis
     if colon and not takes_argument(spec.factory):
         raise UsageError(f"The {kind} '{plugin}' takes nothing after a colon; got '{name}'.")
     changed = bool(given)
-    given = {**_started_with(kind, name), **given}
+    given = {**_started_with(kind, name), **read_given(spec, given)}
     from unlearnbench.testing import checks_of
     from unlearnbench.testing.entry_points import stated_by
 

@@ -21,8 +21,8 @@ def with_rule(recipe: Recipe, keep_at_least: float | None, probe_every: int | No
 
 
 def with_settings(recipe: Recipe, settings: list[str]) -> Recipe:
-    """The recipe with `--set` values, which are not searched."""
-    from unlearnbench.planning.settings import apply_settings, parse_setting
+    """The recipe with `--set` values, each read by its option's type, which are not searched."""
+    from unlearnbench.planning.settings import apply_settings, parse_setting, read_settings
 
     given = [(name, option) for name, option, _ in map(parse_setting, settings)]
-    return with_fixed(apply_settings(recipe, settings), given)
+    return with_fixed(read_settings(apply_settings(recipe, settings)), given)

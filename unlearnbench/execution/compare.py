@@ -45,12 +45,14 @@ def execute(
     passing they do not come.
 
     Raises:
-        UsageError: another process works in the folder, and this one is not to join or has another plan.
+        UsageError: another process works in the folder, and this one is not to join or has another plan; or loggers are given
+            that the jobs' processes could not have.
         StorageError: the folder does not take what was computed.
     """
     how = how or Execution()
     run, manifest = comparison.run, _manifest(comparison)
     check_table(comparison, settings)
+    _check_loggers(comparison, how)
     with Holding(run.root, join=how.join) as holding:
         if holding.alone:
             comparison = _begin(comparison, manifest, reporter, how)
@@ -72,6 +74,15 @@ def check_table(comparison: Comparison, settings: TableSettings | None) -> None:
         UsageError: it is to be ranked by what it does not have.
     """
     check_settings(settings or TableSettings(), _manifest(comparison))
+
+
+def _check_loggers(comparison: Comparison, how: Execution) -> None:
+    elsewhere = find_executor(how.executor, how.limits).own_processes or comparison.recipe.trainer.devices > 1
+    if how.loggers is not None and elsewhere:
+        raise UsageError(
+            "Loggers that are given from Python cannot follow a job into other processes; take the executor local and "
+            "trainer.devices 1, or offer them by the hook unlearnbench_trainer_loggers."
+        )
 
 
 def _begin(comparison: Comparison, manifest: Manifest, reporter: Reporter, how: Execution) -> Comparison:
@@ -117,7 +128,7 @@ def _compute(
         reporter.warn(problem)
     log = LoggedReporter(reporter, comparison.run)
     jobs = {(plan.job.variant, plan.job.seed): plan.job for plan in comparison.jobs}
-    context = job_context(comparison, log, manager.hook)
+    context = job_context(comparison, log, manager.hook, how.loggers or (lambda job: ()))
     executor, queue = find_executor(how.executor, how.limits), Queue(comparison.jobs, comparison.run, holding)
     with overheard(log.library):
         for result in executor.execute(queue, context, how.limits):

@@ -20,6 +20,7 @@ from unlearnbench.runs.score_cache import ScoreCache
 
 if TYPE_CHECKING:
     from lightning.pytorch import Callback
+    from lightning.pytorch.loggers import Logger
 
     from unlearnbench.planning.comparison import Comparison
 
@@ -41,10 +42,20 @@ class JobContext:
     cache_folder: Path
     reporter: Reporter
     callbacks: Callable[[Job], Sequence[Any]] = lambda job: ()
+    loggers: Callable[[Job], Sequence[Any]] = lambda job: ()
 
 
-def job_context(comparison: Comparison, reporter: Reporter, hook: Any) -> JobContext:
-    """What the jobs of a comparison share; `hook` is that of the loaded extensions."""
+def job_context(
+    comparison: Comparison, reporter: Reporter, hook: Any, loggers: Callable[[Job], Sequence[Any]] = lambda job: ()
+) -> JobContext:
+    """What the jobs of a comparison share.
+
+    Args:
+        comparison: that they belong to.
+        reporter: is told how they go.
+        hook: of the loaded extensions.
+        loggers: Lightning loggers of a job, beside those of extensions.
+    """
     return JobContext(
         run=comparison.run,
         cache=ScoreCache(comparison.cache),
@@ -59,9 +70,15 @@ def job_context(comparison: Comparison, reporter: Reporter, hook: Any) -> JobCon
         cache_folder=comparison.cache,
         reporter=reporter,
         callbacks=lambda job: extension_callbacks(hook, job),
+        loggers=lambda job: [*extension_loggers(hook, job), *loggers(job)],
     )
 
 
 def extension_callbacks(hook: Any, job: Job) -> list[Callback]:
     """The Lightning callbacks that extensions add to a job."""
     return [callback for offered in hook.unlearnbench_trainer_callbacks(job=job) or [] for callback in offered or []]
+
+
+def extension_loggers(hook: Any, job: Job) -> list[Logger]:
+    """The Lightning loggers that extensions add to a job."""
+    return [logger for offered in hook.unlearnbench_trainer_loggers(job=job) or [] for logger in offered or []]

@@ -18,6 +18,7 @@ from torch import Tensor
 from unlearnbench.execution.distributed import rank_zero
 from unlearnbench.execution.interim_scores import InterimScorer, interim_callback
 from unlearnbench.execution.interim_scores import trained as trained_by
+from unlearnbench.execution.loggers import job_loggers
 from unlearnbench.execution.provenance import peak_bytes
 from unlearnbench.execution.training_log import MetricsFile
 from unlearnbench.models.capacity import check_ids, context_length
@@ -30,10 +31,9 @@ from unlearnbench.records.tuning import Look
 from unlearnbench.system.files import content_hash
 from unlearnbench.system.process_state import generators
 from unlearnbench.system.stop_signals import heed
+from unlearnbench.training.lr_schedule import follow_schedule
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from lightning.pytorch import Trainer
     from lightning.pytorch.loggers import Logger
     from transformers import PreTrainedModel
@@ -105,8 +105,11 @@ def _train(plan: JobPlan, loaded: LoadedModel, context: JobContext) -> Fitted:
         callbacks = [watch]
         if scorer is not None and context.looks is not None:
             callbacks.append(interim_callback(scorer, context.looks.every, training.accumulate))
-        trainer = _trainer(plan, context, method, callbacks)
+        loggers = stack.enter_context(job_loggers(context.trainer.logger, plan.job, context.run, context.loggers))
+        trainer = _trainer(plan, context, method, callbacks, loggers)
         method.context = _method_context(plan, loaded, context, method, trainer)
+        if training.lr_schedule is not None:
+            follow_schedule(method, training.lr_schedule, warm_up=training.lr_warm_up, steps=training.steps)
         loader = paired_loader(method.context.forget, method.context.retain)
         context.reporter.unlearning(plan.job, training.steps)
         started = time.perf_counter()
@@ -191,7 +194,9 @@ def _method_context(
     )
 
 
-def _trainer(plan: JobPlan, context: JobContext, method: UnlearningMethod, callbacks: Sequence[Any]) -> Trainer:
+def _trainer(
+    plan: JobPlan, context: JobContext, method: UnlearningMethod, callbacks: Sequence[Any], loggers: list[Logger]
+) -> Trainer:
     """Lightning's Trainer with the recipe's settings."""
     import lightning.pytorch as pl
 
@@ -203,7 +208,7 @@ def _trainer(plan: JobPlan, context: JobContext, method: UnlearningMethod, callb
         devices=1 if method.one_process else options.devices,
         strategy="auto" if method.one_process else options.strategy,
         precision=options.precision,
-        logger=_loggers(options.logger, context.run.log_path(plan.job)),
+        logger=loggers,
         log_every_n_steps=options.log_every_n_steps,
         gradient_clip_val=None if manual else options.gradient_clip_val,
         gradient_clip_algorithm=None if manual else options.gradient_clip_algorithm,
@@ -220,13 +225,6 @@ def _trainer(plan: JobPlan, context: JobContext, method: UnlearningMethod, callb
     # who is asked to stop decides what becomes of it: Lightning's handlers would end the fit as a failure, and requeue jobs
     trainer._signal_connector.register_signal_handlers = lambda: None  # pyright: ignore[reportPrivateUsage]
     return trainer
-
-
-def _loggers(kind: str, folder: Path) -> list[Logger]:
-    """Lightning loggers beside metrics.csv."""
-    from lightning.pytorch.loggers import TensorBoardLogger
-
-    return [TensorBoardLogger(folder, name="", version="tensorboard")] if kind == "tensorboard" else []
 
 
 def _watch(

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import get_args
+from typing import TYPE_CHECKING, get_args
 
 from unlearnbench.errors import unknown_name
 from unlearnbench.planning.limits import Limits
 from unlearnbench.planning.request import Device, Request
 from unlearnbench.records.recipe import Recipe
 from unlearnbench.runs.folder import KeepDeltas
+
+if TYPE_CHECKING:
+    from lightning.pytorch.loggers import Logger
+
+    from unlearnbench.records.cells import Job
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +31,8 @@ class Execution:
         join: take jobs of a comparison that another process has begun in the same folder.
         items: keep the benchmarks' questions, and show them and the answers in the report.
         command: the command line, for the report.
+        loggers: Lightning loggers of a job that trains, beside those of the recipe and of extensions; jobs in other processes
+            cannot be given any.
 
     Raises:
         UsageError: `keep_deltas` is no such word.
@@ -37,6 +45,7 @@ class Execution:
     join: bool = False
     items: bool = True
     command: str = ""
+    loggers: Callable[[Job], Sequence[Logger]] | None = None
 
     def __post_init__(self) -> None:
         if self.keep_deltas not in get_args(KeepDeltas):

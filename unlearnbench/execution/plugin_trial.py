@@ -19,6 +19,7 @@ from unlearnbench.execution.processes import Process, how_it_ended
 from unlearnbench.planning.columns import plugin_of
 from unlearnbench.plugins.fingerprint import package_hash
 from unlearnbench.plugins.kinds import OfferedKind
+from unlearnbench.plugins.options import untyped
 from unlearnbench.plugins.registry import describe, find_plugin
 from unlearnbench.records.recipe import Recipe
 from unlearnbench.system.files import JsonCache, content_hash
@@ -52,8 +53,8 @@ def examine(recipe: Recipe, cache: Path, problems: Problems) -> tuple[Recipe, di
     Raises:
         UsageError: no benchmark can be loaded; all that was noted before is said, too.
     """
-    rows = [Task("method", row, method, given) for row, (method, given) in recipe.variants().items()]
-    columns = [Task("benchmark", name, plugin_of(name, given), given) for name, given in recipe.benchmarks.items()]
+    rows = [Task("method", row, method, untyped(given)) for row, (method, given) in recipe.variants().items()]
+    columns = [Task("benchmark", name, plugin_of(name, given), untyped(given)) for name, given in recipe.benchmarks.items()]
     reasons = _try_all([*rows, *columns], recipe.model, JsonCache(cache / "memory.json"))
     broken = {row: reason for row, reason in zip(recipe.variants(), reasons, strict=False) if reason is not None}
     lost = {name: reason for name, reason in zip(recipe.benchmarks, reasons[len(rows) :], strict=True) if reason is not None}

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
     from unlearnbench.training.method import UnlearningMethod
 
+TRACKERS = ("tensorboard", "wandb", "mlflow")  # loggers that are packages of their own, and extras of ours
+
 
 def check_parts(recipe: Recipe, benchmarks: Sequence[BenchmarkPlan], problems: Problems) -> None:
     """The parts that topics claim, against those that there are."""
@@ -46,6 +48,13 @@ def check_trainer(recipe: Recipe, variants: Sequence[VariantPlan], device: str, 
     options = recipe.trainer
     for variant in variants:
         training, devices = variant.training, variant.processes(options.devices)
+        if training is not None and training.lr_warm_up and training.lr_schedule is None:
+            problems.add(
+                UsageError(
+                    f"{variant.name}.lr_warm_up needs a schedule to warm up to; add --set {variant.name}.lr_schedule=constant, "
+                    "linear or cosine."
+                )
+            )
         if training is not None and training.batch_size % (training.accumulate * devices):
             problems.add(
                 UsageError(
@@ -53,10 +62,9 @@ def check_trainer(recipe: Recipe, variants: Sequence[VariantPlan], device: str, 
                     f"{training.accumulate} and {devices} devices; choose a batch_size that both divide."
                 )
             )
-    if options.logger == "tensorboard" and importlib.util.find_spec("tensorboard") is None:
-        problems.add(
-            UsageError("trainer.logger is tensorboard, which is not installed: `pip install tensorboard`, or use csv.")
-        )
+    if options.logger in TRACKERS and importlib.util.find_spec(options.logger) is None:
+        extra = f"pip install 'unlearnbench[{options.logger}]'"
+        problems.add(UsageError(f"trainer.logger is {options.logger}, which is not installed: `{extra}`, or use csv."))
     if options.devices > 1 and device != "cpu" and shutil.which("nvidia-smi") is not None:
         import torch
 
@@ -156,12 +164,16 @@ def _built(variant: VariantPlan, shape: PreTrainedModel, topics: Sequence[TopicD
     """The method on a model without weights, or None for one that needs real weights: that is tried when its turn comes."""
     assert variant.plugin is not None
     assert variant.training is not None
+    from unlearnbench.training.lr_schedule import check_schedulable
+
     own = Problems()
     method = None
     try:
         method = variant.plugin.spec.factory(shape, **variant.options)
         if method.one_process and variant.training.accumulate > 1:
             own.add(UsageError("it must see a batch in one piece; set accumulate to 1 and choose a smaller batch_size."))
+        if variant.training.lr_schedule is not None:
+            own.attempt(check_schedulable, method)
         for sentence in method.preflight([topic.name for topic in topics]):
             own.add(UsageError(sentence))
         for topic in topics if method.alternatives else ():

@@ -31,6 +31,7 @@ from unlearnbench.planning.comparison import Comparison
 from unlearnbench.planning.plan import VariantPlan, job_identity, plan_jobs, what_is_due
 from unlearnbench.planning.request import Device, Request
 from unlearnbench.planning.rows import plan_variants
+from unlearnbench.planning.settings import read_settings
 from unlearnbench.plugins.fingerprint import training_hash
 from unlearnbench.records.manifest import BASELINE
 from unlearnbench.records.recipe import Recipe
@@ -51,7 +52,7 @@ def prepare(request: Request, problems: Problems | None = None, *, broken: Mappi
     """
     problems = problems if problems is not None else Problems()
     comparison, folders = _plan(request, problems, broken or {})
-    run, jobs, limits, recipe = comparison.run, comparison.jobs, request.limits, request.recipe
+    run, jobs, limits, recipe = comparison.run, comparison.jobs, request.limits, comparison.recipe
     waiting = {plan.variant.name: plan.variant for plan in jobs if plan.due or problems}.values()
     due = {name for plan in jobs for name in plan.due}
     models = check_models({variant.model: folders[variant.model] for variant in waiting}, problems)
@@ -80,12 +81,13 @@ def plan_only(request: Request) -> Comparison:
 
 def _plan(request: Request, problems: Problems, broken: Mapping[str, str]) -> tuple[Comparison, dict[str, Path]]:
     """The comparison as far as it can be planned, and the folder of each model; what is wrong is noted."""
-    recipe, device = request.recipe, request.device
+    device = request.device
     run = RunFolder(request.out)
     usable = problems.attempt(run.check_writable) is not None
     if device == "cuda":
         problems.attempt(_check_cuda)
     memory = JsonCache(request.cache / "memory.json")
+    recipe = read_settings(request.recipe, memory, broken)
     variants = plan_variants(recipe, memory, broken, problems)
     benchmarks = plan_benchmarks(recipe, problems)
     topics = _plan_topics(recipe, variants, problems)

@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 from pydantic import ValidationError
 
-from unlearnbench.errors import CombinedUsageError, UsageError, closest, unknown_name
+from unlearnbench.errors import CombinedUsageError, Problems, UsageError, closest, unknown_name
 from unlearnbench.records.recipe import Recipe, Topic, TrainerOptions, TuneOptions, check_names
 
 RecipeLike = str | os.PathLike[str] | Mapping[str, Any] | Recipe
+KEYS = [*Recipe.model_fields, "extends"]
+OPTIONS = ("benchmarks", "methods")  # sections whose entries have options of plugins
+# how deep a recipe and the one that it extends are merged: topics.bio.forget, tune.spaces.rmu.lr; elsewhere trainer.devices
+DEPTHS = {"topics": 2, "benchmarks": 2, "methods": 2, "floors": 2, "tune": 3}
+INTEGER, TEXT = "tag:yaml.org,2002:int", "tag:yaml.org,2002:str"
+PLAIN_INTEGER = re.compile(r"-?(0|[1-9][0-9]*)")
 
 
 def shipped_recipes() -> list[str]:
@@ -27,94 +34,238 @@ def shipped_recipes() -> list[str]:
 def load_recipe(recipe: RecipeLike) -> Recipe:
     """Return a recipe, checked: a shipped one by its name, a YAML file by its path, or what a file would hold as a mapping.
 
+    What a file or a mapping extends is part of it; a mapping names paths from the working directory on.
+
     Args:
         recipe: `"sandbox"`, `"mine.yaml"`, a path, a mapping with the keys of a recipe file, or a recipe.
 
     Raises:
-        UsageError: no such recipe, not YAML, or a key that does not exist (with its line and a suggestion).
+        UsageError: no such recipe, not YAML, or a key that stands twice or does not exist (with its line and a suggestion).
     """
     if isinstance(recipe, Recipe):
         return check_names(recipe)
     if isinstance(recipe, Mapping):
-        return _validated(recipe, "The recipe", "comparison", None)
+        return _resolved(_File("The recipe", None, _with_defaults(recipe)), "comparison")
     name_or_path = os.fspath(recipe)
-    path = Path(name_or_path)
-    if path.suffix in (".yaml", ".yml"):
-        try:
-            text = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise UsageError(f"The recipe {path} cannot be read: {_reason(error)}.") from error
-        return parse_recipe(text, str(path), path.stem)
-    if name_or_path not in shipped_recipes():
-        raise unknown_name("recipe", name_or_path, shipped_recipes(), "A recipe of your own is a path that ends in .yaml.")
-    text = (resources.files("unlearnbench") / "recipes" / f"{name_or_path}.yaml").read_text(encoding="utf-8")
-    return parse_recipe(text, f"{name_or_path}.yaml", name_or_path)
+    text, origin = _read(name_or_path)
+    return parse_recipe(text, origin, Path(name_or_path).stem if _is_path(name_or_path) else name_or_path)
 
 
 def parse_recipe(text: str, origin: str, name: str) -> Recipe:
-    """Parse YAML; `origin` is named in messages, `name` is the default recipe name."""
-    try:
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
-        content = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f", line {mark.line + 1}" if mark else ""
-        raise UsageError(f"{origin}{where} is not valid YAML: {getattr(error, 'problem', error)}.") from error
-    if not isinstance(content, dict):
-        raise UsageError(f"{origin} must be a mapping with the keys {', '.join(Recipe.model_fields)}.")
-    return _validated(content, origin, name, root)
+    """Parse a recipe's YAML and what it extends.
+
+    Args:
+        text: of the file.
+        origin: its path, for messages and for the paths of what it extends.
+        name: of the recipe, unless the text gives one.
+    """
+    return _resolved(_parse(text, origin), name)
 
 
-def _validated(content: Mapping[str, Any], origin: str, name: str, root: yaml.Node | None) -> Recipe:
-    """The recipe that a mapping describes; `root` tells the lines, where it comes from a file."""
+def _resolved(first: _File, name: str) -> Recipe:
+    """The recipe that a file or a mapping describes with what it extends; `name` is its name unless it gives one."""
+    files = [first]
+    while (base := _base_of(files[-1])) is not None:
+        if os.path.realpath(base) in [os.path.realpath(file.origin) for file in files]:
+            circle = " extends ".join([*(file.origin for file in files), base])
+            raise UsageError(f"The recipe would never end: {circle}; take one 'extends' out.")
+        try:
+            text, found = _read(base)
+        except UsageError as error:
+            raise UsageError(f"{files[-1].at(['extends'])}: 'extends': {error}") from error
+        files.append(_parse(text, found))
+    content: dict[str, Any] = {}
+    for file in reversed(files):
+        content = _merged({key: value for key, value in content.items() if key != "name"}, file.content)
     content = {"name": name, **content}
-    # a key without a value (`wmdp:`) means "with its defaults"
-    for section in ("benchmarks", "methods"):
-        if isinstance(content.get(section), dict):
-            content[section] = {key: {} if value is None else value for key, value in content[section].items()}
+    content.pop("extends", None)
     try:
         recipe = Recipe.model_validate(content)
     except ValidationError as error:
-        raise _explain(error, root, origin) from error
+        raise _explain(error, files) from error
     return check_names(recipe)
 
 
-def _explain(error: ValidationError, root: yaml.Node | None, origin: str) -> UsageError:
+@dataclass(frozen=True)
+class _File:
+    """One recipe file, or a mapping: how messages call it, a file's nodes with their lines, and what stands in it."""
+
+    origin: str
+    root: yaml.Node | None
+    content: dict[str, Any]
+
+    def place(self, location: Iterable[object]) -> _Place:
+        """Where a key stands, or as much of its path as there is; in a mapping there are no lines."""
+        return _locate(self.root, location) if self.root is not None else _Place(0, _depth(self.content, location))
+
+    def at(self, location: Iterable[object]) -> str:
+        """How a message says where a key stands."""
+        return self.origin if self.root is None else f"{self.origin}, line {self.place(location).line}"
+
+
+def _is_path(name_or_path: str) -> bool:
+    return Path(name_or_path).suffix in (".yaml", ".yml")
+
+
+def _read(name_or_path: str) -> tuple[str, str]:
+    """A recipe's text, and how messages call it: its path, or for one that ships its name alone."""
+    if _is_path(name_or_path):
+        try:
+            return Path(name_or_path).read_text(encoding="utf-8"), name_or_path
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsageError(f"The recipe {name_or_path} cannot be read: {_reason(error)}.") from error
+    if name_or_path not in shipped_recipes():
+        raise unknown_name("recipe", name_or_path, shipped_recipes(), "A recipe of your own is a path that ends in .yaml.")
+    return (resources.files("unlearnbench") / "recipes" / f"{name_or_path}.yaml").read_text(encoding="utf-8"), name_or_path
+
+
+def _parse(text: str, origin: str) -> _File:
+    """One file's YAML, each key once."""
+    loader = yaml.SafeLoader(text)
+    try:
+        root = loader.get_single_node()
+        problems = Problems()
+        for sentence in _repeated(root, origin):
+            problems.add(UsageError(sentence))
+        problems.settle()
+        for section in OPTIONS:
+            for _, node in _nodes(_child(root, section)):
+                # YAML reads 00111111 as octal and 12:30:45 in base 60; as texts, they become numbers by an option's type
+                if node.tag == INTEGER and not PLAIN_INTEGER.fullmatch(node.value):
+                    node.tag = TEXT
+        content = loader.construct_document(root) if root is not None else None
+    except (yaml.YAMLError, ValueError) as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f", line {mark.line + 1}" if mark else ""
+        raise UsageError(f"{origin}{where} is not valid YAML: {getattr(error, 'problem', error)}.") from error
+    finally:
+        loader.dispose()
+    if not isinstance(content, dict):
+        raise UsageError(f"{origin} must be a mapping with the keys {', '.join(KEYS)}.")
+    return _File(origin, root, _with_defaults(content))
+
+
+def _with_defaults(content: Mapping[str, Any]) -> dict[str, Any]:
+    """A recipe's content in which a plugin without a value (`wmdp:`) has its defaults."""
+    return {
+        section: {name: {} if options is None else options for name, options in entries.items()}
+        if section in OPTIONS and isinstance(entries, Mapping)
+        else entries
+        for section, entries in content.items()
+    }
+
+
+def _nodes(node: yaml.Node | None, path: str = "", seen: set[int] | None = None) -> Iterator[tuple[str, yaml.Node]]:
+    """Every value below a node and itself, each once, with its dotted key."""
+    seen = set[int]() if seen is None else seen
+    if node is None or id(node) in seen:  # aliases may go in circles
+        return
+    seen.add(id(node))
+    yield path, node
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            yield from _nodes(value, f"{path}.{key.value}" if path else str(key.value), seen)
+    elif isinstance(node, yaml.SequenceNode):
+        for item in node.value:
+            yield from _nodes(item, path, seen)
+
+
+def _repeated(root: yaml.Node | None, origin: str) -> Iterator[str]:
+    """A sentence for each key that a mapping has more than once; YAML itself would keep the last one."""
+    for path, node in _nodes(root):
+        lines: dict[str, list[int]] = {}
+        for key, _ in node.value if isinstance(node, yaml.MappingNode) else ():
+            lines.setdefault(str(key.value), []).append(key.start_mark.line + 1)
+        for name, at in lines.items():
+            if len(at) > 1:
+                where = f"lines {', '.join(map(str, at[:-1]))} and {at[-1]}" if at[0] != at[-1] else f"line {at[0]}"
+                dotted = f"{path}.{name}" if path else name
+                yield f"{origin}, {where}: the key '{dotted}' stands more than once; keep one of them."
+
+
+def _base_of(file: _File) -> str | None:
+    """The recipe that a file extends: a shipped one's name, or a path, from the file's own folder on."""
+    base = file.content.get("extends")
+    base = os.fspath(base) if isinstance(base, os.PathLike) else base
+    if base is None or (isinstance(base, str) and not _is_path(base)):
+        return base
+    if not isinstance(base, str):
+        raise UsageError(
+            f"{file.at(['extends'])}: 'extends' takes one shipped recipe's name or the path of one YAML file, got {base!r}."
+        )
+    return os.path.normpath(Path(file.origin).parent / base)
+
+
+def _merged(base: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
+    """A recipe over the one that it extends: entries and their options are added or replaced one by one, lists as a whole."""
+    return {**base, **{key: _merge(base.get(key), value, DEPTHS.get(key, 1)) for key, value in own.items()}}
+
+
+def _merge(base: Any, own: Any, depth: int) -> Any:
+    if depth == 0 or not isinstance(base, Mapping) or not isinstance(own, Mapping):
+        return own
+    return {**base, **{key: _merge(base.get(key), value, depth - 1) for key, value in own.items()}}
+
+
+def _explain(error: ValidationError, files: Sequence[_File]) -> UsageError:
     """A sentence about each problem: the line, what was given, what is allowed."""
-    problems = [_explain_one(one, root, origin) for one in error.errors()]
+    problems = [_explain_one(one, files) for one in error.errors()]
     return problems[0] if len(problems) == 1 else CombinedUsageError(map(str, problems))
 
 
-def _explain_one(first: Mapping[str, Any], root: yaml.Node | None, origin: str) -> UsageError:
+def _explain_one(first: Mapping[str, Any], files: Sequence[_File]) -> UsageError:
     location = list(first["loc"])
-    line, section = _locate(root, location)
-    origin = origin if root is None else f"{origin}, line {line}"
-    dotted = ".".join(str(part) for part in location)
+    # the file that says most of it; where several do, the one that has the last word
+    at, dotted = max(files, key=lambda file: file.place(location).depth).at(location), ".".join(str(part) for part in location)
     if first["type"] == "extra_forbidden":
-        allowed = {"topics": Topic, "trainer": TrainerOptions, "tune": TuneOptions}.get(section, Recipe).model_fields
+        models = {"topics": Topic, "trainer": TrainerOptions, "tune": TuneOptions}
+        section = models.get(str(location[0])) if len(location) > 1 else None
+        allowed = KEYS if section is None else list(section.model_fields)
         guess = closest(str(location[-1]), allowed)
         meant = f" Did you mean '{guess}'?" if guess else ""
-        return UsageError(f"{origin}: unknown key '{dotted}'.{meant} Allowed: {', '.join(allowed)}.")
+        return UsageError(f"{at}: unknown key '{dotted}'.{meant} Allowed: {', '.join(allowed)}.")
     if first["type"] == "missing":
-        return UsageError(f"{origin}: the key '{dotted}' is missing; it has no default.")
+        return UsageError(f"{at}: the key '{dotted}' is missing; it has no default.")
     problem = re.sub(r"a valid dictionary( or instance of \w+)?", "a mapping", first["msg"][0].lower() + first["msg"][1:])
-    return UsageError(f"{origin}: '{dotted}': {problem}, got {first['input']!r}.")
+    return UsageError(f"{at}: '{dotted}': {problem}, got {first['input']!r}.")
 
 
-def _locate(node: yaml.Node | None, location: Iterable[object]) -> tuple[int, str]:
-    """The 1-based line of a key and the top-level section it stands in."""
-    steps = list(location)
-    line = 1
-    for step in steps:
+class _Place(NamedTuple):
+    """Where a key stands: its 1-based line, and how many steps of its path there are."""
+
+    line: int
+    depth: int
+
+
+def _locate(node: yaml.Node | None, location: Iterable[object]) -> _Place:
+    """The place of a key, or of as much of its path as there is."""
+    place = _Place(1, 0)
+    for step in location:
         if isinstance(node, yaml.MappingNode):
-            for key, value in node.value:
+            for key, value in reversed(node.value):  # those of a merged alias come first
                 if key.value == str(step):
-                    line, node = key.start_mark.line + 1, value
+                    place, node = _Place(key.start_mark.line + 1, place.depth + 1), value
                     break
         elif isinstance(node, yaml.SequenceNode) and isinstance(step, int) and step < len(node.value):
             item: yaml.Node = node.value[step]
-            line, node = item.start_mark.line + 1, item
-    return line, str(steps[0]) if steps else ""
+            place, node = _Place(item.start_mark.line + 1, place.depth + 1), item
+    return place
+
+
+def _depth(content: Any, location: Iterable[Any]) -> int:
+    """How many steps of a key's path there are in a mapping."""
+    depth = 0
+    for step in location:
+        known = content if isinstance(content, Mapping) else range(len(content)) if isinstance(content, list) else ()
+        if step in known:
+            content, depth = content[step], depth + 1
+    return depth
+
+
+def _child(node: yaml.Node | None, name: str) -> yaml.Node | None:
+    """The value of a mapping's key; None where there is no such key."""
+    pairs = node.value if isinstance(node, yaml.MappingNode) else []
+    return next((value for key, value in pairs if key.value == name), None)
 
 
 def _reason(error: Exception) -> str:

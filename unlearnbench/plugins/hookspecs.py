@@ -9,6 +9,7 @@ import pluggy
 
 if TYPE_CHECKING:
     from lightning.pytorch import Callback
+    from lightning.pytorch.loggers import Logger
 
     from unlearnbench.plugins.specs import BenchmarkSpec, MethodSpec
     from unlearnbench.records.cells import CellResult, Job
@@ -40,6 +41,10 @@ class ExtensionHooks:
     @hookspec
     def unlearnbench_trainer_callbacks(self, job: Job) -> Iterable[Callback]:  # pyright: ignore[reportReturnType]
         """Return Lightning callbacks to attach to the job's Trainer."""
+
+    @hookspec
+    def unlearnbench_trainer_loggers(self, job: Job) -> Iterable[Logger]:  # pyright: ignore[reportReturnType]
+        """Return Lightning loggers for the job's Trainer; asked in the first of its processes only."""
 
     @hookspec
     def unlearnbench_cell_done(self, result: CellResult) -> None:

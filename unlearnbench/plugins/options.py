@@ -8,7 +8,8 @@ import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Annotated, Any
+from pathlib import PurePath
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 from pydantic.fields import FieldInfo
@@ -18,6 +19,8 @@ from unlearnbench.plugins.specs import MethodSpec, PluginSpec, Training
 from unlearnbench.records.base import Options, Value
 from unlearnbench.records.search_space import Domain, check_domain, probes
 
+UNIONS = (typing.Union, types.UnionType)
+
 
 @dataclass(frozen=True)
 class Option:
@@ -26,6 +29,55 @@ class Option:
     name: str
     type: str
     default: Value
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A value of `--set`, of which the option's type says how it is to be read.
+
+    Attributes:
+        text: as it was written.
+        value: as YAML reads it.
+    """
+
+    text: str
+    value: Value
+
+
+def is_text(kind: Any) -> bool:
+    """Whether an option of this type takes texts and nothing else, but for None."""
+    if typing.get_origin(kind) is Annotated:
+        return is_text(kind.__origin__)
+    if typing.get_origin(kind) is Literal:
+        return all(isinstance(one, str) for one in typing.get_args(kind))
+    if typing.get_origin(kind) in UNIONS:
+        return all(is_text(one) for one in typing.get_args(kind) if one is not types.NoneType)
+    return isinstance(kind, type) and issubclass(kind, str | PurePath)
+
+
+def read_as(kind: Any, given: object) -> Any:
+    """What a given value means for an option of this type: a text stays as it was written, whatever YAML would read.
+
+    Args:
+        kind: the option's type.
+        given: a `Setting`, or a recipe's value, in which numbers that are no text's canonical form are texts already.
+    """
+    if not is_text(kind):
+        return given.value if isinstance(given, Setting) else given
+    if isinstance(given, Setting):
+        return None if given.value is None and types.NoneType in typing.get_args(kind) else given.text
+    return str(given) if type(given) is int else given
+
+
+def read_given(spec: PluginSpec, given: Mapping[str, object]) -> dict[str, Any]:
+    """Given options, each read by its type; those that do not exist as YAML reads them."""
+    known = _options_model(spec.factory, getattr(spec, "training", None)).model_fields
+    return {name: read_as(known[name].annotation if name in known else None, value) for name, value in given.items()}
+
+
+def untyped(given: Mapping[str, object]) -> dict[str, Any]:
+    """Given options as YAML reads them, where no types are known."""
+    return {name: read_as(None, value) for name, value in given.items()}
 
 
 @functools.cache
@@ -79,7 +131,7 @@ def _type_name(field: FieldInfo) -> str:
 def _bounded(kind: Any, metadata: Iterable[Any]) -> str:
     if typing.get_origin(kind) is Annotated:
         return _bounded(kind.__origin__, kind.__metadata__)
-    if any(typing.get_origin(one) is Annotated for one in typing.get_args(kind)):  # `PositiveInt | None`
+    if typing.get_origin(kind) in UNIONS:  # `PositiveInt | None`, a `Literal` or None
         return " | ".join("None" if one is types.NoneType else _bounded(one, ()) for one in typing.get_args(kind))
     name = kind.__name__ if isinstance(kind, type) else str(kind).replace("typing.", "")
     signs = {"gt": ">", "ge": ">=", "lt": "<", "le": "<="}
@@ -87,12 +139,13 @@ def _bounded(kind: Any, metadata: Iterable[Any]) -> str:
     return " ".join([name, ", ".join(bounds)]) if bounds else name
 
 
-def resolve_options(spec: PluginSpec, given: Mapping[str, Value], owner: str) -> Options:
+def resolve_options(spec: PluginSpec, given: Mapping[str, Value | Setting], owner: str) -> Options:
     """Defaults and the given values as one validated dictionary, JSON-able.
 
     Args:
         spec: whose factory declares the options.
-        given: from the recipe and from `--set`; strings such as `3e-5` become numbers where a number is expected.
+        given: from the recipe and from `--set`; strings such as `3e-5` become numbers where a number is expected, and texts
+            stay texts.
         owner: the variant or benchmark, for messages.
 
     Raises:
@@ -104,23 +157,34 @@ def resolve_options(spec: PluginSpec, given: Mapping[str, Value], owner: str) ->
         if name not in model.model_fields:
             kind = f"option of {owner}"
             problems.add(unknown_name(kind, name, model.model_fields, f"`unlearnbench plugins {spec.name}` explains them."))
-    known = {name: value for name, value in given.items() if name in model.model_fields}
+    known = {name: value for name, value in read_given(spec, given).items() if name in model.model_fields}
     resolved: Options = {}
     try:
         resolved = model(**known).model_dump(mode="json")
     except ValidationError as error:
         wrong = {str(one["loc"][0]): one["msg"] for one in reversed(error.errors())}  # of an option's several the first
-        for name in [name for name in model.model_fields if name in wrong]:
-            problems.add(_wrong_value(owner, name, wrong[name], known, _type_name(model.model_fields[name])))
+        for name, field in model.model_fields.items():
+            if name in wrong and name not in known:
+                problems.add(UsageError(f"Option {owner}.{name} has no default; give it with --set {owner}.{name}=VALUE."))
+            elif name in wrong:
+                problems.add(wrong_value(f"{owner}.{name}", field, wrong[name], known[name]))
     problems.settle()
     return resolved
 
 
-def _wrong_value(owner: str, name: str, problem: str, given: Mapping[str, Value], expected: str) -> UsageError:
-    if name not in given:
-        return UsageError(f"Option {owner}.{name} has no default; give it with --set {owner}.{name}=VALUE.")
+def wrong_value(option: str, field: FieldInfo, problem: str, given: object) -> UsageError:
+    """What an option takes, and what it was given instead.
+
+    Args:
+        option: with its owner's name.
+        field: that declares it.
+        problem: in pydantic's words.
+        given: the value that it does not take.
+    """
     problem = problem[0].lower() + problem[1:]
-    return UsageError(f"Option {owner}.{name} takes {expected}: {problem}, got {given[name]!r}.")
+    quoted = "; in a recipe a text that reads as something else stands in quotes"
+    advice = quoted if is_text(field.annotation) and given is not None and not isinstance(given, str) else ""
+    return UsageError(f"Option {option} takes {_type_name(field)}: {problem}, got {given!r}{advice}.")
 
 
 def resolve_space(spec: MethodSpec, changes: Mapping[str, Domain | None], options: Options, owner: str) -> dict[str, Domain]:

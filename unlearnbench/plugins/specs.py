@@ -27,6 +27,9 @@ class Training:
         order: `file` takes the corpus in its own order, as RMU's reference does; `shuffled` reorders it by the seed.
         accumulate: pieces that each update's batch is computed in; memory falls, the update stays the same.
         checkpointing: compute the blocks' activations again in the backward pass instead of keeping them.
+        lr_schedule: `constant` keeps the learning rate; `linear` and `cosine` let it fall to 0 at the end of the budget. Any of
+            them takes the place of a schedule that the method brings itself; None leaves that, and most methods have none.
+        lr_warm_up: share of the updates in which the learning rate first rises from 0, with an `lr_schedule`.
     """
 
     steps: PositiveInt = 150
@@ -36,6 +39,8 @@ class Training:
     order: Literal["file", "shuffled"] = "shuffled"
     accumulate: PositiveInt = 1
     checkpointing: bool = False
+    lr_schedule: Literal["constant", "linear", "cosine"] | None = None
+    lr_warm_up: Annotated[float, Field(ge=0, lt=1)] = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -50,7 +50,8 @@ class TrainerOptions(_Section):
         strategy: how they exchange gradients; `auto` is `ddp` where there is more than one.
         precision: of the computation; the weights keep the recipe's dtype. There is no float16: the head's gradients are taken
             on the way forward, before a loss could be scaled up.
-        logger: `csv` writes metrics.csv per job, `tensorboard` also event files, `none` nothing.
+        logger: `csv` writes metrics.csv per job; `tensorboard`, `wandb` and `mlflow` write that and what they read below the
+            comparison's `logs`; `none` writes nothing.
         log_every_n_steps: updates at least from one logged value of a name to its next.
         gradient_clip_val: largest norm, or largest value, of the gradients; None does not clip.
         gradient_clip_algorithm: `norm` over all trained parameters together, or `value` of each.
@@ -61,7 +62,7 @@ class TrainerOptions(_Section):
     devices: int = Field(default=1, gt=0)
     strategy: Literal["auto", "ddp", "ddp_find_unused_parameters_true"] = "auto"
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
-    logger: Literal["csv", "tensorboard", "none"] = "csv"
+    logger: Literal["csv", "tensorboard", "wandb", "mlflow", "none"] = "csv"
     log_every_n_steps: int = Field(default=1, gt=0)
     gradient_clip_val: float | None = Field(default=None, gt=0)
     gradient_clip_algorithm: Literal["norm", "value"] = "norm"

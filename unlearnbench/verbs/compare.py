@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from unlearnbench.errors import Problems
@@ -19,10 +20,13 @@ from unlearnbench.verbs.recipes import (
 from unlearnbench.verbs.steps import Folder, carry_out, place_of
 
 if TYPE_CHECKING:
+    from lightning.pytorch.loggers import Logger
+
     from unlearnbench.execution.place import Execution
     from unlearnbench.execution.reporter import Reporter
     from unlearnbench.planning.recipe_files import RecipeLike
     from unlearnbench.planning.request import Device
+    from unlearnbench.records.cells import Job
     from unlearnbench.results.run import Run
     from unlearnbench.tuning.search import Budget
 
@@ -43,6 +47,7 @@ def compare(
     cache: Folder | None = None,
     device: Device = "auto",
     execution: Execution | None = None,
+    loggers: Callable[[Job], Sequence[Logger]] | None = None,
     reporter: Reporter | None = None,
 ) -> Run:
     """Make a model forget with each method, score what it forgot and kept, and return the comparison.
@@ -65,6 +70,7 @@ def compare(
         cache: folder of scores that other comparisons may use again; the user's cache by default.
         device: where to compute.
         execution: with which executor and limits, and what stays on disk.
+        loggers: Lightning loggers of a job that trains, beside those of the recipe and of extensions.
         reporter: is told how far things are; nobody by default. `PlainReporter()` writes lines on standard error.
 
     Raises:
@@ -81,5 +87,7 @@ def compare(
     wanted = problems.attempt(with_changes, wanted, seeds=seeds, limit=limit, model=model, reference=reference) or wanted
     wanted = wanted if tune is None else with_fixed(wanted, options_in(methods))
     table = problems.attempt(table_settings, rank_by, damage_margin)
-    place = place_of(wanted, problems, out=out, cache=cache, device=device, how=execution or Execution())
+    how = execution or Execution()
+    how = replace(how, loggers=loggers or how.loggers)
+    place = place_of(wanted, problems, out=out, cache=cache, device=device, how=how)
     return carry_out(wanted, place, table, reporter, tune=tune, problems=problems)
