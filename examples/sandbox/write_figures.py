@@ -16,9 +16,9 @@ from pathlib import Path
 
 from unlearnbench.leaderboard.reading import read_leaderboard
 from unlearnbench.records.leaderboard import Estimate, Leaderboard, Row
-from unlearnbench.records.manifest import BASELINE
+from unlearnbench.records.manifest import BASELINE, RANDOM_NOISE
 from unlearnbench.records.tuning import RowTrials, Tuning
-from unlearnbench.reports.formatting import figure, span
+from unlearnbench.reports.formatting import figure, heading, span
 from unlearnbench.reports.tuning import said
 
 HERE = Path(__file__).parent
@@ -26,7 +26,7 @@ DOCS = HERE.parents[1] / "docs"
 RETRAIN = "retrain"
 LEAST = (0.95, 0.75, 0.5)
 NEAR = ("virology", "computer_security")
-HEAD = ("row", "wmdp ↓", "mmlu ↑", *(f"{part} ↑" for part in NEAR), "mt_bench ↑", "F ↑", "K ↑", "S ↑", "verdict", "unlearn")
+AFTER = ("mmlu ↑", *(f"{part} ↑" for part in NEAR), "mt_bench ↑", "F ↑", "K ↑", "S ↑", "verdict", "unlearn")
 
 
 def main() -> None:
@@ -35,9 +35,10 @@ def main() -> None:
     parser.add_argument("run", type=Path, help="folder of a comparison of all rows")
     board = read_leaderboard(parser.parse_args().run)
     tuning = Tuning.model_validate_json((HERE / "trials.json").read_text(encoding="utf-8"))
-    lines = {row.variant: line(row) for row in board.rows}
+    lines = {row.variant: line(row) for row in board.rows if row.method != RANDOM_NOISE}
+    head_of_rows = ("row", heading(next(column for column in board.columns if column.title == "wmdp"), board), *AFTER)
     between = r"(?<=<!-- figures -->\n).*(?=<!-- end -->)"
-    put(DOCS / "sandbox.md", between, table(HEAD, list(lines.values())))
+    put(DOCS / "sandbox.md", between, table(head_of_rows, list(lines.values())))
     head = ("method", *(f"F at K ≥ {figure(least, digits=2)}" for least in LEAST))
     put(DOCS / "findings.md", between, table(head, [reached(row) for row in tuning.rows]))
     for row in tuning.rows:
@@ -45,7 +46,7 @@ def main() -> None:
         put(
             DOCS / "methods" / f"{row.method}.md",
             r"(?<=## On the sandbox\n\n).*",
-            section(row, tuning, board) + table(HEAD, shown),
+            section(row, tuning, board) + table(head_of_rows, shown),
         )
 
 
@@ -65,7 +66,7 @@ def section(row: RowTrials, tuning: Tuning, board: Leaderboard) -> str:
 
 
 def line(row: Row) -> tuple[str, ...]:
-    """A row's cells, under `HEAD`."""
+    """A row's cells."""
     mmlu = row.scores["mmlu"]
     shares: Sequence[Estimate | None] = (None,) * 3
     if row.summary is not None and row.variant != BASELINE:
