@@ -60,6 +60,8 @@ def test_shows_its_options(command, site):
         "order": "shuffled",
         "accumulate": 1,
         "checkpointing": False,
+        "lr_schedule": None,
+        "lr_warm_up": 0.0,
     }
 
 
