@@ -12,9 +12,11 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from unlearnbench.errors import CombinedUsageError, UsageError, closest, unknown_name
+from unlearnbench.errors import CombinedUsageError, UsageError, closest, reason_of, unknown_name
+from unlearnbench.records.base import unfit_numbers
 from unlearnbench.records.recipe import Recipe, Topic, TrainerOptions, TuneOptions, check_names
 
+HALF = re.compile("[\ud800-\udfff]")
 RecipeLike = str | os.PathLike[str] | Mapping[str, Any] | Recipe
 
 
@@ -56,13 +58,45 @@ def parse_recipe(text: str, origin: str, name: str) -> Recipe:
     try:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
         content = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except Exception as error:  # a tag on a value that it does not suit may raise anything
         mark = getattr(error, "problem_mark", None)
-        where = f", line {mark.line + 1}" if mark else ""
-        raise UsageError(f"{origin}{where} is not valid YAML: {getattr(error, 'problem', error)}.") from error
+        where = f", line {mark.line + 1}," if mark else ""
+        deep = "it is nested too deeply" if isinstance(error, RecursionError) else ""
+        reason = deep or getattr(error, "problem", None) or reason_of(error)
+        raise UsageError(f"{origin}{where} is not valid YAML: {reason}.") from error
+    _check_nodes(root, origin)
     if not isinstance(content, dict):
         raise UsageError(f"{origin} must be a mapping with the keys {', '.join(Recipe.model_fields)}.")
     return _validated(content, origin, name, root)
+
+
+def _check_nodes(root: yaml.Node | None, origin: str) -> None:
+    """Refuse what YAML allows and nobody means: a key twice, of which the first would count for nothing, and half characters.
+
+    Raises:
+        UsageError: says the line.
+    """
+    waiting, seen = [root], set[int]()
+    while waiting:
+        node = waiting.pop()
+        if node is None or id(node) in seen:
+            continue
+        seen.add(id(node))
+        line = f"{origin}, line {node.start_mark.line + 1}:"
+        if isinstance(node, yaml.ScalarNode) and HALF.search(node.value):
+            raise UsageError(f"{line} '{node.value}' has half a character (a lone surrogate), which is no text; remove it.")
+        if isinstance(node, yaml.SequenceNode):
+            waiting += node.value
+        elif isinstance(node, yaml.MappingNode):
+            keys: dict[str, int] = {}
+            for key, value in node.value:
+                waiting += [key, value]
+                if isinstance(key, yaml.ScalarNode):
+                    here = key.start_mark.line + 1
+                    if key.value in keys:
+                        there = f"the key '{key.value}' is there twice, first in line {keys[key.value]}"
+                        raise UsageError(f"{origin}, line {here}: {there}; keep one of them.")
+                    keys[key.value] = here
 
 
 def _validated(content: Mapping[str, Any], origin: str, name: str, root: yaml.Node | None) -> Recipe:
@@ -75,13 +109,19 @@ def _validated(content: Mapping[str, Any], origin: str, name: str, root: yaml.No
     try:
         recipe = Recipe.model_validate(content)
     except ValidationError as error:
-        raise _explain(error, root, origin) from error
+        raise _explain(error.errors(), root, origin) from error
+    unfit = [
+        {"loc": path, "type": "unfit", "msg": problem, "input": given}
+        for path, problem, given in unfit_numbers(content, recipe.model_dump())
+    ]
+    if unfit:
+        raise _explain(unfit, root, origin)
     return check_names(recipe)
 
 
-def _explain(error: ValidationError, root: yaml.Node | None, origin: str) -> UsageError:
+def _explain(errors: Iterable[Mapping[str, Any]], root: yaml.Node | None, origin: str) -> UsageError:
     """A sentence about each problem: the line, what was given, what is allowed."""
-    problems = [_explain_one(one, root, origin) for one in error.errors()]
+    problems = [_explain_one(one, root, origin) for one in errors]
     return problems[0] if len(problems) == 1 else CombinedUsageError(map(str, problems))
 
 

@@ -15,7 +15,7 @@ from pydantic.fields import FieldInfo
 
 from unlearnbench.errors import PluginError, Problems, UsageError, unknown_name
 from unlearnbench.plugins.specs import MethodSpec, PluginSpec, Training
-from unlearnbench.records.base import Options, Value
+from unlearnbench.records.base import Options, Value, unfit_numbers
 from unlearnbench.records.search_space import Domain, check_domain, probes
 
 
@@ -107,11 +107,14 @@ def resolve_options(spec: PluginSpec, given: Mapping[str, Value], owner: str) ->
     known = {name: value for name, value in given.items() if name in model.model_fields}
     resolved: Options = {}
     try:
-        resolved = model(**known).model_dump(mode="json")
+        options = model(**known)
     except ValidationError as error:
         wrong = {str(one["loc"][0]): one["msg"] for one in reversed(error.errors())}  # of an option's several the first
-        for name in [name for name in model.model_fields if name in wrong]:
-            problems.add(_wrong_value(owner, name, wrong[name], known, _type_name(model.model_fields[name])))
+    else:
+        wrong = {str(path[0]): problem for path, problem, _ in unfit_numbers(known, options.model_dump())}
+        resolved = options.model_dump(mode="json")
+    for name in [name for name in model.model_fields if name in wrong]:
+        problems.add(_wrong_value(owner, name, wrong[name], known, _type_name(model.model_fields[name])))
     problems.settle()
     return resolved
 
