@@ -21,7 +21,7 @@ topics:
 benchmarks:
   wmdp: {source: "sandbox:wmdp"}
 methods:
-  grad-diff: {lr: 1.0e-4, steps: 2, batch_size: 2, max_length: 16}
+  grad-diff: {lr: 1.0e-4, steps: 2, batch_size: 2, accumulate: 1, max_length: 16}
 limit: 2
 """
 DAMAGED = ("forget.jsonl", "small.yaml", "model/config.json")

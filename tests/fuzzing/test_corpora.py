@@ -46,10 +46,10 @@ class Written(NamedTuple):
 def joined(head: str, rows: list[str], between: str, tail: str) -> Written:
     content, spans = head.encode(), []
     for number, row in enumerate(rows):
-        own = (row + (between if number < len(rows) - 1 else "")).encode()
+        own = (row + (between if number < len(rows) - 1 else tail)).encode()
         spans.append((len(content), len(content) + len(own)))
         content += own
-    return Written(content + tail.encode(), spans)
+    return Written(content, spans)
 
 
 def as_csv(rows: list[dict[str, Any]], delimiter: str) -> Written:

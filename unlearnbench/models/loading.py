@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+SAMPLE = "Who keeps the archive?"
 CPU_TOKENS = 1024  # larger batches leave the caches: measured on two Zen 4 cores with SmolLM2
 GPU_TOKENS = 65_536  # more no longer makes it faster
 
@@ -116,9 +117,21 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(place, trust_remote_code=False)
     except Exception as error:  # what reads a tokenizer.json raises nothing more special
         raise UsageError(f"The tokenizer in {place} cannot be loaded: {type(error).__name__}: {reason_of(error)}.") from error
+    if _repeats(tokenizer):
+        raise UsageError(
+            f"The tokenizer in {place} writes each text more than once, as the post_processor of its tokenizer.json says: it "
+            "is damaged; copy or download the file again."
+        )
     if tokenizer.pad_token_id is None or not _knows(folder, tokenizer.pad_token_id):
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
+
+
+def _repeats(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether a text becomes tokens that are there several times over."""
+    ids: list[int] = tokenizer(SAMPLE, add_special_tokens=False)["input_ids"]
+    once = [ids[: len(ids) // times] for times in (2, 3)]
+    return len(set(ids)) > 1 and any(ids == own * times for own, times in zip(once, (2, 3), strict=True))
 
 
 def _knows(folder: Path, token: object) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import warnings
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -72,13 +73,17 @@ def check_adapter(folder: Path, shape: PreTrainedModel) -> None:
 
 def _check_settings(folder: Path) -> None:
     """Refuse a config without what decides how much an adapter changes: PEFT writes it, and would guess what is missing."""
+    from peft import LoraConfig
+
     config = read_json(folder / ADAPTER_CONFIG)
-    for name, kinds in SCALES.items():
-        if not isinstance(config.get(name), kinds) or (isinstance(config[name], bool) and bool not in kinds):
+    switches = {field.name for field in dataclasses.fields(LoraConfig) if field.type in ("bool", bool)}
+    kinds = SCALES | {name: (bool,) for name in switches & config.keys()}
+    for name, allowed in kinds.items():
+        if type(config.get(name)) not in allowed:
             found = f"{config[name]!r} as {name}" if name in config else f"no {name}"
             raise UsageError(
-                f"{folder / ADAPTER_CONFIG} is damaged: it has {found}, which scales what the adapter changes; copy or "
-                "download it again."
+                f"{folder / ADAPTER_CONFIG} is damaged: it has {found}, which decides what the adapter changes; copy or download "
+                "it again."
             )
 
 
