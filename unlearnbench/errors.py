@@ -21,8 +21,8 @@ class UnlearnbenchError(Exception):
 
     exit_code = 1
 
-    def __init__(self, sentence: str = "") -> None:
-        super().__init__(printable(sentence))
+    def __str__(self) -> str:
+        return printable(super().__str__())
 
 
 class UsageError(UnlearnbenchError):
@@ -35,7 +35,7 @@ class CombinedUsageError(UsageError):
     """Several things that cannot be done as asked, numbered; `problems` has the sentences."""
 
     def __init__(self, problems: Iterable[str]) -> None:
-        self.problems = tuple(problems)
+        self.problems = tuple(map(printable, problems))
         super().__init__(f"{len(self.problems)} things are in the way; nothing was computed.")
 
     def __str__(self) -> str:

@@ -51,7 +51,7 @@ def check(outcome, folder: Path) -> bool:
 
 
 @pytest.mark.parametrize("name", DAMAGED)
-@profile(3)
+@profile(2)
 @given(data=st.data())
 def test_a_plan(name, data, cli, folder):
     content = (folder / name).read_bytes()

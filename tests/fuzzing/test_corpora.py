@@ -107,7 +107,7 @@ def check_untouched(file: Path, written: Written, change: Bytes, tokenizer: Any)
 
 
 @pytest.mark.parametrize("name", FILES)
-@profile(40)
+@profile(25)
 @given(data=st.data())
 def test_damaged_bytes(name, data, tokenizer, tmp_path):
     written = FILES[name]
@@ -141,7 +141,7 @@ def test_other_newlines(name, newline, tokenizer, tmp_path):
 
 @pytest.mark.parametrize("form", ["jsonl", "json"])
 @pytest.mark.parametrize("rows", [TEXTS, PAIRS], ids=["texts", "pairs"])
-@profile(60)
+@profile(25)
 @given(data=st.data())
 def test_rows_of_another_shape(form, rows, data, tokenizer, tmp_path):
     """Rows beside the one that changed are read as before; nothing but a text is ever trained on."""
@@ -192,7 +192,7 @@ def test_columns_of_any_type(kind, column, tokenizer, tmp_path):
 
 
 @pytest.mark.parametrize("ending", ["parquet", "arrow"])
-@profile(60)
+@profile(25)
 @given(data=st.data())
 def test_damaged_columns(ending, data, tokenizer, tmp_path):
     """Bytes of the texts themselves cannot be told from others; whatever else is damaged, nothing ends the process."""
@@ -222,7 +222,7 @@ About the data.
 """
 
 
-@profile(80)
+@profile(25)
 @given(data=st.data())
 def test_a_damaged_readme(data, tokenizer, tmp_path):
     """Each config is refused, or one of the files that are there."""

@@ -84,7 +84,7 @@ def written(value: Any) -> bytes:
 
 
 @pytest.mark.parametrize(("kind", "name"), [("plain", "config.json"), ("adapter", "adapter_config.json"), ("sharded", INDEX)])
-@profile(12)
+@profile(6)
 @given(data=st.data())
 def test_settings_of_another_shape(kind, name, data, kinds, check):
     content = json.loads((kinds[kind] / name).read_text())
@@ -96,14 +96,14 @@ def test_settings_of_another_shape(kind, name, data, kinds, check):
     ("kind", "name"),
     [("plain", "config.json"), ("plain", "tokenizer_config.json"), ("sharded", INDEX), ("adapter", "adapter_config.json")],
 )
-@profile(8)
+@profile(5)
 @given(data=st.data())
 def test_damaged_settings(kind, name, data, kinds, check):
     check(kind, name, data.draw(damaged((kinds[kind] / name).read_bytes())).content)
 
 
 @pytest.mark.parametrize(("kind", "name"), [("plain", WEIGHTS), ("adapter", "adapter_model.safetensors")])
-@profile(12)
+@profile(6)
 @given(data=st.data())
 def test_damaged_headers(kind, name, data, kinds, check):
     content = (kinds[kind] / name).read_bytes()
@@ -113,7 +113,7 @@ def test_damaged_headers(kind, name, data, kinds, check):
 
 
 @pytest.mark.parametrize(("kind", "name"), [("plain", WEIGHTS), ("sharded", "model-00002-of-00003.safetensors")])
-@profile(4)
+@profile(2)
 @given(data=st.data())
 def test_files_that_were_cut_off_or_go_on(kind, name, data, kinds, check):
     content = (kinds[kind] / name).read_bytes()
@@ -122,7 +122,7 @@ def test_files_that_were_cut_off_or_go_on(kind, name, data, kinds, check):
     check(kind, name, content + content[:length] + b"\0")
 
 
-@profile(12)
+@profile(6)
 @given(data=st.data())
 def test_a_tokenizer_of_another_shape(data, kinds, check):
     content = json.loads((kinds["plain"] / "tokenizer.json").read_text())

@@ -74,7 +74,7 @@ def lines(rows: Sequence[object]) -> bytes:
 
 
 @pytest.mark.parametrize("name", BENCHMARKS)
-@profile(40)
+@profile(20)
 @given(data=st.data())
 def test_damaged_bytes(name, data, tokenizer, tmp_path):
     """Questions in front of the damage come first as they were, those behind it last."""
@@ -98,7 +98,7 @@ def test_damaged_bytes(name, data, tokenizer, tmp_path):
 
 
 @pytest.mark.parametrize("name", BENCHMARKS)
-@profile(40)
+@profile(20)
 @given(data=st.data())
 def test_rows_of_another_shape(name, data, tokenizer, tmp_path):
     """Questions beside the one that changed are asked as before."""
@@ -118,7 +118,7 @@ def test_rows_of_another_shape(name, data, tokenizer, tmp_path):
         ]
 
 
-@profile(40)
+@profile(20)
 @given(data=st.data())
 def test_the_files_of_hendrycks(data, tokenizer, tmp_path):
     out = io.StringIO()

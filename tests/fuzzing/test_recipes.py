@@ -72,7 +72,7 @@ def planned(tmp_path, tmp_path_factory):
     return plan
 
 
-@profile(150)
+@profile(30)
 @given(data=st.data())
 def test_damaged_bytes(data, tmp_path):
     file = tmp_path / "small.yaml"
@@ -105,7 +105,7 @@ def test_other_newlines(newline, tmp_path):
 
 
 @pytest.mark.parametrize("form", ["yaml", "json"])
-@profile(150)
+@profile(30)
 @given(data=st.data())
 def test_values_of_another_shape(form, data, tmp_path):
     """What was not touched stays as it was; a truth value is never taken for a number."""
@@ -150,7 +150,7 @@ def test_what_nobody_means_by_a_number(path, value, planned, tmp_path):
     assert isinstance(planned(file), str)
 
 
-@profile(12)
+@profile(3)
 @given(data=st.data())
 def test_what_is_planned(data, planned, tmp_path):
     """Cells that a change does not concern keep their identities; nothing is written."""

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path as Folder
 from typing import Any, NamedTuple, TypeVar
 
-from hypothesis import HealthCheck, Phase, settings
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
 from unlearnbench.errors import CombinedUsageError, UnlearnbenchError
@@ -55,7 +55,6 @@ def profile(examples: int) -> Callable[..., Any]:
         database=None,
         deadline=None,
         print_blob=True,
-        **({"phases": (Phase.generate,)} if os.environ.get("NOSHRINK") else {}),
         suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
     )
 

@@ -77,13 +77,13 @@ def _check_settings(folder: Path) -> None:
 
     config = read_json(folder / ADAPTER_CONFIG)
     switches = {field.name for field in dataclasses.fields(LoraConfig) if field.type in ("bool", bool)}
-    kinds = SCALES | {name: (bool,) for name in switches & config.keys()}
+    kinds = SCALES | dict.fromkeys(switches & config.keys(), (bool,))
     for name, allowed in kinds.items():
         if type(config.get(name)) not in allowed:
             found = f"{config[name]!r} as {name}" if name in config else f"no {name}"
             raise UsageError(
-                f"{folder / ADAPTER_CONFIG} is damaged: it has {found}, which decides what the adapter changes; copy or download "
-                "it again."
+                f"{folder / ADAPTER_CONFIG} is damaged: it has {found}, which decides what the adapter changes; copy or "
+                "download it again."
             )
 
 
