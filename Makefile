@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 RUN := runs/sandbox
 
-.PHONY: demo demo-all test lint conformance third-party browser reference families docs rooms speed parity oracle judge-server crash real sandbox tune-sandbox clean help
+.PHONY: demo demo-all test lint conformance fuzz third-party browser reference families docs rooms speed parity oracle judge-server crash real sandbox tune-sandbox clean help
 
 help: ## show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /: /'
@@ -30,6 +30,9 @@ lint: $(BIN)/.installed ## ruff, pyright (strict) and the import contracts
 
 conformance: $(BIN)/.installed ## every check of every plugin on every family, and every wrong plugin against all checks
 	$(BIN)/python -m pytest -m "slow or not slow" tests/conformance
+
+fuzz: $(BIN)/.installed ## random damage to corpora, questions, recipes and model folders (ten minutes; EXAMPLES=50 for less)
+	EXAMPLES=$(or $(EXAMPLES),300) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "slow or not slow" tests/fuzzing
 
 third-party: $(BIN)/.installed ## plugins as wheels beside the wheel of unlearnbench, in a fresh environment
 	$(BIN)/python -m pytest -m slow tests/third_party tests/cli/test_new.py

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import errno
+import re
 from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
 from typing import ParamSpec, TypeVar
@@ -20,6 +21,9 @@ class UnlearnbenchError(Exception):
 
     exit_code = 1
 
+    def __str__(self) -> str:
+        return printable(super().__str__())
+
 
 class UsageError(UnlearnbenchError):
     """The user asked for something that cannot be done as asked: nothing was computed, nothing was written."""
@@ -31,9 +35,12 @@ class CombinedUsageError(UsageError):
     """Several things that cannot be done as asked, numbered; `problems` has the sentences."""
 
     def __init__(self, problems: Iterable[str]) -> None:
-        self.problems = tuple(problems)
+        self.problems = tuple(map(printable, problems))
+        super().__init__(f"{len(self.problems)} things are in the way; nothing was computed.")
+
+    def __str__(self) -> str:
         lines = [f"  {number}. {problem}" for number, problem in enumerate(self.problems, 1)]
-        super().__init__("\n".join([f"{len(lines)} things are in the way; nothing was computed.", *lines]))
+        return "\n".join([super().__str__(), *lines])
 
 
 class PluginError(UsageError):
@@ -62,6 +69,12 @@ class StorageError(UnlearnbenchError):
             f"{path} cannot be written: {error.strerror or error}. What was finished before is kept; {then}"
             "the same command goes on from there."
         )
+
+
+def printable(text: str) -> str:
+    """A text on one line, whatever a file had in it: control characters and halves of characters are written out."""
+    whole = text if text.isprintable() else re.sub(r"\s*\n\s*", " ", text)
+    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in whole)
 
 
 def one_line(error: BaseException) -> str:

@@ -92,6 +92,9 @@ def test_set_for_something_else(refuse):
         ("rmu.lr=fast", "rmu.lr takes float"),
         ("rmu.lr=-1", "rmu.lr takes float > 0: input should be greater than 0, got -1"),
         ("rmu.lr=", "rmu.lr takes float > 0: input should be a valid number, got None"),
+        ("rmu.lr=true", "rmu.lr takes float > 0: a truth value is no number, got True"),
+        ("rmu.layers=[true]", "rmu.layers takes list[int] | None: a truth value is no number, got [True]"),
+        ("rmu.lr=.inf", "rmu.lr takes float > 0: a number must be finite, got inf"),
         ("rmu.steps=1.5", "rmu.steps takes int"),
         ("rmu.steps=0", "rmu.steps takes int > 0"),
         ("rmu.max_length=1", "rmu.max_length takes int >= 2"),
@@ -128,6 +131,8 @@ def test_number_in_scientific_notation_is_a_number(cli, tmp_path):
         (b'{"text": "a"}\n\xff\xfe\n', "line 2, is not UTF-8 text"),
         (b'{"text": "a"}\n{"text": \n', "line 2, is not valid JSON"),
         (b'["text"]\n', "line 1, is not a JSON object"),
+        (b'{"text": "a", "text": "b"}\n', "line 1, is not valid JSON: the key 'text' is there twice in one object"),
+        (b'{"\\u001b[2Jtext": "a"}\n', "it has: \\x1b[2Jtext. Columns"),
         (b'{"text": ["a"]}\n', "line 1, has a list in its column 'text', where a text must stand"),
     ],
 )
@@ -345,6 +350,24 @@ def test_recipe_with_an_unknown_key(refuse, tmp_path):
     assert "line 2: unknown key 'seed'. Did you mean 'seeds'?" in refuse("compare", recipe)
     recipe.write_text("model: sandbox:model\ntopics:\n  bio:\n    forgot: x\n    forget: y\n")
     assert "line 4: unknown key 'topics.bio.forgot'. Did you mean 'forget'?" in refuse("compare", recipe)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("methods:\n  rmu: {layer: 2}\n  rmu: {layer: 3}\n", "line 4: the key 'rmu' is there twice, first in line 3; keep one"),
+        ("seeds: [true]\n", "line 2: 'seeds.0': a truth value is no number, got True"),
+        ("trainer: {gradient_clip_val: .inf}\n", "line 2: 'trainer.gradient_clip_val': a number must be finite, got inf"),
+        ("limit: !!int x\n", "is not valid YAML: invalid literal"),
+        ("limit: !!bool x\n", "is not valid YAML: 'x'"),
+        ("limit: " + "[" * 3000 + "\n", "is not valid YAML: it is nested too deeply"),
+        ('name: "\\ud83d"\n', "line 2: '\\ud83d' has half a character"),
+    ],
+)
+def test_recipe_that_yaml_takes_and_nobody_means(refuse, tmp_path, content, said):
+    recipe = tmp_path / "mine.yaml"
+    recipe.write_text(f"model: sandbox:model\n{content}")
+    assert said in refuse("compare", recipe)
 
 
 def test_recipe_with_a_wrong_value(refuse, tmp_path):

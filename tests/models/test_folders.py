@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -82,6 +83,12 @@ def test_a_missing_index(sharded):
     assert f"has neither {WEIGHTS} nor {INDEX}, only model-00001-of-00003.safetensors, " in refused(sharded)
 
 
+def test_an_index_without_metadata(sharded):
+    """Transformers asks for it once it loads."""
+    edit_json(sharded / INDEX, metadata=None)
+    assert f"{INDEX} is broken: it has no metadata" in refused(sharded)
+
+
 @pytest.mark.parametrize("content", ['{"weight_map": {', "{}", "[]", '{"weight_map": {"a": 1}}', '{"weight_map": []}'])
 def test_a_broken_index(sharded, content):
     (sharded / INDEX).write_text(content)
@@ -138,6 +145,21 @@ def test_a_folder_without_a_tokenizer(folder):
 def test_a_broken_tokenizer(folder, content):
     (folder / "tokenizer.json").write_text(content)
     assert f"The tokenizer in {folder} cannot be loaded: " in refused(folder, load_tokenizer)
+
+
+@pytest.mark.parametrize("pieces", [2, 3])
+def test_a_tokenizer_that_writes_texts_several_times(folder, pieces):
+    content = json.loads((folder / "tokenizer.json").read_text())
+    text = {"Sequence": {"id": "A", "type_id": 0}}
+    special = {"SpecialToken": {"id": "<|endoftext|>", "type_id": 0}}
+    content["post_processor"] = {
+        "type": "TemplateProcessing",
+        "single": [special] + [text] * pieces,
+        "pair": [text, {"Sequence": {"id": "B", "type_id": 0}}],
+        "special_tokens": {"<|endoftext|>": {"id": "<|endoftext|>", "ids": [0], "tokens": ["<|endoftext|>"]}},
+    }
+    (folder / "tokenizer.json").write_text(json.dumps(content))
+    assert "writes each text more than once, as the post_processor of its" in refused(folder, load_tokenizer)
 
 
 def test_an_adapter_beside_full_weights(folder, adapter):

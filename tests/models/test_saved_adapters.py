@@ -144,3 +144,21 @@ def test_an_adapter_of_a_wider_model_or_other_names(tiny_folder, tmp_path):
     edit_json(more / "adapter_config.json", r=4, target_modules=["q_proj", "down_proj", "v_proj"])
     with pytest.raises(UsageError, match=r"12 tensors are missing \(base_model.*v_proj.lora_A.weight"):
         check_weights(more)
+
+
+@pytest.mark.parametrize("settings", [{"lora_alpha": None}, {"lora_alpha": True}, {"r": "8"}, {"use_rslora": [False]}])
+def test_an_adapter_of_unknown_scale(tiny_folder, tmp_path, settings):
+    """PEFT would guess it, and the scores would be those of another model."""
+    adapter = adapter_of(tiny_folder, tmp_path / "adapter")
+    edit_json(adapter / "adapter_config.json", **settings)
+    with pytest.raises(
+        UsageError, match=r"adapter_config.json is damaged: it has .* as (r|lora_alpha|use_rslora), which decides"
+    ):
+        check_weights(adapter)
+
+
+def test_an_adapter_with_a_setting_that_peft_does_not_know(tiny_folder, tmp_path):
+    adapter = adapter_of(tiny_folder, tmp_path / "adapter")
+    edit_json(adapter / "adapter_config.json", alpha_pattern=True)
+    with pytest.raises(UsageError, match=f"The adapter in {adapter} does not fit"):
+        check_weights(adapter)

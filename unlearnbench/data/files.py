@@ -149,7 +149,7 @@ def _is_list_of_rows(value: object) -> bool:
 
 def _json_values(text: str, file: Path, line: int) -> Iterator[tuple[int, Any]]:
     """The values that follow each other in a text whose first line is `line`, each with the line where it begins."""
-    decoder, end = json.JSONDecoder(), 0
+    decoder, end = json.JSONDecoder(object_pairs_hook=unique_keys), 0
     while found := _VISIBLE.search(text, end):
         line += text.count("\n", end, found.start())
         try:
@@ -162,6 +162,19 @@ def _json_values(text: str, file: Path, line: int) -> Iterator[tuple[int, Any]]:
         yield line, value
         line += text.count("\n", found.start(), after)
         end = after
+
+
+def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object; for `object_pairs_hook`. JSON allows a key twice, and the first would count for nothing.
+
+    Raises:
+        ValueError: a key is there twice.
+    """
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"the key '{next(name for name in names if names.count(name) > 1)}' is there twice in one object")
+    return found
 
 
 def _placed(value: Any, file: Path, place: str) -> PlacedRow:

@@ -116,7 +116,7 @@ def _read_head(readme: Path) -> Any:
         return yaml.safe_load(found[1]) if found else None
     except UnicodeDecodeError as error:
         raise UsageError(f"{readme} is not UTF-8 text; convert it to UTF-8, or {_around(readme)}.") from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+    except Exception as error:  # a tag on a value that it does not suit may raise anything
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 2}," if mark else ""
         reason = getattr(error, "problem", None) or error

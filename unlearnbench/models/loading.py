@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+SAMPLE = "Who keeps the archive?"
 CPU_TOKENS = 1024  # larger batches leave the caches: measured on two Zen 4 cores with SmolLM2
 GPU_TOKENS = 65_536  # more no longer makes it faster
 
@@ -32,8 +33,6 @@ def load_model(folder: Path, dtype: torch.dtype, device: torch.device, blocks: i
     Raises:
         UsageError: it cannot be loaded, or not all of its weights are there.
     """
-    from safetensors import SafetensorError
-
     base = base_folder(folder)
     try:
         config = whole = family_config(base)
@@ -49,7 +48,7 @@ def load_model(folder: Path, dtype: torch.dtype, device: torch.device, blocks: i
                 output_loading_info=True,
                 ignore_mismatched_sizes=True,  # or it raises before it says what else is wrong
             )
-    except (OSError, ValueError, RuntimeError, ImportError, SafetensorError) as error:
+    except Exception as error:  # a setting that does not suit the family may raise anything
         reason = UNJOINED if is_unjoined(error) else reason_of(error)
         raise UsageError(f"The model in {base} cannot be loaded: {reason}.") from error
     model: PreTrainedModel = loaded[0]
@@ -118,9 +117,21 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(place, trust_remote_code=False)
     except Exception as error:  # what reads a tokenizer.json raises nothing more special
         raise UsageError(f"The tokenizer in {place} cannot be loaded: {type(error).__name__}: {reason_of(error)}.") from error
+    if _repeats(tokenizer):
+        raise UsageError(
+            f"The tokenizer in {place} writes each text more than once, as the post_processor of its tokenizer.json says: it "
+            "is damaged; copy or download the file again."
+        )
     if tokenizer.pad_token_id is None or not _knows(folder, tokenizer.pad_token_id):
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
+
+
+def _repeats(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether a text becomes tokens that are there several times over."""
+    ids: list[int] = tokenizer(SAMPLE, add_special_tokens=False)["input_ids"]
+    once = [ids[: len(ids) // times] for times in (2, 3)]
+    return len(set(ids)) > 1 and any(ids == own * times for own, times in zip(once, (2, 3), strict=True))
 
 
 def _knows(folder: Path, token: object) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import warnings
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -10,12 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 from unlearnbench.errors import UsageError, reason_of
 from unlearnbench.models.fit import Misfit
-from unlearnbench.models.folders import ADAPTER_WEIGHTS, base_source
-from unlearnbench.models.weight_files import shapes_in
+from unlearnbench.models.folders import ADAPTER_CONFIG, ADAPTER_WEIGHTS, base_source
+from unlearnbench.models.weight_files import read_json, shapes_in
 
 if TYPE_CHECKING:
     from torch import nn
     from transformers import PreTrainedModel
+
+
+SCALES: dict[str, tuple[type, ...]] = {"r": (int,), "lora_alpha": (int, float)}
 
 
 def check_adapter(folder: Path, shape: PreTrainedModel) -> None:
@@ -32,6 +36,7 @@ def check_adapter(folder: Path, shape: PreTrainedModel) -> None:
     from peft.utils.save_and_load import get_peft_model_state_dict
 
     found = shapes_in([folder / ADAPTER_WEIGHTS])
+    _check_settings(folder)
     tied = _tied_modules(shape)
     plain = {f"base_model.model.{name}": tuple(tensor.shape) for name, tensor in shape.state_dict().items()}
     try:
@@ -39,18 +44,17 @@ def check_adapter(folder: Path, shape: PreTrainedModel) -> None:
         config.init_lora_weights = False  # some ways to draw factors look at the base's weights, and none are there
         with _without_warnings():
             wrapped: Any = PeftModel(shape, config)
-    except (ValueError, TypeError, KeyError) as error:
-        raise UsageError(_does_not_fit(folder, shape, reason_of(error))) from error
-    try:
         _merge_layers(wrapped)
+        asked, embedded = (
+            {n: tuple(t.shape) for n, t in get_peft_model_state_dict(wrapped, save_embedding_layers=also).items()}
+            for also in (False, True)
+        )
     except NotImplementedError as error:
         raise UsageError(
             f"The adapter in {folder} cannot be merged into '{base_source(folder)}': {reason_of(error)}."
         ) from error
-    asked, embedded = (
-        {n: tuple(t.shape) for n, t in get_peft_model_state_dict(wrapped, save_embedding_layers=also).items()}
-        for also in (False, True)
-    )
+    except Exception as error:  # a setting of another kind than PEFT writes may raise anything
+        raise UsageError(_does_not_fit(folder, shape, reason_of(error))) from error
     if shared := [name for name in asked for module in tied if name.startswith(f"base_model.model.{module}.")]:
         raise UsageError(
             f"The adapter in {folder} changes {shared[0].removeprefix('base_model.model.')}, and its base has one tensor for "
@@ -65,6 +69,22 @@ def check_adapter(folder: Path, shape: PreTrainedModel) -> None:
     )
     if misfit:
         raise UsageError(_does_not_fit(folder, shape, str(misfit)))
+
+
+def _check_settings(folder: Path) -> None:
+    """Refuse a config without what decides how much an adapter changes: PEFT writes it, and would guess what is missing."""
+    from peft import LoraConfig
+
+    config = read_json(folder / ADAPTER_CONFIG)
+    switches = {field.name for field in dataclasses.fields(LoraConfig) if field.type in ("bool", bool)}
+    kinds = SCALES | dict.fromkeys(switches & config.keys(), (bool,))
+    for name, allowed in kinds.items():
+        if type(config.get(name)) not in allowed:
+            found = f"{config[name]!r} as {name}" if name in config else f"no {name}"
+            raise UsageError(
+                f"{folder / ADAPTER_CONFIG} is damaged: it has {found}, which decides what the adapter changes; copy or "
+                "download it again."
+            )
 
 
 def _tied_modules(model: PreTrainedModel) -> list[str]:
@@ -100,9 +120,12 @@ def merge_saved(model: PreTrainedModel, folder: Path) -> PreTrainedModel:
     """
     from peft import PeftModel
 
-    with _without_warnings():
-        wrapped: Any = PeftModel.from_pretrained(model, str(folder), torch_device="cpu")
-        _merge_layers(wrapped)
+    try:
+        with _without_warnings():
+            wrapped: Any = PeftModel.from_pretrained(model, str(folder), torch_device="cpu")
+            _merge_layers(wrapped)
+    except Exception as error:  # a setting of another kind than PEFT writes may raise anything
+        raise UsageError(f"The adapter in {folder} cannot be merged into its base: {reason_of(error)}.") from error
     merged: PreTrainedModel = wrapped.unload()
     if hasattr(merged, "peft_config"):
         del merged.peft_config  # or an adapter that is trained on it would be taken for a second one

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from unlearnbench.data.files import LFS_POINTER
+from unlearnbench.data.files import LFS_POINTER, unique_keys
 from unlearnbench.errors import UsageError, reason_of
 
 if TYPE_CHECKING:
@@ -41,9 +41,12 @@ def tensor_files(folder: Path) -> list[Path]:
 
 def _weight_map(index: Path) -> dict[str, str]:
     """Which file holds which tensor."""
-    found = read_json(index).get("weight_map")
+    content = read_json(index)
+    found = content.get("weight_map")
     if not isinstance(found, dict) or not found or not all(isinstance(name, str) for name in found.values()):
         raise UsageError(f"{index} is broken: it has no weight_map, which names the file of each tensor; download it again.")
+    if not isinstance(content.get("metadata"), dict):  # transformers asks for it
+        raise UsageError(f'{index} is broken: it has no metadata; write `"metadata": {{}},` behind its first brace.')
     return found
 
 
@@ -136,8 +139,8 @@ def read_json(file: Path) -> dict[str, Any]:
         UsageError: it holds none.
     """
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        content = json.loads(file.read_text(encoding="utf-8"), object_pairs_hook=unique_keys)
+    except (OSError, ValueError, RecursionError) as error:
         raise UsageError(f"{file} cannot be read as JSON: {reason_of(error)}; copy or download it again.") from error
     if not isinstance(content, dict):
         raise UsageError(f"{file} must hold a JSON object; it holds a {type(content).__name__}.")

@@ -13,9 +13,11 @@ from typing import Any, NamedTuple
 import yaml
 from pydantic import ValidationError
 
-from unlearnbench.errors import CombinedUsageError, Problems, UsageError, closest, unknown_name
+from unlearnbench.errors import CombinedUsageError, Problems, UsageError, closest, reason_of, unknown_name
+from unlearnbench.records.base import unfit_numbers
 from unlearnbench.records.recipe import Recipe, Topic, TrainerOptions, TuneOptions, check_names
 
+HALF = re.compile("[\ud800-\udfff]")
 RecipeLike = str | os.PathLike[str] | Mapping[str, Any] | Recipe
 KEYS = [*Recipe.model_fields, "extends"]
 OPTIONS = ("benchmarks", "methods")  # sections whose entries have options of plugins
@@ -82,7 +84,13 @@ def _resolved(first: _File, name: str) -> Recipe:
     try:
         recipe = Recipe.model_validate(content)
     except ValidationError as error:
-        raise _explain(error, files) from error
+        raise _explain(error.errors(), files) from error
+    unfit = [
+        {"loc": path, "type": "unfit", "msg": problem, "input": given}
+        for path, problem, given in unfit_numbers(content, recipe.model_dump())
+    ]
+    if unfit:
+        raise _explain(unfit, files)
     return check_names(recipe)
 
 
@@ -125,7 +133,7 @@ def _parse(text: str, origin: str) -> _File:
     try:
         root = loader.get_single_node()
         problems = Problems()
-        for sentence in _repeated(root, origin):
+        for sentence in (*_repeated(root, origin), *_halves(root, origin)):
             problems.add(UsageError(sentence))
         problems.settle()
         for section in OPTIONS:
@@ -134,10 +142,14 @@ def _parse(text: str, origin: str) -> _File:
                 if node.tag == INTEGER and not PLAIN_INTEGER.fullmatch(node.value):
                     node.tag = TEXT
         content = loader.construct_document(root) if root is not None else None
-    except (yaml.YAMLError, ValueError) as error:
+    except UsageError:
+        raise
+    except Exception as error:  # a tag on a value that it does not suit may raise anything
         mark = getattr(error, "problem_mark", None)
-        where = f", line {mark.line + 1}" if mark else ""
-        raise UsageError(f"{origin}{where} is not valid YAML: {getattr(error, 'problem', error)}.") from error
+        where = f", line {mark.line + 1}," if mark else ""
+        deep = "it is nested too deeply" if isinstance(error, RecursionError) else ""
+        reason = deep or getattr(error, "problem", None) or reason_of(error)
+        raise UsageError(f"{origin}{where} is not valid YAML: {reason}.") from error
     finally:
         loader.dispose()
     if not isinstance(content, dict):
@@ -183,6 +195,17 @@ def _repeated(root: yaml.Node | None, origin: str) -> Iterator[str]:
                 yield f"{origin}, {where}: the key '{dotted}' stands more than once; keep one of them."
 
 
+def _halves(root: yaml.Node | None, origin: str) -> Iterator[str]:
+    """A sentence for each value or key with half a character, which no file takes."""
+    for _, node in _nodes(root):
+        keys = [key for key, _ in node.value] if isinstance(node, yaml.MappingNode) else []
+        for one in (*keys, node):
+            if isinstance(one, yaml.ScalarNode) and HALF.search(one.value):
+                text = one.value.encode("ascii", "backslashreplace").decode()
+                line = one.start_mark.line + 1
+                yield f"{origin}, line {line}: '{text}' has half a character (a lone surrogate), which is no text; remove it."
+
+
 def _base_of(file: _File) -> str | None:
     """The recipe that a file extends: a shipped one's name, or a path, from the file's own folder on."""
     base = file.content.get("extends")
@@ -207,9 +230,9 @@ def _merge(base: Any, own: Any, depth: int) -> Any:
     return {**base, **{key: _merge(base.get(key), value, depth - 1) for key, value in own.items()}}
 
 
-def _explain(error: ValidationError, files: Sequence[_File]) -> UsageError:
+def _explain(errors: Iterable[Mapping[str, Any]], files: Sequence[_File]) -> UsageError:
     """A sentence about each problem: the line, what was given, what is allowed."""
-    problems = [_explain_one(one, files) for one in error.errors()]
+    problems = [_explain_one(one, files) for one in errors]
     return problems[0] if len(problems) == 1 else CombinedUsageError(map(str, problems))
 
 

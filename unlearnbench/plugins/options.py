@@ -16,7 +16,7 @@ from pydantic.fields import FieldInfo
 
 from unlearnbench.errors import PluginError, Problems, UsageError, unknown_name
 from unlearnbench.plugins.specs import MethodSpec, PluginSpec, Training
-from unlearnbench.records.base import Options, Value
+from unlearnbench.records.base import Options, Value, unfit_numbers
 from unlearnbench.records.search_space import Domain, check_domain, probes
 
 UNIONS = (typing.Union, types.UnionType)
@@ -160,14 +160,17 @@ def resolve_options(spec: PluginSpec, given: Mapping[str, Value | Setting], owne
     known = {name: value for name, value in read_given(spec, given).items() if name in model.model_fields}
     resolved: Options = {}
     try:
-        resolved = model(**known).model_dump(mode="json")
+        options = model(**known)
     except ValidationError as error:
         wrong = {str(one["loc"][0]): one["msg"] for one in reversed(error.errors())}  # of an option's several the first
-        for name, field in model.model_fields.items():
-            if name in wrong and name not in known:
-                problems.add(UsageError(f"Option {owner}.{name} has no default; give it with --set {owner}.{name}=VALUE."))
-            elif name in wrong:
-                problems.add(wrong_value(f"{owner}.{name}", field, wrong[name], known[name]))
+    else:
+        wrong = {str(path[0]): problem for path, problem, _ in unfit_numbers(known, options.model_dump())}
+        resolved = options.model_dump(mode="json")
+    for name, field in model.model_fields.items():
+        if name in wrong and name not in known:
+            problems.add(UsageError(f"Option {owner}.{name} has no default; give it with --set {owner}.{name}=VALUE."))
+        elif name in wrong:
+            problems.add(wrong_value(f"{owner}.{name}", field, wrong[name], known[name]))
     problems.settle()
     return resolved
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -14,6 +16,27 @@ class Record(BaseModel):
     """Frozen, and strict about unknown fields."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def unfit_numbers(given: Any, found: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[str | int, ...], str, Any]]:
+    """Where pydantic made a number of what nobody means by one, and why: `true` is no rate of 1, and nothing is infinite.
+
+    Args:
+        given: what was validated.
+        found: what it became.
+        path: of both, from the outermost value.
+    """
+    if isinstance(found, float) and not math.isfinite(found):
+        yield path, "a number must be finite", given
+    elif isinstance(given, bool):
+        if isinstance(found, int | float) and not isinstance(found, bool):
+            yield path, "a truth value is no number", given
+    elif isinstance(given, Mapping) and isinstance(found, Mapping):
+        for key in (key for key in given if key in found):
+            yield from unfit_numbers(given[key], found[key], (*path, key))
+    elif isinstance(given, list) and isinstance(found, list):
+        for place, (own, made) in enumerate(zip(given, found, strict=False)):
+            yield from unfit_numbers(own, made, (*path, place))
 
 
 Value = None | bool | int | float | str | list[Any] | dict[str, Any]

@@ -14,6 +14,7 @@ from unlearnbench.records.manifest import BASELINE
 from unlearnbench.records.search_space import read_domain
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(:[^\s]+)?")
+BREAKS = re.compile("[\x85\u2028\u2029]")
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 
 
@@ -168,7 +169,18 @@ class Recipe(_Section):
 
     def to_yaml(self) -> str:
         """The recipe as a file that loads to the same recipe."""
-        return yaml.safe_dump(self.model_dump(mode="json", exclude_none=False), sort_keys=False, allow_unicode=True)
+        return yaml.dump(self.model_dump(mode="json", exclude_none=False), Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes texts so that they are read as they were: PyYAML loses Unicode's own line breaks unless they are escaped."""
+
+
+def _as_it_is(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style='"' if BREAKS.search(text) else None)
+
+
+_Dumper.add_representer(str, _as_it_is)
 
 
 def check_names(recipe: Recipe) -> Recipe:
