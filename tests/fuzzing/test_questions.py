@@ -147,6 +147,11 @@ def test_the_files_of_hendrycks(data, tokenizer, tmp_path):
     assert found[len(found) - behind :] == whole[len(whole) - behind :]
 
 
+def test_an_answer_of_thousands_of_digits(tokenizer, tmp_path):
+    put(tmp_path, "mcq", lines([ROWS[0], {**ROWS[1], "answer": "9" * 5000}]))
+    assert "line 2, needs as answer an index from 0 to 2 or a letter from A to C" in asked("mcq", tmp_path, tokenizer)
+
+
 @pytest.mark.parametrize(
     "kind", [pyarrow.int8(), pyarrow.uint64(), pyarrow.float32(), pyarrow.string(), pyarrow.bool_()], ids=str
 )

@@ -7,6 +7,7 @@ from unlearnbench.errors import UsageError
 from unlearnbench.scoring.choice.prompts import LETTERS
 
 ENOUGH = 1.5  # answers per choice; that none of so many is the first one by chance happens in a file of six
+LONGEST = 9  # digits of an index; Python refuses to read thousands
 
 
 def read_choices(table: Table, index: int) -> tuple[list[str], int]:
@@ -44,7 +45,7 @@ def _number(given: object) -> int | None:
     """A position from 0, from an index or a letter, or None."""
     if isinstance(given, str):
         text = given.strip().upper()
-        return LETTERS.index(text) if _is_letter(given) else int(text) if text.isdecimal() else None
+        return LETTERS.index(text) if _is_letter(given) else int(text) if text.isdecimal() and len(text) <= LONGEST else None
     if isinstance(given, float) and given.is_integer():
         given = int(given)
     return given if isinstance(given, int) and not isinstance(given, bool) else None
