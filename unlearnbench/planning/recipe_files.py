@@ -129,8 +129,9 @@ def _read(name_or_path: str) -> tuple[str, str]:
 
 def _parse(text: str, origin: str) -> _File:
     """One file's YAML, each key once."""
-    loader = yaml.SafeLoader(text)
+    loader = None
     try:
+        loader = yaml.SafeLoader(text)
         root = loader.get_single_node()
         problems = Problems()
         for sentence in (*_repeated(root, origin), *_halves(root, origin)):
@@ -151,7 +152,8 @@ def _parse(text: str, origin: str) -> _File:
         reason = deep or getattr(error, "problem", None) or reason_of(error)
         raise UsageError(f"{origin}{where} is not valid YAML: {reason}.") from error
     finally:
-        loader.dispose()
+        if loader is not None:
+            loader.dispose()
     if not isinstance(content, dict):
         raise UsageError(f"{origin} must be a mapping with the keys {', '.join(KEYS)}.")
     return _File(origin, root, _with_defaults(content))
