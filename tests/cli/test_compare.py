@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 # set by hand, to forget more than what the equal search of the recipe found in its few trials
-SANDBOX = ("compare", "--methods", "rmu", "--set", "rmu.coefficient=200", "--set", "rmu.lr=0.01")
+SANDBOX = ("compare", "--reference", "chance", "--methods", "rmu", "--set", "rmu.coefficient=200", "--set", "rmu.lr=0.01")
 
 
 @pytest.fixture(scope="module")
@@ -255,15 +255,17 @@ def test_table_in_passing_has_figures_only(cli, tmp_path, monkeypatch):
         return board
 
     monkeypatch.setattr(compare, "write_leaderboard", watched)
-    assert cli("compare", "--methods", "none", "--limit", "5", "--out", tmp_path / "run").code == 0
+    assert cli("compare", "--reference", "chance", "--methods", "none", "--limit", "5", "--out", tmp_path / "run").code == 0
     assert [passing for passing, _ in seen] == [True, True, True, False]
     assert seen[0][1] == [None]
     assert seen[-1][1] == ["items"]
 
 
 def test_json_is_all_there_is_on_stdout(cli, tmp_path):
-    board = json.loads(cli("compare", "--methods", "none", "--limit", "2", "--out", tmp_path / "run", "--json").out)
-    assert board["schema"] == 1
+    board = json.loads(
+        cli("compare", "--reference", "chance", "--methods", "none", "--limit", "2", "--out", tmp_path / "run", "--json").out
+    )
+    assert board["schema"] == 2
     assert board == json.loads((tmp_path / "run" / "leaderboard.json").read_text())
 
 
@@ -286,7 +288,7 @@ def test_changed_scoring_code_makes_new_cells(cli, tmp_path, monkeypatch):
     """Somebody mends the core: no cell and no cached score of the old code is taken for one of the new, the base's included."""
     from unlearnbench.planning import plan
 
-    arguments = ("compare", "--methods", "none", "--limit", "2", "--out", tmp_path / "run")
+    arguments = ("compare", "--reference", "chance", "--methods", "none", "--limit", "2", "--out", tmp_path / "run")
     assert cli(*arguments).code == 0
     cells = set((tmp_path / "run" / "cells").rglob("*.json"))
     assert "items, cached)" not in cli(*arguments).err

@@ -12,7 +12,19 @@ from unlearnbench.records.cells import CellKey, CellResult
 from unlearnbench.runs.folder import RunFolder
 from unlearnbench.runs.reading import read_manifest
 
-ARGUMENTS = ("compare", "--methods", "rmu", "--benchmarks", "wmdp,mmlu", "--set", "rmu.steps=6", "--limit", "4")
+ARGUMENTS = (
+    "compare",
+    "--reference",
+    "chance",
+    "--methods",
+    "rmu",
+    "--benchmarks",
+    "wmdp,mmlu",
+    "--set",
+    "rmu.steps=6",
+    "--limit",
+    "4",
+)
 
 
 def test_plan_with_estimates(cli, tmp_path):
@@ -56,7 +68,9 @@ def test_time_is_told_from_the_cache_or_a_trial(cli, tmp_path):
     cache, words = tmp_path / "cache", ("--benchmarks", "wmdp", "--limit", "4", "--json")
     assert cli("evaluate", "sandbox:model", *words, "--out", tmp_path / "base", "--cache", cache).code == 0
     before = {path for path in tmp_path.rglob("*") if path.is_file()}
-    plan = cli("compare", "--methods", "rmu", *words, "--dry-run", "--out", tmp_path / "run", "--cache", cache)
+    plan = cli(
+        "compare", "--reference", "chance", "--methods", "rmu", *words, "--dry-run", "--out", tmp_path / "run", "--cache", cache
+    )
     assert {path for path in tmp_path.rglob("*") if path.is_file()} == before
     base, rmu = json.loads(plan.out)["jobs"]
     spent = json.loads(next((tmp_path / "base" / "cells").rglob("*.json")).read_text())["cost"]["evaluate_seconds"]
@@ -97,7 +111,7 @@ def test_what_is_wrong_is_said_all_the_same(cli, tmp_path):
 @pytest.fixture
 def with_checkpoint(tmp_path):
     """The sandbox with a finished model as a further row."""
-    recipe = load_recipe("sandbox").model_copy(update={"checkpoints": {"retrain": "sandbox:model"}})
+    recipe = load_recipe("sandbox").model_copy(update={"checkpoints": {"retrain": "sandbox:model"}, "reference": []})
     (tmp_path / "checkpoint.yaml").write_text(recipe.to_yaml())
     return tmp_path / "checkpoint.yaml"
 

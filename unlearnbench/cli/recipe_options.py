@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from unlearnbench.cli import options
 from unlearnbench.errors import Problems, UsageError
-from unlearnbench.verbs.recipes import base_recipe, with_benchmarks, with_methods
+from unlearnbench.verbs.recipes import base_recipe, with_benchmarks, with_methods, with_reference
 
 if TYPE_CHECKING:
     from unlearnbench.records.recipe import Recipe
@@ -30,14 +30,14 @@ def asked_recipe(
     reference: list[str] | None = None,
 ) -> Recipe:
     """The recipe that `compare` and `tune` are asked for, before `--set`."""
-    wanted = base_recipe(recipe, model)
+    wanted = with_reference(base_recipe(recipe, model), problems.attempt(options.rows_of_reference, reference))
     wanted = wanted if methods is None else with_methods(wanted, methods, problems)
     wanted = wanted if benchmarks is None else with_benchmarks(wanted, benchmarks, problems)
     if (numbers := problems.attempt(options.split_seeds, seeds)) is not None:
         wanted = wanted.model_copy(update={"seeds": numbers})
     wanted = with_values(wanted, problems, limit=limit, model=model, dtype=dtype)
     wanted = with_topics(wanted, problems, forget=forget, retain=retain)
-    return with_rows(wanted, problems, checkpoint=checkpoint, control=control, reference=reference)
+    return with_rows(wanted, problems, checkpoint=checkpoint, control=control)
 
 
 def with_values(recipe: Recipe, problems: Problems, *, limit: str | None, model: str | None, dtype: str | None) -> Recipe:
@@ -71,15 +71,8 @@ def with_topics(recipe: Recipe, problems: Problems, *, forget: list[str] | None,
     return recipe.model_copy(update={"topics": topics})
 
 
-def with_rows(
-    recipe: Recipe,
-    problems: Problems,
-    *,
-    checkpoint: list[str] | None,
-    control: list[str] | None,
-    reference: list[str] | None = None,
-) -> Recipe:
-    """The recipe with finished models and controls as further rows and with its reference, and every name in it looked at."""
+def with_rows(recipe: Recipe, problems: Problems, *, checkpoint: list[str] | None, control: list[str] | None) -> Recipe:
+    """The recipe with finished models and controls as further rows, and every name in it looked at."""
     from unlearnbench.records.recipe import check_names
 
     changes: dict[str, Any] = {"checkpoints": dict(recipe.checkpoints), "controls": dict(recipe.controls)}
@@ -87,8 +80,6 @@ def with_rows(
         changes["checkpoints"] |= problems.attempt(options.split_named, "--checkpoint", [text]) or {}
     for text in control or ():
         changes["controls"] |= problems.attempt(options.split_named, "--control", [text], "NAME=ROW") or {}
-    if (rows := problems.attempt(options.rows_of_reference, reference)) is not None:
-        changes["reference"] = rows
     recipe = recipe.model_copy(update=changes)
     problems.attempt(check_names, recipe)
     return recipe

@@ -6,13 +6,10 @@ import copy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import nn
-
 from unlearnbench.errors import UsageError
-from unlearnbench.models.blocks import decoder_blocks
 
 if TYPE_CHECKING:
+    from torch import nn
     from transformers import PretrainedConfig, PreTrainedModel
 
 
@@ -52,6 +49,8 @@ def require_causal(model: PreTrainedModel) -> None:
     Raises:
         UsageError: its attention looks ahead.
     """
+    from unlearnbench.models.blocks import decoder_blocks  # torch: not needed where nothing is left to compute
+
     blocks = decoder_blocks(model)[1]
     if any(getattr(module, name, None) is False for module in blocks.modules() for name in ("is_causal", "is_decoder")):
         family = model.config.model_type
@@ -65,6 +64,8 @@ def cut(config: PretrainedConfig, blocks: int) -> PretrainedConfig:
 
     In some families a block depends on how many there are: on a scale that follows from it, or on whose keys it shares.
     """
+    from unlearnbench.models.blocks import decoder_blocks
+
     shorter = copy.deepcopy(config)
     own = shorter.get_text_config()
     for name, value in list(vars(own).items()):
@@ -90,6 +91,8 @@ def can_be_cut(config: PretrainedConfig) -> bool:
 
 def shape_of(config: PretrainedConfig) -> PreTrainedModel:
     """The model on torch's `meta` device: every name and no weights."""
+    import torch
+
     with torch.device("meta"):
         return family_class(config).from_config(config, trust_remote_code=False)
 

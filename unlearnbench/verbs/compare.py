@@ -16,6 +16,7 @@ from unlearnbench.verbs.recipes import (
     with_changes,
     with_fixed,
     with_methods,
+    with_reference,
 )
 from unlearnbench.verbs.steps import Folder, carry_out, place_of
 
@@ -81,10 +82,10 @@ def compare(
     from unlearnbench.leaderboard.reading import table_settings
 
     problems = Problems()
-    wanted = base_recipe(recipe, model)
+    wanted = with_reference(base_recipe(recipe, model), [reference] if isinstance(reference, str) else reference)
     wanted = wanted if methods is None else with_methods(wanted, methods, problems)
     wanted = wanted if benchmarks is None else with_benchmarks(wanted, benchmarks, problems)
-    wanted = problems.attempt(with_changes, wanted, seeds=seeds, limit=limit, model=model, reference=reference) or wanted
+    wanted = problems.attempt(with_changes, wanted, seeds=seeds, limit=limit, model=model) or wanted
     wanted = wanted if tune is None else with_fixed(wanted, options_in(methods))
     table = problems.attempt(table_settings, rank_by, damage_margin)
     how = execution or Execution()

@@ -59,7 +59,8 @@ def with_methods(recipe: Recipe, names: Names, problems: Problems) -> Recipe:
     if given is None:
         return recipe
     named = {normalise(name) for name in given}
-    given = {**given, **{name: None for name in recipe.reference if normalise(name) not in named}}
+    kept = [name for name in recipe.reference if name in recipe.checkpoints or name in recipe.methods]
+    given = {**given, **{name: None for name in kept if normalise(name) not in named}}
     asked = {normalise(name) for name in given}
     checkpoints = {name: source for name, source in recipe.checkpoints.items() if normalise(name) in asked}
     others = {BASELINE, *map(normalise, checkpoints), *_misspelt(given, recipe, problems)}
@@ -91,6 +92,11 @@ def options_in(names: Names | None) -> list[tuple[str, str]]:
     """Each option that is given with names, behind its name."""
     given = names if isinstance(names, Mapping) else {}
     return [(name, option) for name, options in given.items() for option in options or ()]
+
+
+def with_reference(recipe: Recipe, reference: Iterable[str] | None) -> Recipe:
+    """The recipe with another reference; rows that are only there for the old one go with it where rows are chosen next."""
+    return recipe if reference is None else recipe.model_copy(update={"reference": list(reference)})
 
 
 def with_changes(recipe: Recipe, **changes: Any) -> Recipe:
