@@ -67,6 +67,8 @@ def with_trials(comparison: Comparison, known: Durations) -> Durations:
             memory=None,
             looks=None,
             callbacks=_none,
+            loggers=_none,
+            trainer=comparison.recipe.trainer.model_copy(update={"logger": "none"}),
         )
         unlearn, evaluate = _tried(rows, [(one, owed[one.name]) for one in columns], context)
     return replace(
