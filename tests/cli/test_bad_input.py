@@ -355,7 +355,10 @@ def test_recipe_with_an_unknown_key(refuse, tmp_path):
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ("methods:\n  rmu: {layer: 2}\n  rmu: {layer: 3}\n", "line 4: the key 'rmu' is there twice, first in line 3; keep one"),
+        (
+            "methods:\n  rmu: {layer: 2}\n  rmu: {layer: 3}\n",
+            "lines 3 and 4: the key 'methods.rmu' stands more than once; keep one",
+        ),
         ("seeds: [true]\n", "line 2: 'seeds.0': a truth value is no number, got True"),
         ("trainer: {gradient_clip_val: .inf}\n", "line 2: 'trainer.gradient_clip_val': a number must be finite, got inf"),
         ("limit: !!int x\n", "is not valid YAML: invalid literal"),

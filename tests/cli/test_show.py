@@ -7,7 +7,19 @@ from pathlib import Path
 
 import pytest
 
-ARGUMENTS = ("compare", "--methods", "ssd", "--benchmarks", "wmdp,mmlu", "--limit", "2", "--set", "ssd.steps=3")
+ARGUMENTS = (
+    "compare",
+    "--reference",
+    "chance",
+    "--methods",
+    "ssd",
+    "--benchmarks",
+    "wmdp,mmlu",
+    "--limit",
+    "2",
+    "--set",
+    "ssd.steps=3",
+)
 
 REQUIRED = (
     "base_weights",
