@@ -36,7 +36,19 @@ def test_noise_in_bfloat16():
     assert (noisy.float() - 1).norm() == pytest.approx(32, rel=0.01)
 
 
-RMU = ("compare", "--methods", "rmu", "--set", "rmu.steps=3", "--limit", "4", "--benchmarks", "wmdp,mmlu")
+RMU = (
+    "compare",
+    "--reference",
+    "chance",
+    "--methods",
+    "rmu",
+    "--set",
+    "rmu.steps=3",
+    "--limit",
+    "4",
+    "--benchmarks",
+    "wmdp,mmlu",
+)
 
 
 def test_a_control_is_a_row_like_another(cli, tmp_path):

@@ -510,7 +510,7 @@ def test_a_process_killed_while_judging_loses_only_what_was_on_its_way(server, t
 def test_a_dry_run_estimates_and_asks_nothing(server, cli, tmp_path):
     out = tmp_path / "run"
     options = ("--judge", "openai:model-x", "--judge-url", server.url, "--judge-repeats", "3", "--out", out)
-    outcome = cli("compare", "--methods", "none", "--benchmarks", "mt_bench", "--dry-run", *options)
+    outcome = cli("compare", "--reference", "chance", "--methods", "none", "--benchmarks", "mt_bench", "--dry-run", *options)
     assert outcome.code == 0, outcome.err
     assert "240 requests to a judge, about" in " ".join(outcome.out.split())
     assert server.asked == []
@@ -519,7 +519,18 @@ def test_a_dry_run_estimates_and_asks_nothing(server, cli, tmp_path):
     assert alone.code == 0, alone.err
     assert "240 requests to a judge, about" in " ".join(alone.out.split())
     assert "tokens to send and 48,000 in its replies" in " ".join(alone.out.split())
-    gone = cli("compare", "--methods", "none", "--benchmarks", "mt_bench", *options, "--judge-url", "http://127.0.0.1:1/v1")
+    gone = cli(
+        "compare",
+        "--reference",
+        "chance",
+        "--methods",
+        "none",
+        "--benchmarks",
+        "mt_bench",
+        *options,
+        "--judge-url",
+        "http://127.0.0.1:1/v1",
+    )
     assert gone.code == 2
     assert "does not answer" in gone.err
     assert not out.exists()
@@ -530,7 +541,7 @@ def test_what_only_lacks_judgments_takes_no_model(server, cli, tmp_path, monkeyp
     from unlearnbench.models import restorable as loaded
 
     arguments = (
-        "compare", "--methods", "rmu", "--benchmarks", "mt_bench", "--limit", "1", "--keep-deltas", "none", "--set",
+        "compare", "--reference", "chance", "--methods", "rmu", "--benchmarks", "mt_bench", "--limit", "1", "--keep-deltas", "none", "--set",
         "rmu.steps=1", "--set", "rmu.lr=1e-9",
         "--set", "rmu.batch_size=2", "--set", "mt_bench.judge=openai:model-x", "--judge-url", server.url, "--out",
         tmp_path / "run", "--cache", tmp_path / "cache",

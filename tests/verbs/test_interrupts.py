@@ -19,7 +19,7 @@ import unlearnbench
 
 handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
 methods = {"grad-diff": {"steps": int(sys.argv[2])}}
-asked = dict(methods=methods, benchmarks=["wmdp", "mmlu"], limit=2, out=sys.argv[1], cache=sys.argv[1] + "-cache")
+asked = dict(methods=methods, benchmarks=["wmdp", "mmlu"], limit=2, out=sys.argv[1], cache=sys.argv[1] + "-cache", reference=())
 try:
     unlearnbench.compare("sandbox", **asked)
 except KeyboardInterrupt as error:

@@ -20,7 +20,7 @@ _SLICE = re.compile(r"\[([\d\s:,]+)\]$")
 def decoder_of(model: nn.Module) -> Any:
     """The part of a language model that holds its decoder blocks and their config; of a multimodal model the text part."""
     whole: Any = model
-    return whole.get_decoder()
+    return whole.get_decoder() if hasattr(whole, "get_decoder") else whole
 
 
 def body_of(model: nn.Module) -> Any:

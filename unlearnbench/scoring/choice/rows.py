@@ -6,7 +6,7 @@ from unlearnbench.data.tables import Table, kind_of
 from unlearnbench.errors import UsageError
 from unlearnbench.scoring.choice.prompts import LETTERS
 
-ENOUGH = 1.5  # answers per choice; that none of so many is the first one by chance happens in a file of six
+ENOUGH = 1.5  # answers per choice; of so many that all choices but the first are right happens by chance one time in eight
 LONGEST = 9  # digits of an index; Python refuses to read thousands
 
 
@@ -56,8 +56,7 @@ def _is_letter(given: object) -> bool:
 
 
 def _counts_from_one(table: Table, choices: int) -> bool:
-    """Whether no answer is the first choice, where enough of them are indices to wonder at it."""
-    given = (row.get("answer") for row in table.rows)
-    if any(_number(answer) == 0 for answer in given):
+    """Whether every choice is the answer somewhere but the first, where enough answers are indices to wonder at it."""
+    if {_number(row.get("answer")) for row in table.rows} != set(range(1, choices)):
         return False
     return sum(not _is_letter(row.get("answer")) for row in table.rows) >= ENOUGH * choices
