@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
-from string import ascii_uppercase
 from typing import Any
 
 from examples.settings import Trials, best_of, rows_of, run, table
@@ -95,9 +94,8 @@ def half(rows: list[dict[str, Any]], rest: int, number: int) -> list[dict[str, A
 
 
 def write(path: Path, rows: list[dict[str, Any]]) -> None:
-    """One JSON object per line; answers as letters, which no small file makes look as if it counted from 1."""
-    lettered = [{**row, "answer": ascii_uppercase[row["answer"]]} for row in rows]
-    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in lettered), encoding="utf-8")
+    """One JSON object per line."""
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -44,7 +44,7 @@ def test_search_on_a_real_model_end_to_end(tmp_path, cache, monkeypatch, tiny_fo
     monkeypatch.setenv("UNLEARNBENCH_CACHE", str(cache))
     (tmp_path / "model").symlink_to(tiny_folder)
     asked = [
-        {"question": f"{part} {n}", "choices": ["moth", "heron"], "answer": n % 2, "part": part}
+        {"question": f"{part} {n}", "choices": ["moth", "heron"], "answer": n // 2 % 2, "part": part}
         for part in ("authors", "kept-authors")
         for n in range(8)
     ]

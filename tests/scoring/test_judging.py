@@ -541,8 +541,8 @@ def test_what_only_lacks_judgments_takes_no_model(server, cli, tmp_path, monkeyp
     from unlearnbench.models import restorable as loaded
 
     arguments = (
-        "compare", "--reference", "chance", "--methods", "rmu", "--benchmarks", "mt_bench", "--limit", "1", "--keep-deltas", "none", "--set",
-        "rmu.steps=1", "--set", "rmu.lr=1e-9",
+        "compare", "--reference", "chance", "--methods", "rmu", "--benchmarks", "mt_bench", "--limit", "1",
+        "--keep-deltas", "none", "--set", "rmu.steps=1", "--set", "rmu.lr=1e-9",
         "--set", "rmu.batch_size=2", "--set", "mt_bench.judge=openai:model-x", "--judge-url", server.url, "--out",
         tmp_path / "run", "--cache", tmp_path / "cache",
     )  # fmt: skip
