@@ -284,6 +284,14 @@ def test_variants_of_one_method_are_rows_of_their_own(cli, tmp_path):
     assert [column["role"] for column in board["columns"]] == ["forget", "untargeted", "retain"]
 
 
+def test_the_best_seed_is_kept_beside_a_reference(cli, tmp_path):
+    """Which seed is best is read against the recipe's reference, as the table is."""
+    words = ("--benchmarks", "wmdp,mmlu", "--set", "ssd.steps=2", "--limit", "2", "--seeds", "0,1", "--keep-deltas", "best")
+    outcome = cli("compare", "--methods", "ssd", *words, "--out", tmp_path / "run")
+    assert outcome.code == 0, outcome.err
+    assert len(list((tmp_path / "run" / "deltas" / "ssd").glob("seed-*"))) == 1
+
+
 def test_changed_scoring_code_makes_new_cells(cli, tmp_path, monkeypatch):
     """Somebody mends the core: no cell and no cached score of the old code is taken for one of the new, the base's included."""
     from unlearnbench.planning import plan

@@ -130,6 +130,19 @@ def test_ranks_by_the_column_go_by_the_distance_from_the_reference():
     assert lay_out(board).sorted_by("wmdp").lines[2].name in ("same", "near")
 
 
+def test_nothing_stands_in_for_a_reference_that_has_no_score_yet():
+    rows = {
+        name: {"wmdp": answered({"bio": bio}, ITEMS, name), "mmlu": answered({"all": kept}, ITEMS, name)}
+        for name, (bio, kept) in SCORES.items()
+    }
+    manifest, cells, items = comparison(HEADS, rows)
+    del cells["retrain/wmdp/0"], items["retrain/wmdp/0"]
+    board = build_leaderboard(manifest, cells, items, TableSettings(resamples=2000, reference=["retrain"], rank_by="wmdp"))
+    assert board.columns[0].ideal is None
+    assert {row.rank for row in board.rows} == {None}
+    assert row_of(board, "rmu").summary.forget.value is None
+
+
 def test_words_say_what_the_ideal_is(board):
     assert "best is the score of retrain, the reference" in notes(board)[1]
     assert "stands in for the score of a model that never knew" in notes(table(reference=()))[1]

@@ -184,12 +184,14 @@ def _drop_deltas(comparison: Comparison, keep: KeepDeltas) -> None:
 def _best_seed(run: RunFolder, row: ManifestRow) -> int:
     """The seed that would score highest had the row been run with it alone."""
     manifest = read_manifest(run)
-    baseline = [head for head in manifest.rows if head.variant == BASELINE and head.variant != row.variant]
+    against = {BASELINE, *manifest.recipe.get("reference", ())} - {row.variant}
+    others = [head for head in manifest.rows if head.variant in against]
     scores: dict[int, float] = {}
     for seed in row.seeds:
         own = {name: identity for name, identity in row.cells.items() if name.endswith(f"/{seed}")}
-        rows = [*baseline, row.model_copy(update={"seeds": [seed], "cells": own})]
+        rows = [*others, row.model_copy(update={"seeds": [seed], "cells": own})]
         alone = manifest.model_copy(update={"rows": rows})
-        summary = build_leaderboard(alone, read_cells(run, alone)).rows[-1].summary
+        board = build_leaderboard(alone, read_cells(run, alone))
+        summary = next(one.summary for one in board.rows if one.variant == row.variant)
         scores[seed] = (summary.score.value if summary else None) or 0.0
     return max(row.seeds, key=lambda seed: scores[seed])

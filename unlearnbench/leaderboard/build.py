@@ -267,12 +267,17 @@ def _ranked_figures(rows: Sequence[Row], context: TableContext, by: str) -> dict
     return figures
 
 
-def _goodness(quantity: Quantity, title: str, context: TableContext) -> Quantity:
-    """A column's score as something to be high: what is to be forgotten should be close to its ideal."""
+def _goodness(quantity: Quantity, title: str, context: TableContext) -> Quantity | None:
+    """A column's score as something to be high: what is to be forgotten should be close to its ideal.
+
+    None where the reference, whose score the ideal is, has none yet.
+    """
     column = next(column for column in context.columns if column.title == title)
     sign = 1 if context.heads[column.benchmark].metric.better == "higher" else -1
     level = context.ideals.get(context.subsets[title])
-    number = column.chance if column.ideal is None else column.ideal
+    number = column.chance if column.role != "forget" else column.ideal
+    if number is None:
+        return None
 
     def good(score: Floats, ideal: Floats | float) -> Floats:
         return -np.abs(score - ideal) if column.role == "forget" else sign * score
