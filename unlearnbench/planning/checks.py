@@ -26,7 +26,7 @@ from unlearnbench.system.files import JsonCache
 from unlearnbench.system.memory import allowed_memory
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from unlearnbench.training.method import UnlearningMethod
 
@@ -100,38 +100,39 @@ def check_adapters(recipe: Recipe, folders: Mapping[str, Path], memory: JsonCach
             )
 
 
+def load_tokenizers(folders: Mapping[str, Path], problems: Problems) -> dict[str, PreTrainedTokenizerBase]:
+    """The tokenizers that can be loaded, by the source of their model."""
+    loaded = {source: problems.attempt(load_tokenizer, folder) for source, folder in folders.items()}
+    return {source: tokenizer for source, tokenizer in loaded.items() if tokenizer is not None}
+
+
 def check_benchmarks(
-    benchmarks: Sequence[BenchmarkPlan], folders: Mapping[str, Path], due: set[str], problems: Problems
+    benchmarks: Sequence[BenchmarkPlan], tokenizers: Mapping[str, PreTrainedTokenizerBase], due: set[str], problems: Problems
 ) -> None:
     """Let each benchmark that is to be scored say what stands in its way: a missing chat template, a judge that is silent."""
-    asked = [plan for plan in benchmarks if plan.name in due]
-    if not asked:
-        return
-    loaded = {source: problems.attempt(load_tokenizer, folder) for source, folder in folders.items()}
-    tokenizers = {source: tokenizer for source, tokenizer in loaded.items() if tokenizer is not None}
-    for plan in asked:
+    for plan in (plan for plan in benchmarks if plan.name in due):
         with problems.noted(), guarded(plan.plugin.info, "in preflight"):  # somebody's check is no reason for a traceback
             for sentence in plan.benchmark.preflight(tokenizers):
                 problems.add(UsageError(f"{plan.name}: {sentence}"))
 
 
-def check_vocabularies(folders: Mapping[str, Path], problems: Problems) -> None:
+def check_vocabularies(
+    tokenizers: Mapping[str, PreTrainedTokenizerBase], folders: Mapping[str, Path], problems: Problems
+) -> None:
     """Each model against its tokenizer."""
-    for source, folder in folders.items():
-        tokenizer = problems.attempt(load_tokenizer, folder)
-        if tokenizer is not None and (problem := check_vocabulary(tokenizer, folder)):
+    for source, tokenizer in tokenizers.items():
+        if problem := check_vocabulary(tokenizer, folders[source]):
             problems.add(UsageError(f"{source} cannot be used: {problem}"))
 
 
-def check_corpora(sources: Mapping[str, Path], topics: Sequence[TopicData], problems: Problems) -> None:
+def check_corpora(tokenizers: Mapping[str, PreTrainedTokenizerBase], topics: Sequence[TopicData], problems: Problems) -> None:
     """Prompts and responses against the chat templates of the models that are trained on them."""
     tables = [table for topic in topics for table in (topic.forget, topic.retain)]
     paired = next((table for table in tables if any(row.get("text") is None for row in table.rows)), None)
     if paired is None:
         return
-    for source, folder in sources.items():
-        tokenizer = problems.attempt(load_tokenizer, folder)
-        if tokenizer is not None and (problem := check_chat(tokenizer, ["user", "assistant"])):
+    for source, tokenizer in tokenizers.items():
+        if problem := check_chat(tokenizer, ["user", "assistant"]):
             problems.add(UsageError(f"{source} cannot be trained on the prompts of '{paired.origin}': {problem}"))
 
 

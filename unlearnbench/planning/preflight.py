@@ -25,6 +25,7 @@ from unlearnbench.planning.checks import (
     check_trainer,
     check_vocabularies,
     device_type,
+    load_tokenizers,
 )
 from unlearnbench.planning.columns import plan_benchmarks, plan_looks
 from unlearnbench.planning.comparison import Comparison
@@ -56,10 +57,11 @@ def prepare(request: Request, problems: Problems | None = None, *, broken: Mappi
     waiting = {plan.variant.name: plan.variant for plan in jobs if plan.due or problems}.values()
     due = {name for plan in jobs for name in plan.due}
     models = check_models({variant.model: folders[variant.model] for variant in waiting}, problems)
-    check_vocabularies(models, problems)
-    check_benchmarks(comparison.benchmarks, models, due, problems)
-    training = [variant.model for variant in waiting if variant.training is not None and variant.model in models]
-    check_corpora({source: models[source] for source in training}, comparison.topics, problems)
+    tokenizers = load_tokenizers(models, problems)
+    check_vocabularies(tokenizers, models, problems)
+    check_benchmarks(comparison.benchmarks, tokenizers, due, problems)
+    training = [variant.model for variant in waiting if variant.training is not None and variant.model in tokenizers]
+    check_corpora({source: tokenizers[source] for source in training}, comparison.topics, problems)
     footprints = check_methods(list(waiting), models, comparison.topics, comparison.dtype, problems)
     check_room(run, jobs, footprints, request.keep_deltas, limits, problems)
     check_memory(jobs, footprints, recipe.trainer.devices, device_type(request.device), limits, problems)
