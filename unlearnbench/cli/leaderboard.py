@@ -26,6 +26,9 @@ def leaderboard(
     runs: Annotated[list[Path], typer.Argument(help="Folders of comparisons; several become one table.")],
     style: Annotated[str, typer.Option("--format", help="terminal, markdown, latex, csv, json or html.")] = "terminal",
     parts: Annotated[bool, typer.Option("--parts", help="Also a column for each part of each benchmark.")] = False,
+    measures: Annotated[
+        str | None, typer.Option(metavar="all|NAMES", help="Also secondary measures of benchmarks that have several.")
+    ] = None,
     columns: Annotated[str | None, typer.Option(help="Only these columns, in this order: variant,wmdp,mmlu,S,verdict.")] = None,
     sort: Annotated[str | None, typer.Option(help="Order rows by a column, the best first; -COLUMN turns it round.")] = None,
     precision: Annotated[str | None, typer.Option(metavar="N", help="Decimals of figures, 0 to 6; 3 by default.")] = None,
@@ -50,7 +53,7 @@ def leaderboard(
     """
     options.choose("--format", style, FORMATS)
     options.check_runs(runs)
-    looks = _given(parts, columns, sort, precision, published)
+    looks = _given(parts, measures, columns, sort, precision, published)
     if trials:
         _refuse([*looks, *(["--explain"] if explain else [])], "--trials", "shows every trial in full")
         _show_trials(runs, style)
@@ -59,7 +62,7 @@ def leaderboard(
         _refuse([*looks, *(["--format"] if style != "terminal" else [])], "--explain", "is plain text about every row")
     if style == "json":
         _refuse([flag for flag in looks if flag not in JSON_TAKES], "--format json", "has every column, part and digit")
-    choices = _choices(parts, columns, sort, precision, published)
+    choices = _choices(parts, measures, columns, sort, precision, published)
     boards = _boards(runs, separate, rank_by, damage_margin, reference)
     if explain:
         from unlearnbench.reports import explain as explanation
@@ -83,10 +86,13 @@ def leaderboard(
         typer.echo(text.render(boards, cast("Format", style), choices))
 
 
-def _given(parts: bool, columns: str | None, sort: str | None, precision: str | None, published: str | None) -> list[str]:
+def _given(
+    parts: bool, measures: str | None, columns: str | None, sort: str | None, precision: str | None, published: str | None
+) -> list[str]:
     """The options that say how a table looks, as far as they were given."""
     flags = {
         "--parts": parts,
+        "--measures": measures is not None,
         "--columns": columns is not None,
         "--sort": sort is not None,
         "--precision": precision is not None,
@@ -118,12 +124,15 @@ def _record(board: Leaderboard, choices: Choices) -> dict[str, Any]:
     return record
 
 
-def _choices(parts: bool, columns: str | None, sort: str | None, precision: str | None, published: str | None) -> Choices:
+def _choices(
+    parts: bool, measures: str | None, columns: str | None, sort: str | None, precision: str | None, published: str | None
+) -> Choices:
     from unlearnbench.reports.published import load_publication
     from unlearnbench.reports.text import Choices
 
     return Choices(
         parts=parts,
+        measures=[] if measures is None else split_list("--measures", measures),
         columns=None if columns is None else split_list("--columns", columns),
         sort=sort,
         precision=PRECISION if precision is None else options.read_whole("--precision", precision, most=MOST_DIGITS),

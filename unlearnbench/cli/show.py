@@ -105,6 +105,9 @@ def _lines(name: str, cell: CellResult) -> Iterator[str]:
     yield f"{name}: {_result(cell)}"
     if len(cell.parts) > 1:
         yield "  " + ", ".join(f"{part} {one.value:.4g} ({one.n})" for part, one in cell.parts.items())
+    if cell.measures:
+        known = ((name, one) for name, one in cell.measures.items() if one.value is not None)
+        yield "  " + ", ".join(f"{name} {one.value:.4g} ({one.n})" for name, one in known)
     facts = dict(cell.provenance)
     yield from _section("cost", _cost(cell.cost))
     for title, keys in GROUPS.items():

@@ -21,6 +21,7 @@ from unlearnbench.records.cells import CellResult, Cost, PartScore
 from unlearnbench.records.items import ItemResult
 from unlearnbench.records.tuning import PrunedError
 from unlearnbench.scoring.benchmark import Subject
+from unlearnbench.scoring.measures import measure_score
 from unlearnbench.scoring.selection import in_half
 from unlearnbench.system.process_state import restored_process_state, seed_all
 
@@ -132,6 +133,11 @@ def summed_up(items: Sequence[ItemResult], benchmark: Benchmark) -> dict[str, An
         "truncated": sum(item.truncated for item in items),
         "parts": {part: PartScore(value=_mean(own), n=len(own)) for part, own in _by_part(scored).items()},
         "groups": {name: PartScore(value=_mean(own), n=len(own)) for name, own in groups.items() if own},
+        "measures": {
+            measure.name: score
+            for measure in benchmark.measures()
+            if (score := measure_score(measure, benchmark.parts(), items)) is not None
+        },
     }
 
 

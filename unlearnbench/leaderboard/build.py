@@ -14,7 +14,7 @@ from unlearnbench.leaderboard.context import SUMMARY, Cells, Items, TableContext
 from unlearnbench.leaderboard.intervals import estimate, limits_of, widened
 from unlearnbench.leaderboard.ranking import Ranking, rank
 from unlearnbench.leaderboard.resampling import RowShares
-from unlearnbench.leaderboard.shares import Subset
+from unlearnbench.leaderboard.shares import Subset, is_whole
 from unlearnbench.leaderboard.statistics import SEEDS_NEEDED, Floats, Quantity, compare_pairs, interval, pareto
 from unlearnbench.leaderboard.verdict_inputs import verdict_inputs
 from unlearnbench.leaderboard.verdicts import judge
@@ -137,18 +137,22 @@ def _score(head: ManifestRow, name: str, context: TableContext) -> Score | None:
     found: dict[str, CellResult] = {}
     for seed in head.seeds:
         cell = context.cells.get(cell_name(head, name, seed))
-        if cell is not None and cell.status == "done" and cell.value is not None:
+        if cell is not None and cell.status == "done" and cell.n:
             found[str(seed)] = cell
-    if not found:
-        return None
+    whole = context.resampled.quantity(head.variant, Subset(name, tuple(benchmark.parts)))
+    if not found or (whole is None and any(cell.value is None for cell in found.values())):
+        return None  # a figure against a reference that has no items yet
     n = next(iter(found.values())).n
     asked = sum(cell.asked or cell.n for cell in found.values())
-    whole = context.resampled.quantity(head.variant, Subset(name, tuple(benchmark.parts)))
-    values = [cell.value for cell in found.values() if cell.value is not None]
+    by_seed = {seed: cell.value for seed, cell in found.items() if cell.value is not None}
+    if len(by_seed) < len(found):
+        assert whole is not None
+        by_seed = dict(zip(found, map(float, np.round(whole.by_seed, 6)), strict=True))
+    values = list(by_seed.values())
     spread = Estimate(value=None, n=n)
     if whole is not None:
         spread = estimate(whole, context.settings.level, n, limits=limits_of(benchmark))
-    parts = {part: context.resampled.parts[name, part].get(head.variant) for part in benchmark.parts}
+    parts = {part: own.get(head.variant) for (where, part), own in context.resampled.parts.items() if where == name}
     resampled = {turn: own for (where, turn), own in context.resampled.turns.items() if where == name}
     turns = {turn: own[head.variant] for turn, own in resampled.items() if head.variant in own}
     return Score(
@@ -156,7 +160,7 @@ def _score(head: ManifestRow, name: str, context: TableContext) -> Score | None:
         low=spread.low,
         high=spread.high,
         n=n,
-        by_seed={seed: cell.value for seed, cell in found.items() if cell.value is not None},
+        by_seed=by_seed,
         coverage=round(sum(cell.n for cell in found.values()) / asked * len(found) / len(head.seeds), 6),
         scored=sum(cell.n for cell in found.values()),
         asked=asked,
@@ -293,7 +297,7 @@ def _one_seed_answers(rows: Sequence[Row], context: TableContext) -> dict[str, d
     heads = {head.variant: head for head in context.manifest.rows}
     found: dict[str, dict[str, NDArray[np.float32]]] = {}
     for title, subset in context.subsets.items():
-        for row in rows:
+        for row in rows if not is_whole(context.heads[subset.benchmark]) else ():
             outcomes = context.outcomes(heads[row.variant], subset.benchmark)
             if row.status == "done" and len(outcomes) == 1 and outcomes[0].binary:
                 own = outcomes[0].in_parts(subset.parts)

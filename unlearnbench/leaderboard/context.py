@@ -8,6 +8,7 @@ import numpy as np
 
 from unlearnbench.errors import unknown_name
 from unlearnbench.leaderboard.comparability import align, cell_name
+from unlearnbench.leaderboard.measures import with_measures
 from unlearnbench.leaderboard.outcomes import Outcomes
 from unlearnbench.leaderboard.resampling import ResampledScores, RowShares, Run
 from unlearnbench.leaderboard.shares import (
@@ -15,13 +16,14 @@ from unlearnbench.leaderboard.shares import (
     columns_of,
     declared_ideal,
     forget_targets,
+    is_whole,
     keep_targets,
     subset_of,
 )
-from unlearnbench.leaderboard.statistics import interval, p_above
+from unlearnbench.leaderboard.statistics import Quantity, interval, p_above
 from unlearnbench.records.cells import CellResult
 from unlearnbench.records.leaderboard import BenchmarkInfo, Column, TableSettings, TopicInfo
-from unlearnbench.records.manifest import BASELINE, Manifest, ManifestRow
+from unlearnbench.records.manifest import BASELINE, Manifest, ManifestRow, heads_of
 
 Cells = Mapping[str, CellResult]  # by str(CellKey)
 Items = Mapping[str, Outcomes]  # likewise
@@ -43,15 +45,16 @@ class TableContext:
     """
 
     def __init__(self, manifest: Manifest, cells: Cells, items: Items, settings: TableSettings) -> None:
-        self.manifest, self.cells, self.items = manifest, cells, align(manifest, items)
-        self.heads = {head.name: head for head in manifest.benchmarks}
+        self.manifest = manifest
+        heads, self.cells, self.items = with_measures(manifest, cells, align(manifest, items))
+        self.heads = {head.name: head for head in heads}
         self.base = next((row for row in manifest.rows if row.variant == BASELINE), None)
-        bare = [column for head in manifest.benchmarks for column in columns_of(head)]
+        bare = [column for head in heads for column in columns_of(head)]
         self.subsets = {column.title: subset_of(column, self.heads[column.benchmark]) for column in bare}
         self.settings = check_settings(settings, manifest)
         self.reference = self.settings.reference or []
-        self.all_forget, keep = forget_targets(manifest.benchmarks), keep_targets(manifest.benchmarks)
-        self.resampled = self._count([target.subset for target in (*self.all_forget, *keep)])
+        self.all_forget, self._all_keep = forget_targets(heads), keep_targets(heads)
+        self.resampled = self._count([target.subset for target in (*self.all_forget, *self._all_keep)])
         referred = [target.subset for target in self.all_forget if target.referred] if self.reference else []
         referred += [self.subsets[one.title] for one in bare if self.reference and self._refers(one)]
         levels = {subset: self.resampled.reference(self.reference, subset) for subset in referred}
@@ -60,13 +63,13 @@ class TableContext:
         self._knows |= {subset: self._above_reference(subset) for subset in referred}
         self.columns = [self._column(column) for column in bare]
         self.forget = [target for target in self.all_forget if self._knows[target.subset]]
-        self.keep = [target for target in keep if self._knows[target.subset]]
+        self.keep = [target for target in self._all_keep if self._knows[target.subset]]
 
     def _count(self, targets: Sequence[Subset]) -> ResampledScores:
         rows = {row.variant: row for row in self.manifest.rows}
         runs = [Run(row.variant, seed) for row in rows.values() for seed in row.seeds]
-        resampled = ResampledScores(runs, self.settings.resamples, self.settings.level)
-        for head in self.manifest.benchmarks:
+        resampled = ResampledScores(runs, self.settings.resamples, self.settings.level, self.reference)
+        for head in self.heads.values():
             names = {number: cell_name(rows[run.variant], head.name, run.seed) for number, run in enumerate(runs)}
             done = {
                 n: self.cells[name] for n, name in names.items() if name in self.cells and self.cells[name].status == "done"
@@ -114,8 +117,11 @@ class TableContext:
         quantity = self.resampled.quantity(BASELINE, subset) if self.base else None
         if self.base is None or quantity is None:
             return None
-        metric = self.heads[subset.benchmark].metric
+        head = self.heads[subset.benchmark]
+        metric = head.metric
         sign = 1.0 if metric.better == "higher" else -1.0
+        if is_whole(head):
+            return self._beyond(quantity, sign, declared_ideal(metric)[0] if head.forget_parts else metric.chance)
         outcomes = self.outcomes(self.base, subset.benchmark)
         choice = metric.unit == "fraction" and sign > 0
         if not outcomes and not choice:
@@ -130,13 +136,20 @@ class TableContext:
         scores = sign * outcomes[0].scores[own].astype(np.float64)
         return p_above(scores, units, sign * metric.chance, binary=choice and outcomes[0].binary) < 1 - self.settings.level
 
+    def _beyond(self, quantity: Quantity, sign: float, number: float) -> bool:
+        """Whether a figure is above a number, or below it, one-sided at 1 - level."""
+        if not quantity.draws.size:
+            return sign * quantity.value > sign * number  # a table in passing
+        low, high = interval(quantity, 1 - 2 * (1 - self.settings.level))
+        return low > number if sign > 0 else high < number
+
     def benchmarks(self) -> list[BenchmarkInfo]:
         """What the table says about each benchmark."""
         infos: list[BenchmarkInfo] = []
         for name, head in self.heads.items():
             known = _any([self._knows[subset] for subset in self._knows if subset.benchmark == name])
             metric = head.metric.model_dump(exclude={"name", "note", "ideal"})
-            infos.append(BenchmarkInfo(name=name, metric=head.metric.name, informative=known, **metric))
+            infos.append(BenchmarkInfo(name=name, metric=head.metric.name, informative=known, measure=head.measure, **metric))
         return infos
 
     def topics(self) -> list[TopicInfo]:
@@ -161,7 +174,8 @@ class TableContext:
 
     def why_unranked(self) -> str | None:
         """Why no row can be ranked, whatever its scores; None where rows can."""
-        if self.base is None or len(self.manifest.rows) < 2 or None in self._knows.values():
+        counted = [self._knows[target.subset] for target in (*self.all_forget, *self._all_keep)]
+        if self.base is None or len(self.manifest.rows) < 2 or None in counted:
             return None
         if self.settings.rank_by in self.subsets:
             return None  # a column needs no other
@@ -188,7 +202,7 @@ def check_settings(settings: TableSettings, manifest: Manifest) -> TableSettings
     Raises:
         UsageError: the table has no such figure or row, or the row cannot be a reference.
     """
-    titles = [column.title for head in manifest.benchmarks for column in columns_of(head)]
+    titles = [column.title for head in heads_of(manifest.benchmarks) for column in columns_of(head)]
     short = {"s": "score", "f": "forget", "k": "keep"}
     name = short.get(settings.rank_by.lower(), settings.rank_by)
     if name not in (*SUMMARY, *titles):

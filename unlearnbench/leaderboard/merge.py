@@ -134,7 +134,7 @@ def _check(first: Part, other: Part) -> None:
     if heads.keys() != theirs.keys():
         raise _refusal(first, other, "benchmarks", ", ".join(heads), ", ".join(theirs))
     for name, head in heads.items():
-        for field in ("metric", "parts", "topics"):
+        for field in ("metric", "parts", "topics", "measures"):
             one, two = getattr(head, field), getattr(theirs[name], field)
             if one != two:
                 raise _refusal(first, other, f"{name}: {field}", one, two)

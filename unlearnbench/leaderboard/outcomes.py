@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from unlearnbench.errors import UsageError
 from unlearnbench.records.cells import CellKey
 from unlearnbench.records.items import TURN
 from unlearnbench.runs.folder import RunFolder
+from unlearnbench.runs.item_files import VALUE
 from unlearnbench.scoring.fluency import is_degenerate
 
 
@@ -27,6 +29,7 @@ class Outcomes:
         choices: (N,), index of the chosen option; -1 where nothing is chosen.
         answers: (N,), index of the right option; -1 where there is none.
         degenerate: (N,), whether what the model wrote is no language; None where it wrote nothing anywhere.
+        values: (N,) by name: `ItemResult.values`; NaN where an item has none.
     """
 
     ids: tuple[str, ...]
@@ -35,6 +38,7 @@ class Outcomes:
     choices: NDArray[np.int8]
     answers: NDArray[np.int8]
     degenerate: NDArray[np.bool_] | None = None
+    values: Mapping[str, NDArray[np.float32]] = field(default_factory=dict[str, NDArray[np.float32]])
 
     @cached_property
     def units(self) -> NDArray[np.int64]:
@@ -69,6 +73,7 @@ class Outcomes:
             choices=self.choices[order],
             answers=self.answers[order],
             degenerate=None if self.degenerate is None else self.degenerate[order],
+            values={name: value[order] for name, value in self.values.items()},
         )
 
 
@@ -107,7 +112,9 @@ def read_columns(path: Path, like: Outcomes | None = None) -> Outcomes:
 
     names = ["id", "part", "score", "choice", "answer", "text"]
     try:
-        table = pyarrow.parquet.ParquetFile(path).read(columns=names, use_threads=False)  # read_table would import pandas
+        file = pyarrow.parquet.ParquetFile(path)  # read_table would import pandas
+        values = [name for name in file.schema_arrow.names if name.startswith(VALUE)]
+        table = file.read(columns=[*names, *values], use_threads=False)
         ids, parts = (tuple(table[name].to_pylist()) for name in ("id", "part"))
         texts = table["text"].to_pylist() if table["text"].unique().to_pylist() not in ([""], []) else []
         same = like is not None and like.ids == ids and like.parts == parts
@@ -118,6 +125,7 @@ def read_columns(path: Path, like: Outcomes | None = None) -> Outcomes:
             choices=table["choice"].fill_null(-1).to_numpy().astype(np.int8),
             answers=table["answer"].fill_null(-1).to_numpy().astype(np.int8),
             degenerate=np.array([is_degenerate(text) for text in texts]) if texts else None,
+            values={name.removeprefix(VALUE): table[name].to_numpy().astype(np.float32) for name in values},
         )
     except (pyarrow.ArrowException, TypeError, KeyError) as error:
         raise ValueError(f"{path} is not a file of per-item results") from error

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -11,15 +11,17 @@ from numpy.typing import NDArray
 
 from unlearnbench.leaderboard.intervals import estimate, limits_of
 from unlearnbench.leaderboard.outcomes import Outcomes
-from unlearnbench.leaderboard.shares import Shares, ShareTarget, Subset, share_left, summarise
-from unlearnbench.leaderboard.statistics import LEVEL, Quantity, draws_of_certainty, resampled_means
-from unlearnbench.records.cells import CellResult, PartScore
+from unlearnbench.leaderboard.shares import Shares, ShareTarget, Subset, is_whole, share_left, summarise
+from unlearnbench.leaderboard.statistics import LEVEL, Quantity, draws_of_certainty, resampled_counts, resampled_means
+from unlearnbench.records.cells import OF_REFERENCE, CellResult, Measure, PartScore
 from unlearnbench.records.items import TURN
 from unlearnbench.records.leaderboard import Estimate
 from unlearnbench.records.manifest import ManifestBenchmark
+from unlearnbench.scoring.reductions import auc, harmonic, ks
 
 Floats = NDArray[np.floating]
 SEED = 20_240_305  # of all resampling: the same cells give the same table
+AT_ONCE = 500  # resamples whose items are sorted at once, for figures that are no means: some MB
 
 
 class Run(NamedTuple):
@@ -53,8 +55,9 @@ class ResampledScores:
         turns: by (benchmark, turn) of conversations, likewise.
     """
 
-    def __init__(self, runs: Sequence[Run], resamples: int, level: float = LEVEL) -> None:
+    def __init__(self, runs: Sequence[Run], resamples: int, level: float = LEVEL, reference: Sequence[str] = ()) -> None:
         self.runs = list(runs)
+        self._reference = [number for number, run in enumerate(self.runs) if run.variant in reference]
         self.resamples, self.level = resamples, level
         self.values: dict[Subset, Floats] = {}
         self.draws: dict[Subset, Floats] = {}
@@ -81,6 +84,9 @@ class ResampledScores:
             outcomes: their items, all in one order; empty where values are enough.
         """
         items = _Items(head, outcomes, len(self.runs), self.resamples) if outcomes else None
+        if is_whole(head):
+            self._add_whole(head, cells, items)
+            return
         for subset in dict.fromkeys(subsets):
             self.values[subset] = np.full(len(self.runs), np.nan)
             for number, cell in cells.items():
@@ -100,6 +106,23 @@ class ResampledScores:
             for subset, draws in self.draws.items():
                 if subset.benchmark == head.name:
                     items.finish(subset, draws)
+
+    def _add_whole(self, head: ManifestBenchmark, cells: Mapping[int, CellResult], items: _Items | None) -> None:
+        """Count a figure that is no mean over items; only means of parts have parts."""
+        assert head.measure is not None
+        subset = Subset(head.name, tuple(head.parts))
+        values, draws = np.full(len(self.runs), np.nan), np.empty((len(self.runs), 0), np.float32)
+        for number, cell in cells.items():
+            values[number] = np.nan if cell.value is None else cell.value
+        if items:
+            values, draws = items.whole(head.measure, self._reference)
+        self.values[subset], self.draws[subset] = values, draws
+        self.units[subset] = min(items.units((part,)) for part in head.parts) if items else 0
+        if head.measure.reduction == "harmonic":
+            for part in head.parts:
+                scores = {number: cell.parts[part] for number, cell in cells.items() if part in cell.parts}
+                drawn, units = (items.part(part), items.units((part,))) if items else (draws, 0)
+                self.parts[head.name, part] = self._estimates(head, scores, drawn, units)
 
     def _estimates(
         self, head: ManifestBenchmark, scores: Mapping[int, PartScore], draws: Floats, units: int
@@ -268,6 +291,67 @@ class _Items:
         """How many units these items belong to."""
         return len(np.unique(self._units[items]))
 
+    def whole(self, measure: Measure, reference: Sequence[int]) -> tuple[Floats, Floats]:
+        """Values (runs,) and draws (runs, R) of a measure that is no mean; NaN where the items that it needs are not there.
+
+        A statistic of Kolmogorov and Smirnov is larger over resampled items than over the items, so its draws are turned
+        round at its value (the basic bootstrap of Davison and Hinkley 1997, section 5.2).
+        """
+        values, draws = np.full(self._runs, np.nan), np.full((self._runs, self._resamples), np.nan, np.float32)
+        rows = [self._there.index(number) for number in reference if number in self._there]
+        if measure.reduction in OF_REFERENCE and (not rows or len(rows) < len(reference)):
+            return values, draws
+        once = {part: np.ones((1, len(own)), np.float32) for part, own in self._of_part.items()}
+        values[self._there] = self._figure(measure, rows, once)[:, 0]
+        blocks = zip(*(self._held(part) for part in self._of_part), strict=True)
+        found = [self._figure(measure, rows, dict(zip(self._of_part, held, strict=True))) for held in blocks]
+        draws[self._there] = np.concatenate(found, axis=1)
+        if measure.reduction == "ks":
+            draws = np.clip(2 * values[:, None] - draws, 0, 1).astype(np.float32)
+        return values, draws
+
+    def _held(self, part: str) -> Iterator[Floats]:
+        """How often resamples hold each item of a part, `AT_ONCE` resamples at a time: (resamples, items)."""
+        _, units = np.unique(self._units[self._of_part[part]], return_inverse=True)
+        count = int(units.max()) + 1 if len(units) else 0
+        if count < 2:
+            every = np.ones((self._resamples, len(units)), np.float32)
+        else:
+            drawn = resampled_counts(count, self._rng(part), self._resamples)
+            every = np.concatenate([block.astype(np.uint16) for block in drawn])
+        for start in range(0, self._resamples, AT_ONCE):
+            yield every[start : start + AT_ONCE].astype(np.float32)[:, units if count > 1 else slice(None)]
+
+    def _figure(self, measure: Measure, reference: Sequence[int], held: Mapping[str, Floats]) -> Floats:
+        """A measure of every cell over the items that are held so many times: (cells, resamples)."""
+        members = [part for part in self._of_part if part not in measure.against]
+
+        def pooled(row: int, parts: Sequence[str]) -> tuple[Floats, Floats]:
+            scores = [self._scores[row, self._of_part[part]] for part in parts]
+            counts = [held[part][:, np.isfinite(own)] for part, own in zip(parts, scores, strict=True)]
+            return np.concatenate([own[np.isfinite(own)] for own in scores]), np.concatenate(counts, axis=1)
+
+        def mean(row: int, parts: Sequence[str]) -> Floats:
+            own, counts = pooled(row, parts)
+            return _divided(counts @ own, counts.sum(axis=1))
+
+        def area(row: int) -> Floats:
+            (own, counts), (others, of_others) = pooled(row, members), pooled(row, measure.against)
+            return auc(own, others, counts, of_others) if len(own) and len(others) else np.full(len(counts), np.nan)
+
+        rows = range(len(self._there))
+        if measure.reduction == "harmonic":
+            return np.stack([harmonic([mean(row, [part]) for part in members]) for row in rows])
+        if measure.reduction == "ks":
+            never_knew = [pooled(row, members) for row in reference]
+            known, of_known = (np.concatenate(both, axis=-1) for both in zip(*never_knew, strict=True))
+            return np.stack([ks(own, known, counts, of_known) for own, counts in (pooled(row, members) for row in rows)])
+        found = np.stack([mean(row, members) if measure.reduction == "difference" else area(row) for row in rows])
+        if measure.reduction == "auc":
+            return found
+        known = found[list(reference)].mean(axis=0)
+        return found - known if measure.reduction == "difference" else _divided(found - known, known)
+
     def over(self, items: NDArray[np.int64]) -> Floats:
         """Draws of the mean over items of several parts, each resampled by itself: (runs, R)."""
         strata = {part: np.intersect1d(items, own) for part, own in self._of_part.items()}
@@ -330,8 +414,13 @@ class _Items:
         return means
 
     def _rng(self, stratum: str) -> np.random.Generator:
-        """Draws depend on the benchmark and the stratum, not on what else is in the table."""
-        return np.random.default_rng([SEED, zlib.crc32(f"{self._head.name}/{stratum}".encode())])
+        """Draws depend on the benchmark and the stratum, not on its measure or what else is in the table."""
+        return np.random.default_rng([SEED, zlib.crc32(f"{self._head.benchmark}/{stratum}".encode())])
+
+
+def _divided(over: Floats, under: Floats) -> Floats:
+    """The ratio; NaN of nothing."""
+    return over / np.where(under == 0, np.nan, under)
 
 
 def _over_parts(cell: CellResult, parts: Sequence[str]) -> float:

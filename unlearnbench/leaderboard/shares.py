@@ -80,13 +80,26 @@ def columns_of(head: ManifestBenchmark) -> list[Column]:
 
     def column(title: str, parts: list[str] | None, role: ColumnRole) -> Column:
         metric = head.metric
-        return Column(title=title, benchmark=head.name, parts=parts, role=role, chance=metric.chance, note=metric.note)
+        return Column(
+            title=title,
+            benchmark=head.name,
+            parts=parts,
+            role=role,
+            chance=metric.chance,
+            note=metric.note,
+            primary=head.primary,
+        )
 
-    if not head.forget_parts or not others:
+    if not head.forget_parts or not others or is_whole(head):
         return [column(head.name, None, "forget" if head.forget_parts else rest)]
     title = f"{head.name}/{others[0]}" if len(others) == 1 else f"{head.name} (other {len(others)})"
     targeted = [column(f"{head.name}/{part}", [part], "forget") for part in head.forget_parts]
     return [*targeted, column(title, others, rest)]
+
+
+def is_whole(head: ManifestBenchmark) -> bool:
+    """Whether it is one figure of all its parts, which no part has by itself."""
+    return head.measure is not None and head.measure.reduction != "mean"
 
 
 def subset_of(column: Column, head: ManifestBenchmark) -> Subset:
@@ -97,9 +110,10 @@ def subset_of(column: Column, head: ManifestBenchmark) -> Subset:
 def forget_targets(heads: Sequence[ManifestBenchmark]) -> list[ShareTarget]:
     """What F may count, topic by topic."""
     return [
-        ShareTarget(topic, Subset(head.name, tuple(parts)), *declared_ideal(head.metric))
+        ShareTarget(topic, Subset(head.name, tuple(head.parts if is_whole(head) else parts)), *declared_ideal(head.metric))
         for head in heads
         for topic, parts in head.topics.items()
+        if head.primary
     ]
 
 
@@ -116,7 +130,7 @@ def keep_targets(heads: Sequence[ManifestBenchmark]) -> list[ShareTarget]:
         ShareTarget(column.title, subset_of(column, head), column.chance)
         for head in heads
         for column in columns_of(head)
-        if column.role == "retain"
+        if column.role == "retain" and column.primary
     ]
 
 

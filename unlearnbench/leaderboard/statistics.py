@@ -7,6 +7,7 @@ Source: resampling within strata, one unit fewer than there are, as Rao and Wu (
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -48,14 +49,21 @@ def resampled_means(values: Floats, units: Integers, rng: np.random.Generator, r
     if K == 1:
         return np.repeat(_ratio(sums, sizes), resamples, axis=1)
     means = np.empty((len(values), resamples), dtype=np.float32)
-    block = max(1, DRAWS_AT_ONCE // K)
+    start = 0
+    for counts in resampled_counts(K, rng, resamples):
+        means[:, start : start + len(counts)] = _ratio(sums @ counts.T, sizes @ counts.T)
+        start += len(counts)
+    return means if there.all() else np.where(np.isfinite(means), means, _ratio(sums.sum(1), sizes.sum(1))[:, None])
+
+
+def resampled_counts(units: int, rng: np.random.Generator, resamples: int = RESAMPLES) -> Iterator[NDArray[np.float32]]:
+    """How often each resample holds each of K > 1 units, one unit fewer than there are in each: blocks of (resamples, K)."""
+    block = max(1, DRAWS_AT_ONCE // units)
     for start in range(0, resamples, block):
         size = min(block, resamples - start)
-        drawn = rng.integers(K, size=(size, K - 1), dtype=np.uint16 if K < 2**16 else np.int64)
-        places = np.add(drawn, np.arange(0, size * K, K)[:, None], dtype=np.int64)
-        counts = np.bincount(places.ravel(), minlength=size * K).astype(np.float32).reshape(size, K)
-        means[:, start : start + size] = _ratio(sums @ counts.T, sizes @ counts.T)
-    return means if there.all() else np.where(np.isfinite(means), means, _ratio(sums.sum(1), sizes.sum(1))[:, None])
+        drawn = rng.integers(units, size=(size, units - 1), dtype=np.uint16 if units < 2**16 else np.int64)
+        places = np.add(drawn, np.arange(0, size * units, units)[:, None], dtype=np.int64)
+        yield np.bincount(places.ravel(), minlength=size * units).astype(np.float32).reshape(size, units)
 
 
 def _ratio(sums: Floats, sizes: Floats) -> Floats:

@@ -36,7 +36,7 @@ def _letter(row: ManifestRow, context: TableContext) -> tuple[float, str] | None
     base: list[np.ndarray] = []
     for column in context.columns:
         known, mine = context.outcomes(context.base, column.benchmark), context.outcomes(row, column.benchmark)
-        if column.role == "retain" and known and mine and known[0].choices.max() >= 0:
+        if column.role == "retain" and column.primary and known and mine and known[0].choices.max() >= 0:
             items = known[0].in_parts(context.subsets[column.title].parts)
             base.append(known[0].choices[items])
             own.append([one.choices[items] for one in mine])

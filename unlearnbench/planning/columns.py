@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from unlearnbench.errors import Problems, UsageError
+from unlearnbench.errors import Problems, UsageError, unknown_name
 from unlearnbench.leaderboard.shares import forget_targets, keep_targets
 from unlearnbench.planning.plan import BenchmarkPlan, LookPlan, manifest_benchmark
 from unlearnbench.plugins.options import resolve_options, takes_argument
@@ -13,6 +13,7 @@ from unlearnbench.plugins.registry import find_plugin, guarded
 from unlearnbench.records.base import Half, Options
 from unlearnbench.records.manifest import ManifestBenchmark
 from unlearnbench.records.recipe import Recipe
+from unlearnbench.scoring.measures import faults
 
 
 def plan_benchmarks(recipe: Recipe, problems: Problems) -> list[BenchmarkPlan]:
@@ -22,14 +23,48 @@ def plan_benchmarks(recipe: Recipe, problems: Problems) -> list[BenchmarkPlan]:
             UsageError("There is nothing to score with; name benchmarks with --benchmarks, for example --benchmarks wmdp,mmlu.")
         )
     plans = [problems.attempt(plan_benchmark, name, options, recipe.half) for name, options in recipe.benchmarks.items()]
-    return [plan for plan in plans if plan is not None and problems.attempt(_ask, plan) is not None]
+    asked = [plan for plan in plans if plan is not None and problems.attempt(_ask, plan) is not None]
+    for key in recipe.primary:
+        problems.attempt(_check_primary, key, recipe.primary[key], asked, list(recipe.benchmarks))
+    for key in recipe.ideals:
+        problems.attempt(_check_ideal, key, asked, list(recipe.benchmarks))
+    return asked
 
 
-def _ask(plan: BenchmarkPlan) -> list[object]:
-    """All that a comparison asks of a benchmark before it scores; the digest reads the data, so what is wrong there is said."""
+def _ask(plan: BenchmarkPlan) -> Sequence[object]:
+    """All that a comparison asks of a benchmark before it scores; the digest reads the data, so what is wrong there is said.
+
+    Raises:
+        UsageError: the data cannot be read, or its measures cannot be made of its items.
+    """
     own = plan.benchmark
     with guarded(plan.plugin.info, "before it scores"):
-        return [own.digest(), own.metric, own.parts(), own.groups()]
+        asked = [own.digest(), own.metric, own.parts(), own.groups(), own.measures()]
+    if found := next(faults(own.measures(), own.parts()), None):
+        raise UsageError(f"{plan.plugin.info.name} cannot be used: {found}")
+    return asked
+
+
+def _check_primary(name: str, given: Sequence[str], plans: Sequence[BenchmarkPlan], benchmarks: Sequence[str]) -> None:
+    """Refuse to have counted in F and K what a benchmark does not measure."""
+    if name not in benchmarks:
+        raise unknown_name("benchmark in primary", name, benchmarks)
+    for plan in plans:
+        have = [measure.name for measure in plan.benchmark.measures()]
+        for one in given if plan.name == name else ():
+            if not have:
+                raise UsageError(f"{name} has one measure, which counts; leave primary.{name} out.")
+            if one not in have:
+                raise unknown_name(f"measure in primary.{name}", one, have)
+
+
+def _check_ideal(name: str, plans: Sequence[BenchmarkPlan], benchmarks: Sequence[str]) -> None:
+    """Refuse an ideal of what is not measured."""
+    titles: list[str] = []
+    for plan in plans:
+        titles += [f"{plan.name}:{measure.name}" for measure in plan.benchmark.measures()] or [plan.name]
+    if name not in titles and len(plans) == len(benchmarks):
+        raise unknown_name("measure in ideals", name, titles)
 
 
 def plugin_of(name: str, given: Mapping[str, Any]) -> str:
@@ -62,7 +97,7 @@ def plan_looks(recipe: Recipe, benchmarks: Sequence[BenchmarkPlan]) -> LookPlan:
     assert recipe.looks_every is not None
     columns: list[tuple[BenchmarkPlan, ManifestBenchmark]] = []
     for plan in benchmarks:
-        if plan.benchmark.metric.unit == "fraction":
+        if plan.benchmark.metric.unit == "fraction" and not plan.benchmark.measures():
             own = plan if recipe.half == "selection" else plan_benchmark(plan.name, recipe.benchmarks[plan.name], "selection")
             columns.append((own, manifest_benchmark(own, recipe)))
     heads = [head for _, head in columns]

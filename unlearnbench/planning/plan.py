@@ -10,9 +10,9 @@ from unlearnbench.data.topics import TopicData
 from unlearnbench.plugins.fingerprint import interim_hash, scoring_hash
 from unlearnbench.plugins.registry import Plugin
 from unlearnbench.plugins.specs import BenchmarkSpec, MethodSpec, Training
-from unlearnbench.records.base import Half, Options
-from unlearnbench.records.cells import CellKey, CellResult, Job
-from unlearnbench.records.manifest import ManifestBenchmark
+from unlearnbench.records.base import Half, Options, Role
+from unlearnbench.records.cells import CellKey, CellResult, Ideal, Job, Measure, Metric
+from unlearnbench.records.manifest import ManifestBenchmark, ManifestMeasure
 from unlearnbench.records.recipe import Recipe
 from unlearnbench.scoring.benchmark import Benchmark
 from unlearnbench.system.files import content_hash
@@ -186,29 +186,55 @@ def what_is_due(
 
 def manifest_benchmark(plan: BenchmarkPlan, recipe: Recipe) -> ManifestBenchmark:
     """A benchmark as the table sees it: its parts, and those that the topics claim."""
-    claims = _claimed_parts(plan, recipe)
-    have = plan.benchmark.parts()
-    claimed = [part for part in have if any(part in parts for parts in claims.values())]
+    benchmark, have = plan.benchmark, plan.benchmark.parts()
+    claims = _claimed_parts(plan.name, have, benchmark.metric.role, recipe)
+    measures = benchmark.measures()
+    first = [measure.name for measure in measures if measure.primary] or [measure.name for measure in measures[:1]]
+    counted = recipe.primary.get(plan.name, first)
     return ManifestBenchmark(
         name=plan.name,
-        metric=plan.benchmark.metric,
+        metric=_with_ideal(benchmark.metric, recipe.ideals.get(plan.name)),
         parts=have,
-        forget_parts=claimed,
+        forget_parts=_claimed(have, claims),
         topics=claims,
-        groups=plan.benchmark.groups(),
-        data=plan.benchmark.digest(),
+        groups=benchmark.groups(),
+        data=benchmark.digest(),
+        measures=[
+            _manifest_measure(plan, measure.model_copy(update={"primary": measure.name in counted}), recipe)
+            for measure in measures
+        ],
     )
 
 
-def _claimed_parts(plan: BenchmarkPlan, recipe: Recipe) -> dict[str, list[str]]:
-    """Topic -> the benchmark's parts that measure it: those it names, else the part of its own name."""
+def _manifest_measure(plan: BenchmarkPlan, measure: Measure, recipe: Recipe) -> ManifestMeasure:
+    """A measure as the table sees it."""
+    own = [*(measure.parts or plan.benchmark.parts()), *measure.against]
+    claims = _claimed_parts(plan.name, own, measure.metric.role, recipe)
+    metric = _with_ideal(measure.metric, recipe.ideals.get(f"{plan.name}:{measure.name}"))
+    return ManifestMeasure(
+        measure=measure.model_copy(update={"metric": metric}),
+        parts=own,
+        forget_parts=_claimed(own, claims),
+        topics=claims,
+    )
+
+
+def _with_ideal(metric: Metric, ideal: Ideal | None) -> Metric:
+    return metric if ideal is None else metric.model_copy(update={"ideal": ideal})
+
+
+def _claimed(have: Sequence[str], claims: Mapping[str, Sequence[str]]) -> list[str]:
+    return [part for part in have if any(part in parts for parts in claims.values())]
+
+
+def _claimed_parts(benchmark: str, have: Sequence[str], role: Role, recipe: Recipe) -> dict[str, list[str]]:
+    """Topic -> the parts that measure it, of those that there are: those it names, else the part of its own name."""
     claims: dict[str, list[str]] = {}
-    have = plan.benchmark.parts()
     for name, topic in recipe.topics.items():
-        wanted = topic.parts if topic.parts is not None else [f"{plan.name}/{name}"]
-        own = [part for part in have if f"{plan.name}/{part}" in wanted]
+        wanted = topic.parts if topic.parts is not None else [f"{benchmark}/{name}"]
+        own = [part for part in have if f"{benchmark}/{part}" in wanted]
         if own:
             claims[name] = own
-    if not claims and plan.benchmark.metric.role == "forget" and not any(t.parts for t in recipe.topics.values()):
+    if not claims and role == "forget" and not any(t.parts for t in recipe.topics.values()):
         claims = {name: list(have) for name in list(recipe.topics)[:1]}
     return claims

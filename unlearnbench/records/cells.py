@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, field_validator
 
 from unlearnbench.records.base import Record, Role
 
 Ideal = Literal["chance", "base", "reference"] | float
+Reduction = Literal["mean", "harmonic", "auc", "ks", "difference", "relative-auc"]
+OF_REFERENCE: tuple[Reduction, ...] = ("ks", "difference", "relative-auc")  # these need the items of a model that never knew
+SCORE = "score"  # the value that every item has
+MEASURE_NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 
 class Metric(Record):
@@ -18,8 +25,8 @@ class Metric(Record):
         better: which direction is better for a model as such (for `forget` parts the table turns it round).
         chance: the score of a model that knows nothing.
         ideal: what unlearning should come to. On parts to forget: `chance`, `reference` (the score of a model that never knew)
-            or a number; None is the reference where the comparison names one, else chance. On parts to keep: `base` or
-            `reference`; None is the base.
+            or a number; None is the reference where the comparison names one, else chance. On parts to keep it is the base's
+            score, whatever this says.
         unit: `fraction` or `points`.
         note: stands in the column's head: who judged.
     """
@@ -31,6 +38,43 @@ class Metric(Record):
     ideal: Ideal | None = None
     unit: str = "fraction"
     note: str = ""
+
+
+class Measure(Record):
+    """One figure of a benchmark that makes several of one pass over its items.
+
+    Attributes:
+        name: lower case with underscores; the column is called BENCHMARK:NAME.
+        metric: meaning of the figure: its role, direction, chance and ideal.
+        of: value of an item that it is made of, a key of `ItemResult.values` or `score`; by default its own name.
+        parts: parts whose items count; None for all of the benchmark's.
+        against: for `auc` and `relative-auc`, parts of the non-members; `parts` are then those of the members.
+        reduction: from the items' values to the figure: `mean` over items; `harmonic`, mean of the parts' means; `auc`, chance
+            that a member's value is above a non-member's; `ks`, two-sample Kolmogorov-Smirnov statistic against the
+            reference's values; `difference` of the mean from the reference's; `relative-auc`, (AUC - A) / A with A the AUC of
+            the reference.
+        primary: whether it counts in F or K where the recipe does not say which measures do.
+    """
+
+    name: str
+    metric: Metric
+    of: str = ""
+    parts: Annotated[list[str], Field(min_length=1)] | None = None
+    against: list[str] = []
+    reduction: Reduction = "mean"
+    primary: bool = False
+
+    @field_validator("name")
+    @classmethod
+    def _check_name(cls, name: str) -> str:
+        if not MEASURE_NAME.fullmatch(name):
+            raise ValueError(f"a measure's name is lower case with underscores, as in forget_quality; got {name!r}")
+        return name
+
+    @property
+    def value(self) -> str:
+        """The value of an item that it is made of."""
+        return self.of or self.name
 
 
 class Job(Record):
@@ -55,6 +99,7 @@ class CellKey(Record):
     variant: str
     benchmark: str
     seed: int
+    attack: None = None
 
     def __str__(self) -> str:
         return f"{self.variant}/{self.benchmark}/{self.seed}"
@@ -91,17 +136,31 @@ class PartScore(Record):
     n: int
 
 
+class MeasureScore(Record):
+    """A measure of one cell.
+
+    Attributes:
+        value: None where it needs the items of a reference, which only a table has.
+        n: items that count.
+        parts: means over the parts.
+    """
+
+    value: float | None
+    n: int
+    parts: dict[str, PartScore] = {}
+
+
 class CellResult(Record):
     """One finished cell: a score, its parts, and everything needed to trust it.
 
     `parts` divide the items; `groups` are unions of parts and may overlap. `truncated` counts the items whose context was
     cut to fit the model. `n` counts the items with a score, `asked` all of them; where they differ, `missing` has the
     reasons, each with its number of items. `partial` counts the scores that fewer ratings bear than were asked for. `figures`
-    are what a benchmark tells beside its score, by name. `items_hash` is the sha256 of the file of per-item results,
-    `checksum` that of the record as JSON without this entry.
+    are what a benchmark tells beside its score, by name; `measures` what it makes of the values of its items. `items_hash` is
+    the sha256 of the file of per-item results, `checksum` that of the record as JSON without this entry.
     """
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[1, 2] = 2
     key: CellKey
     identity: str
     status: Literal["done", "failed", "diverged"]
@@ -116,6 +175,7 @@ class CellResult(Record):
     truncated: int = 0
     parts: dict[str, PartScore] = {}
     groups: dict[str, PartScore] = {}
+    measures: dict[str, MeasureScore] = {}
     items_hash: str | None = None
     checksum: str | None = None
     cost: Cost = Cost()

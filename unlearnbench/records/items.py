@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +65,7 @@ class ItemResult:
         question: what it was asked, where it wrote an answer.
         ratings: what a judge gave, where it was asked; the score is their mean.
         judgment: the judge's words.
+        values: what else was measured on it, by name: what `Measure` speaks of. A name that an item lacks counts in no measure.
         error: why the item has no score, which is then NaN and counts in no mean; or fewer ratings than were asked for.
     """
 
@@ -79,6 +81,7 @@ class ItemResult:
     question: str = ""
     ratings: tuple[float, ...] = ()
     judgment: str = ""
+    values: Mapping[str, float] = field(default_factory=dict[str, float])
     error: str = ""
 
     @property

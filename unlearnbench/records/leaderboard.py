@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from unlearnbench.records.base import Record
-from unlearnbench.records.cells import Cost
+from unlearnbench.records.cells import Cost, Measure
 
 ColumnRole = Literal["forget", "retain", "untargeted"]
 Status = Literal["done", "failed", "diverged", "pending"]
@@ -140,6 +140,7 @@ class Row(Record):
     summary: Summary | None
     scores: dict[str, Score]
     columns: dict[str, Estimate] = {}
+    attacks: None = None
     cost: Cost
 
 
@@ -151,6 +152,7 @@ class Column(Record):
         ideal: score that unlearning should come to, where it is to be forgotten; None elsewhere, and where the reference has no
             score yet.
         informative: whether base and ideal are significantly apart; None where one of them is not scored.
+        primary: whether it counts in F or K where its role has it count; a table shows the others on demand.
     """
 
     title: str
@@ -161,10 +163,15 @@ class Column(Record):
     ideal: float | None = None
     note: str = ""
     informative: bool | None = None
+    primary: bool = True
 
 
 class BenchmarkInfo(Record):
-    """What the table says about a benchmark; it is informative if one of its columns or topics is."""
+    """What the table says about a benchmark, or about one of its measures; informative if one of its columns or topics is.
+
+    Attributes:
+        measure: where the benchmark has several: what it is made of, and how.
+    """
 
     name: str
     metric: str
@@ -173,6 +180,7 @@ class BenchmarkInfo(Record):
     chance: float
     unit: str
     informative: bool | None
+    measure: Measure | None = None
 
 
 class TopicInfo(Record):
@@ -225,6 +233,7 @@ class Leaderboard(Record):
     benchmarks: list[BenchmarkInfo]
     topics: list[TopicInfo] = []
     columns: list[Column]
+    attacks: None = None
     rows: list[Row]
     pairs: list[PairTest] = []
     best: dict[str, str] = {}

@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 from unlearnbench.records.base import Record
-from unlearnbench.records.cells import CellKey, Metric
+from unlearnbench.records.cells import CellKey, Measure, Metric
+
+
+class ManifestMeasure(Record):
+    """One of a benchmark's measures: `forget_parts` and `topics` as in `ManifestBenchmark`, of its own parts."""
+
+    measure: Measure
+    parts: list[str]
+    forget_parts: list[str] = []
+    topics: dict[str, list[str]] = {}
 
 
 class ManifestBenchmark(Record):
-    """A benchmark of the comparison; `forget_parts` are those that the topics claim."""
+    """A benchmark of the comparison; `forget_parts` are those that the topics claim.
+
+    Where it has `measures`, the columns of the table are theirs, and its own metric is that of its items' scores.
+    """
 
     name: str
     metric: Metric
@@ -18,6 +31,62 @@ class ManifestBenchmark(Record):
     topics: dict[str, list[str]]  # topic -> its parts of this benchmark
     groups: dict[str, list[str]] = {}  # parts that are also reported together
     data: str = ""  # hash of all that is asked, which the texts of its items are kept under
+    measures: list[ManifestMeasure] = []
+
+    @property
+    def benchmark(self) -> str:
+        """The benchmark whose cells it is read from."""
+        return self.name
+
+    @property
+    def primary(self) -> bool:
+        """Whether it counts in F or K."""
+        return True
+
+    @property
+    def measure(self) -> Measure | None:
+        """The measure that it is, where its benchmark has several."""
+        return None
+
+
+class MeasureHead(ManifestBenchmark):
+    """A measure as a table reads it: a benchmark of its own, called BENCHMARK:MEASURE. Never written."""
+
+    source: str
+    read_as: Measure
+
+    @property
+    def benchmark(self) -> str:
+        """The benchmark whose cells it is read from."""
+        return self.source
+
+    @property
+    def primary(self) -> bool:
+        """Whether it counts in F or K."""
+        return self.read_as.primary
+
+    @property
+    def measure(self) -> Measure | None:
+        """The measure that it is."""
+        return self.read_as
+
+
+def heads_of(benchmarks: Sequence[ManifestBenchmark]) -> list[ManifestBenchmark]:
+    """A table's benchmarks: those with several measures as one of each."""
+    return [head for one in benchmarks for head in ([_of_measure(one, own) for own in one.measures] or [one])]
+
+
+def _of_measure(head: ManifestBenchmark, own: ManifestMeasure) -> MeasureHead:
+    return MeasureHead(
+        name=f"{head.name}:{own.measure.name}",
+        metric=own.measure.metric,
+        parts=own.parts,
+        forget_parts=own.forget_parts,
+        topics=own.topics,
+        data=head.data,
+        source=head.name,
+        read_as=own.measure,
+    )
 
 
 class ManifestRow(Record):

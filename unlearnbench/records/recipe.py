@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from unlearnbench.errors import Problems, UsageError, unknown_name
 from unlearnbench.records.base import Half, Options
+from unlearnbench.records.cells import Ideal
 from unlearnbench.records.manifest import BASELINE
 from unlearnbench.records.search_space import read_domain
 
@@ -114,6 +115,9 @@ class Recipe(_Section):
         checkpoints: rows that are finished models: name -> model source.
         reference: rows that never knew what is to be forgotten, such as models retrained without it; the mean of their scores
             is the ideal of every forget measure that declares no other.
+        primary: measures that count in F and K, by benchmark, where it has several: a name or a list.
+        ideals: score that unlearning should come to, by measure (BENCHMARK, or BENCHMARK:MEASURE): chance, base, reference or a
+            number, instead of what the measure declares.
         controls: rows that add random noise, as much as another row changes and to the same tensors: name -> that row.
         seeds: each trained row runs once per seed.
         limit: the first N items of each part; evaluation only.
@@ -133,6 +137,8 @@ class Recipe(_Section):
     methods: dict[str, dict[str, Any]] = {}
     checkpoints: dict[str, str] = {}
     reference: list[str] = []
+    primary: dict[str, list[str]] = {}
+    ideals: dict[str, Ideal] = {}
     controls: dict[str, str] = {}
     seeds: list[Annotated[int, Field(ge=0, lt=2**32)]] = Field(default=[0], min_length=1)
     limit: int | None = Field(default=None, gt=0)
@@ -147,6 +153,13 @@ class Recipe(_Section):
     @classmethod
     def _one_or_several(cls, reference: Any) -> Any:
         return [reference] if isinstance(reference, str) else reference or []
+
+    @field_validator("primary", mode="before")
+    @classmethod
+    def _one_or_several_each(cls, primary: Any) -> Any:
+        if not isinstance(primary, dict):
+            return primary
+        return {name: [one] if isinstance(one, str) else one for name, one in primary.items()}
 
     @model_validator(mode="after")
     def _check_half(self) -> Recipe:

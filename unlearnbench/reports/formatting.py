@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from unlearnbench.records.cells import Cost
 from unlearnbench.records.costs import COST_COLUMNS, CostFigure
@@ -13,6 +14,7 @@ from unlearnbench.reports.units import MISSING, amount
 
 ARROWS = {"forget": "↓", "retain": "↑", "untargeted": ""}
 AFTER = ("F", "K", "S", "best", "verdict", "reaches", "seeds", *COST_COLUMNS)  # columns behind the scores
+MOST_MEASURES = 6
 MOST_REASONS = 3  # told in a note
 RANK_NAMES = {"score": "S", "forget": "F", "keep": "K"}
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # all but tab and line feed: what would steer a terminal
@@ -64,19 +66,36 @@ def estimate_of(row: Row, column: Column) -> Estimate | None:
     return score.parts.get(column.parts[0]) or score.groups.get(column.parts[0])
 
 
-def shown_columns(board: Leaderboard, *, parts: bool) -> list[Column]:
-    """The columns of scores, with `parts` each followed by one for each of its groups and parts."""
-    return [extra for column in board.columns for extra in ([column, *_parts_of(column, board)] if parts else [column])]
+def shown_columns(board: Leaderboard, *, parts: bool, measures: Sequence[str] = ()) -> list[Column]:
+    """The columns of scores.
+
+    Args:
+        board: the leaderboard.
+        parts: each is followed by one for each of its groups and parts.
+        measures: shown beside the primary ones: `all`, or names, with or without the benchmark's.
+    """
+    columns = [column for column in board.columns if column.primary or _is_named(column, measures)]
+    return [extra for column in columns for extra in ([column, *_parts_of(column, board)] if parts else [column])]
+
+
+def secondary_measures(board: Leaderboard) -> list[str]:
+    """Measures that count neither in F nor in K, as BENCHMARK:MEASURE."""
+    return list(dict.fromkeys(column.benchmark for column in board.columns if not column.primary))
+
+
+def _is_named(column: Column, measures: Sequence[str]) -> bool:
+    return bool({"all", column.benchmark, column.benchmark.rpartition(":")[2]} & set(measures))
 
 
 def sentence(board: Leaderboard) -> str:
     """What the table shows and what it does not, in one sentence."""
     forgotten = ", ".join(topic.name for topic in board.topics) or "nothing"
-    kept = ", ".join(column.title for column in board.columns if column.role == "retain") or "nothing"
+    columns = shown_columns(board, parts=False)
+    kept = ", ".join(column.title for column in columns if column.role == "retain") or "nothing"
     what = (
         f"how much of {forgotten} is no longer answered and how much of {kept} still is"
         if board.topics
-        else f"how the models score on {', '.join(column.title for column in board.columns)}"
+        else f"how the models score on {', '.join(column.title for column in columns)}"
     )
     return (
         f"This shows {what}, on these items, these seeds and this base model; it does not show that the knowledge is gone from "
@@ -289,14 +308,19 @@ def _about_order(board: Leaderboard) -> list[str]:
 
 def _about_information(board: Leaderboard) -> list[str]:
     dull = [topic.name for topic in board.topics if topic.informative is False]
-    dull += [column.title for column in board.columns if column.role == "retain" and column.informative is False]
+    columns = shown_columns(board, parts=False)
+    dull += [column.title for column in columns if column.role == "retain" and column.informative is False]
     lines = (
         [f"Not informative, left out of F, K and S: the base model is not above {_floor(board)} on {', '.join(dull)}."]
         if dull
         else []
     )
-    aside = [column.title for column in board.columns if column.role == "untargeted"]
-    return lines + ([f"Shown, not counted, for no topic claims it: {', '.join(aside)}."] if aside else [])
+    aside = [column.title for column in columns if column.role == "untargeted"]
+    lines += [f"Shown, not counted, for no topic claims it: {', '.join(aside)}."] if aside else []
+    others = secondary_measures(board)
+    more = f" and {len(others) - MOST_MEASURES} more" if len(others) > MOST_MEASURES else ""
+    told = ", ".join(others[:MOST_MEASURES]) + more
+    return lines + ([f"Measured, too, and counted neither in F nor in K: {told}; --measures all shows them."] if others else [])
 
 
 def _floor(board: Leaderboard) -> str:

@@ -159,6 +159,7 @@ def lay_out(
     board: Leaderboard,
     *,
     parts: bool = False,
+    measures: Sequence[str] = (),
     precision: int = 3,
     digits: int | None = None,
     publication: Publication | None = None,
@@ -168,12 +169,13 @@ def lay_out(
     Args:
         board: the leaderboard.
         parts: add a column for each part of each benchmark.
+        measures: secondary measures that are shown, too; `all` for every one.
         precision: decimals of figures.
         digits: decimals of the intervals' ends, where they are not those of the figures.
         publication: published rows to stand below, with a column for each part that it has scores of.
     """
     units = {info.name: info.unit for info in board.benchmarks}
-    columns = _columns(board, parts, publication)
+    columns = _columns(board, parts, measures, publication)
     titles = [heading(column, board) for column in columns]
     names = ["rank", "variant", *(column.title for column in columns), *AFTER]
     head = ["rank", "variant", *titles, "F ↑", "K ↑", "S ↑", *AFTER[3:]]
@@ -188,11 +190,11 @@ def lay_out(
     return Grid(names, head, lines, frozenset([*(column.title for column in columns), *AFTER[:3]]), ideals)
 
 
-def _columns(board: Leaderboard, parts: bool, publication: Publication | None) -> list[Column]:
+def _columns(board: Leaderboard, parts: bool, measures: Sequence[str], publication: Publication | None) -> list[Column]:
     """The columns of scores; a publication asks for the parts that it has scores of."""
     if parts or publication is None:
-        return shown_columns(board, parts=parts)
-    every = shown_columns(board, parts=True)
+        return shown_columns(board, parts=parts, measures=measures)
+    every = shown_columns(board, parts=True, measures=measures)
     return [column for column in every if column in board.columns or published_key(column) in publication.columns]
 
 

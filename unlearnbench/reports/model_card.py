@@ -128,7 +128,10 @@ def _scores(cell: CellResult) -> list[str]:
     assert cell.value is not None
     parts = [(part, score.value, score.n) for part, score in cell.parts.items()] if len(cell.parts) > 1 else []
     found = [("all", cell.value, cell.n), *parts]
-    return [f"| {_cell(cell.key.benchmark)} | {_cell(part)} | {value:.4f} | {n} |" for part, value, n in found]
+    lines = [(cell.key.benchmark, part, value, n) for part, value, n in found]
+    measured = ((name, one.value, one.n) for name, one in cell.measures.items() if one.value is not None)
+    lines += [(f"{cell.key.benchmark}:{name}", "all", value, n) for name, value, n in measured]
+    return [f"| {_cell(name)} | {_cell(part)} | {value:.4f} | {n} |" for name, part, value, n in lines]
 
 
 def _cell(value: object) -> str:

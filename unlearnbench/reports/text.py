@@ -12,6 +12,7 @@ from typing import Literal
 
 from tabulate import tabulate
 
+from unlearnbench.errors import unknown_name
 from unlearnbench.records.costs import COST_COLUMNS
 from unlearnbench.records.leaderboard import Leaderboard
 from unlearnbench.reports.formatting import notes, percent, publication_note, unmeasured
@@ -45,6 +46,7 @@ class Choices:
 
     Attributes:
         parts: a column for each part of each benchmark, too.
+        measures: names of secondary measures that are shown, too; `all` for every one.
         columns: names of the columns, in this order; None for all.
         sort: the column that orders the rows, the best first; `-NAME` turns it round.
         precision: decimals of figures and intervals.
@@ -52,6 +54,7 @@ class Choices:
     """
 
     parts: bool = False
+    measures: Sequence[str] = ()
     columns: Sequence[str] | None = None
     sort: str | None = None
     precision: int = 3
@@ -60,9 +63,28 @@ class Choices:
     def grid(self, board: Leaderboard, digits: int | None = None) -> Grid:
         """The table as chosen; `digits` are the decimals of intervals, where they differ."""
         publication = self.publication
-        grid = lay_out(board, parts=self.parts, precision=self.precision, digits=digits, publication=publication)
+        grid = lay_out(
+            board,
+            parts=self.parts,
+            measures=self._measures(board),
+            precision=self.precision,
+            digits=digits,
+            publication=publication,
+        )
         grid = grid.sorted_by(self.sort) if self.sort is not None else grid
         return grid.select(self.columns) if self.columns else grid.without_all(unmeasured(board))
+
+    def _measures(self, board: Leaderboard) -> Sequence[str]:
+        """The secondary measures to show; every one where columns are chosen, or sorted by, by name.
+
+        Raises:
+            UsageError: there is none of the name.
+        """
+        have = [info.name for info in board.benchmarks if info.measure is not None]
+        for name in self.measures:
+            if name != "all" and name not in have and name not in [one.rpartition(":")[2] for one in have]:
+                raise unknown_name("measure in --measures", name, ["all", *have])
+        return ["all"] if self.columns or self.sort else self.measures
 
 
 def render(boards: Sequence[Leaderboard], style: Format, choices: Choices | None = None) -> str:

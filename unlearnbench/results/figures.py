@@ -22,13 +22,15 @@ def figures(finished: Finished) -> dict[str, Figure]:
 
 def _charts(finished: Finished) -> Iterator[tuple[str, Chart | None]]:
     from unlearnbench.leaderboard.reading import read_items
+    from unlearnbench.records.manifest import heads_of
     from unlearnbench.reports.html import charts
     from unlearnbench.reports.html.curves import charts_of
 
     outcomes = read_items(finished.run, finished.cells)
     yield "plane", charts.plane(finished.board)
-    for head in finished.manifest.benchmarks:
+    for head in heads_of(finished.manifest.benchmarks):
         yield f"parts/{head.name}", charts.heat_map(finished, head)
+    for head in finished.manifest.benchmarks:
         yield f"letters/{head.name}", charts.letters(finished, head, outcomes)
     for row in finished.rows:
         for kind, chart in charts_of(row, finished.run.root).items():

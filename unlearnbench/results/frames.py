@@ -55,12 +55,13 @@ def scores(board: Leaderboard) -> DataFrame:
 def items(finished: Finished) -> DataFrame:
     """What every model did on every item, with the question and its options where they are kept."""
     return _frame(
-        ["variant", "benchmark", "seed", *OF_ITEM, "question", "options"],
+        ["variant", "benchmark", "seed", *OF_ITEM, "values", "question", "options"],
         (
             {
                 **where,
                 **_columns(found, OF_ITEM),
                 "question": [texts[item.id].text if item.id in texts else item.question for item in found],
+                "values": [dict(item.values) for item in found],
                 "options": [texts[item.id].options if item.id in texts else () for item in found],
             }
             for where, found, texts in _cells(finished)

@@ -9,6 +9,8 @@ from typing import Any
 
 from unlearnbench.records.items import ItemResult, ItemText
 
+VALUE = "value:"  # before the name of each of `ItemResult.values`, which is a column of its own
+
 
 def items_to_parquet(items: Sequence[ItemResult]) -> bytes:
     """Per-item results as one parquet file."""
@@ -30,8 +32,12 @@ def items_to_parquet(items: Sequence[ItemResult]) -> bytes:
         "judgment": pyarrow.string(),
         "error": pyarrow.string(),
     }
-    assert set(types) == {field.name for field in fields(ItemResult)}
+    assert {*types, "values"} == {field.name for field in fields(ItemResult)}
     rows = [asdict(item) for item in items]
+    named = dict.fromkeys(name for item in items for name in item.values)
+    types |= {f"{VALUE}{name}": pyarrow.float64() for name in named}
+    for row in rows:
+        row |= {f"{VALUE}{name}": value for name, value in row.pop("values").items()}
     buffer = io.BytesIO()
     table = pyarrow.Table.from_pylist(rows, schema=pyarrow.schema(types))
     pyarrow.parquet.write_table(table, buffer, write_page_checksum=True)
@@ -44,6 +50,8 @@ def items_from_parquet(content: bytes) -> list[ItemResult]:
         rows = _rows(content)
         for row in rows:
             row |= {name: tuple(row[name]) for name in ("logprobs", "ratings") if name in row}
+            held = {name: row.pop(name) for name in list(row) if name.startswith(VALUE)}
+            row["values"] = {name.removeprefix(VALUE): value for name, value in held.items() if value is not None}
         return [ItemResult(**row) for row in rows]
     except (ValueError, TypeError, KeyError) as error:
         raise ValueError("not a file of per-item results") from error

@@ -13,7 +13,7 @@ from unlearnbench.data.borders import encode_prompts
 from unlearnbench.data.chat_template import check_chat
 from unlearnbench.errors import UsageError
 from unlearnbench.records.base import Half
-from unlearnbench.records.cells import Metric
+from unlearnbench.records.cells import Measure, Metric
 from unlearnbench.records.items import ItemResult, ItemText, Question
 from unlearnbench.scoring.selection import first_of_each_part, in_half
 from unlearnbench.system.files import content_hash
@@ -81,6 +81,13 @@ class Benchmark(ABC):
     @abstractmethod
     def metric(self) -> Metric:
         """What the scores mean; may read the data."""
+
+    def measures(self) -> Sequence[Measure]:
+        """The figures that are made of one pass over the items, where the mean of their scores is not the only one.
+
+        The table then has their columns in the place of the benchmark's own; see `ItemResult.values`. May read the data.
+        """
+        return ()
 
     @abstractmethod
     def digest(self) -> str:

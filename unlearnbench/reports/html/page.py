@@ -9,11 +9,11 @@ import yaml
 
 from unlearnbench.leaderboard.outcomes import Outcomes
 from unlearnbench.records.leaderboard import Row
-from unlearnbench.records.manifest import BASELINE, ManifestBenchmark
+from unlearnbench.records.manifest import BASELINE, ManifestBenchmark, heads_of
 from unlearnbench.reports import explain
 from unlearnbench.reports import tuning as trials
 from unlearnbench.reports.finished import Finished
-from unlearnbench.reports.formatting import figure, notes, percent, row_title, sentence
+from unlearnbench.reports.formatting import figure, notes, percent, row_title, secondary_measures, sentence
 from unlearnbench.reports.html import charts, table
 from unlearnbench.reports.html.curves import curves
 from unlearnbench.reports.html.embed import as_json, fill, packed_plotly, plotly_script
@@ -51,6 +51,7 @@ def render(finished: Finished, items: Items, *, home: str = "") -> str:
         sections=_navigation(sections, lines, packs, tuning is not None),
         tuning=None if tuning is None else {"head": trials.HEAD, "lines": trials.lines(tuning), "notes": trials.notes(tuning)},
         table=table.lay_out(board),
+        measures=table.lay_out(board, measures=("all",)) if secondary_measures(board) else None,
         notes=[line.replace("`", "") for line in notes(board)[1:]],
         charts=sections,
         curve_rows=list(lines),
@@ -78,9 +79,10 @@ def _charts(finished: Finished, items: Items) -> tuple[dict[str, Any], list[dict
     """Every chart by its key, and the sections that they stand in."""
     heads = finished.manifest.benchmarks
     plane = {"plane": charts.plane(finished.board)}
-    heat = {f"heat-{number}": charts.heat_map(finished, head) for number, head in enumerate(heads)}
+    mapped = [head for head in heads_of(heads) if head.primary]
+    heat = {f"heat-{number}": charts.heat_map(finished, head) for number, head in enumerate(mapped)}
     letters = {f"letters-{number}": charts.letters(finished, head, items) for number, head in enumerate(heads)}
-    captions = {f"heat-{number}": _heat_caption(head) for number, head in enumerate(heads)}
+    captions = {f"heat-{number}": _heat_caption(head) for number, head in enumerate(mapped)}
     captions["plane"] = (
         f"Best is the top right. Bars are {percent(finished.board.settings.level)} intervals, small open marks single seeds, "
         "the dashed line joins the rows that nothing beats in both (Pareto front); dotted curves have equal S."

@@ -53,9 +53,15 @@ def anchor(kind: str, name: str) -> str:
     return f"{kind}-{slug}" if plain else f"{kind}-{slug}-{content_hash(name)[:6]}"
 
 
-def lay_out(board: Leaderboard, *, parts: bool = False) -> dict[str, Any]:
-    """Heads and rows for the template; the base stands first and chance last, whatever sorts the rest."""
-    columns = shown_columns(board, parts=parts)
+def lay_out(board: Leaderboard, *, parts: bool = False, measures: Sequence[str] = ()) -> dict[str, Any]:
+    """Heads and rows for the template; the base stands first and chance last, whatever sorts the rest.
+
+    Args:
+        board: the leaderboard.
+        parts: a column for each part of each benchmark, too.
+        measures: secondary measures that have a column, too: `all` or names.
+    """
+    columns = shown_columns(board, parts=parts, measures=measures)
     units = {info.name: info.unit for info in board.benchmarks}
     after = ["F ↑", "K ↑", "S ↑", *_after(board)]
     fixed = (BASELINE, *board.reference)

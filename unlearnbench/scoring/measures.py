@@ -1,0 +1,63 @@
+"""The measures of a benchmark: that they can be made of its items, and what they come to in one cell."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from unlearnbench.records.cells import OF_REFERENCE, Measure, MeasureScore, PartScore
+from unlearnbench.records.items import ItemResult
+from unlearnbench.scoring.reductions import auc, harmonic
+
+
+def faults(measures: Sequence[Measure], parts: Sequence[str]) -> Iterator[str]:
+    """Why these measures cannot be made of a benchmark with these parts, a sentence each."""
+    names = [measure.name for measure in measures]
+    for name in dict.fromkeys(name for name in names if names.count(name) > 1):
+        yield f"Two measures are called '{name}'; give each a name of its own."
+    for measure in measures:
+        own = [*(measure.parts or parts), *measure.against]
+        if unknown := [part for part in own if part not in parts]:
+            yield f"The measure '{measure.name}' speaks of a part '{unknown[0]}'; the benchmark's parts are {', '.join(parts)}."
+        wants = measure.reduction in ("auc", "relative-auc")
+        if wants != bool(measure.against):
+            needs = "needs the parts of the non-members" if wants else "knows no non-members"
+            yield f"The measure '{measure.name}' is reduced by '{measure.reduction}', which {needs}: see `against`."
+        if wants and (measure.parts is None or set(measure.parts) & set(measure.against)):
+            yield f"The measure '{measure.name}' needs `parts`, those of the members, and none of them in `against`."
+
+
+def value_of(item: ItemResult, measure: Measure) -> float:
+    """The value of an item that a measure is made of; NaN where it has none."""
+    return item.score if measure.value == "score" else item.values.get(measure.value, float("nan"))
+
+
+def measure_score(measure: Measure, parts: Sequence[str], items: Sequence[ItemResult]) -> MeasureScore | None:
+    """What a measure comes to in one cell; None where no item has its value, nor a group of items that it needs.
+
+    Args:
+        measure: one of the benchmark's.
+        parts: of the benchmark.
+        items: of the cell.
+    """
+    found: dict[str, list[float]] = {part: [] for part in [*(measure.parts or parts), *measure.against]}
+    for item in items:
+        if item.part in found and np.isfinite(value := value_of(item, measure)):
+            found[item.part].append(value)
+    found = {part: values for part, values in found.items() if values}
+    scores = {part: PartScore(value=round(float(np.mean(values)), 6), n=len(values)) for part, values in found.items()}
+    members = [value for part, values in found.items() if part not in measure.against for value in values]
+    others = [value for part in measure.against for value in found.get(part, [])]
+    if not members or (measure.against and not others):
+        return None
+    value: float | None = None
+    if measure.reduction == "mean":
+        value = float(np.mean(members))
+    elif measure.reduction == "harmonic":
+        value = float(harmonic([np.array(np.mean(values)) for values in found.values()]))
+    elif measure.reduction == "auc":
+        ones = np.ones((1, len(members))), np.ones((1, len(others)))
+        value = float(auc(np.array(members), np.array(others), *ones)[0])
+    assert (value is None) == (measure.reduction in OF_REFERENCE)
+    return MeasureScore(value=None if value is None else round(value, 6), n=len(members) + len(others), parts=scores)
