@@ -54,9 +54,9 @@ IMPERATIVES = _words(
     let load look make measure name pass print put read refuse remove report reset return run save say score set show skip
     start step stop take tell think train try turn use write"""
 )
-DETERMINERS = _words(
-    """a an the all any both each either every its it them their this that these those whether what how which where who no
-    one nothing only"""
+DETERMINERS = _words(  # without that, who and where: "bytes that a text takes" is a noun phrase
+    """a an the all any both each either every its it them their this these those whether what how which no one nothing
+    only"""
 )
 AFTER_PARTICIPLE = PREPOSITIONS | QUESTIONS | CONJUNCTIONS | ADVERBS | {"and", "or", "", "up", "out", "down", "back", "anyway"}
 SECTIONS = ("Args:", "Attributes:")
@@ -197,9 +197,8 @@ def main(places: list[str]) -> int:
     for finding in found:
         print(f"{finding.path}:{finding.line}: {finding.rule}: {finding.text}")
     counts = Counter(finding.rule for finding in found)
-    print(
-        f"plain English: {', '.join(f'{n} {rule}' for rule, n in sorted(counts.items())) or 'no findings'} in {len(files)} files"
-    )
+    total = ", ".join(f"{count} {rule}" for rule, count in sorted(counts.items())) or "no findings"
+    print(f"plain English: {total} in {len(files)} files")
     return 1 if found else 0
 
 
