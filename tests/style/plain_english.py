@@ -94,7 +94,7 @@ def is_verb(first: str, second: str) -> bool:
     if first in FINITE:
         return True
     if first in PARTICIPLES or re.fullmatch(r"\w{2,}(?:ed|ing)", first):
-        return second in AFTER_PARTICIPLE
+        return second in (AFTER_PARTICIPLE - {"of", "that"} if first in PARTICIPLES else AFTER_PARTICIPLE)  # "split of a set"
     if first in IMPERATIVES or re.fullmatch(r"\w{2,}[^s']s", first):
         return second in DETERMINERS
     return False
