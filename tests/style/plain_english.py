@@ -93,9 +93,11 @@ def is_verb(first: str, second: str) -> bool:
     """Tell a verb at the beginning from a noun or adjective: by list, or by ending and the word that follows."""
     if first in FINITE:
         return True
-    if first in PARTICIPLES or re.fullmatch(r"\w{2,}(?:ed|ing)", first):
-        return second in (AFTER_PARTICIPLE - {"of", "that"} if first in PARTICIPLES else AFTER_PARTICIPLE)  # "split of a set"
-    if first in IMPERATIVES or re.fullmatch(r"\w{2,}[^s']s", first):
+    if first in PARTICIPLES:
+        return second in AFTER_PARTICIPLE - {"of", "that"}  # "split of a set" is a noun phrase
+    if re.fullmatch(r"\w{2,}ed", first):
+        return second in AFTER_PARTICIPLE and first not in {"seed", "need", "speed"}
+    if first in IMPERATIVES or re.fullmatch(r"\w{2,}(?:[^s]s|ing)", first):
         return second in DETERMINERS
     return False
 
