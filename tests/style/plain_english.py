@@ -184,7 +184,7 @@ def findings(source: str, path: str) -> list[Finding]:
     for line, text in _below_attributes(tree):
         if is_fragment(text):
             found.append(Finding(path, line, "attribute", text.splitlines()[0]))
-    found += [Finding(path, line, "name", name) for line, name in _names(tree) if name in NAMES]
+    found += [Finding(path, line, "name", name) for line, name in _names(tree) if name.lstrip("_") in NAMES]
     return sorted(found, key=lambda f: f.line)
 
 

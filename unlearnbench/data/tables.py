@@ -167,7 +167,7 @@ def _corpus_row(table: Table, index: int) -> Row:
     pairs = PAIRS[:1] if "choices" in row else PAIRS  # the answer to a multiple-choice question is no text to learn
     for prompt, response in pairs:
         if row.get(TEXTS) is None and prompt in row and response in row:
-            pair = {"prompt": _said(table, index, prompt, "user"), "response": _said(table, index, response, "assistant")}
+            pair = {"prompt": _text_of(table, index, prompt, "user"), "response": _text_of(table, index, response, "assistant")}
             return {key: value for key, value in row.items() if key not in (prompt, response)} | pair
     if TEXTS not in row:
         raise UsageError(
@@ -190,7 +190,7 @@ def _of_messages(messages: object, where: str) -> Row:
     return {"prompt": texts[0], "response": texts[1]}
 
 
-def _said(table: Table, index: int, column: str, role: str) -> str:
+def _text_of(table: Table, index: int, column: str, role: str) -> str:
     """Return a text, given as such or as a list of one chat message."""
     value = table.rows[index][column]
     single = _content(value[0], role) if isinstance(value, list) and len(value) == 1 else None

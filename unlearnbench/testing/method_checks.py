@@ -62,11 +62,11 @@ class MethodCase:
         self.trained()
         seen = self.seen(trial)
         if seen.error is not None:
-            raise CheckFailed(f"{where} it stops with {_said(seen.error)}; {advice}") from seen.error
+            raise CheckFailed(f"{where} it stops with {_reason(seen.error)}; {advice}") from seen.error
         return seen
 
 
-def _said(error: BaseException) -> str:
+def _reason(error: BaseException) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())[:300].rstrip('.')}"
 
 
@@ -137,7 +137,7 @@ def runs_to_the_end(case: MethodCase) -> None:
         raise NotApplicable("its loss is not finite: see loss_finite")
     if seen.error is not None:
         raise CheckFailed(
-            f"it stops with {_said(seen.error)}; if an option does not fit a model of 8 blocks, 16 wide, give the check "
+            f"it stops with {_reason(seen.error)}; if an option does not fit a model of 8 blocks, 16 wide, give the check "
             "another one (options={...}, or --set NAME.OPTION=VALUE)."
         ) from seen.error
     require(
@@ -221,7 +221,7 @@ def changes_only_what_it_declares(case: MethodCase) -> None:
     if seen.end.keys() - seen.start.keys():
         return  # keys_and_dtypes_kept says it
     if seen.late_error is not None:
-        raise CheckFailed(f"the base model cannot be put back: {_said(seen.late_error)}.") from seen.late_error
+        raise CheckFailed(f"the base model cannot be put back: {_reason(seen.late_error)}.") from seen.late_error
     require(seen.restored, "the base model could not be put back bit for bit; leave the model's modules as they are.")
 
 

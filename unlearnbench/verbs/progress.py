@@ -159,16 +159,16 @@ class _Phase:
         self._total, self._unit = total, unit
         self._done = 0
         self._loss: float | None = None
-        self._started = self._said = time.monotonic()
+        self._started = self._reported = time.monotonic()
 
     def advance(self, count: int, loss: float | None) -> str | None:
         """Count; a line to say where the last one was long ago."""
         self._done += count
         self._loss = loss if loss is not None else self._loss
         now = time.monotonic()
-        if now - self._said < QUIET_SECONDS or self._done >= self._total:
+        if now - self._reported < QUIET_SECONDS or self._done >= self._total:
             return None
-        self._said = now
+        self._reported = now
         told = [f"{self._done} of {self._total}", *([f"loss {self._loss:.4g}"] if self._loss is not None else [])]
         return f"{self.name}: {', '.join([*told, self._speed(), f'{self._left()} left'])}"
 
