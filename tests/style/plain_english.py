@@ -1,11 +1,12 @@
 """Finds docstring lines that a reader has to read twice, and names that say nothing (`make lint`).
 
-Three rules, each decided by the lists below:
+Four rules, each decided by the lists below:
 
 - A summary, the first line of a docstring, does not open with a question word or a finite verb ("Whether it fits", "Says
   which"): it is an imperative or names what is returned.
 - A line of an `Args:` or `Attributes:` section, and a string below an attribute, opens with a noun phrase. It is a fragment
   where it opens with a question word, a conjunction, a preposition, a pronoun, an adverb or a verb.
+- The `help=` of an option of the command line opens with a noun phrase or an imperative.
 - Nothing is called `one`, `own`, `said` or `told`: a name is what the thing is.
 """
 
@@ -59,6 +60,7 @@ DETERMINERS = _words(  # without that, who and where: "bytes that a text takes" 
     only"""
 )
 AFTER_PARTICIPLE = PREPOSITIONS | QUESTIONS | CONJUNCTIONS | ADVERBS | {"and", "or", "", "up", "out", "down", "back", "anyway"}
+LOST = QUESTIONS | CONJUNCTIONS | PREPOSITIONS | PRONOUNS | ADVERBS  # no noun phrase and no imperative begins with one
 SECTIONS = ("Args:", "Attributes:")
 ENTRY = re.compile(r"^    (\*{0,2}\w+(?:, \*{0,2}\w+)*): *(.*)$")
 WORD = re.compile(r"[A-Za-z']+(?:-[A-Za-z]+)*")
@@ -70,7 +72,7 @@ class Finding(NamedTuple):
     Attributes:
         path: file.
         line: line of the file, from 1.
-        rule: `summary`, `attribute` or `name`.
+        rule: `summary`, `attribute`, `help` or `name`.
         text: the line, or the name.
     """
 
@@ -107,7 +109,7 @@ def is_fragment(text: str) -> bool:
     first, second, *_ = [*opening(text), "", ""]
     if first in {"at", "up"} and second in {"most", "least", "to"}:  # a quantity
         return False
-    if first in QUESTIONS | CONJUNCTIONS | PREPOSITIONS | PRONOUNS | ADVERBS:
+    if first in LOST:
         return True
     return is_verb(first, second)
 
@@ -153,6 +155,13 @@ def _below_attributes(tree: ast.AST) -> Iterator[tuple[int, str]]:
                 yield after.lineno, inspect.cleandoc(after.value.value)
 
 
+def _helps(tree: ast.AST) -> Iterator[tuple[int, str]]:
+    """Yield (line, text) of each `help=` that is a plain string."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.keyword) and node.arg == "help" and isinstance(node.value, ast.Constant):
+            yield node.value.lineno, str(node.value.value)
+
+
 def _names(tree: ast.AST) -> Iterator[tuple[int, str]]:
     """Yield (line, name) of everything that is given a name: variables, parameters, attributes, functions, aliases."""
     for node in ast.walk(tree):
@@ -184,6 +193,9 @@ def findings(source: str, path: str) -> list[Finding]:
     for line, text in _below_attributes(tree):
         if is_fragment(text):
             found.append(Finding(path, line, "attribute", text.splitlines()[0]))
+    found += [
+        Finding(path, line, "help", text) for line, text in _helps(tree) if opening(text)[:1] and opening(text)[0] in LOST
+    ]
     found += [Finding(path, line, "name", name) for line, name in _names(tree) if name.lstrip("_") in NAMES]
     return sorted(found, key=lambda f: f.line)
 

@@ -104,6 +104,11 @@ def test_finds_each_kind_with_its_line() -> None:
     ]
 
 
+def test_help_of_options() -> None:
+    source = 'Option(help="What it is.")\nOption(help="Print JSON.")\n'
+    assert findings(source, "f.py") == [Finding("f.py", 1, "help", "What it is.")]
+
+
 def test_nested_documentation_and_text_in_strings() -> None:
     source = 'def f():\n    """Do it."""\n\n    def g():\n        """If it is so."""\n    return "one", own.said\n'
     assert findings(source, "f.py") == [Finding("f.py", 5, "summary", "If it is so.")]
