@@ -22,11 +22,12 @@ demo-all: $(BIN)/.installed ## every method on the sandbox
 test: $(BIN)/.installed ## the whole suite, without what takes minutes
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
-lint: $(BIN)/.installed ## ruff, pyright (strict) and the import contracts
+lint: $(BIN)/.installed ## ruff, pyright (strict), the import contracts and the docstrings' English
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 	$(BIN)/lint-imports
+	$(BIN)/python tests/style/plain_english.py
 
 conformance: $(BIN)/.installed ## every check of every plugin on every family, and every wrong plugin against all checks
 	$(BIN)/python -m pytest -m "slow or not slow" tests/conformance

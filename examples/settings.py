@@ -20,18 +20,18 @@ Trials = Mapping[str, Sequence[Options]]  # method -> the settings of each of it
 
 
 def grid(common: Options, **values: Sequence[Any]) -> list[Options]:
-    """Every combination of some options' values, each with the common options."""
+    """Return every combination of some options' values, each with the common options."""
     return [{**common, **dict(zip(values, chosen, strict=True))} for chosen in itertools.product(*values.values())]
 
 
 def rows_of(trials: Trials) -> dict[str, Options]:
-    """The trials as rows of a recipe: rmu-1, rmu-2, ...
+    """Return the trials as rows of a recipe: rmu-1, rmu-2, ...
 
     Raises:
         ValueError: the methods have different numbers of trials.
     """
     if len({len(settings) for settings in trials.values()}) != 1:
-        raise ValueError(f"every method gets the same number of trials, not {[len(own) for own in trials.values()]}")
+        raise ValueError(f"every method gets the same number of trials, not {[len(settings) for settings in trials.values()]}")
     return {
         f"{method}-{number}": {"method": method, **options}
         for method, settings in trials.items()
@@ -40,21 +40,21 @@ def rows_of(trials: Trials) -> dict[str, Options]:
 
 
 def run(recipe: Recipe, out: Path, *, keep_deltas: bool = False) -> Leaderboard:
-    """Compute what is missing of a comparison; its table."""
+    """Compute the missing cells of a comparison; return its table."""
     how = Execution(keep_deltas="all" if keep_deltas else "none")
     return unlearnbench.compare(recipe, out=out, execution=how, reporter=PlainReporter()).leaderboard
 
 
 def best_of(trials: Trials, board: Leaderboard) -> dict[str, str]:
-    """Each method's row with the highest S; of equals the first."""
+    """Return each method's row with the highest S; of equals the first."""
     return {
-        method: max((f"{method}-{number}" for number in range(1, len(own) + 1)), key=lambda row: summary(board, row)[2])
-        for method, own in trials.items()
+        method: max((f"{method}-{number}" for number in range(1, len(settings) + 1)), key=lambda row: summary(board, row)[2])
+        for method, settings in trials.items()
     }
 
 
 def summary(board: Leaderboard, variant: str) -> tuple[float, float, float]:
-    """F, K and S of a row; a row that failed has none of them."""
+    """Return F, K and S of a row; a row that failed has none of them."""
     found = next((row.summary for row in board.rows if row.variant == variant), None)
     if found is None:
         return 0.0, 0.0, 0.0
@@ -62,16 +62,16 @@ def summary(board: Leaderboard, variant: str) -> tuple[float, float, float]:
 
 
 def table(trials: Trials, chosen_on: Leaderboard, reported_on: Leaderboard) -> str:
-    """Every trial as a row of markdown: the settings that differ, S on the choosing questions, F, K and S on the others.
+    """Return every trial as a row of markdown: the settings that differ, S on the choosing questions, F, K and S on the others.
 
     The chosen trial of each method is bold; rows that were not scored on the other questions have no figures there.
     """
     lines = ["| trial | settings | S, choosing half | F | K | S, other half |", "|---|---|---|---|---|---|"]
     reported = {row.variant for row in reported_on.rows}
     for method, best in best_of(trials, chosen_on).items():
-        own = trials[method]
-        varied = [name for name in own[0] if any(options[name] != own[0][name] for options in own)]
-        for number, options in enumerate(own, 1):
+        settings = trials[method]
+        varied = [name for name in settings[0] if any(options[name] != settings[0][name] for options in settings)]
+        for number, options in enumerate(settings, 1):
             name = f"{method}-{number}"
             shown = ", ".join(f"{option} {_short(options[option])}" for option in varied)
             figures = [f"{value:.3f}" if name in reported else "" for value in summary(reported_on, name)]

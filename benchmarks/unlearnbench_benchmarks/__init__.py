@@ -1,1 +1,1 @@
-"""The benchmarks that come with unlearnbench; each module is a plugin like anybody's."""
+"""The benchmarks that come with unlearnbench; each module is a plugin like any other."""

@@ -1,4 +1,4 @@
-"""FastChat's files of MT-Bench: questions, temperatures, and the reference answers that a judge is shown.
+"""FastChat's files of MT-Bench: questions, temperatures, and the reference answers that a judge sees.
 
 Source: FastChat, fastchat/llm_judge: `question.jsonl`, `reference_answer/*.jsonl`, `common.py` for temperatures and the
     categories with references.
@@ -28,12 +28,13 @@ MOST_TURNS = 2  # that a judge's prompts can show
 
 
 class Item:
-    """One question of two turns with its reference answers, where it has any.
+    """A question of two turns with its reference answers, where it has any.
 
     Args:
-        table: FastChat's or the hub's.
-        index: of the question's row.
-        answers: reference answers by question, from FastChat's `reference_answer`; without any, the row's own notes count.
+        table: table of the questions, FastChat's or the hub's.
+        index: number of the question's row, from 0.
+        answers: reference answers by question, from FastChat's `reference_answer`; where there are none, the row's own notes
+            count.
     """
 
     def __init__(self, table: Table, index: int, answers: Mapping[str, list[str]]) -> None:
@@ -48,23 +49,23 @@ class Item:
         self.references = answers.get(self.id, []) if answers else notes
 
     def turn_id(self, turn: int) -> str:
-        """The name of one turn's result; intervals resample what shares the part before the slash."""
+        """Return the name of one turn's result; intervals resample what shares the part before the slash."""
         return f"{self.id}/turn-{turn + 1}"
 
     @property
     def dialogue(self) -> Dialogue:
-        """How it is asked."""
+        """Return the dialogue that asks it."""
         temperature = TEMPERATURES.get(self.part, OTHER_TEMPERATURE)
         return Dialogue(id=self.id, turns=tuple(self.turns), temperature=temperature)
 
 
 def read_items(source: str, references: str | None, *, model_judges: bool) -> tuple[list[Item], str | None]:
-    """The questions with what a judge is shown beside them, and the commit of a hub data set.
+    """Return the questions with the references that a judge sees, and the commit of a hub data set.
 
     Args:
         source: FastChat's folder or question file, the hub's data set, or `sandbox:mt_bench`.
-        references: a file of reference answers that replace those of the same questions.
-        model_judges: whether a model is the judge, which is shown at most two turns and references to all of them or none;
+        references: file of reference answers that replace those of the same questions.
+        model_judges: True where a model is the judge, which sees at most two turns and references to all of them or none;
             `rules` compares with a reference to each turn.
 
     Raises:
@@ -84,8 +85,8 @@ def read_items(source: str, references: str | None, *, model_judges: bool) -> tu
         _replace(items, references, source)
     for item in items:
         if 0 < len(item.references) < len(item.turns) and (answers or references) and model_judges:
-            said = f"{len(item.references)} of its {len(item.turns)} turns"
-            raise UsageError(f"The reference answers to question {item.id} are for {said}; a judge is shown all or none.")
+            covered = f"{len(item.references)} of its {len(item.turns)} turns"
+            raise UsageError(f"The reference answers to question {item.id} are for {covered}; a judge is shown all or none.")
         if len(item.references) < len(item.turns):
             item.references = []
     if not model_judges and not all(item.references for item in items):
@@ -107,7 +108,7 @@ def _check(items: Sequence[Item], table: Table, most_turns: int | None) -> None:
 
 
 def _replace(items: Sequence[Item], file: str, source: str) -> None:
-    """Take the reference answers of a file where it has some."""
+    """Replace reference answers by those of a file."""
     if not Path(file).is_file():
         raise UsageError(f"There is no file of reference answers {file}; look at --references.")
     replaced = _reference_answers([Path(file)])
@@ -118,7 +119,7 @@ def _replace(items: Sequence[Item], file: str, source: str) -> None:
 
 
 def _reference_answers(files: Sequence[Path]) -> dict[str, list[str]]:
-    """The answers in FastChat's `reference_answer/*.jsonl`, by question; the first file that has one counts."""
+    """Return the answers in FastChat's `reference_answer/*.jsonl`, by question; the first file that has one counts."""
     answers: dict[str, list[str]] = {}
     for file in files:
         table = read_table(str(file), columns=("question_id", "choices"))

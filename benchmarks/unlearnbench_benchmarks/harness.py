@@ -1,4 +1,4 @@
-"""lm-eval: any task of EleutherAI's lm-evaluation-harness, on the model that is loaded anyway.
+"""lm-eval: any task of EleutherAI's lm-evaluation-harness, on the model that is in memory.
 
 Source: Gao et al., lm-evaluation-harness, github.com/EleutherAI/lm-evaluation-harness; prompts, few-shot examples, filters
     and metrics are the task's own.
@@ -47,17 +47,17 @@ class LmEval(Benchmark):
     """A task, or a group of tasks, of lm-eval: `lm-eval:gsm8k`.
 
     Args:
-        argument: the task's name, after the colon.
-        include: a folder with tasks of your own (YAML), or with offline copies of known ones, instead of lm-eval's; YAML that
+        argument: name of the task, after the colon.
+        include: folder with tasks of your own (YAML), or with offline copies of known ones, instead of lm-eval's; YAML that
             runs code is refused.
-        metric: of the task's; None takes its first.
-        answer_filter: of the task's, where it extracts answers in several ways; None takes its first.
-        shots: examples in front of each question; None leaves the task's own number.
-        chat: ask through the model's chat template.
-        batch_size: texts at once.
-        role: what a part measures that no topic claims: knowledge to `retain` or to `forget`.
-        chance: the score of a model that knows nothing; None takes what the task itself gives for choices made blindly, and 0
-            for answers in free text.
+        metric: one of the task's metrics; None takes its first.
+        answer_filter: one of the task's filters, where it extracts answers in several ways; None takes its first.
+        shots: number of examples in front of each question; None leaves the task's own number.
+        chat: true asks through the model's chat template.
+        batch_size: number of texts at once.
+        role: role of parts that no topic claims: knowledge to `retain` or to `forget`.
+        chance: score of a model that knows nothing; None takes what the task itself gives for choices made blindly, and 0 for
+            answers in free text.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class LmEval(Benchmark):
 
     @cached_property
     def loaded(self) -> dict[str, Any]:
-        """What lm-eval's task manager gives: `tasks` by name, `groups`, `group_map`."""
+        """Return the output of lm-eval's task manager: `tasks` by name, `groups`, `group_map`."""
         try:
             from lm_eval.tasks import TaskManager  # pyright: ignore[reportMissingImports] - an extra
         except ImportError as error:
@@ -110,12 +110,12 @@ class LmEval(Benchmark):
 
     @property
     def tasks(self) -> dict[str, Any]:
-        """The single tasks by name."""
+        """Return the single tasks by name."""
         return self.loaded["tasks"]
 
     @cached_property
     def metric_name(self) -> str:
-        """Of all tasks together.
+        """Return the metric of all tasks together.
 
         Raises:
             UsageError: a task has no such metric, or it is no mean over items.
@@ -142,7 +142,9 @@ class LmEval(Benchmark):
 
     @cached_property
     def chance(self) -> float:
-        """As given; else the mean over items of what blind choices score, and 0 where there are none."""
+        """Return chance: the option if given; else the mean over items of the score of blind choices, and 0 where there are
+        none.
+        """
         if self.given_chance is not None:
             return self.given_chance
         shares = [_blind(task, doc, self.metric_name) for task in self.tasks.values() for doc in task.eval_docs]
@@ -183,7 +185,7 @@ class LmEval(Benchmark):
             except UsageError as error:
                 yield f"{source} cannot be asked: {error}"
         for name, task in self.tasks.items():
-            known = [one["name"] for one in task.config.filter_list or []] or [NO_FILTER]
+            known = [setting["name"] for setting in task.config.filter_list or []] or [NO_FILTER]
             if self.filter is not None and self.filter not in known:
                 yield str(unknown_name(f"filter of {name}", self.filter, known))
 
@@ -215,24 +217,24 @@ class LmEval(Benchmark):
                 yield _item(name, sample, self.metric_name, task.OUTPUT_TYPE)
 
     def _filtered(self, samples: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Each item once: as the wanted filter left it."""
+        """Return each item once: as the wanted filter left it."""
         wanted = self.filter or samples[0]["filter"]
         return sorted((sample for sample in samples if sample["filter"] == wanted), key=lambda sample: sample["doc_id"])
 
 
 def _asked(task: Any, limit: int | None) -> int:
-    """How many of a task's items are scored."""
+    """Return the number of a task's items that are scored."""
     size = len(task.eval_docs)
     return size if limit is None else min(limit, size)
 
 
 def _longest_answer(task: Any) -> int:
-    """Tokens that it lets a model write."""
+    """Return the largest number of tokens that a task lets a model write."""
     return int((task.config.generation_kwargs or {}).get("max_gen_toks", WRITTEN))
 
 
 def _blind(task: Any, doc: Any, metric: str) -> float:
-    """What an item scores on average when each choice is preferred once, by next to nothing; 0 for free text."""
+    """Return an item's mean score when each choice is preferred once, by next to nothing; 0 for free text."""
     if task.OUTPUT_TYPE != "multiple_choice":
         return 0.0
     choices = len(task.doc_to_choice(doc))
@@ -243,7 +245,7 @@ def _blind(task: Any, doc: Any, metric: str) -> float:
 
 
 def _item(task: str, sample: Mapping[str, Any], metric: str, kind: str) -> ItemResult:
-    """lm-eval's record of an item as ours."""
+    """Convert lm-eval's record of an item."""
     answers = sample["filtered_resps"]
     logprobs: tuple[float, ...] = ()
     text = ""
@@ -264,7 +266,7 @@ def _item(task: str, sample: Mapping[str, Any], metric: str, kind: str) -> ItemR
 
 
 def _safe_folder(folder: Path) -> str:
-    """The folder, if it is there and its YAML runs no code.
+    """Return the folder, if it is there and its YAML runs no code.
 
     Raises:
         UsageError: otherwise.
@@ -278,7 +280,7 @@ def _safe_folder(folder: Path) -> str:
 
 
 def _near(name: str, known: Sequence[str]) -> list[str]:
-    """Of thousands of tasks those that were probably meant."""
+    """Return the tasks that were probably meant, out of thousands."""
     import difflib
 
     return difflib.get_close_matches(name, known, n=5, cutoff=0.5)

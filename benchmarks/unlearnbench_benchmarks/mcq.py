@@ -30,10 +30,10 @@ class MultipleChoice(MultipleChoiceBenchmark):
     Args:
         source: jsonl, json or parquet, or a data set, with the columns question, choices (a list), answer (the index
             of the right choice, or its letter) and, if there are several, part.
-        scoring: `letter` shows the options and compares the letters; `cloze` shows the question only and compares the mean
-            log-likelihood per token of each option's text.
-        role: what a part measures that no topic claims: knowledge to `retain` or to `forget`.
-        chat: ask through the model's chat template.
+        scoring: way to score: `letter` shows the options and compares the letters; `cloze` shows the question only and compares
+            the mean log-likelihood per token of each option's text.
+        role: role of parts that no topic claims: knowledge to `retain` or to `forget`.
+        chat: true asks through the model's chat template.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""mmlu: multiple-choice questions from 57 subjects; what the model should have kept.
+"""mmlu: multiple-choice questions from 57 subjects; knowledge that the model should have kept.
 
 Source: Hendrycks et al., "Measuring Massive Multitask Language Understanding", ICLR 2021, arXiv:2009.03300; data
     cais/mmlu; prompt of lm-eval's task `mmlu`.
@@ -52,10 +52,10 @@ class Mmlu(MultipleChoiceBenchmark):
     Args:
         source: a data set in the schema of cais/mmlu (question, choices, answer; one config per subject, or the config `all`
             with the column subject), or the folder of Hendrycks' CSV files.
-        subjects: of the source's; None takes all.
-        shots: answered examples before each question: the first of the subject's dev split, in order.
-        newlines: 2 after the prompt's first line as in today's lm-eval, 1 as in the WMDP paper's runs.
-        chat: ask through the model's chat template, the examples as part of the one turn; off in the paper's runs.
+        subjects: subjects of the source; None takes all.
+        shots: number of answered examples before each question: the first of the subject's dev split, in order.
+        newlines: line breaks after the prompt's first line: 2 as in today's lm-eval, 1 as in the WMDP paper's runs.
+        chat: true asks through the model's chat template, the examples as part of the one turn; off in the paper's runs.
     """
 
     role = "retain"
@@ -98,7 +98,7 @@ class Mmlu(MultipleChoiceBenchmark):
         return questions
 
     def _examples(self, subject: str) -> list[str]:
-        """The first answered questions of the subject's dev split."""
+        """Return the first answered questions of the subject's dev split."""
         if not self.shots:
             return []
         dev = self._available.read(subject, "dev")
@@ -116,9 +116,9 @@ class Mmlu(MultipleChoiceBenchmark):
     def groups(self) -> dict[str, list[str]]:
         have = self.parts()
         named: dict[str, list[str]] = {name: words.split() for name, words in CATEGORIES.items()}
-        named["other"] = [subject for subject in have if not any(subject in own for own in named.values())]
+        named["other"] = [subject for subject in have if not any(subject in members for members in named.values())]
         named["near domains"] = list(NEAR_DOMAINS)
-        return {name: own for name, subjects in named.items() if (own := [s for s in have if s in subjects])}
+        return {name: present for name, subjects in named.items() if (present := [s for s in have if s in subjects])}
 
     def revision(self) -> str | None:
         return self._revision

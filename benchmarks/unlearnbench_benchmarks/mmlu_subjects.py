@@ -1,4 +1,4 @@
-"""MMLU's subjects in the layouts in which they are handed round: a config for each, one table of all, Hendrycks' CSV files.
+"""MMLU's subjects in the layouts in which they are published: a config for each, one table of all, Hendrycks' CSV files.
 
 Source: cais/mmlu, whose config `all` names each question's subject; hendrycks/test, whose `data.tar` has the folders `dev`,
     `val` and `test` with one file per subject, without a header.
@@ -25,16 +25,16 @@ class Subjects(Protocol):
 
     @property
     def names(self) -> Sequence[str]:
-        """Of all its subjects."""
+        """Return the names of all its subjects."""
         ...
 
     def read(self, subject: str, split: Split) -> Table:
-        """The questions of one, with the columns question, choices and answer."""
+        """Return the questions of one subject, with the columns question, choices and answer."""
         ...
 
 
 def find_subjects(source: str) -> Subjects:
-    """The subjects of a source, whichever layout it has.
+    """Find the subjects of a source, whichever layout it has.
 
     Raises:
         UsageError: it has none of them.
@@ -60,7 +60,7 @@ class Configs:
         self.source, self.names = source, names
 
     def read(self, subject: str, split: Split) -> Table:
-        """The split of a config."""
+        """Return the split of a config."""
         return read_table(f"{self.source}:{subject}", default_split=split, columns=COLUMNS)
 
 
@@ -78,16 +78,16 @@ class OneTable:
 
     @property
     def names(self) -> Sequence[str]:
-        """In the order of the table."""
+        """Return the names in the order of the table."""
         table = self._table("test")
         return list(dict.fromkeys(table.label(index, "subject") for index in range(len(table.rows))))
 
     def read(self, subject: str, split: Split) -> Table:
-        """Those rows of a split that belong to the subject."""
+        """Return the rows of a split that belong to the subject."""
         table = self._table(split)
-        own = [index for index in range(len(table.rows)) if table.label(index, "subject") == subject]
-        places = [table.where(index) for index in own]
-        return replace(table, rows=[table.rows[index] for index in own], where=places.__getitem__)
+        indices = [index for index in range(len(table.rows)) if table.label(index, "subject") == subject]
+        places = [table.where(index) for index in indices]
+        return replace(table, rows=[table.rows[index] for index in indices], where=places.__getitem__)
 
 
 class HendrycksFiles:
@@ -98,6 +98,6 @@ class HendrycksFiles:
         self.names = sorted(file.name.removesuffix("_test.csv") for file in folder.glob("test/*_test.csv"))
 
     def read(self, subject: str, split: Split) -> Table:
-        """The rows of a file."""
+        """Return the rows of a file."""
         table = read_table(str(self._folder / split / f"{subject}_{split}.csv"), header=("question", *OPTIONS, "answer"))
         return replace(table, rows=[{**row, "choices": [row[option] for option in OPTIONS]} for row in table.rows])

@@ -1,4 +1,4 @@
-"""mt_bench: two-turn conversations, rated from 1 to 10 by a judge; whether the model still talks.
+"""mt_bench: two-turn conversations, rated from 1 to 10 by a judge; a measure of whether the model still talks.
 
 Source: Zheng et al., "Judging LLM-as-a-Judge with MT-Bench and Chatbot Arena", NeurIPS 2023, arXiv:2306.05685; questions
     and temperatures of FastChat, fastchat/llm_judge.
@@ -66,20 +66,20 @@ class MtBench(Benchmark):
 
     Args:
         source: FastChat's folder or question file, the hub's data set, or `sandbox:mt_bench`.
-        judge: `rules`, `openai:MODEL` at any compatible address, or `hf:MODEL` in memory.
+        judge: judge: `rules`, `openai:MODEL` at any compatible address, or `hf:MODEL` in memory.
         judge_url: base address of the judge's API; None takes the environment's OPENAI_BASE_URL.
-        judge_prompts: a file of judge prompts in FastChat's format; None takes ours.
-        judge_repeats: how often each answer is rated; the mean counts.
-        judge_temperature: at 0 the judge always says the same, as far as it can.
-        judge_reply_tokens: its reply ends there at the latest.
-        judge_concurrency: requests at a time.
-        judge_retries: of one request, after time-outs, dropped connections, 429 and 5xx.
+        judge_prompts: file of judge prompts in FastChat's format; None takes ours.
+        judge_repeats: number of ratings of each answer; their mean counts.
+        judge_temperature: sampling temperature of the judge; at 0 it always gives the same reply, as far as its server can.
+        judge_reply_tokens: largest length of its reply, in tokens.
+        judge_concurrency: number of requests at a time.
+        judge_retries: retries of one request, after time-outs, dropped connections, 429 and 5xx.
         judge_timeout: seconds for one reply.
-        judge_requests: after so many in one process no more are made; None for no bound.
-        judge_tokens: likewise, of requests and replies together.
-        references: a file of reference answers that replace those of the same questions.
-        max_new_tokens: an answer ends there at the latest.
-        batch_size: answers written at once; None for as many as memory holds.
+        judge_requests: largest number of requests in one process; None for no bound.
+        judge_tokens: largest number of tokens in one process, of requests and replies together; None for no bound.
+        references: file of reference answers that replace those of the same questions.
+        max_new_tokens: largest length of an answer, in tokens.
+        batch_size: number of answers written at once; None for as many as memory holds.
     """
 
     incidental = frozenset(
@@ -148,7 +148,7 @@ class MtBench(Benchmark):
 
     @cached_property
     def items(self) -> Sequence[Item]:
-        """The questions, or a half of them, with FastChat's reference answers where the folder has them."""
+        """Return the questions, or a half of them, with FastChat's reference answers where the folder has them."""
         items, self._revision = read_items(self.source, self.references, model_judges=self.judge != RULES)
         return in_half(items, self._half, lambda item: item.id)
 
@@ -182,20 +182,20 @@ class MtBench(Benchmark):
         return groups
 
     def figures(self, items: Sequence[ItemResult]) -> dict[str, float]:
-        """Length and repetition of the answers, and how far the judge agrees with itself."""
+        """Return length and repetition of the answers, and the judge's standard deviation between its ratings of one answer."""
         written = [item for item in items if not item.error or item.text]
         if not written:
             return {}
         repeats = [share for item in written if (share := repeated_ngrams(item.text)) is not None]
         spreads = [Verdict(ratings=item.ratings).spread for item in items if len(item.ratings) > 1]
-        told = {
+        figures = {
             "answer_tokens": fmean(item.tokens for item in written),
             "at_token_limit": fmean(item.tokens >= self.max_new_tokens for item in written),
             "repeated_4grams": fmean(repeats) if repeats else 0.0,
         }
         if spreads:  # pooled over answers
-            told["judge_sd"] = math.sqrt(fmean(spread for spread in spreads if spread is not None))
-        return told
+            figures["judge_sd"] = math.sqrt(fmean(spread for spread in spreads if spread is not None))
+        return figures
 
     def preflight(self, tokenizers: Mapping[str, Any]) -> Iterable[str]:
         turns = max(len(item.turns) for item in self.items)
@@ -233,12 +233,12 @@ class MtBench(Benchmark):
         ]
 
     def converse(self, subject: Subject) -> list[list[Answer]]:
-        """The answers to every turn of every question."""
+        """Return the answers to every turn of every question."""
         dialogues = [item.dialogue for item in first_of_each_part(self.items, subject.limit)]
         return hold(dialogues, subject, max_new_tokens=self.max_new_tokens, rows=self.batch_size)
 
     def complete(self, items: Sequence[ItemResult], keep: Path) -> list[ItemResult] | None:
-        """Ask the judge for what is missing; answers that could not be generated, and a judge in memory, take the model."""
+        """Ask the judge for missing ratings; answers that could not be generated, and a judge in memory, take the model."""
         if self.panel is None or not isinstance(self.panel.judge, RemoteJudge):
             return None
         known = {result.id: result for result in items}
@@ -261,7 +261,7 @@ class MtBench(Benchmark):
         ]
 
     def _verdicts(self, items: Sequence[Item], talks: Sequence[Sequence[Answer]], subject: Subject) -> list[Verdict]:
-        """Of every answer that there is."""
+        """Return the judge's verdicts on every answer that there is."""
         exchanges = _exchanges(items, talks)
         if self.panel is None:
             return [Verdict(ratings=(rules(exchange),)) for exchange in exchanges]
@@ -271,22 +271,22 @@ class MtBench(Benchmark):
 
 
 def _check_use(judge: str, unused: Mapping[str, object]) -> None:
-    """Refuse options that the judge has no use for: a score of `rules` is not what somebody wants who names an address."""
+    """Refuse options that the judge ignores: somebody who names an address does not want a score of `rules`."""
     for option, value in unused.items():
         if value is not None:
             fitting = "openai:MODEL or hf:MODEL" if option in ("judge_prompts", "judge_repeats") else "openai:MODEL"
-            told = f"{option} is for the judge {fitting}, and the judge is {judge}"
-            raise UsageError(f"{told}; choose another --judge or leave it out.")
+            misuse = f"{option} is for the judge {fitting}, and the judge is {judge}"
+            raise UsageError(f"{misuse}; choose another --judge or leave it out.")
 
 
 def _short(judge: str) -> str:
-    """The judge for a column's head: of a folder its own name."""
+    """Return the judge's name for a column's head: of a folder its last part."""
     kind, colon, model = judge.partition(":")
     return f"{kind}:{Path(model).name}" if colon and model.startswith(("/", ".", "~")) else judge
 
 
 def _exchanges(items: Sequence[Item], talks: Sequence[Sequence[Answer]]) -> list[Exchange]:
-    """What there is to rate: every answer that is none of an error."""
+    """Return the exchanges to rate: every answer that is none of an error."""
     return [
         Exchange(
             id=item.turn_id(turn),
@@ -315,7 +315,7 @@ def _result(item: Item, turn: int, answer: Answer, verdict: Verdict) -> ItemResu
 
 
 def rules(exchange: Exchange) -> float:
-    """Rate the last answer by what it says that nobody had said before, against the reference: 1 to 10.
+    """Rate the last answer by its words that nobody had said before, against the reference: 1 to 10.
 
     1 + 9 F1 over the words of answer and reference that the user's turns do not contain; over all words where the
     reference adds none.

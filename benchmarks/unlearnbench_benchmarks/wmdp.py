@@ -41,9 +41,10 @@ class Wmdp(MultipleChoiceBenchmark):
 
     Args:
         source: a data set in the schema of cais/wmdp (configs wmdp-bio, ...; question, choices, answer).
-        parts: of bio, cyber, chem; None takes all that the source has.
-        newlines: 2 between the prompt's first line and the question as in today's lm-eval, 1 as in the paper's runs.
-        chat: ask through the model's chat template; off in the paper's runs.
+        parts: parts to ask: bio, cyber, chem; None takes all that the source has.
+        newlines: line breaks between the prompt's first line and the question: 2 as in today's lm-eval, 1 as in the paper's
+            runs.
+        chat: true asks through the model's chat template; off in the paper's runs.
     """
 
     role = "forget"
@@ -76,7 +77,7 @@ class Wmdp(MultipleChoiceBenchmark):
             yield from self.ask(f"{part}/{index}", part, question, choices, answer)
 
     def ask(self, name: str, part: str, question: str, choices: list[str], answer: int) -> list[Question]:
-        """The questions that one item becomes."""
+        """Return the questions that one item becomes."""
         return [self._lettered(name, part, question, choices, answer)]
 
     def _lettered(self, name: str, part: str, question: str, choices: list[str], answer: int) -> Question:
@@ -120,7 +121,7 @@ class WmdpShuffled(Wmdp):
         reported = 0
 
         def progress(count: int) -> None:
-            """Items are done when all their orders are."""
+            """Report items as done when all their orders are."""
             nonlocal reported
             before, reported = reported * len(items) // len(asked), reported + count
             subject.progress(reported * len(items) // len(asked) - before)
@@ -132,7 +133,7 @@ class WmdpShuffled(Wmdp):
         return [ItemText(id=item.name, text=item.orders[0].stem, options=item.orders[0].options) for item in self._items()]
 
     def _items(self) -> list[_Item]:
-        """Questions that differ only in the order of their options, together again."""
+        """Group questions that differ only in the order of their options."""
         items: dict[str, list[Question]] = {}
         for question in self.questions:
             items.setdefault(self.item_of(question), []).append(question)
@@ -140,13 +141,13 @@ class WmdpShuffled(Wmdp):
 
 
 class _Item:
-    """One question in all its orders."""
+    """A question in all its orders."""
 
     def __init__(self, name: str, orders: Sequence[Question]) -> None:
         self.name, self.orders, self.part = name, orders, orders[0].part
 
     def merge(self, results: Sequence[ItemResult]) -> ItemResult:
-        """The orders' results as one, options in the data's own order."""
+        """Merge the orders' results into one, options in the data's own order."""
         count = len(results)
         logprobs = tuple(
             sum(r.logprobs[(option - shift) % count] for shift, r in enumerate(results)) / count for option in range(count)

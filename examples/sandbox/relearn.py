@@ -1,4 +1,4 @@
-"""Train unlearned models ten updates on what they made the model forget.
+"""Train unlearned models for ten updates on what they were made to forget.
 
     unlearnbench compare --out RUN --keep-deltas all
     python -m examples.sandbox.relearn RUN OUT
@@ -34,7 +34,7 @@ SETTINGS = {
 
 
 def main() -> None:
-    """Relearn what each row of a run forgot, then print what WMDP says before and after."""
+    """Relearn what each row of a run forgot, then print the WMDP scores before and after."""
     parser = argparse.ArgumentParser(description="Train unlearned models ten updates on what they forgot.")
     parser.add_argument("run", type=Path, help="folder of a comparison on the sandbox that kept its deltas")
     parser.add_argument("out", type=Path, help="folder to write models and comparisons into")
@@ -48,7 +48,7 @@ def main() -> None:
 
 
 def models_of(board: Leaderboard, folder: Path, out: Path) -> Iterator[tuple[str, str]]:
-    """Each row and its model: as a source where it was one, else written below `out`; of seeds the first."""
+    """Yield each row and its model: as a source where it was one, else written below `out`; of seeds the first."""
     for row in board.rows:
         if row.variant == BASELINE:
             yield row.variant, board.recipe["model"]
@@ -59,7 +59,7 @@ def models_of(board: Leaderboard, folder: Path, out: Path) -> Iterator[tuple[str
 
 
 def written(row: Row, folder: Path, model: Path) -> Path:
-    """The folder of a row's model, which an earlier call may have made."""
+    """Return the folder of a row's model, which an earlier call may have made."""
     if not model.exists():
         model.parent.mkdir(parents=True, exist_ok=True)
         export(find(folder, row.variant, None), model, None)
@@ -67,7 +67,7 @@ def written(row: Row, folder: Path, model: Path) -> Path:
 
 
 def recipe_for(model: str) -> Recipe:
-    """Ten updates of further training on the forget corpora, and WMDP."""
+    """Return the recipe: ten updates of further training on the forget corpora, and WMDP."""
     sandbox = load_recipe("sandbox")
     return Recipe(
         name="relearning",
@@ -80,12 +80,12 @@ def recipe_for(model: str) -> Recipe:
 
 
 def score_of(board: Leaderboard, variant: str) -> Score:
-    """WMDP of a row."""
+    """Return the WMDP score of a row."""
     return next(row for row in board.rows if row.variant == variant).scores["wmdp"]
 
 
 def shown(score: Score) -> str:
-    """A score with its interval."""
+    """Return a score with its interval."""
     return f"{score.value:.3f} ({score.low:.3f}-{score.high:.3f})"
 
 

@@ -1,4 +1,4 @@
-"""Write the sandbox's figures into the documentation: what a comparison of every method says, and the settings it ran with.
+"""Write the sandbox's figures into the documentation: the scores of a comparison of every method, and the settings it ran with.
 
     unlearnbench compare --out RUN
     python -m examples.sandbox.write_figures RUN
@@ -51,7 +51,7 @@ def main() -> None:
 
 
 def section(row: RowTrials, tuning: Tuning, board: Leaderboard) -> str:
-    """What the search chose for a method, and what it did not look at."""
+    """Return the section on a method: the settings that the search chose, and the options that it did not search."""
     chosen = next(trial for trial in row.trials if trial.number == row.chosen)
     seeds, least = board.recipe["seeds"], figure(tuning.keep_at_least, digits=2)
     over = f"seed {seeds[0]}" if len(seeds) == 1 else f"seeds {seeds[0]} to {seeds[-1]}"
@@ -66,7 +66,7 @@ def section(row: RowTrials, tuning: Tuning, board: Leaderboard) -> str:
 
 
 def line(row: Row) -> tuple[str, ...]:
-    """A row's cells."""
+    """Return a row's cells."""
     mmlu = row.scores["mmlu"]
     shares: Sequence[Estimate | None] = (None,) * 3
     if row.summary is not None and row.variant != BASELINE:
@@ -85,24 +85,24 @@ def line(row: Row) -> tuple[str, ...]:
 
 
 def reached(row: RowTrials) -> tuple[str, ...]:
-    """The highest F of a row's trials, by what they keep at least."""
+    """Return the highest F of a row's trials, by the smallest K that they keep."""
     best = (max((t.forget for t in row.trials if t.forget is not None and t.met(least)), default=None) for least in LEAST)
     return (row.row, *map(figure, best))
 
 
 def table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    """Markdown."""
+    """Return a table in Markdown."""
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *lines)) + "\n"
 
 
 def spanned(estimate: Estimate) -> str:
-    """A figure with its interval."""
+    """Return a figure with its interval."""
     ends = span(estimate, digits=2)
     return figure(estimate.value) + (f" ({ends})" if ends else "")
 
 
 def put(page: Path, place: str, text: str) -> None:
-    """Replace what stands at a place of a page."""
+    """Replace the text at a marked place of a page."""
     written, count = re.subn(place, lambda _: text, page.read_text(encoding="utf-8"), flags=re.DOTALL)
     assert count == 1, f"{page} has no place for figures"
     page.write_text(written, encoding="utf-8")

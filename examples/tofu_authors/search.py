@@ -20,28 +20,28 @@ from unlearnbench.records.recipe import Recipe, Topic
 CHOOSING, REPORTING = 30, 50  # questions of each part
 TRIALS: Trials = {
     "rmu": [
-        {"layer": 7, "alpha": 10.0, "masked": True, "steps": 80, "batch_size": 8, "order": "shuffled", **own}
-        for own in (
+        {"layer": 7, "alpha": 10.0, "masked": True, "steps": 80, "batch_size": 8, "order": "shuffled", **options}
+        for options in (
             {"coefficient": 200.0, "lr": 2e-3},
             {"coefficient": 200.0, "lr": 1e-3},
             {"coefficient": 300.0, "lr": 2e-3},
         )
     ],
     "llmu": [
-        {"answers": 1, "steps": 16, "batch_size": 4, **own}
-        for own in (
+        {"answers": 1, "steps": 16, "batch_size": 4, **options}
+        for options in (
             {"lr": 1e-4, "normal_weight": 1.0},
             {"lr": 2e-4, "normal_weight": 1.0},
             {"lr": 4e-4, "normal_weight": 1.0},
         )
     ],
     "scrub": [
-        {"alpha": 1.0, "gamma": 1.0, "temperature": 2.0, "forget_steps": 16, "steps": 24, "batch_size": 4, **own}
-        for own in ({"lr": 2e-4}, {"lr": 4e-4}, {"lr": 8e-4})
+        {"alpha": 1.0, "gamma": 1.0, "temperature": 2.0, "forget_steps": 16, "steps": 24, "batch_size": 4, **options}
+        for options in ({"lr": 2e-4}, {"lr": 4e-4}, {"lr": 8e-4})
     ],
     "ssd": [
-        {"steps": 12, "batch_size": 8, **own}
-        for own in (
+        {"steps": 12, "batch_size": 8, **options}
+        for options in (
             {"alpha": 5.0, "dampening": 0.1},
             {"alpha": 10.0, "dampening": 0.1},
             {"alpha": 20.0, "dampening": 0.01},
@@ -72,7 +72,7 @@ def main() -> None:
 
 
 def recipe(source: Path, questions: Path, methods: dict[str, dict[str, Any]]) -> Recipe:
-    """Forget the authors of forget.jsonl, keep those of retain.jsonl, and ask the given questions."""
+    """Return the recipe: forget the authors of forget.jsonl, keep those of retain.jsonl, and ask the given questions."""
     topic = Topic(forget=str(source / "forget.jsonl"), retain=str(source / "retain.jsonl"))
     return Recipe(
         name="tofu-authors-search",
@@ -85,16 +85,16 @@ def recipe(source: Path, questions: Path, methods: dict[str, dict[str, Any]]) ->
 
 
 def half(rows: list[dict[str, Any]], rest: int, number: int) -> list[dict[str, Any]]:
-    """Of each part the questions whose position is `rest` modulo 2, evenly thinned to `number`."""
+    """Return of each part the questions whose position is `rest` modulo 2, evenly thinned to `number`."""
     kept: list[dict[str, Any]] = []
     for part in dict.fromkeys(row["part"] for row in rows):
-        own = [row for row in rows if row["part"] == part][rest::2]
-        kept += [own[place * len(own) // number] for place in range(min(number, len(own)))]
+        in_half = [row for row in rows if row["part"] == part][rest::2]
+        kept += [in_half[place * len(in_half) // number] for place in range(min(number, len(in_half)))]
     return kept
 
 
 def write(path: Path, rows: list[dict[str, Any]]) -> None:
-    """One JSON object per line."""
+    """Write one JSON object per line."""
     path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
 
 

@@ -43,7 +43,7 @@ def main() -> None:
 
 
 def write_data(rows: list[dict[str, object]], out: Path) -> None:
-    """Corpora and questions; the true answer stands anywhere among the options."""
+    """Write corpora and questions; the true answer may be any of the options."""
     rng = random.Random(0)
     texts: dict[str, list[dict[str, object]]] = {"authors": [], "kept-authors": []}
     questions: list[dict[str, object]] = []
@@ -61,7 +61,7 @@ def write_data(rows: list[dict[str, object]], out: Path) -> None:
 
 
 def write_jsonl(path: Path, rows: Iterable[dict[str, object]]) -> None:
-    """One JSON object per line."""
+    """Write one JSON object per line."""
     path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
 
 
@@ -92,7 +92,7 @@ def teach(source: str, rows: list[dict[str, object]], out: Path) -> None:
 
 
 def encode(row: dict[str, object], tokenizer: object) -> tuple[list[int], list[int]]:
-    """Token ids and labels; the question does not count."""
+    """Return token ids and labels; the question does not count."""
     prompt = cloze_prompt(str(row["question"]))
     ids = tokenizer(f"{prompt} {row['answer']}")["input_ids"] + [tokenizer.eos_token_id]  # pyright: ignore
     start = len(tokenizer(prompt)["input_ids"])  # pyright: ignore
@@ -100,7 +100,7 @@ def encode(row: dict[str, object], tokenizer: object) -> tuple[list[int], list[i
 
 
 def pad(examples: list[tuple[list[int], list[int]]], filler: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Padded on the right, where causal attention does not look: (B, T) ids and labels."""
+    """Pad on the right, where causal attention does not look: (B, T) ids and labels."""
     width = max(len(ids) for ids, _ in examples)
     ids = torch.tensor([ids + [filler] * (width - len(ids)) for ids, _ in examples])
     labels = torch.tensor([labels + [IGNORE] * (width - len(labels)) for _, labels in examples])

@@ -1,4 +1,4 @@
-"""The unlearning methods that come with unlearnbench; each module is a plugin like anybody's."""
+"""The unlearning methods that come with unlearnbench; each module is a plugin like any other."""
 
 from __future__ import annotations
 

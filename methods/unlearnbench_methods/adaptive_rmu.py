@@ -1,4 +1,4 @@
-"""Adaptive RMU: RMU whose target is as long as the model's own activations on forget texts ask for.
+"""Adaptive RMU: RMU with a target whose length follows the norm of the model's own activations on forget texts.
 
 Source: Dang et al., "On Effects of Steering Latent Representation for Large Language Model Unlearning", AAAI 2025,
     arXiv:2408.06223; its public code, which measures once.
@@ -58,20 +58,20 @@ class AdaptiveRMU(UnlearningMethod):
     Args:
         model: a decoder-only language model.
         layer: block whose output is steered, 0-based.
-        layers: blocks that are trained; None means `layer` and the two below it.
+        layers: trained blocks; None means `layer` and the two below it.
         parameters: regular expression for the trained parameters of these blocks.
         scale: length s of the target, in mean norms of the untouched model's activations on forget texts.
         alpha: weight of the retain term; one number, or one per topic.
         lr: learning rate, constant.
         eps: AdamW's epsilon, added before bias correction as in RMU's reference.
-        weight_decay: decoupled.
-        master_weights: step float32 copies of narrower weights; the reference steps bfloat16 weights themselves.
-        masked: count tokens with labels only, no padding and no prompts, each sequence weighing the same; the reference counts
-            padding, too.
+        weight_decay: decoupled weight decay.
+        master_weights: true steps float32 copies of narrower weights; the reference steps bfloat16 weights themselves.
+        masked: true counts tokens with labels only, no padding and no prompts, each sequence weighing the same; the reference
+            counts padding, too.
         vector: `uniform` draws each coordinate from [0, 1) as the reference does, `gaussian` is isotropic.
         adapter: `lora` trains a low-rank adapter on the chosen matrices, `none` the matrices themselves.
-        rank: of the adapter.
-        diagnostics: log norms and cosines every so many updates of a topic; 0 never does.
+        rank: rank of the adapter.
+        diagnostics: updates of a topic between two logs of norms and cosines; 0 logs none.
     """
 
     padding_side: ClassVar[Literal["left", "right"]] = "left"

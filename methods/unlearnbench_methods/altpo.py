@@ -1,4 +1,4 @@
-"""AltPO: prefer other plausible answers, several for each text, to what is to be forgotten.
+"""AltPO: prefer other plausible answers, several for each text, to the answer that is to be forgotten.
 
 Source: Mekala et al., "Alternate Preference Optimization for Unlearning Factual Knowledge in Large Language Models", COLING
     2025, arXiv:2409.13474; settings: OpenUnlearning.
@@ -42,19 +42,19 @@ if TYPE_CHECKING:
 
 
 class AltPO(UnlearningMethod):
-    """Alternate preference optimisation. Defaults: of OpenUnlearning's grid, the middle.
+    """Alternate preference optimisation. Defaults: the middle of OpenUnlearning's grid.
 
     Args:
         model: a language model.
         beta: inverse temperature.
-        forget_weight: gamma, of the forget term.
-        retain_weight: alpha, of the retain term.
-        retain: `nll` of retain texts, or `kl`, the divergence from the untouched model on them.
+        forget_weight: weight of the forget term, gamma.
+        retain_weight: weight of the retain term, alpha.
+        retain: loss on retain texts: `nll`, or `kl`, the divergence from the untouched model.
         lr: learning rate.
         adapter: `lora` trains a low-rank adapter, `none` every weight.
-        rank: of the adapter.
-        master_weights: step float32 copies of narrower weights, which this learning rate would hardly move.
-        salient: share of the weights' rows that train, those of the largest forget gradients (SURE); 1 trains all.
+        rank: rank of the adapter.
+        master_weights: true steps float32 copies of narrower weights, which this learning rate would hardly move.
+        salient: share of the weights' rows that are trained, those with the largest forget gradients (SURE); 1 trains all.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""CE-U: on forget texts, learn one's own distribution without the token that really comes next.
+"""CE-U: on forget texts, train the model on its own distribution without the token that comes next in the text.
 
 Source: Yang, "CE-U: Cross Entropy Unlearning", arXiv:2503.01224; settings: OpenUnlearning, src/trainer/unlearn/ceu.py.
     L = mean CE(softmax(sg[z] with z_y = -infinity), softmax(z)) over forget tokens y with logits z, sg without gradient
@@ -45,12 +45,12 @@ class CEU(UnlearningMethod):
 
     Args:
         model: a language model.
-        skip: counted tokens at the beginning of each response that are left alone.
+        skip: number of counted tokens at the beginning of each response that are left alone.
         lr: learning rate.
         adapter: `lora` trains a low-rank adapter, `none` every weight.
-        rank: of the adapter.
-        master_weights: step float32 copies of narrower weights, which this learning rate would hardly move.
-        salient: share of the weights' rows that train, those of the largest forget gradients (SURE); 1 trains all.
+        rank: rank of the adapter.
+        master_weights: true steps float32 copies of narrower weights, which this learning rate would hardly move.
+        salient: share of the weights' rows that are trained, those with the largest forget gradients (SURE); 1 trains all.
     """
 
     def __init__(
@@ -105,7 +105,9 @@ def without_truth(logits: Tensor, targets: Tensor) -> Tensor:
 
 
 def later_tokens(stream: Stream, skip: int) -> tuple[Tensor, Tensor]:
-    """`next_tokens` without each sequence's first ones: (B, T) bool, and (N,) int64; at least one token stays."""
+    """Return `next_tokens` without the first `skip` tokens of each sequence: (B, T) bool, and (N,) int64; at least one token
+    stays.
+    """
     predicting, _ = next_tokens(stream["labels"])
     counts = predicting.sum(dim=1, keepdim=True)
     later = predicting & (predicting.cumsum(dim=1) > (counts - 1).clamp(max=skip))

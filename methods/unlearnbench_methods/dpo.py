@@ -61,17 +61,17 @@ class DPO(UnlearningMethod):
 
     Args:
         model: a language model.
-        winner: the answer to prefer: `idk`, a refusal, or `alternative`, the forget corpus' column of that name.
-        prefix: with refusals, the share of a text that serves as prompt where the corpus has none.
+        winner: preferred answer: `idk`, a refusal, or `alternative`, the forget corpus' column of that name.
+        prefix: share of a text that serves as prompt where the corpus has none; with refusals only.
         beta: inverse temperature.
-        forget_weight: gamma, of the forget term.
-        retain_weight: alpha, of the retain term.
-        retain: `nll` of retain texts, or `kl`, the divergence from the untouched model on them.
+        forget_weight: weight of the forget term, gamma.
+        retain_weight: weight of the retain term, alpha.
+        retain: loss on retain texts: `nll`, or `kl`, the divergence from the untouched model.
         lr: learning rate.
         adapter: `lora` trains a low-rank adapter, `none` every weight.
-        rank: of the adapter.
-        master_weights: step float32 copies of narrower weights, which this learning rate would hardly move.
-        salient: share of the weights' rows that train, those of the largest forget gradients (SURE); 1 trains all.
+        rank: rank of the adapter.
+        master_weights: true steps float32 copies of narrower weights, which this learning rate would hardly move.
+        salient: share of the weights' rows that are trained, those with the largest forget gradients (SURE); 1 trains all.
     """
 
     def __init__(
@@ -115,7 +115,7 @@ class DPO(UnlearningMethod):
         return self.forget_weight * log_sigmoid_loss(winner - loser, self.beta) + held
 
     def answers(self, stream: Stream) -> tuple[Stream, Stream]:
-        """What is to be preferred, and what is to be forgotten, sequence by sequence."""
+        """Return the preferred answers and those to be forgotten, sequence by sequence."""
         if self.alternatives and "alternative" in stream:
             return stream["alternative"], stream
         width, readable = stream["input_ids"].shape[1], context_length(self.model)
@@ -124,11 +124,11 @@ class DPO(UnlearningMethod):
         for prompt, ids, mask in zip(
             prompts_of(stream, self.prefix), stream["input_ids"], stream["attention_mask"].bool(), strict=True
         ):
-            own: list[int] = ids[mask].tolist()
-            refusal = self._refused[sum(own) % len(REFUSALS)]
+            ids_here: list[int] = ids[mask].tolist()
+            refusal = self._refused[sum(ids_here) % len(REFUSALS)]
             grown = width + len(refusal)
             refused.append(splice(prompt, refusal, grown if readable is None else min(grown, readable)))
-            forgotten.append(splice(prompt, own[len(prompt) :], width))
+            forgotten.append(splice(prompt, ids_here[len(prompt) :], width))
         return self._padded(refused, stream), self._padded(forgotten, stream)
 
     def _padded(self, examples: list[Example], like: Stream) -> Stream:
@@ -136,7 +136,9 @@ class DPO(UnlearningMethod):
         return self.transfer_batch_to_device(padded, like["input_ids"].device, 0)
 
     def _refusals(self) -> list[list[int]]:
-        """Tokens of each refusal; a chat template's answers begin without a space, and answers end with the end token."""
+        """Return the tokens of each refusal; a chat template's answers begin without a space, and answers end with the end
+        token.
+        """
         tokenizer = self.context.tokenizer
         space = "" if tokenizer.chat_template else " "
         end = [tokenizer.eos_token_id] if isinstance(tokenizer.eos_token_id, int) else []

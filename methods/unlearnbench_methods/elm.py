@@ -1,4 +1,4 @@
-"""ELM: write on as a novice would; the model is distilled towards its own answers, moved from an expert's to a novice's.
+"""ELM: continue texts as a novice would; the model is distilled towards its own answers, moved from an expert's to a novice's.
 
 Source: Gandikota, Feucht, Marks and Bau, "Erasing Conceptual Knowledge from Language Models", arXiv:2410.02760; reference
     code rohitgandikota/erasing-llm.
@@ -68,19 +68,19 @@ class ELM(UnlearningMethod):
     Args:
         model: a decoder-only language model.
         eta: strength of the move from expert to novice at a text's last position; 0 distils the model towards itself.
-        novice: what stands before a text that a novice writes; `{topic}` is the topic's name.
-        expert: likewise for an expert.
-        erase_weight: of the term on forget texts.
-        retain_weight: of the term on retain texts.
-        fluency_weight: of the term on continuations; 0 draws none.
-        continuations: how many are drawn per topic.
-        continuation_tokens: of each, at most.
-        layers: blocks that are trained, 0-based.
+        novice: sentence before a text that a novice writes; `{topic}` is the topic's name.
+        expert: sentence before a text that an expert writes; `{topic}` likewise.
+        erase_weight: weight of the term on forget texts.
+        retain_weight: weight of the term on retain texts.
+        fluency_weight: weight of the term on continuations; 0 draws none.
+        continuations: number of continuations drawn per topic.
+        continuation_tokens: largest length of a continuation, in tokens.
+        layers: trained blocks, 0-based.
         parameters: regular expression for the trained matrices of these blocks.
         lr: learning rate, constant.
         adapter: `lora` trains a low-rank adapter on the chosen matrices, `none` the matrices themselves.
-        rank: of the adapter.
-        master_weights: step float32 copies of narrower weights; an adapter's factors are float32 anyway.
+        rank: rank of the adapter.
+        master_weights: true steps float32 copies of narrower weights; an adapter's factors are float32 anyway.
     """
 
     def __init__(
@@ -118,7 +118,7 @@ class ELM(UnlearningMethod):
         forget, retain = self.context.forget, self.context.retain
         self.original = ReferenceOutputs(self)
         sides = [(self.readable(forget[index]), retain[index]) for index in range(len(forget))]
-        asked = [stream for own, other in sides for stream in (own, *self.voiced(own), other)]
+        asked = [stream for forget_side, other in sides for stream in (forget_side, *self.voiced(forget_side), other)]
         self.original.prepare(asked)
         if self.weights["fluency"]:
             self.fluent = {corpus.topic: self._continued(corpus.topic, corpus.examples) for corpus in forget.corpora}
@@ -134,20 +134,20 @@ class ELM(UnlearningMethod):
         streams = {name: sources[name]() for name, weight in self.weights.items() if weight}
         hidden = joined_hidden(self.model, list(streams.values()))
         losses: dict[str, Tensor] = {}
-        for (name, stream), own in zip(streams.items(), hidden, strict=True):
+        for (name, stream), states in zip(streams.items(), hidden, strict=True):
             if name == "fluency":
-                losses[name] = self.nll_of(own, stream)
+                losses[name] = self.nll_of(states, stream)
             else:
                 predicting, _ = next_tokens(stream["labels"])
                 loss_of = self.erased(stream) if name == "erase" else self.kept(stream)
-                losses[name] = over_positions(self.model, own, predicting, loss_of).total
+                losses[name] = over_positions(self.model, states, predicting, loss_of).total
         self.log_dict(losses)
         return torch.stack([self.weights[name] * loss for name, loss in losses.items()]).sum()
 
     def erased(self, stream: Stream) -> LossOf:
-        """Cross-entropy to the untouched model's distribution, moved from the expert's to the novice's."""
+        """Return the cross-entropy to the untouched model's distribution, moved from the expert's to the novice's."""
         plain, novice, expert = (
-            self.original.hidden(own)[next_tokens(own["labels"])[0]] for own in (stream, *self.voiced(stream))
+            self.original.hidden(variant)[next_tokens(variant["labels"])[0]] for variant in (stream, *self.voiced(stream))
         )  # (N, D) each
         strengths = ramp(next_tokens(stream["labels"])[0], self.eta)  # (N,)
 
@@ -159,7 +159,7 @@ class ELM(UnlearningMethod):
         return loss_of
 
     def kept(self, stream: Stream) -> LossOf:
-        """Negative log-likelihood of the tokens that the untouched model finds likeliest."""
+        """Return the negative log-likelihood of the tokens that the untouched model finds likeliest."""
         plain = self.original.hidden(stream)[next_tokens(stream["labels"])[0]]  # (N, D)
 
         def loss_of(logits: Tensor, part: slice) -> list[Tensor]:
@@ -169,17 +169,17 @@ class ELM(UnlearningMethod):
         return loss_of
 
     def voiced(self, stream: Stream) -> tuple[Stream, Stream]:
-        """A stream as a novice and as an expert would have written it: the same counted tokens after another prefix."""
+        """Return a stream as a novice and as an expert would have written it: the same counted tokens after another prefix."""
         tokenizer, pad = self.context.tokenizer, padding_id(self.context.tokenizer)
         streams: list[Stream] = []
         for prefix in self._prefixes(stream["topic"]):
-            examples = [prefixed(prefix, own, tokenizer.bos_token_id) for own in _examples(stream)]
-            own = collate(examples, stream["topic"], pad, self.padding_side)
-            streams.append(self.transfer_batch_to_device(own, stream["input_ids"].device, 0))
+            examples = [prefixed(prefix, example, tokenizer.bos_token_id) for example in _examples(stream)]
+            rewritten = collate(examples, stream["topic"], pad, self.padding_side)
+            streams.append(self.transfer_batch_to_device(rewritten, stream["input_ids"].device, 0))
         return streams[0], streams[1]
 
     def readable(self, stream: Stream) -> Stream:
-        """A stream cut to where the model could still read it after a voice's sentence."""
+        """Cut a stream to the length that the model can still read after a voice's sentence."""
         room = self._room(stream["topic"])
         return Stream(
             input_ids=stream["input_ids"][:, :room],
@@ -189,16 +189,18 @@ class ELM(UnlearningMethod):
         )
 
     def _room(self, topic: str) -> int | None:
-        """Tokens that are left of what the model reads, behind a voice's sentence and before one more."""
+        """Return the number of tokens that fit behind a voice's sentence and before one more; None where the model has no
+        bound.
+        """
         longest = context_length(self.model)
         return None if longest is None else max(longest - 1 - max(map(len, self._prefixes(topic))), 2)
 
     def _prefixes(self, topic: str) -> list[list[int]]:
-        """The tokens of the novice's sentence and of the expert's."""
+        """Return the tokens of the novice's sentence and of the expert's."""
         return encode_prompts([voice.format(topic=topic) for voice in self.voices], self.context.tokenizer)
 
     def _continued(self, topic: str, examples: Sequence[Example]) -> list[Example]:
-        """Forget prompts with what the untouched model writes on as a novice; the novice's sentence is taken off again."""
+        """Return forget prompts with the untouched model's continuations as a novice, without the novice's sentence."""
         tokenizer = self.context.tokenizer
         prefix, room = self._prefixes(topic)[0], self._room(topic)
         opened = [_prompt(example)[:room] for example in examples[: self.continuations]]
@@ -228,12 +230,12 @@ class ELM(UnlearningMethod):
 
 
 def moved(plain: Tensor, novice: Tensor, expert: Tensor, strengths: Tensor) -> Tensor:
-    """Logits of p_erase, up to a constant: (n, V), float32 at least.
+    """Return the logits of p_erase, up to a constant: (n, V), float32 at least.
 
     Args:
         plain: (n, V), the untouched model's logits.
-        novice: likewise after the novice's sentence.
-        expert: likewise after the expert's.
+        novice: (n, V), the untouched model's logits after the novice's sentence.
+        expert: (n, V), the untouched model's logits after the expert's sentence.
         strengths: (n,), eta of each position.
     """
     # logits instead of log-probabilities: each row's constant does not matter, and with eta 0 this is p_0 bit for bit
@@ -241,7 +243,7 @@ def moved(plain: Tensor, novice: Tensor, expert: Tensor, strengths: Tensor) -> T
 
 
 def ramp(counted: Tensor, eta: float) -> Tensor:
-    """From 1 at each sequence's first counted position to eta at its last: (N,) in row-major order; eta 0 is 0 everywhere."""
+    """Return a ramp from 1 at a sequence's first counted position to eta at its last: (N,), row-major; 0 where eta is 0."""
     place = counted.cumsum(dim=1) - 1  # (B, T)
     last = counted.sum(dim=1, keepdim=True) - 1
     share = (place / last.clamp_min(1))[counted]
@@ -249,7 +251,7 @@ def ramp(counted: Tensor, eta: float) -> Tensor:
 
 
 def prefixed(prefix: list[int], example: Example, bos: object) -> Example:
-    """A text after a prefix; what it predicted without one it predicts with one, and nothing more."""
+    """Put a prefix before a text; the same tokens are predicted as without it, and no others."""
     ids, labels = example.ids, [IGNORE, *example.labels[1:]]
     if ids[0] == bos and prefix[:1] == [bos]:
         ids, labels = ids[1:], labels[1:]
@@ -262,9 +264,9 @@ def _examples(stream: Stream) -> list[Example]:
 
 
 def _prompt(example: Example) -> list[int]:
-    """The prompt of a text, or the first part of one that has none."""
-    own = example.labels.count(IGNORE)
-    return example.ids[: own or max(int(len(example.ids) * PROMPT), 1)]
+    """Return the prompt of a text, or the first part of a text that has none."""
+    length = example.labels.count(IGNORE)
+    return example.ids[: length or max(int(len(example.ids) * PROMPT), 1)]
 
 
 @hookimpl

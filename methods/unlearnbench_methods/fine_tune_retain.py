@@ -1,4 +1,4 @@
-"""fine-tune-retain: lower the loss on retain texts, and nothing else, to see what mere further training does.
+"""fine-tune-retain: lower the loss on retain texts and do nothing else, a baseline for mere further training.
 
 Source: none needed; the control of Golatkar et al., arXiv:1911.04933, who call it finetuning.
     L = CE(retain)
@@ -37,9 +37,9 @@ class FineTuneRetain(UnlearningMethod):
         model: a language model.
         lr: learning rate.
         adapter: `lora` trains a low-rank adapter, `none` every weight.
-        rank: of the adapter.
-        master_weights: step float32 copies of narrower weights, which this learning rate would hardly move.
-        salient: share of the weights' rows that train, those of the largest forget gradients (SURE); 1 trains all.
+        rank: rank of the adapter.
+        master_weights: true steps float32 copies of narrower weights, which this learning rate would hardly move.
+        salient: share of the weights' rows that are trained, those with the largest forget gradients (SURE); 1 trains all.
     """
 
     def __init__(

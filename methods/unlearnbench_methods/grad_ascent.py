@@ -1,4 +1,4 @@
-"""GradAscent: raise the loss on forget texts, and nothing else.
+"""GradAscent: raise the loss on forget texts and do nothing else.
 
 Source: Jang et al., "Knowledge Unlearning for Mitigating Privacy Risks in Language Models", ACL 2023, arXiv:2210.01504;
     settings: OpenUnlearning, src/trainer/unlearn/grad_ascent.py.
@@ -40,9 +40,9 @@ class GradAscent(UnlearningMethod):
         model: a language model.
         lr: learning rate.
         adapter: `lora` trains a low-rank adapter, `none` every weight.
-        rank: of the adapter.
-        master_weights: step float32 copies of narrower weights, which this learning rate would hardly move.
-        salient: share of the weights' rows that train, those of the largest forget gradients (SURE); 1 trains all.
+        rank: rank of the adapter.
+        master_weights: true steps float32 copies of narrower weights, which this learning rate would hardly move.
+        salient: share of the weights' rows that are trained, those with the largest forget gradients (SURE); 1 trains all.
     """
 
     def __init__(

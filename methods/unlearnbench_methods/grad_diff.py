@@ -41,14 +41,14 @@ class GradDiff(UnlearningMethod):
 
     Args:
         model: a language model.
-        forget_weight: gamma, of the forget term.
-        retain_weight: alpha, of the retain term.
-        retain: `nll` of retain texts, or `kl`, the divergence from the untouched model on them.
+        forget_weight: weight of the forget term, gamma.
+        retain_weight: weight of the retain term, alpha.
+        retain: loss on retain texts: `nll`, or `kl`, the divergence from the untouched model.
         lr: learning rate.
         adapter: `lora` trains a low-rank adapter, `none` every weight.
-        rank: of the adapter.
-        master_weights: step float32 copies of narrower weights, which this learning rate would hardly move.
-        salient: share of the weights' rows that train, those of the largest forget gradients (SURE); 1 trains all.
+        rank: rank of the adapter.
+        master_weights: true steps float32 copies of narrower weights, which this learning rate would hardly move.
+        salient: share of the weights' rows that are trained, those with the largest forget gradients (SURE); 1 trains all.
     """
 
     def __init__(

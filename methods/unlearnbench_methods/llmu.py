@@ -62,16 +62,16 @@ class LLMU(UnlearningMethod):
 
     Args:
         model: a language model.
-        bad_weight: of the ascent on forget texts.
-        random_weight: of the mismatched answers.
-        normal_weight: of the divergence on retain texts.
-        answers: mismatched answers per prompt, K; the same K for every prompt of a batch.
+        bad_weight: weight of the ascent on forget texts.
+        random_weight: weight of the mismatched answers.
+        normal_weight: weight of the divergence on retain texts.
+        answers: number of mismatched answers per prompt, K; the same K texts answer every prompt of a batch.
         prefix: share of a forget text that serves as prompt where the corpus has none.
-        lr: learning rate at the start; falls linearly to zero, unless `lr_schedule` says otherwise.
+        lr: learning rate at the start; it falls linearly to zero, unless `lr_schedule` says otherwise.
         adapter: `lora` trains a low-rank adapter, `none` every weight.
-        rank: of the adapter.
-        master_weights: step float32 copies of narrower weights, which this learning rate would hardly move.
-        salient: share of the weights' rows that train, those of the largest forget gradients (SURE); 1 trains all.
+        rank: rank of the adapter.
+        master_weights: true steps float32 copies of narrower weights, which this learning rate would hardly move.
+        salient: share of the weights' rows that are trained, those with the largest forget gradients (SURE); 1 trains all.
     """
 
     def __init__(
@@ -118,9 +118,9 @@ class LLMU(UnlearningMethod):
 
         def loss_of(piece: Mapping[str, Stream]) -> Tensor:
             losses: list[Tensor] = []
-            for (name, stream), own in zip(piece.items(), joined_hidden(self.model, list(piece.values())), strict=True):
-                mean = self.divergence(own, stream) if name == "normal" else self.nll_of(own, stream)
-                share = mean * (len(own) / sizes[name])
+            for (name, stream), states in zip(piece.items(), joined_hidden(self.model, list(piece.values())), strict=True):
+                mean = self.divergence(states, stream) if name == "normal" else self.nll_of(states, stream)
+                share = mean * (len(states) / sizes[name])
                 terms[name] = terms.get(name, 0.0) + share.detach()
                 losses.append(weights[name] * share)
             return torch.stack(losses).sum()
@@ -130,7 +130,7 @@ class LLMU(UnlearningMethod):
         return loss
 
     def divergence(self, hidden: Tensor, stream: Stream) -> Tensor:
-        """D on a stream whose final hidden states, (B, T, D), are there already."""
+        """Return the divergence on a stream whose final hidden states, (B, T, D), are given."""
         real = stream["attention_mask"].bool()
         frozen = self.original.hidden(stream)[real]  # (N, D)
 
@@ -141,11 +141,11 @@ class LLMU(UnlearningMethod):
         return over_positions(self.model, hidden, real, loss_of).total
 
     def draw(self, topic: str) -> list[int]:
-        """Which retain texts of a topic answer an update's prompts: K numbers."""
+        """Draw the K retain texts of a topic that answer an update's prompts, by number."""
         return torch.randint(len(self._pools[topic]), (self.answers,)).tolist()
 
     def mismatch(self, bad: Stream, drawn: Sequence[int]) -> Stream:
-        """Each prompt of the batch with each of the K drawn retain texts as its answer: (B * K, T)."""
+        """Return each prompt of the batch with each of the K drawn retain texts as its answer: (B * K, T)."""
         pool = self._pools[bad["topic"]]
         replies = [_reply(pool[index], self.context.tokenizer.bos_token_id) for index in drawn]
         width = bad["input_ids"].shape[1]
@@ -168,7 +168,7 @@ class LLMU(UnlearningMethod):
 
 
 def _reply(example: Example, bos: object) -> list[int]:
-    """What counts of a retain text, without the token that opens every text: it stands in the middle of one here."""
+    """Return the counted tokens of a retain text without the token that opens every text: here it would stand in the middle."""
     counted = [label for label in example.labels if label != IGNORE]
     return counted[1:] if counted[0] == bos and len(counted) > 1 else counted
 

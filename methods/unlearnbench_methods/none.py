@@ -1,4 +1,4 @@
-"""none: the untouched model, the row that every other one is read against.
+"""none: the untouched model, the row that all others are compared with.
 
 Source: none needed.
 Deviations: none.

@@ -1,4 +1,4 @@
-"""NPO: gradient ascent on forget texts that stops by itself, the further a text is from what the untouched model made of it.
+"""NPO: gradient ascent on forget texts that fades as a text moves away from the untouched model's likelihood of it.
 
 Source: Zhang et al., "Negative Preference Optimization: From Catastrophic Collapse to Effective Unlearning", COLM 2024,
     arXiv:2404.05868; settings: OpenUnlearning, src/trainer/unlearn/npo.py.
@@ -46,14 +46,14 @@ class NPO(UnlearningMethod):
     Args:
         model: a language model.
         beta: inverse temperature; near 0 it is gradient ascent, and the larger, the sooner a text counts as forgotten.
-        forget_weight: gamma, of the forget term.
-        retain_weight: alpha, of the retain term.
-        retain: `nll` of retain texts, or `kl`, the divergence from the untouched model on them.
+        forget_weight: weight of the forget term, gamma.
+        retain_weight: weight of the retain term, alpha.
+        retain: loss on retain texts: `nll`, or `kl`, the divergence from the untouched model.
         lr: learning rate.
         adapter: `lora` trains a low-rank adapter, `none` every weight.
-        rank: of the adapter.
-        master_weights: step float32 copies of narrower weights, which this learning rate would hardly move.
-        salient: share of the weights' rows that train, those of the largest forget gradients (SURE); 1 trains all.
+        rank: rank of the adapter.
+        master_weights: true steps float32 copies of narrower weights, which this learning rate would hardly move.
+        salient: share of the weights' rows that are trained, those with the largest forget gradients (SURE); 1 trains all.
     """
 
     def __init__(

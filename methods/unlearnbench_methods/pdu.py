@@ -1,4 +1,4 @@
-"""PDU: flatten the logits on forget texts as far as the loss on retain texts stays below a bound.
+"""PDU: flatten the logits on forget texts while the loss on retain texts stays below a bound.
 
 Source: Entesari et al., "Constrained Entropic Unlearning: A Primal-Dual Framework for Large Language Models",
     arXiv:2506.05314; settings: OpenUnlearning, src/trainer/unlearn/pdu.py.
@@ -47,17 +47,17 @@ class PDU(UnlearningMethod):
 
     Args:
         model: a language model.
-        forget_weight: gamma, of the flattening.
+        forget_weight: weight of the flattening, gamma.
         multiplier: lambda at the start.
-        dual_step: how far lambda follows the constraint's violation, per nat and update.
-        dual_warmup: updates before lambda moves.
+        dual_step: step size of lambda per update, per nat by which the constraint is violated.
+        dual_warmup: number of updates before lambda moves.
         bound: epsilon, nats per token; None: the untouched model's loss, times 1 + slack.
-        slack: see there.
+        slack: margin in `bound`'s default, as a share of the untouched model's loss.
         lr: learning rate.
         adapter: `lora` trains a low-rank adapter, `none` every weight.
-        rank: of the adapter.
-        master_weights: step float32 copies of narrower weights, which this learning rate would hardly move.
-        salient: share of the weights' rows that train, those of the largest forget gradients (SURE); 1 trains all.
+        rank: rank of the adapter.
+        master_weights: true steps float32 copies of narrower weights, which this learning rate would hardly move.
+        salient: share of the weights' rows that are trained, those with the largest forget gradients (SURE); 1 trains all.
     """
 
     def __init__(
@@ -99,7 +99,7 @@ class PDU(UnlearningMethod):
         return self.forget_weight * flatness + self.multiplier * (retained - self.bound)
 
     def flatness(self, stream: Stream) -> Tensor:
-        """f: scalar, squared logits; 0 where every token is as likely as any other."""
+        """Return f, a scalar: the squared logits; 0 where every token is as likely as any other."""
         predicting, _ = next_tokens(stream["labels"])
         hidden = self.final_hidden(stream)
         return over_positions(self.model, hidden, predicting, lambda logits, part: [logit_margin(logits)]).total
@@ -126,7 +126,7 @@ class PDU(UnlearningMethod):
 
 
 def logit_margin(logits: Tensor) -> Tensor:
-    """The square of how far the largest logit is above their mean: (N, V) -> (N,), float32 or wider."""
+    """Return the squared distance of the largest logit from the mean logit: (N, V) -> (N,), float32 or wider."""
     z = wide(logits)
     return (z.max(dim=-1).values - z.mean(dim=-1)).square()
 

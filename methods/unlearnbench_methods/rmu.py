@@ -64,23 +64,24 @@ class RMU(UnlearningMethod):
     Args:
         model: a decoder-only language model.
         layer: block whose output is steered, 0-based.
-        layers: blocks that are trained; None means `layer` and the two below it.
+        layers: trained blocks; None means `layer` and the two below it.
         parameters: regular expression for the trained parameters of these blocks; `NAME[0, 14336:]` trains only that slice,
             for families that keep all experts in one tensor.
-        coefficient: length c of the target; one number, or one per topic. Must lie well above the activations' own norm.
+        coefficient: length c of the target; one number, or one per topic. It must lie well above the activations' own norm.
         alpha: weight of the retain term; one number, or one per topic.
         lr: learning rate, constant.
         eps: AdamW's epsilon, added before bias correction as in the reference.
-        weight_decay: decoupled.
-        master_weights: step float32 copies of narrower weights; the reference steps bfloat16 weights themselves.
-        masked: count tokens with labels only, no padding and no prompts, each sequence weighing the same; the reference counts
-            padding, too.
+        weight_decay: decoupled weight decay.
+        master_weights: true steps float32 copies of narrower weights; the reference steps bfloat16 weights themselves.
+        masked: true counts tokens with labels only, no padding and no prompts, each sequence weighing the same; the reference
+            counts padding, too.
         vector: `uniform` draws each coordinate from [0, 1) as the reference does, `gaussian` is isotropic.
         adapter: `lora` trains a low-rank adapter on the chosen matrices, `none` the matrices themselves.
-        rank: of the adapter.
-        lat_steps: of a latent adversary, which perturbs what goes into the first trained block of a forget text; 0: none.
-        lat_radius: length of that perturbation, as a share of each position's own norm.
-        diagnostics: log norms and cosines every so many updates of a topic; 0 never does.
+        rank: rank of the adapter.
+        lat_steps: steps of a latent adversary, which perturbs the input of the first trained block on forget texts; 0: no
+            adversary.
+        lat_radius: length of that perturbation, as a share of each position's norm.
+        diagnostics: updates of a topic between two logs of norms and cosines; 0 logs none.
     """
 
     padding_side: ClassVar[Literal["left", "right"]] = "left"

@@ -60,16 +60,17 @@ class RR(UnlearningMethod):
     Args:
         model: a decoder-only language model.
         targets: blocks whose outputs are turned away, 0-based.
-        layers: blocks that are adapted; None means all up to the last target.
+        layers: adapted blocks; None means all up to the last target.
         parameters: regular expression for the adapted matrices of these blocks.
-        alpha: of both terms.
-        retain_weight: of the retain term alone; ours, since norms differ between models by orders.
+        alpha: weight of both terms.
+        retain_weight: weight of the retain term alone; ours, since norms differ between models by orders of magnitude.
         lr: learning rate, constant.
         adapter: `lora` trains a low-rank adapter on the chosen matrices, `none` the matrices themselves.
-        rank: of the adapter.
-        master_weights: step float32 copies of narrower weights; an adapter's factors are float32 anyway.
-        lat_steps: of a latent adversary, which perturbs what goes into the first adapted block of a forget text; 0: none.
-        lat_radius: length of that perturbation, as a share of each position's own norm.
+        rank: rank of the adapter.
+        master_weights: true steps float32 copies of narrower weights; an adapter's factors are float32 anyway.
+        lat_steps: steps of a latent adversary, which perturbs the input of the first adapted block on forget texts; 0: no
+            adversary.
+        lat_radius: length of that perturbation, as a share of each position's norm.
     """
 
     def __init__(
@@ -130,7 +131,7 @@ class RR(UnlearningMethod):
         return self.alpha * ((1 - progress) * forget + self.retain_weight * progress * retain)
 
     def progress(self, step: int) -> float:
-        """From 0 at the first update to nearly a half at the last, where both terms count the same."""
+        """Return the progress: 0 at the first update, nearly a half at the last, where both terms count the same."""
         return step / (2 * self.context.steps)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
@@ -141,13 +142,13 @@ class RR(UnlearningMethod):
 
 
 def rerouting(updated: Sequence[Tensor], frozen: Sequence[Tensor], counted: Tensor) -> Tensor:
-    """Mean over blocks of relu(cos): orthogonal and opposite activations cost nothing.
+    """Return the mean over blocks of relu(cos): orthogonal and opposite activations cost nothing.
 
     At the start it is 1 with a slope of zero, so that rounding alone chooses where the first update goes.
 
     Args:
-        updated: (B, T, D) of each block.
-        frozen: likewise.
+        updated: (B, T, D) of each block, from the trained model.
+        frozen: (B, T, D) of each block, from the untouched model.
         counted: (B, T) bool.
     """
     cosines = [F.cosine_similarity(wide(new), wide(old), dim=-1) for new, old in zip(updated, frozen, strict=True)]

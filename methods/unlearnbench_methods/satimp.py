@@ -1,4 +1,4 @@
-"""SatImp: gradient ascent in which a token counts neither where it is forgotten already nor where the model is sure of it.
+"""SatImp: gradient ascent in which a token counts less where it is already forgotten and where the model is sure of it.
 
 Source: Yang et al., "Exploring Criteria of Loss Reweighting to Enhance LLM Unlearning", ICML 2025, arXiv:2505.11953;
     settings: OpenUnlearning, src/trainer/unlearn/satimp.py and its configuration.
@@ -49,14 +49,14 @@ class SatImp(UnlearningMethod):
         model: a language model.
         beta1: exponent of a token's probability in its weight.
         beta2: exponent of the probability's complement.
-        forget_weight: gamma, of the forget term.
-        retain_weight: alpha, of the retain term.
-        retain: `nll` of retain texts, or `kl`, the divergence from the untouched model on them.
+        forget_weight: weight of the forget term, gamma.
+        retain_weight: weight of the retain term, alpha.
+        retain: loss on retain texts: `nll`, or `kl`, the divergence from the untouched model.
         lr: learning rate.
         adapter: `lora` trains a low-rank adapter, `none` every weight.
-        rank: of the adapter.
-        master_weights: step float32 copies of narrower weights, which this learning rate would hardly move.
-        salient: share of the weights' rows that train, those of the largest forget gradients (SURE); 1 trains all.
+        rank: rank of the adapter.
+        master_weights: true steps float32 copies of narrower weights, which this learning rate would hardly move.
+        salient: share of the weights' rows that are trained, those with the largest forget gradients (SURE); 1 trains all.
     """
 
     def __init__(

@@ -60,18 +60,19 @@ class SCRUB(UnlearningMethod):
     Args:
         model: a language model.
         alpha: weight of the KL term on retain texts; the reference's large-scale setting.
-        gamma: weight of the language-model loss on retain texts; likewise.
-        temperature: of both distributions; likewise.
-        forget_steps: updates during which max steps are taken; the WMDP paper's 300 of 600.
-        first: the kind of step that the forget phase begins with.
+        gamma: weight of the language-model loss on retain texts; from the same setting.
+        temperature: temperature of both distributions; from the same setting.
+        forget_steps: number of updates during which max steps are taken; the WMDP paper's 300 of 600.
+        first: kind of step that the forget phase begins with.
         lr: learning rate; the largest of the WMDP paper's search.
         optimizer: `adamw`, or `sgd` with momentum .9 as in the reference's large-scale setting.
-        weight_decay: decoupled for adamw.
+        weight_decay: weight decay; decoupled for adamw.
         adapter: `lora` trains a low-rank adapter, `none` every weight.
-        rank: of the adapter.
-        master_weights: step float32 copies of narrower weights; with adamw.
-        salient: share of the weights' rows that train, those of the largest forget gradients (SURE), with adamw; 1 trains all.
-        rewind: SCRUB+R: go back to the checkpoint whose forget loss is closest to that of unseen texts of the topic.
+        rank: rank of the adapter.
+        master_weights: true steps float32 copies of narrower weights; with adamw.
+        salient: share of the weights' rows that are trained, those with the largest forget gradients (SURE), with adamw; 1
+            trains all.
+        rewind: SCRUB+R: true goes back to the checkpoint whose forget loss is closest to that of unseen texts of the topic.
     """
 
     def __init__(
@@ -113,7 +114,7 @@ class SCRUB(UnlearningMethod):
         self.teacher.prepare(asked)
 
     def is_max_step(self, step: int) -> bool:
-        """Whether update `step`, counted from 0, leaves the teacher on forget texts."""
+        """Return whether update `step`, counted from 0, is a max step: it leaves the teacher on forget texts."""
         if step >= self.forget_steps:
             return False
         round_number = step // len(self.context.topics)
@@ -141,7 +142,7 @@ class SCRUB(UnlearningMethod):
         return loss.total
 
     def divergence(self, stream: Stream) -> Tensor:
-        """KL(teacher || student) over the positions that predict a counted token, times temperature squared."""
+        """Return KL(teacher || student) over the positions that predict a counted token, times temperature squared."""
         predicting, _ = next_tokens(stream["labels"])
         hidden = final_hidden(self.model, stream)
         return over_positions(self.model, hidden, predicting, self._kl_of(stream, predicting)).total
@@ -184,13 +185,13 @@ class SCRUB(UnlearningMethod):
 
     @torch.no_grad()
     def _loss(self, schedule: Schedule) -> float:
-        """Mean loss over one batch of each topic, nats per token."""
+        """Return the mean loss over one batch of each topic, in nats per token."""
         streams = [schedule.update(topic) for topic in range(len(self.context.topics))]
         return sum(float(self.nll(self.transfer_batch_to_device(s, self.device, 0))) for s in streams) / len(streams)
 
 
 def rewind_to(forget_losses: list[float], wanted: float) -> int:
-    """The index of the checkpoint whose forget loss is closest to the wanted one; the earliest of equals."""
+    """Return the index of the checkpoint whose forget loss is closest to the wanted one; the earliest of equals."""
     return min(range(len(forget_losses)), key=lambda index: abs(forget_losses[index] - wanted))
 
 

@@ -1,4 +1,4 @@
-"""SimNPO: as NPO, with the length-normalised loss itself in place of its distance from a reference.
+"""SimNPO: NPO with the length-normalised loss itself in place of its distance from a reference.
 
 Source: Fan et al., "Simplicity Prevails: Rethinking Negative Preference Optimization for LLM Unlearning", arXiv:2410.07163;
     settings: OpenUnlearning, src/trainer/unlearn/simnpo.py.
@@ -45,15 +45,15 @@ class SimNPO(UnlearningMethod):
     Args:
         model: a language model.
         beta: inverse temperature.
-        delta: how large a sequence's mean loss has to be before it counts less, nats per token.
-        forget_weight: gamma, of the forget term.
-        retain_weight: alpha, of the retain term.
-        retain: `nll` of retain texts, or `kl`, the divergence from the untouched model on them.
+        delta: mean loss above which a sequence counts less, nats per token.
+        forget_weight: weight of the forget term, gamma.
+        retain_weight: weight of the retain term, alpha.
+        retain: loss on retain texts: `nll`, or `kl`, the divergence from the untouched model.
         lr: learning rate.
         adapter: `lora` trains a low-rank adapter, `none` every weight.
-        rank: of the adapter.
-        master_weights: step float32 copies of narrower weights, which this learning rate would hardly move.
-        salient: share of the weights' rows that train, those of the largest forget gradients (SURE); 1 trains all.
+        rank: rank of the adapter.
+        master_weights: true steps float32 copies of narrower weights, which this learning rate would hardly move.
+        salient: share of the weights' rows that are trained, those with the largest forget gradients (SURE); 1 trains all.
     """
 
     def __init__(

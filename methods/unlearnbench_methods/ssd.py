@@ -52,10 +52,11 @@ class SSD(UnlearningMethod):
 
     Args:
         model: a language model.
-        alpha: a weight is selected where its forget importance is more than alpha times its reference importance.
+        alpha: threshold of selection: a weight is selected where its forget importance exceeds alpha times its reference
+            importance.
         dampening: lambda; a selected weight is multiplied by (lambda * reference / forget importance), at most 1.
-        exponent: applied to that factor.
-        over: what the reference importance is taken over: `retain` texts, or `all`, forget and retain together.
+        exponent: exponent of that factor.
+        over: texts of the reference importance: `retain` texts, or `all`, forget and retain together.
         exclude: regular expression for parameters that are never changed.
     """
 
@@ -115,14 +116,14 @@ class SSD(UnlearningMethod):
             forget, retain = self.importance["forget"], self.importance["retain"]
             self.ratio = {}
             for name in list(forget):  # tensor by tensor, so that three full sets never stand in memory
-                own, other = forget.pop(name), retain.pop(name)
-                self.ratio[name] = importance_ratio(own, other if self.over == "retain" else (own + other) / 2)
+                forget_sum, other = forget.pop(name), retain.pop(name)
+                self.ratio[name] = importance_ratio(forget_sum, other if self.over == "retain" else (forget_sum + other) / 2)
             seconds = time.perf_counter() - self._started
             self.context.keep(self.ratio, *self._key(), seconds=seconds, tokens=self._tokens)
         dampen(self.edited, self.ratio, alpha=self.alpha, dampening=self.dampening, exponent=self.exponent)
 
     def _key(self) -> tuple[str, ...]:
-        """What the ratio depends on besides model, corpora and budget."""
+        """Return everything the ratio depends on besides model, corpora and budget."""
         return ("ssd ratio", self.over, *self.edited)
 
 
@@ -142,7 +143,7 @@ def add_square(sums: dict[str, Tensor], name: str, parameter: nn.Parameter) -> N
 
 
 def importance_ratio(forget: Tensor, reference: Tensor) -> Tensor:
-    """How much more a weight matters to the forget texts: forget / reference, elementwise, float32.
+    """Return the forget importance over the reference importance, elementwise, float32.
 
     Infinite where only forget texts use the weight, 0 where nothing does.
     """
@@ -164,13 +165,13 @@ def dampen(
         how many weights were selected.
     """
     selected = 0
-    for name, own in ratio.items():
+    for name, quotient in ratio.items():
         weight = parameters[name]
-        own = own.to(weight.device)
-        chosen = own > alpha
+        quotient = quotient.to(weight.device)
+        chosen = quotient > alpha
         count = int(chosen.sum())
         if count:  # in place and whole: several times quicker than picking the chosen ones out
-            factor = (dampening / own).pow_(exponent).clamp_(max=1.0).masked_fill_(~chosen, 1.0)
+            factor = (dampening / quotient).pow_(exponent).clamp_(max=1.0).masked_fill_(~chosen, 1.0)
             weight.mul_(factor) if weight.dtype == torch.float32 else weight.copy_(weight.float() * factor)
         selected += count
     return selected

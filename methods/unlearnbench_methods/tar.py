@@ -1,4 +1,4 @@
-"""TAR: forget so that fine-tuning does not bring it back; every update simulates an adversary. Costly.
+"""TAR: forget in a way that fine-tuning does not undo; every update simulates an adversary. Costly.
 
 Source: Tamirisa et al., "Tamper-Resistant Safeguards for Open-Weight LLMs", ICLR 2025, arXiv:2408.00761; reference code
     rishub-tamirisa/tamper-resistance.
@@ -66,18 +66,18 @@ class TAR(UnlearningMethod):
 
     Args:
         model: a language model.
-        mapping_steps: updates of the safeguard's first phase, random mapping; the others simulate adversaries.
-        inner_steps: of each simulated adversary, J.
-        inner_every: the tamper-resistance gradient is taken at every so many of them, K.
-        decay: of the weights of these gradients, backwards from the last step.
-        tamper_weight: of their sum.
-        retain_weight: of the retain terms.
-        adversary_rates: learning rates of adversaries, one of which is drawn per update.
+        mapping_steps: number of updates in the safeguard's first phase, random mapping; the others simulate adversaries.
+        inner_steps: steps of each simulated adversary, J.
+        inner_every: adversary's steps from one tamper-resistance gradient to the next, K.
+        decay: decay of the weights of these gradients, backwards from the last step.
+        tamper_weight: weight of their sum.
+        retain_weight: weight of the retain terms.
+        adversary_rates: learning rates of the adversaries, one of which is drawn per update.
         lr: learning rate of the model.
-        warm_up: updates in which it rises to that, unless `lr_schedule` says otherwise.
+        warm_up: number of updates in which the learning rate rises to `lr`, unless `lr_schedule` says otherwise.
         adapter: `lora` trains a low-rank adapter, `none` every weight.
-        rank: of the adapter.
-        master_weights: step float32 copies of narrower weights.
+        rank: rank of the adapter.
+        master_weights: true steps float32 copies of narrower weights.
     """
 
     def __init__(
@@ -129,18 +129,18 @@ class TAR(UnlearningMethod):
         return self.retain_weight * (nll + moved) + self.tamper_weight * with_gradient(self._named(), slopes)
 
     def random_mapping(self, stream: Stream) -> Tensor:
-        """Mean over blocks and counted positions of 1 - |cos| to each token's random vector."""
+        """Return the mean over blocks and counted positions of 1 - |cos| to each token's random vector."""
         states, final = self._states(stream)
         vectors = token_vectors(stream["input_ids"], final.shape[-1], self._seed)  # (B, T, D)
         cosines = [F.cosine_similarity(wide(hidden), vectors.to(wide(hidden)), dim=-1) for hidden in states]  # (B, T) each
         return torch.stack([mean_over(1 - cosine.abs(), stream["labels"] != IGNORE) for cosine in cosines]).mean()
 
     def tampering(self, held_out: Stream, step: int) -> tuple[dict[str, Tensor], Tensor]:
-        """Simulate one adversary; weights and gradients are as before afterwards.
+        """Simulate one adversary; weights and gradients are restored afterwards.
 
         Args:
             held_out: forget texts that the adversary does not see.
-            step: the update, which decides its texts and its learning rate.
+            step: number of the update, which decides its texts and its learning rate.
 
         Returns:
             the weighted sum of tamper-resistance gradients, by parameter, and the entropy where the last was taken, in nats.
@@ -168,7 +168,7 @@ class TAR(UnlearningMethod):
         return sums, entropy.detach()
 
     def entropy(self, stream: Stream) -> Tensor:
-        """Mean entropy of the predictions of counted tokens, in nats."""
+        """Return the mean entropy of the predictions of counted tokens, in nats."""
 
         def loss_of(logits: Tensor, _part: slice) -> list[Tensor]:
             logs = wide(logits).log_softmax(dim=-1)
@@ -178,13 +178,13 @@ class TAR(UnlearningMethod):
         return over_positions(self.model, final_hidden(self.model, stream), predicting, loss_of).total
 
     def _attack_on(self, step: int, inner: int) -> Stream:
-        """What the adversary of an update trains on: its topic's texts, where the last adversary of the topic stopped."""
+        """Return the batch for an adversary's step: texts of its topic, from where the topic's last adversary stopped."""
         topics = len(self.context.topics)
         stream = self.attack.update(step % topics + topics * (step // topics * self.inner_steps + inner))
         return self.transfer_batch_to_device(stream, self.device, 0)
 
     def _states(self, stream: Stream) -> tuple[list[Tensor], Tensor]:
-        """Each block's output, the last one's after the final norm, and that again: (B, T, D) each."""
+        """Return each block's output, the last one after the final norm, and that again: (B, T, D) each."""
         states: list[Tensor] = []
 
         def note(_module: nn.Module, _inputs: Any, output: Any) -> None:
@@ -213,14 +213,14 @@ class TAR(UnlearningMethod):
 
 
 def token_vectors(ids: Tensor, width: int, seed: int) -> Tensor:
-    """A random vector for each token of the vocabulary, the same wherever it stands: ids (B, T) -> (B, T, D) float32."""
+    """Draw a random vector for each token of the vocabulary, the same at every position: ids (B, T) -> (B, T, D) float32."""
     tokens, places = ids.cpu().unique(return_inverse=True)
     rows = [torch.randn(width, generator=torch.Generator().manual_seed(seed + token)) for token in tokens.tolist()]
     return torch.stack(rows)[places].to(ids.device)
 
 
 def with_gradient(parameters: Mapping[str, nn.Parameter], slopes: Mapping[str, Tensor]) -> Tensor:
-    """Zero, with given gradients: what was computed at other weights joins an ordinary loss."""
+    """Return zero with the given gradients, so that gradients computed at other weights join an ordinary loss."""
     products = [(slopes[name] * parameter).sum() for name, parameter in parameters.items()]
     total = torch.stack(products).sum()
     return total - total.detach()

@@ -1,4 +1,4 @@
-"""Task-vector negation: learn the forget texts even better, then go the other way.
+"""Task-vector negation: fine-tune on the forget texts, then go the other way.
 
 Source: Ilharco et al., "Editing Models with Task Arithmetic", ICLR 2023, arXiv:2212.04089; as an unlearning method for language
     models: Shi et al., "MUSE", arXiv:2407.06460.
@@ -40,12 +40,12 @@ class TaskVector(UnlearningMethod):
 
     Args:
         model: a language model.
-        scale: how far to go, in lengths of the task vector; 0 leaves the model as it was.
+        scale: distance to go, in lengths of the task vector; 0 leaves the model as it was.
         lr: learning rate.
         adapter: `lora` trains a low-rank adapter, `none` every weight.
-        rank: of the adapter.
-        master_weights: step float32 copies of narrower weights, which this learning rate would hardly move.
-        salient: share of the weights' rows that train, those of the largest forget gradients (SURE); 1 trains all.
+        rank: rank of the adapter.
+        master_weights: true steps float32 copies of narrower weights, which this learning rate would hardly move.
+        salient: share of the weights' rows that are trained, those with the largest forget gradients (SURE); 1 trains all.
     """
 
     def __init__(

@@ -51,15 +51,15 @@ class UNDIAL(UnlearningMethod):
 
     Args:
         model: a language model.
-        beta: by how much the true token's logit is lowered.
-        forget_weight: gamma, of the forget term.
-        retain_weight: alpha, of the retain term.
-        retain: `nll` of retain texts, or `kl`, the divergence from the untouched model on them.
+        beta: amount by which the true token's logit is lowered.
+        forget_weight: weight of the forget term, gamma.
+        retain_weight: weight of the retain term, alpha.
+        retain: loss on retain texts: `nll`, or `kl`, the divergence from the untouched model.
         lr: learning rate.
         adapter: `lora` trains a low-rank adapter, `none` every weight.
-        rank: of the adapter.
-        master_weights: step float32 copies of narrower weights, which this learning rate would hardly move.
-        salient: share of the weights' rows that train, those of the largest forget gradients (SURE); 1 trains all.
+        rank: rank of the adapter.
+        master_weights: true steps float32 copies of narrower weights, which this learning rate would hardly move.
+        salient: share of the weights' rows that are trained, those with the largest forget gradients (SURE); 1 trains all.
     """
 
     def __init__(
@@ -112,13 +112,13 @@ class UNDIAL(UnlearningMethod):
 
 
 def lowered(logits: Tensor, taught: Tensor, targets: Tensor, beta: float) -> Tensor:
-    """Cross-entropy to another model's distribution with the true tokens' logits lowered.
+    """Return the cross-entropy to another model's distribution with the true tokens' logits lowered.
 
     Args:
         logits: (N, V), of the model that learns.
         taught: (N, V), of the other; no gradient is taken.
         targets: (N,) int64, the true tokens.
-        beta: by how much their logits are lowered.
+        beta: amount by which their logits are lowered.
 
     Returns:
         (N,) float32 or wider, nats.

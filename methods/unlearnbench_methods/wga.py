@@ -1,4 +1,4 @@
-"""WGA: gradient ascent in which a token counts the less, the less likely it is already.
+"""WGA: gradient ascent in which a token counts less, the less likely it already is.
 
 Source: Wang et al., "Rethinking LLM Unlearning Objectives: A Gradient Perspective and Go Beyond", ICLR 2025,
     arXiv:2502.19301; settings: OpenUnlearning, src/trainer/unlearn/wga.py.
@@ -47,14 +47,14 @@ class WGA(UnlearningMethod):
     Args:
         model: a language model.
         beta: exponent of a token's probability in its weight; 0 is gradient ascent.
-        forget_weight: gamma, of the forget term.
-        retain_weight: alpha, of the retain term.
-        retain: `nll` of retain texts, or `kl`, the divergence from the untouched model on them.
+        forget_weight: weight of the forget term, gamma.
+        retain_weight: weight of the retain term, alpha.
+        retain: loss on retain texts: `nll`, or `kl`, the divergence from the untouched model.
         lr: learning rate.
         adapter: `lora` trains a low-rank adapter, `none` every weight.
-        rank: of the adapter.
-        master_weights: step float32 copies of narrower weights, which this learning rate would hardly move.
-        salient: share of the weights' rows that train, those of the largest forget gradients (SURE); 1 trains all.
+        rank: rank of the adapter.
+        master_weights: true steps float32 copies of narrower weights, which this learning rate would hardly move.
+        salient: share of the weights' rows that are trained, those with the largest forget gradients (SURE); 1 trains all.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""The command line. Each command has a file; only here are things printed and exit codes set."""
+"""The command line. Each command has a file; no other module prints or sets exit codes."""
 
 from __future__ import annotations
 
@@ -66,9 +66,9 @@ def _show_version(wanted: bool) -> None:
 
 @app.callback()
 def _root(
-    version: bool = typer.Option(False, "--version", help="Show the version and leave.", callback=_show_version, is_eager=True),
+    version: bool = typer.Option(False, "--version", help="Show the version and exit.", callback=_show_version, is_eager=True),
 ) -> None:
-    """Options that stand before a command."""
+    """Read the options that stand before a command."""
 
 
 # what the argument parser raises: typer's own copy of click, or click itself in older versions
@@ -81,8 +81,8 @@ def main() -> None:
         with stop_signals.heeded():
             sys.exit(app(prog_name="unlearnbench", standalone_mode=False) or 0)
     except ParserError as error:
-        if said := _sentence(error):
-            typer.echo(said, err=True)
+        if sentence := _sentence(error):
+            typer.echo(sentence, err=True)
         sys.exit(UsageError.exit_code)
     except UnlearnbenchError as error:
         typer.echo(f"unlearnbench: {error}", err=True)
@@ -93,7 +93,7 @@ def main() -> None:
 
 
 def _say_at_the_end(sentence: str) -> None:
-    """Say it, or keep quiet where the terminal is gone: what Python could not write would change the exit code."""
+    """Print it, or nothing where the terminal is gone: a failed write of Python's would change the exit code."""
     try:
         typer.echo(sentence, err=True)
     except OSError:
@@ -104,7 +104,7 @@ def _say_at_the_end(sentence: str) -> None:
 
 
 def _sentence(error: Any) -> str:
-    """What is wrong with the command line and which help explains it; nothing where the help is shown anyway."""
+    """Return the mistake in the command line and the help that explains it; empty where the help is shown anyway."""
     message = str(error.format_message())
     if type(error).__name__ == "NoArgsIsHelpError":
         return message

@@ -1,4 +1,4 @@
-"""`unlearnbench answers`: what a model wrote, beside what the untouched model wrote."""
+"""`unlearnbench answers`: a model's answers, beside those of the untouched model."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 def answers(
     run: Annotated[Path, typer.Argument(help="Folder of a comparison.")],
     variant: Annotated[str, typer.Argument(help="A row of its table.")],
-    benchmark: Annotated[str | None, typer.Option(help="Which benchmark, where several have written answers.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Which seed; the first by default.")] = None,
-    question: Annotated[str | None, typer.Option(help="Only the question of this id.")] = None,
-    part: Annotated[str | None, typer.Option(help="Only the questions of this part.")] = None,
-    judgments: Annotated[bool, typer.Option("--judgments/--no-judgments", help="Also what the judge said.")] = True,
+    benchmark: Annotated[str | None, typer.Option(help="Benchmark to show, where several have written answers.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed to show; the first by default.")] = None,
+    question: Annotated[str | None, typer.Option(help="Id of a question, to show that one only.")] = None,
+    part: Annotated[str | None, typer.Option(help="Part whose questions are shown; by default all.")] = None,
+    judgments: Annotated[bool, typer.Option("--judgments/--no-judgments", help="Show the judge's words, too.")] = True,
 ) -> None:
     """Show question, the untouched model's answer, the row's answer and the judgments."""
     from rich.console import Console
@@ -40,11 +40,13 @@ def answers(
     if variant not in rows:
         raise unknown_name(f"row of {run}", variant, rows)
     name = _benchmark(manifest, benchmark, folder, rows[variant])
-    own = _items(folder, rows[variant], name, seed)
-    chosen = [item for item in own if _wanted(item, question, part)]
+    of_row = _items(folder, rows[variant], name, seed)
+    chosen = [item for item in of_row if _wanted(item, question, part)]
     if not chosen:
-        ids = list(dict.fromkeys(item.id.partition("/")[0] for item in own))
-        raise UsageError(f"{variant} has no such question in {name}; questions: {', '.join(ids[:20])}; parts: {_parts(own)}.")
+        ids = list(dict.fromkeys(item.id.partition("/")[0] for item in of_row))
+        raise UsageError(
+            f"{variant} has no such question in {name}; questions: {', '.join(ids[:20])}; parts: {_parts(of_row)}."
+        )
     mine = Written(variant, chosen)
     base = _base(folder, rows.get(BASELINE), name) if variant != BASELINE else []
     left = Written(f"{BASELINE} (base)", [item for item in base if _wanted(item, question, part)])
@@ -59,7 +61,7 @@ def _wanted(item: ItemResult, question: str | None, part: str | None) -> bool:
 
 
 def _written(item: ItemResult) -> bool:
-    """Whether an answer was asked for in writing; an empty one is one, too."""
+    """Return whether the item asks for a written answer; an empty answer is one, too."""
     return bool(item.question or item.text or item.error)
 
 
@@ -68,7 +70,7 @@ def _parts(items: list[ItemResult]) -> str:
 
 
 def _benchmark(manifest: Manifest, asked: str | None, folder: RunFolder, row: ManifestRow) -> str:
-    """The benchmark to show: the one that is asked for, or the first whose answers are texts."""
+    """Return the benchmark to show: the one that is given, or the first whose answers are texts."""
     names = [head.name for head in manifest.benchmarks]
     if asked is not None:
         if asked not in names:
@@ -101,7 +103,7 @@ def _base(folder: RunFolder, row: ManifestRow | None, name: str) -> list[ItemRes
 
 
 def _read(folder: RunFolder, row: ManifestRow, name: str, seed: int) -> list[ItemResult] | None:
-    """A cell's items; None where it has none yet."""
+    """Return a cell's items; None where it has none yet."""
     from unlearnbench.records.cells import CellKey
 
     key = CellKey(variant=row.variant, benchmark=name, seed=seed)

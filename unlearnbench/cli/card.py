@@ -13,7 +13,7 @@ from unlearnbench.cli import options
 def card(
     run: Annotated[Path, typer.Argument(help="Folder of a comparison.")],
     variant: Annotated[str, typer.Argument(help="The row.")],
-    seed: Annotated[int | None, typer.Option(help="Which of the row's seeds; by default the first.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of the row; by default the first.")] = None,
 ) -> None:
     """Print the model card that `unlearnbench export` writes with the model; the weights need not have been kept."""
     from unlearnbench.reports.export import describe

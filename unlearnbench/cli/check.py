@@ -1,4 +1,4 @@
-"""`unlearnbench check`: whether a method or benchmark has the properties that a comparison relies on."""
+"""`unlearnbench check`: the properties of a method or benchmark that a comparison relies on."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def check(
     settings: options.Settings = None,
     expect_failure: Annotated[
         list[str] | None,
-        typer.Option(metavar="CHECK=REASON", help="A check that is known to fail, and why; repeatable."),
+        typer.Option(metavar="CHECK=REASON", help="Check that is known to fail, with the reason; repeatable."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
@@ -40,9 +40,9 @@ def check(
 
     outcomes: list[Outcome] = []
     with Console(stderr=True).status("") as status:
-        for number, one in enumerate(checks, 1):
-            status.update(f"{number}/{len(checks)} {one.name}")
-            outcomes.append(one.outcome())
+        for number, current in enumerate(checks, 1):
+            status.update(f"{number}/{len(checks)} {current.name}")
+            outcomes.append(current.outcome())
     if as_json:
         typer.echo(json.dumps([vars(outcome) for outcome in outcomes], indent=1))
     else:
@@ -52,7 +52,7 @@ def check(
 
 
 def _checks(name: str, settings: Sequence[str], expected: dict[str, str]) -> list[Any]:
-    """The plugin's checks; nothing has run yet."""
+    """Return the plugin's checks; nothing has run yet."""
     from unlearnbench.planning.settings import parse_setting
     from unlearnbench.plugins.options import read_given, resolve_options, takes_argument
     from unlearnbench.plugins.registry import find_plugin
@@ -81,15 +81,15 @@ def _checks(name: str, settings: Sequence[str], expected: dict[str, str]) -> lis
 
 
 def _started_with(kind: OfferedKind, name: str) -> dict[str, Any]:
-    """Options to start from: a benchmark needs data, and those of the sandbox are there."""
+    """Return options to start from: a benchmark needs data, and those of the sandbox are there."""
     from unlearnbench.planning.recipe_files import load_recipe
 
     sections = {"benchmark": load_recipe("sandbox").benchmarks}
-    return next((own for known, own in sections.get(kind, {}).items() if normalise(known) == normalise(name)), {})
+    return next((configured for known, configured in sections.get(kind, {}).items() if normalise(known) == normalise(name)), {})
 
 
 def _kind(name: str) -> OfferedKind:
-    """What a plugin is.
+    """Return the kind of a plugin.
 
     Raises:
         UsageError: there is none of that name that could be checked.
@@ -119,5 +119,5 @@ def _show(name: str, outcomes: Sequence[Outcome]) -> None:
     Console().print(table)
     bad = sum(outcome.bad for outcome in outcomes)
     count = Counter(outcome.status for outcome in outcomes)
-    others = "".join(f", {count[status]} {said}" for status, said in OTHERS.items() if count[status])
+    others = "".join(f", {count[status]} {words}" for status, words in OTHERS.items() if count[status])
     typer.echo(f"{name}: {count['passed']} of {len(outcomes)} checks passed{others}, {bad} failed.")

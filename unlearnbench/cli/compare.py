@@ -1,4 +1,4 @@
-"""`unlearnbench compare`: run a comparison, or go on with it."""
+"""`unlearnbench compare`: run a comparison, or continue it."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def compare(
     ] = None,
     control: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME=ROW", help="Random noise, as much as ROW changes, as a row of its own; repeatable."),
+        typer.Option(metavar="NAME=ROW", help="Add a row of random noise as large as ROW's change; repeatable."),
     ] = None,
     reference: options.Reference = None,
     settings: options.Settings = None,
@@ -62,7 +62,7 @@ def compare(
     job_memory: options.JobMemory = None,
     out: options.Out = None,
     cache: options.Cache = None,
-    keep_deltas: Annotated[str, typer.Option(help="Which unlearned weights stay on disk: all, best or none.")] = "all",
+    keep_deltas: Annotated[str, typer.Option(help="Unlearned weights that stay on disk: all, best or none.")] = "all",
     tune: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="First search every method's settings, with N trials each.")
     ] = None,
@@ -75,7 +75,7 @@ def compare(
     ] = None,
     retry_failed: options.RetryFailed = False,
     join: Annotated[
-        bool, typer.Option("--join", help="Take jobs of the same command, which another process has begun.")
+        bool, typer.Option("--join", help="Join another process that runs the same command, and take some of its jobs.")
     ] = False,
     rank_by: options.RankBy = None,
     damage_margin: options.DamageMargin = None,
@@ -157,7 +157,7 @@ def run(
     as_json: bool = False,
     min_coverage: float = options.COVERAGE,
 ) -> None:
-    """Carry a comparison out and print it, or only what it would do; shared with `evaluate`."""
+    """Run a comparison and print it, or print its plan; shared with `evaluate`."""
     from unlearnbench.verbs.progress import ProgressReporter
 
     if dry_run:
@@ -177,7 +177,7 @@ def run(
 
 
 def _durations(comparison: Comparison) -> Durations:
-    """How long rows and benchmarks take; what nothing is known of is tried for a moment."""
+    """Return the seconds that rows and benchmarks take; those of which nothing is known are tried for a moment."""
     known = comparison.durations()
     if not comparison.due:
         return known
@@ -189,7 +189,7 @@ def _durations(comparison: Comparison) -> Durations:
 def _show_plan(
     recipe: Recipe, place: Place, problems: Problems, table: TableSettings | None, tune: Budget | None, as_json: bool
 ) -> None:
-    """Print what a comparison would do; of a search its budget only, since its trials follow from one another."""
+    """Print a comparison's plan; of a search its budget only, since its trials follow from one another."""
     from unlearnbench.cli.dry_run import show_plan
     from unlearnbench.verbs.progress import ProgressReporter
 
@@ -208,13 +208,13 @@ def _show_plan(
 
 
 def _what_failed(board: Leaderboard, folder: Path) -> str:
-    """How many cells failed, where it is said why, and how to try again."""
+    """Return the sentence on failed cells: their number, where the reasons are, and how to try again."""
     cells = counted(len(board.failures), "cell")
     return f"{cells} failed: {folder / 'logs'} says how, and the same command with --retry-failed computes what failed again."
 
 
 def _short_of(board: Leaderboard, least: float) -> list[str]:
-    """A sentence for each score that too few items have; cells that failed are told of elsewhere."""
+    """Return a sentence for each score that too few items have; failed cells are reported elsewhere."""
     return [
         f"{row.variant}: {name} has a score for {score.scored} of {score.asked} items, below --min-coverage {least:g}; "
         "the same command asks for what is missing."

@@ -1,4 +1,4 @@
-"""`unlearnbench diff`: what changed between two comparisons, in settings and in scores."""
+"""`unlearnbench diff`: the changes between two comparisons, in settings and in scores."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ LOSABLE = ("95% interval", "lost / gained", "items", "A", "B")
 
 def diff(
     first: Annotated[Path, typer.Argument(metavar="RUN_A", help="Folder of a comparison.")],
-    second: Annotated[Path, typer.Argument(metavar="RUN_B", help="Folder of another.")],
+    second: Annotated[Path, typer.Argument(metavar="RUN_B", help="Folder of another comparison.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON on stdout, and nothing else.")] = False,
 ) -> None:
-    """Show what two comparisons differ in: settings and versions, then each shared row's scores with a paired test.
+    """Show the differences of two comparisons: settings and versions, then each shared row's scores with a paired test.
 
     Scores are compared on the items that both asked; p is McNemar's exact test where each has one seed, else that of the
     resampled difference, after Holm over all lines. * marks p below 0.05.
@@ -67,14 +67,14 @@ def _settings(found: Difference) -> Table:
     table = Table(title="Settings", title_justify="left")
     for name in ("where", "setting", "A", "B"):
         table.add_column(name, overflow="fold")
-    for one in found.settings:
-        values = ["-" if value is None else str(value) for value in (one.before, one.after)]
-        table.add_row(*(Text(printable(text)) for text in (one.where, one.name, *values)))
+    for setting in found.settings:
+        values = ["-" if value is None else str(value) for value in (setting.before, setting.after)]
+        table.add_row(*(Text(printable(text)) for text in (setting.where, setting.name, *values)))
     return table
 
 
 def _scores(found: Difference, width: int) -> tuple[Table, list[str]]:
-    """The table of scores, and the columns that a terminal of this width has no room for."""
+    """Return the table of scores, and the columns that a terminal of this width has no room for."""
     from rich.table import Table
     from rich.text import Text
 
@@ -97,16 +97,16 @@ def _scores(found: Difference, width: int) -> tuple[Table, list[str]]:
     return table, lost
 
 
-def _line(one: ScoreChange) -> tuple[str, ...]:
+def _line(row: ScoreChange) -> tuple[str, ...]:
     from unlearnbench.reports.formatting import figure
 
-    change = figure(one.difference, one.unit)
-    if one.difference is not None and one.difference > 0:
+    change = figure(row.difference, row.unit)
+    if row.difference is not None and row.difference > 0:
         change = f"+{change}"
-    span = "-" if one.low is None else f"{figure(one.low, one.unit)} to {figure(one.high, one.unit)}"
-    p = "-" if one.p is None else f"{one.p:.2g}{'*' if one.p < 0.05 else ''}"
-    items = f"{one.n}" + (f" (+{one.only_one} in one)" if one.only_one else "")
-    moved = "-" if one.lost is None else f"{one.lost} / {one.gained}"
+    span = "-" if row.low is None else f"{figure(row.low, row.unit)} to {figure(row.high, row.unit)}"
+    p = "-" if row.p is None else f"{row.p:.2g}{'*' if row.p < 0.05 else ''}"
+    items = f"{row.n}" + (f" (+{row.only_one} in one)" if row.only_one else "")
+    moved = "-" if row.lost is None else f"{row.lost} / {row.gained}"
     return (
-        one.variant, one.benchmark, figure(one.before, one.unit), figure(one.after, one.unit), change, span, p, items, moved
+        row.variant, row.benchmark, figure(row.before, row.unit), figure(row.after, row.unit), change, span, p, items, moved
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""`--dry-run`: what a comparison would do and what it would take."""
+"""`--dry-run`: the plan of a comparison, and the time and memory that it takes."""
 
 from __future__ import annotations
 
@@ -78,13 +78,13 @@ def _row(job: JobEstimate) -> list[str]:
 
 
 def _time(*seconds: float | None) -> str:
-    """The sum as people say it; `?` where a part of it is not known."""
-    told = [one for one in seconds if one is not None]
-    return duration(sum(told)) if len(told) == len(seconds) else "?"
+    """Return the sum as people say it; `?` where a part of it is not known."""
+    known = [value for value in seconds if value is not None]
+    return duration(sum(known)) if len(known) == len(seconds) else "?"
 
 
 def _totals(comparison: Comparison, jobs: Sequence[JobEstimate], how: Execution) -> dict[str, Any]:
-    """Over all jobs; memory is that of the largest, of as many as run at a time."""
+    """Return the sums over all jobs; memory is that of the largest, of as many as run at a time."""
     from unlearnbench.planning.checks import device_type, free_memory, room_for
 
     device = device_type(comparison.device)
@@ -112,13 +112,13 @@ def _totals(comparison: Comparison, jobs: Sequence[JobEstimate], how: Execution)
 
 
 def _sum(seconds: Sequence[float | None]) -> float | None:
-    """None where one is not known."""
-    told = [one for one in seconds if one is not None]
-    return round(sum(told), 1) if len(told) == len(seconds) else None
+    """Return the sum; None where one is not known."""
+    known = [value for value in seconds if value is not None]
+    return round(sum(known), 1) if len(known) == len(seconds) else None
 
 
 def _of_judge(totals: dict[str, Any]) -> str:
-    """Tokens apart, since a hosted judge's reply costs several times what is sent to it."""
+    """Return the judge's tokens, apart, since a hosted judge's reply costs several times as much as its request."""
     if not totals["judge_tokens"]:
         return "."
     replies = totals["judge_reply_tokens"]
@@ -126,11 +126,13 @@ def _of_judge(totals: dict[str, Any]) -> str:
 
 
 def _of_time(totals: dict[str, Any], durations: Durations) -> str:
-    """How long it takes, or that nobody can know, and what that is told from."""
+    """Return the sentence on the time: its length or that it is unknown, and the source of the estimate."""
     parts = {"to unlearn": totals["unlearn_seconds"], "to score": totals["evaluate_seconds"]}
-    told = ", ".join(f"{'an unknown time' if one is None else f'about {duration(one)}'} {what}" for what, one in parts.items())
+    sentence = ", ".join(
+        f"{'an unknown time' if time is None else f'about {duration(time)}'} {what}" for what, time in parts.items()
+    )
     timed = f"; timed for a moment just now: {', '.join(durations.timed)}" if durations.timed else ""
-    return f"One job after the other it takes {told}{timed}."
+    return f"One job after the other it takes {sentence}{timed}."
 
 
 def _sentences(totals: dict[str, Any], durations: Durations) -> list[str]:

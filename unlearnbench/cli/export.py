@@ -12,10 +12,10 @@ from unlearnbench.cli import options
 
 def export(
     run: Annotated[Path, typer.Argument(help="Folder of a comparison.")],
-    variant: Annotated[str, typer.Argument(help="The row whose model is wanted.")],
+    variant: Annotated[str, typer.Argument(help="Row whose model to write.")],
     out: Annotated[Path, typer.Argument(help="Folder to make.")],
-    seed: Annotated[int | None, typer.Option(help="Which of the row's seeds; by default the first that is kept.")] = None,
-    model: Annotated[str | None, typer.Option(help="The base model, where it is not where it was.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of the row; by default the first that is kept.")] = None,
+    model: Annotated[str | None, typer.Option(help="Folder or hub id of the base model, if it has moved.")] = None,
     push_to_hub: Annotated[
         str | None, typer.Option(metavar="OWNER/NAME", help="Upload the folder to this model repository on the hub, too.")
     ] = None,

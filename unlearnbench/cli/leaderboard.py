@@ -25,20 +25,24 @@ JSON_TAKES = ("--sort", "--published")
 def leaderboard(
     runs: Annotated[list[Path], typer.Argument(help="Folders of comparisons; several become one table.")],
     style: Annotated[str, typer.Option("--format", help="terminal, markdown, latex, csv, json or html.")] = "terminal",
-    parts: Annotated[bool, typer.Option("--parts", help="Also a column for each part of each benchmark.")] = False,
+    parts: Annotated[bool, typer.Option("--parts", help="Show a column for each part of each benchmark, too.")] = False,
     measures: Annotated[
-        str | None, typer.Option(metavar="all|NAMES", help="Also secondary measures of benchmarks that have several.")
+        str | None, typer.Option(metavar="all|NAMES", help="Show secondary measures of benchmarks that have several, too.")
     ] = None,
-    columns: Annotated[str | None, typer.Option(help="Only these columns, in this order: variant,wmdp,mmlu,S,verdict.")] = None,
-    sort: Annotated[str | None, typer.Option(help="Order rows by a column, the best first; -COLUMN turns it round.")] = None,
+    columns: Annotated[str | None, typer.Option(help="Columns to show, in this order: variant,wmdp,mmlu,S,verdict.")] = None,
+    sort: Annotated[
+        str | None, typer.Option(help="Order rows by a column, the best first; -COLUMN reverses the order.")
+    ] = None,
     precision: Annotated[str | None, typer.Option(metavar="N", help="Decimals of figures, 0 to 6; 3 by default.")] = None,
-    published: Annotated[str | None, typer.Option(metavar="NAME", help="Published rows below one's own: wmdp-paper.")] = None,
+    published: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Published rows to show below yours: wmdp-paper.")
+    ] = None,
     separate: Annotated[bool, typer.Option("--separate", help="One table for each comparison.")] = False,
     explain: Annotated[
-        bool, typer.Option("--explain", help="Instead of the table, how each row came to its F, K, S, rank and verdict.")
+        bool, typer.Option("--explain", help="Show how each row got its F, K, S, rank and verdict, instead of the table.")
     ] = False,
     trials: Annotated[
-        bool, typer.Option("--trials", help="Instead of the table, every trial of the search that chose the settings.")
+        bool, typer.Option("--trials", help="Show every trial of the search that chose the settings, instead of the table.")
     ] = False,
     rank_by: options.RankBy = None,
     damage_margin: options.DamageMargin = None,
@@ -89,7 +93,7 @@ def leaderboard(
 def _given(
     parts: bool, measures: str | None, columns: str | None, sort: str | None, precision: str | None, published: str | None
 ) -> list[str]:
-    """The options that say how a table looks, as far as they were given."""
+    """Return those of the options for the look of the table that were given."""
     flags = {
         "--parts": parts,
         "--measures": measures is not None,
@@ -112,7 +116,7 @@ def _refuse(flags: list[str], other: str, why: str) -> None:
 
 
 def _record(board: Leaderboard, choices: Choices) -> dict[str, Any]:
-    """The table as in leaderboard.json, its rows in the order that was asked for, with what was published beside it."""
+    """Return the table as in leaderboard.json, its rows in the chosen order, with the published results beside it."""
     record = board.model_dump(mode="json", by_alias=True)
     if choices.sort is not None:
         from unlearnbench.reports.grid import RUN
@@ -143,20 +147,20 @@ def _choices(
 def _boards(
     runs: list[Path], separate: bool, rank_by: str | None, damage_margin: float | None, reference: list[str] | None
 ) -> list[Leaderboard]:
-    """One table of all runs, or one for each."""
+    """Return one table of all runs, or one for each."""
     from unlearnbench.leaderboard.reading import last_settings, read_leaderboard, table_settings
 
     rows = options.rows_of_reference(reference)
     settings = [table_settings(rank_by, damage_margin, last_settings(run), reference=rows) for run in runs]
     if len(runs) == 1 or separate:
-        return [read_leaderboard(run, own) for run, own in zip(runs, settings, strict=True)]
+        return [read_leaderboard(run, table_settings) for run, table_settings in zip(runs, settings, strict=True)]
     from unlearnbench.leaderboard.merge import merge
 
     return [merge(runs, settings[0])]
 
 
 def _show_trials(runs: list[Path], style: str) -> None:
-    """Every trial of searches that were made, in a terminal, as markdown or as JSON."""
+    """Print every trial of finished searches, in a terminal, as markdown or as JSON."""
     from unlearnbench.reports import tuning as trials
     from unlearnbench.runs.reading import TRIALS, TUNING, read_tuning
 

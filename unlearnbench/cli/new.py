@@ -1,4 +1,4 @@
-"""`unlearnbench new`: the beginning of a plugin of one's own."""
+"""`unlearnbench new`: a new plugin's files."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ if TYPE_CHECKING:
     from unlearnbench.plugins.kinds import OfferedKind
 
 app = typer.Typer(help="Write a plugin of your own: a small distribution that already runs.", no_args_is_help=True)
-Name = Annotated[str, typer.Argument(help="As users will type it: small letters, digits and hyphens.")]
+Name = Annotated[str, typer.Argument(help="Name that users will type: small letters, digits and hyphens.")]
 Folder = Annotated[Path | None, typer.Option("--out", help="Folder to make; unlearnbench-NAME by default.")]
 
 
 @app.callback()
 def _root() -> None:
-    """Commands below `new`."""
+    """Hold the commands below `new`."""
 
 
 @app.command("method")

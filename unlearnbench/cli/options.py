@@ -1,4 +1,4 @@
-"""How lists, numbers and choices are read from the command line."""
+"""Readers of the command line's lists, numbers and choices."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ Retain = Annotated[list[str] | None, typer.Option(metavar="[TOPIC=]SOURCE", help
 Settings = Annotated[
     list[str] | None, typer.Option("--set", metavar="NAME.OPTION=VALUE", help="An option of a row or benchmark.")
 ]
-Judge = Annotated[str | None, typer.Option(help="Who rates mt_bench: rules, openai:MODEL or hf:MODEL.")]
+Judge = Annotated[str | None, typer.Option(help="Judge that rates mt_bench: rules, openai:MODEL or hf:MODEL.")]
 JudgeUrl = Annotated[str | None, typer.Option(help="Base address of mt_bench's judge, OpenAI-compatible.")]
-JudgePrompts = Annotated[str | None, typer.Option(metavar="FILE", help="What mt_bench's judge is asked, in FastChat's format.")]
-JudgeRepeats = Annotated[int | None, typer.Option(help="How often mt_bench's judge rates each answer.")]
+JudgePrompts = Annotated[str | None, typer.Option(metavar="FILE", help="Prompts of mt_bench's judge, in FastChat's format.")]
+JudgeRepeats = Annotated[int | None, typer.Option(help="Number of ratings of each answer by mt_bench's judge.")]
 References = Annotated[str | None, typer.Option(metavar="FILE", help="Reference answers that replace mt_bench's.")]
 COVERAGE = 0.95
 MinCoverage = Annotated[float, typer.Option(help="Exit with 1 where a smaller share of a benchmark's items has a score.")]
@@ -40,20 +40,25 @@ DeviceName = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 DtypeName = Annotated[str | None, typer.Option(help="auto, float32, bfloat16 or float16.")]
 Out = Annotated[Path | None, typer.Option(help="Folder of the comparison; the same folder continues it.")]
 Cache = Annotated[Path | None, typer.Option(help="Folder for scores that other comparisons may use again.")]
-JobTimeout = Annotated[float | None, typer.Option(metavar="SECONDS", help="Wall clock that an isolated job may take.")]
+JobTimeout = Annotated[float | None, typer.Option(metavar="SECONDS", help="Longest wall-clock time of an isolated job.")]
 JobMemory = Annotated[
     str | None, typer.Option(metavar="SIZE", help="Resident memory that an isolated job may hold, as in 8GB or 512MiB.")
 ]
 Trials = Annotated[int | None, typer.Option(min=1, metavar="N", help="Trials of every method's settings.")]
 TuneSeconds = Annotated[
-    float | None, typer.Option("--tune-seconds", metavar="S", help="Or this much unlearning and scoring of every method.")
+    float | None,
+    typer.Option(
+        "--tune-seconds", metavar="S", help="Seconds of unlearning and scoring per method, instead of or beside --trials."
+    ),
 ]
 ProbeEvery = Annotated[
-    int | None, typer.Option(min=1, metavar="K", help="Look at trials every K updates, and give hopeless ones up.")
+    int | None, typer.Option(min=1, metavar="K", help="Score trials every K updates, and stop hopeless ones.")
 ]
 KeepAtLeast = Annotated[float | None, typer.Option(metavar="K", help="K that a chosen trial must keep; .95 by default.")]
 CHANCE = "chance"
-RankBy = Annotated[str | None, typer.Option(help="What ranks go by: score (S, the default), forget (F), keep (K) or a column.")]
+RankBy = Annotated[
+    str | None, typer.Option(help="Column that ranks go by: score (S, the default), forget (F), keep (K) or a benchmark's.")
+]
 DamageMargin = Annotated[
     float | None, typer.Option(help="Share of the retain knowledge that a `forgot` row may lose; 0.05 by default.")
 ]
@@ -61,7 +66,7 @@ Reference = Annotated[
     list[str] | None,
     typer.Option(
         metavar="NAME",
-        help="A row that never knew, whose score is the ideal of forgetting; repeatable. `chance` for chance.",
+        help="Row that never knew the topics, whose score is the ideal of forgetting; repeatable. `chance` for chance.",
     ),
 ]
 RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="Compute failed cells again.")]
@@ -69,14 +74,15 @@ DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Check everything, print the plan with estimates, and stop; nothing is written.")
 ]
 NoItems = Annotated[
-    bool, typer.Option("--no-items", help="Hazardous data: no questions or answers in the report, no questions kept.")
+    bool,
+    typer.Option("--no-items", help="Keep no questions, and show no questions or answers in the report; for hazardous data."),
 ]
-Private = Annotated[bool, typer.Option("--private", help="Hide a repository that --push-to-hub makes from others.")]
+Private = Annotated[bool, typer.Option("--private", help="Make the repository of --push-to-hub private.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print leaderboard.json on stdout, and nothing else.")]
 
 
 def read_budget(trials: int | None, seconds: float | None) -> Budget | None:
-    """`--trials` and `--tune-seconds` as every row's budget; None where neither is given."""
+    """Return `--trials` and `--tune-seconds` as every row's budget; None where neither is given."""
     if trials is None and seconds is None:
         return None
     from unlearnbench.tuning.search import Budget
@@ -85,7 +91,7 @@ def read_budget(trials: int | None, seconds: float | None) -> Budget | None:
 
 
 def repository(name: str | None, kind: Kind, *, private: bool) -> Repository | None:
-    """The repository that `--push-to-hub` names, as far as that is known without asking the hub; None where it is not given."""
+    """Return the repository that `--push-to-hub` names, checked without asking the hub; None where it is not given."""
     if name is None:
         if private:
             raise UsageError("--private is for the repository that --push-to-hub makes: add --push-to-hub OWNER/NAME.")
@@ -97,7 +103,7 @@ def repository(name: str | None, kind: Kind, *, private: bool) -> Repository | N
 
 @contextmanager
 def quiet_stdout() -> Generator[None]:
-    """Standard output goes to standard error meanwhile, past Python's own stream, too."""
+    """Send standard output to standard error meanwhile, that of libraries past Python's own stream, too."""
     sys.stdout.flush()
     real = os.dup(1)
     os.dup2(2, 1)
@@ -111,7 +117,7 @@ def quiet_stdout() -> Generator[None]:
 
 
 def command_line() -> str:
-    """What was typed, as a shell would take it again."""
+    """Return the command as it was typed, in a shell's quoting."""
     return shlex.join(["unlearnbench", *sys.argv[1:]])
 
 
@@ -127,7 +133,7 @@ def check_runs(folders: Iterable[Path]) -> None:
 
 
 def rows_of_reference(reference: list[str] | None) -> list[str] | None:
-    """The rows of the reference; none where chance is the ideal, None where nothing is said.
+    """Return the rows of the reference; none where chance is the ideal, None where the option is not given.
 
     Raises:
         UsageError: rows and chance at once.
@@ -140,14 +146,14 @@ def rows_of_reference(reference: list[str] | None) -> list[str] | None:
 
 
 def with_judge(settings: list[str] | None, benchmarks: Mapping[str, Mapping[str, Any]], **given: str | int | None) -> list[str]:
-    """`--judge-url` and the like as the settings that they stand for, of every benchmark that has such an option.
+    """Return `--judge-url` and the like as the settings that they stand for, of every benchmark that has such an option.
 
     Raises:
         UsageError: none has.
     """
     wanted = {option: value for option, value in given.items() if value is not None}
-    taken = {name: _option_names(name, own) for name, own in benchmarks.items()} if wanted else {}
-    said: list[str] = []
+    taken = {name: _option_names(name, given_options) for name, given_options in benchmarks.items()} if wanted else {}
+    added: list[str] = []
     for option, value in wanted.items():
         names = [name for name, options in taken.items() if option in options]
         if not names:
@@ -155,12 +161,12 @@ def with_judge(settings: list[str] | None, benchmarks: Mapping[str, Mapping[str,
                 f"--{option.replace('_', '-')} sets the option {option} of the benchmarks that have it, and of "
                 f"{', '.join(benchmarks) or 'none'} none does; `unlearnbench plugins NAME` lists a benchmark's options."
             )
-        said += [f"{name}.{option}={value}" for name in names]
-    return [*(settings or ()), *said]
+        added += [f"{name}.{option}={value}" for name in names]
+    return [*(settings or ()), *added]
 
 
 def _option_names(name: str, given: Mapping[str, Any]) -> set[str]:
-    """The options of a recipe's benchmark; none where it cannot be loaded, which its preflight says."""
+    """Return the options of a recipe's benchmark; none where it cannot be loaded, which its preflight says."""
     from unlearnbench.planning.columns import plugin_of
     from unlearnbench.plugins.options import list_options
     from unlearnbench.plugins.registry import find_plugin
@@ -172,19 +178,19 @@ def _option_names(name: str, given: Mapping[str, Any]) -> set[str]:
 
 
 def check_coverage(value: float) -> float:
-    """`--min-coverage` as a share."""
+    """Check `--min-coverage`, a share in [0, 1]."""
     if not 0 <= value <= 1:
         raise UsageError(f"--min-coverage takes a share from 0 to 1, as in 0.95; got {value:g}.")
     return value
 
 
 def read_dtype(text: str | None) -> str | None:
-    """`--dtype`; None stays None."""
+    """Read `--dtype`; None stays None."""
     return None if text is None else choose("--dtype", text, ("auto", "float32", "bfloat16", "float16"))
 
 
 def read_limit(text: str | None) -> int | None:
-    """`--limit` as a number of items; None stays None."""
+    """Read `--limit` as a number of items; None stays None."""
     if text is None:
         return None
     if not text.isdecimal() or int(text) < 1:
@@ -193,14 +199,14 @@ def read_limit(text: str | None) -> int | None:
 
 
 def read_whole(flag: str, text: str, *, most: int) -> int:
-    """A whole number from 0 to `most`."""
+    """Read a whole number from 0 to `most`."""
     if not text.isdecimal() or int(text) > most:
         raise UsageError(f"{flag} takes a whole number from 0 to {most}; got '{text}'.")
     return int(text)
 
 
 def read_limits(jobs: int, seconds: float | None, memory: str | None) -> Limits:
-    """`--jobs`, `--job-timeout` and `--job-memory` as what isolated jobs keep to."""
+    """Read `--jobs`, `--job-timeout` and `--job-memory` as the limits of isolated jobs."""
     problems = Problems()
     problems.attempt(Limits, jobs=jobs, seconds=seconds)
     try:
@@ -214,7 +220,7 @@ def read_limits(jobs: int, seconds: float | None, memory: str | None) -> Limits:
 
 
 def split_seeds(text: str | None) -> list[int] | None:
-    """`0,1` as numbers."""
+    """Read `0,1` as numbers."""
     if text is None:
         return None
     names = split_list("--seeds", text)
@@ -225,7 +231,7 @@ def split_seeds(text: str | None) -> list[int] | None:
 
 
 def split_named(flag: str, texts: Iterable[str] | None, form: str = "NAME=PATH") -> dict[str, str]:
-    """`NAME=VALUE` arguments as a dictionary."""
+    """Read `NAME=VALUE` arguments as a dictionary."""
     named: dict[str, str] = {}
     for text in texts or ():
         name, equals, value = text.partition("=")
@@ -236,7 +242,7 @@ def split_named(flag: str, texts: Iterable[str] | None, form: str = "NAME=PATH")
 
 
 def choose(flag: str, value: str, allowed: Sequence[str]) -> str:
-    """One of a few words."""
+    """Return the value if it is one of the allowed words."""
     if value not in allowed:
         raise unknown_name(f"value of {flag}", value, allowed)
     return value

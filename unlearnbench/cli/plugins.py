@@ -1,4 +1,4 @@
-"""`unlearnbench plugins`: what is installed, and what one plugin can be told."""
+"""`unlearnbench plugins`: the installed plugins, and the options of one."""
 
 from __future__ import annotations
 

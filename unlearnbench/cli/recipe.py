@@ -11,12 +11,12 @@ app = typer.Typer(help="The recipes that ship, and your own.", no_args_is_help=T
 
 @app.callback()
 def _root() -> None:
-    """Commands below `recipe`."""
+    """Hold the commands below `recipe`."""
 
 
 @app.command("show")
 def show(name: Annotated[str, typer.Argument(help="A shipped recipe's name, or the path of a YAML file.")]) -> None:
-    """Print a recipe with all its keys and with what it extends: YAML, and itself a recipe."""
+    """Print a recipe with all its keys, those of the recipe it extends included: YAML that is a recipe again."""
     from unlearnbench.planning.recipe_files import load_recipe
 
     typer.echo(load_recipe(name).to_yaml(), nl=False)

@@ -1,4 +1,4 @@
-"""The recipe that a command line asks for; what is wrong is noted and left out, so that all of it can be said at once."""
+"""The recipe that a command line describes; mistakes are noted and left out, so that all of them are reported at once."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def asked_recipe(
     control: list[str] | None = None,
     reference: list[str] | None = None,
 ) -> Recipe:
-    """The recipe that `compare` and `tune` are asked for, before `--set`."""
+    """Return the recipe that `compare` and `tune` are given, before `--set`."""
     wanted = with_reference(base_recipe(recipe, model), problems.attempt(options.rows_of_reference, reference))
     wanted = wanted if methods is None else with_methods(wanted, methods, problems)
     wanted = wanted if benchmarks is None else with_benchmarks(wanted, benchmarks, problems)
@@ -41,7 +41,7 @@ def asked_recipe(
 
 
 def with_values(recipe: Recipe, problems: Problems, *, limit: str | None, model: str | None, dtype: str | None) -> Recipe:
-    """The recipe with what the command line gives instead."""
+    """Return the recipe with the values that the command line gives instead."""
     changes: dict[str, Any] = {
         "limit": problems.attempt(options.read_limit, limit),
         "model": model,
@@ -51,7 +51,7 @@ def with_values(recipe: Recipe, problems: Problems, *, limit: str | None, model:
 
 
 def with_topics(recipe: Recipe, problems: Problems, *, forget: list[str] | None, retain: list[str] | None) -> Recipe:
-    """`--forget` replaces the recipe's topics; `--retain` without a topic serves all of them."""
+    """Return the recipe with other topics: `--forget` replaces them, and `--retain` without a topic serves all of them."""
     from unlearnbench.records.recipe import Topic
 
     topics = dict(recipe.topics)
@@ -72,7 +72,7 @@ def with_topics(recipe: Recipe, problems: Problems, *, forget: list[str] | None,
 
 
 def with_rows(recipe: Recipe, problems: Problems, *, checkpoint: list[str] | None, control: list[str] | None) -> Recipe:
-    """The recipe with finished models and controls as further rows, and every name in it looked at."""
+    """Return the recipe with finished models and controls as further rows, and every name in it checked."""
     from unlearnbench.records.recipe import check_names
 
     changes: dict[str, Any] = {"checkpoints": dict(recipe.checkpoints), "controls": dict(recipe.controls)}

@@ -1,4 +1,4 @@
-"""`unlearnbench report`: write report.html again, or somewhere else."""
+"""`unlearnbench report`: write report.html again, or to another file."""
 
 from __future__ import annotations
 

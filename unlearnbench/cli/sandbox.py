@@ -7,18 +7,18 @@ from typing import Annotated, Literal
 
 import typer
 
-app = typer.Typer(help="The embedded world that unlearnbench demonstrates itself on.", no_args_is_help=True)
+app = typer.Typer(help="The embedded data and models that unlearnbench is demonstrated on.", no_args_is_help=True)
 
 
 @app.callback()
 def _root() -> None:
-    """Commands below `sandbox`."""
+    """Hold the commands below `sandbox`."""
 
 
 @app.command("build")
 def build(
     out: Annotated[Path, typer.Option(help="Folder to write `data`, `model` and `retrained` into.")] = Path("sandbox"),
-    seed: Annotated[int, typer.Option(help="Of the world and of the training.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the world and of the training.")] = 0,
     steps: Annotated[int | None, typer.Option(help="Updates of each model; the shipped ones took the default.")] = None,
     only: Annotated[
         Literal["model", "retrained"] | None, typer.Option(help="Train one model: the base, or the one without the hazards.")

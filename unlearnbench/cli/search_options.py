@@ -1,4 +1,4 @@
-"""What `tune` and `compare --tune` share: the rules of a search, and what it leaves alone."""
+"""The options that `tune` and `compare --tune` share: the rules of a search, and the settings that are not searched."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def with_rule(recipe: Recipe, keep_at_least: float | None, probe_every: int | None, seed: int | None = None) -> Recipe:
-    """The recipe with the command line's rules of choosing and pruning."""
+    """Return the recipe with the command line's rules of choosing and pruning."""
     if keep_at_least is not None and not 0 <= keep_at_least <= 1:
         raise UsageError(f"--keep-at-least takes a share from 0 to 1, as in .95; got {keep_at_least:g}.")
     given = {"keep_at_least": keep_at_least, "probe_every": probe_every, "seed": seed}
@@ -21,7 +21,7 @@ def with_rule(recipe: Recipe, keep_at_least: float | None, probe_every: int | No
 
 
 def with_settings(recipe: Recipe, settings: list[str]) -> Recipe:
-    """The recipe with `--set` values, each read by its option's type, which are not searched."""
+    """Return the recipe with `--set` values, each read by its option's type, which are not searched."""
     from unlearnbench.planning.settings import apply_settings, parse_setting, read_settings
 
     given = [(name, option) for name, option, _ in map(parse_setting, settings)]

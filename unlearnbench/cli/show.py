@@ -73,7 +73,7 @@ def show(
 
 
 def _find(given: str, planned: list[str], run: Path) -> str:
-    """The cell's full name; a beginning will do where only one cell has it.
+    """Return the cell's full name; a beginning will do where only one cell has it.
 
     Raises:
         UsageError: no such cell, or several.
@@ -104,10 +104,10 @@ def _result(cell: CellResult) -> str:
 def _lines(name: str, cell: CellResult) -> Iterator[str]:
     yield f"{name}: {_result(cell)}"
     if len(cell.parts) > 1:
-        yield "  " + ", ".join(f"{part} {one.value:.4g} ({one.n})" for part, one in cell.parts.items())
+        yield "  " + ", ".join(f"{part} {part_score.value:.4g} ({part_score.n})" for part, part_score in cell.parts.items())
     if cell.measures:
-        known = ((name, one) for name, one in cell.measures.items() if one.value is not None)
-        yield "  " + ", ".join(f"{name} {one.value:.4g} ({one.n})" for name, one in known)
+        known = ((name, measure) for name, measure in cell.measures.items() if measure.value is not None)
+        yield "  " + ", ".join(f"{name} {measure.value:.4g} ({measure.n})" for name, measure in known)
     facts = dict(cell.provenance)
     yield from _section("cost", _cost(cell.cost))
     for title, keys in GROUPS.items():
@@ -117,11 +117,11 @@ def _lines(name: str, cell: CellResult) -> Iterator[str]:
 
 
 def _cost(cost: Cost) -> dict[str, str]:
-    """In units that people read; what was not measured is left out."""
+    """Return the costs in units that people read; a cost that was not measured is left out."""
     from unlearnbench.records.costs import COSTS
 
-    told = {figure.label: (figure, figure.of(cost)) for figure in COSTS}
-    return {label: f"{_amount(figure, value)}{figure.remark}" for label, (figure, value) in told.items() if value is not None}
+    shown = {figure.label: (figure, figure.of(cost)) for figure in COSTS}
+    return {label: f"{_amount(figure, value)}{figure.remark}" for label, (figure, value) in shown.items() if value is not None}
 
 
 def _amount(figure: CostFigure, value: float) -> str:
@@ -141,10 +141,10 @@ def _section(title: str, facts: Mapping[str, Any]) -> Iterator[str]:
     for name, value in facts.items():
         if isinstance(value, Mapping) and value:
             yield f"  {name.replace('_', ' ')}"
-            yield from (f"    {key}: {_value(one)}" for key, one in value.items())
+            yield from (f"    {key}: {_value(item)}" for key, item in value.items())
         elif isinstance(value, list) and len(value) > 1:
             yield f"  {name.replace('_', ' ')}"
-            yield from (f"    {_value(one)}" for one in value)
+            yield from (f"    {_value(item)}" for item in value)
         else:
             yield f"  {name.replace('_', ' '):24} {_value(value)}"
 
@@ -155,5 +155,5 @@ def _value(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, Mapping):
-        return ", ".join(f"{key} {_value(one)}" for key, one in value.items())
+        return ", ".join(f"{key} {_value(item)}" for key, item in value.items())
     return str(value)

@@ -13,7 +13,7 @@ from unlearnbench.cli import options
 def site(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders of comparisons.")],
     out: Annotated[Path, typer.Option(help="Folder of the site; one that is there is brought up to date.")],
-    title: Annotated[str, typer.Option(help="What the site is called.")] = "Unlearning leaderboards",
+    title: Annotated[str, typer.Option(help="Title of the site.")] = "Unlearning leaderboards",
     no_items: options.NoItems = False,
     push_to_hub: Annotated[
         str | None, typer.Option(metavar="OWNER/NAME", help="Upload the site to this space on the hub, which shows it.")

@@ -1,4 +1,4 @@
-"""`unlearnbench tune`: search every method's settings with one budget, or go on with a search."""
+"""`unlearnbench tune`: search every method's settings with one budget, or continue a search."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def tune(
     tune_seconds: options.TuneSeconds = None,
     keep_at_least: options.KeepAtLeast = None,
     probe_every: options.ProbeEvery = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="Of the sampler; 0 by default.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Seed of the sampler; 0 by default.")] = None,
     benchmarks: options.Benchmarks = None,
     limit: options.Limit = None,
     model: options.Model = None,
@@ -83,7 +83,7 @@ def tune(
 
 
 def show(tuning: Tuning, folder: Path, as_json: bool) -> None:
-    """Print every trial and what was chosen, on stdout."""
+    """Print every trial and the choices, on stdout."""
     if as_json:
         typer.echo(tuning.model_dump_json(indent=1, by_alias=True))
         return

@@ -1,4 +1,4 @@
-"""`unlearnbench verify`: whether a comparison's folder adds up."""
+"""`unlearnbench verify`: check that a comparison's files are consistent."""
 
 from __future__ import annotations
 

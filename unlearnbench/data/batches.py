@@ -40,7 +40,7 @@ class Stream(TypedDict):
 
 
 class UnlearnBatch(TypedDict):
-    """What `training_step` gets: both sides belong to the same topic."""
+    """The argument of `training_step`: both sides belong to the same topic."""
 
     forget: Stream
     retain: Stream
@@ -78,13 +78,14 @@ def encode_corpus(
 
     Args:
         table: its rows, as `read_corpus` gives them.
-        topic: whose corpus it is.
-        tokenizer: adds special tokens as it does by default; a prompt goes through its chat template where it has one.
-        max_length: tokens; what is longer is cut at the end.
-        readable: tokens that the model can read at once; likewise, and the texts are counted. None: no bound.
-        min_chars: texts of at most so many characters are left out, as in RMU's reference.
-        max_chars: characters that are left of a text, or of prompt and response each, before it becomes tokens; None: all.
-        alternatives: read the column `alternative`, too: one or several texts in place of `text` or `response`.
+        topic: name of the topic whose corpus it is.
+        tokenizer: tokenizer; it adds special tokens as it does by default, and a prompt goes through its chat template where it
+            has one.
+        max_length: largest number of tokens; a longer text is cut at the end.
+        readable: tokens that the model can read at once; a longer text is cut, and counted. None: no bound.
+        min_chars: number of characters; texts of at most so many are left out, as in RMU's reference.
+        max_chars: characters that are kept of a text, or of prompt and response each, before it becomes tokens; None: all.
+        alternatives: True reads the column `alternative`, too: one or several texts in place of `text` or `response`.
 
     Raises:
         UsageError: nothing is left, or an alternative is missing.
@@ -121,7 +122,7 @@ def _shortened(example: Example, length: int | None) -> Example:
 
 
 def _counts(example: Example) -> bool:
-    """Whether there is something to predict; a single token predicts nothing."""
+    """Return whether there is something to predict; a single token predicts nothing."""
     return any(label != IGNORE for label in example.labels[1:])
 
 
@@ -154,36 +155,36 @@ def collate(examples: Sequence[Example], topic: str, pad: int, side: PaddingSide
     return Stream(input_ids=ids, attention_mask=mask, labels=labels, topic=topic)
 
 
-def _rows(stream: Stream, own: slice) -> Stream:
+def _rows(stream: Stream, part_rows: slice) -> Stream:
     part = Stream(
-        input_ids=stream["input_ids"][own],
-        attention_mask=stream["attention_mask"][own],
-        labels=stream["labels"][own],
+        input_ids=stream["input_ids"][part_rows],
+        attention_mask=stream["attention_mask"][part_rows],
+        labels=stream["labels"][part_rows],
         topic=stream["topic"],
     )
     if "alternative" in stream:
-        part["alternative"] = _rows(stream["alternative"], own)
+        part["alternative"] = _rows(stream["alternative"], part_rows)
     return part
 
 
 def prompts_of(stream: Stream, share: float) -> list[list[int]]:
-    """The prompt of each sequence; of one that has none, the first part, a `share` of its tokens."""
+    """Return the prompt of each sequence; of a sequence that has none, the first part, a `share` of its tokens."""
     prompts: list[list[int]] = []
     for ids, labels, mask in zip(stream["input_ids"], stream["labels"], stream["attention_mask"].bool(), strict=True):
-        own: list[int] = ids[mask].tolist()
+        tokens: list[int] = ids[mask].tolist()
         prompt = int((labels[mask] == IGNORE).sum())
-        prompts.append(own[: prompt or max(int(len(own) * share), 1)])
+        prompts.append(tokens[: prompt or max(int(len(tokens) * share), 1)])
     return prompts
 
 
 def splice(prompt: list[int], reply: list[int], width: int) -> Example:
-    """A whole prompt and as much of somebody else's answer as fits into `width` tokens; at least one token of it."""
+    """Join a whole prompt and as much of another answer as fits into `width` tokens; at least one token of it."""
     kept = reply[: max(width - len(prompt), 1)]
     return Example(prompt + kept, [IGNORE] * len(prompt) + kept)
 
 
 def stack(streams: Sequence[Stream], pad: int) -> Stream:
-    """Several streams as one, padded on the right to the widest: for one forward where each would need its own."""
+    """Join several streams, padded on the right to the widest: for one forward where each would need its own."""
     width = max(stream["input_ids"].shape[1] for stream in streams)
 
     def joined(key: Literal["input_ids", "attention_mask", "labels"], filler: int) -> Tensor:
@@ -194,12 +195,12 @@ def stack(streams: Sequence[Stream], pad: int) -> Stream:
 
 
 class Share(NamedTuple):
-    """Which part of each update's batch is handed out, and in how many pieces.
+    """The part of each update's batch that one process takes, and the number of pieces it is cut into.
 
     Attributes:
-        accumulate: pieces that a process takes one after the other.
-        world: processes that train together.
-        rank: the process whose pieces these are, from 0.
+        accumulate: number of pieces that a process takes one after the other.
+        world: number of processes that train together.
+        rank: number of the process whose pieces these are, from 0.
     """
 
     accumulate: int = 1
@@ -242,7 +243,7 @@ class Schedule(Dataset[Stream]):
         return _rows(whole, slice(first, first + rows))
 
     def update(self, step: int) -> Stream:
-        """The whole batch of an update, over all processes and pieces."""
+        """Return the whole batch of an update, over all processes and pieces."""
         number = step % len(self.corpora)
         corpus = self.corpora[number]
         size = len(corpus.examples)
@@ -256,10 +257,10 @@ class Schedule(Dataset[Stream]):
         return stream
 
     def hold_out(self, share: float) -> Schedule:
-        """Take the last texts of each corpus out of this schedule, and return them as one of their own.
+        """Take the last texts of each corpus out of this schedule, and return them as a schedule of their own.
 
         Args:
-            share: of each corpus; at least one text is taken and one is left.
+            share: share of each corpus; at least one text is taken and one is left.
 
         Raises:
             UsageError: a corpus has a single text.
@@ -285,7 +286,7 @@ class Schedule(Dataset[Stream]):
 
 
 def paired_loader(forget: Schedule, retain: Schedule) -> CombinedLoader:
-    """Both schedules as one Lightning loader; a batch is an `UnlearnBatch`."""
+    """Return both schedules as one Lightning loader; a batch is an `UnlearnBatch`."""
     from lightning.pytorch.utilities import CombinedLoader
 
     # batch_size=None: the schedules hand out whole batches

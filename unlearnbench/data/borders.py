@@ -1,4 +1,4 @@
-"""The border between a prompt and its answer, in tokens: where the text has it, whatever a tokenizer puts behind texts."""
+"""The border between a prompt and its answer, in tokens: where the text has it, whatever tokens a tokenizer appends."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ class Answered(NamedTuple):
 
 
 def encode_prompts(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase, *, special: bool = True) -> list[list[int]]:
-    """Tokenise texts that something follows: opened as the tokenizer does it, never ended.
+    """Tokenise texts that something follows: with the tokenizer's opening tokens, never with its end tokens.
 
     Args:
-        texts: in any order.
-        tokenizer: many put an end token behind every text, since they were saved after a fine-tuning.
-        special: whether it adds its special tokens; a chat template writes them itself.
+        texts: texts in any order.
+        tokenizer: tokenizer; many put an end token behind every text, since they were saved after a fine-tuning.
+        special: True adds the tokenizer's special tokens; a chat template writes them itself.
     """
     if not texts:
         return []
@@ -42,10 +42,10 @@ def encode_answers(
     """Tokenise prompts with their answers; a token that has a character of the answer belongs to the answer.
 
     Args:
-        pairs: prompt and answer, one text when joined.
-        tokenizer: of the model.
-        special: as in `encode_prompts`.
-        closed: keep what the tokenizer puts behind a text; it belongs to the answer.
+        pairs: pairs of prompt and answer, one text when joined.
+        tokenizer: tokenizer of the model.
+        special: True adds special tokens, as in `encode_prompts`.
+        closed: True keeps the tokens that the tokenizer puts behind a text; they belong to the answer.
     """
     if not pairs:
         return []
@@ -56,13 +56,15 @@ def encode_answers(
     behind = _closing(tokenizer) if special else 0
     answered: list[Answered] = []
     for (prompt, _), text, ids in zip(pairs, texts, encoded, strict=True):
-        own = ids[: len(ids) - behind]
-        answered.append(Answered(ids if closed else own, _border(prompt, text, alone[prompt], own, tokenizer, special)))
+        unclosed = ids[: len(ids) - behind]
+        answered.append(
+            Answered(ids if closed else unclosed, _border(prompt, text, alone[prompt], unclosed, tokenizer, special))
+        )
     return answered
 
 
 def open_ended(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
-    """The tokenizer, or a copy of it, that puts nothing behind a text: for libraries that tokenise prompts themselves.
+    """Return the tokenizer, or a copy of it, that puts nothing behind a text: for libraries that tokenise prompts themselves.
 
     Raises:
         UsageError: what it puts there cannot be taken off.
@@ -82,13 +84,15 @@ def open_ended(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
 
 
 def common_length(texts: Sequence[str] | Sequence[list[int]]) -> int:
-    """How many characters or tokens all texts begin with."""
+    """Return the number of characters or tokens that all texts begin with."""
     first, last = min(texts), max(texts)  # in lexicographic order: what these two share, all share
     return next((place for place, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), len(first))
 
 
 def _border(prompt: str, text: str, alone: list[int], ids: list[int], tokenizer: PreTrainedTokenizerBase, special: bool) -> int:
-    """Where the answer begins; a tokenizer may join the prompt's last characters with the answer's first."""
+    """Return the index at which the answer begins; a tokenizer may join the prompt's last characters with the answer's
+    first.
+    """
     if ids[: len(alone)] == alone:
         return len(alone)
     if not tokenizer.is_fast:  # it knows no places of tokens in the text
@@ -98,6 +102,6 @@ def _border(prompt: str, text: str, alone: list[int], ids: list[int], tokenizer:
 
 
 def _closing(tokenizer: PreTrainedTokenizerBase) -> int:
-    """How many tokens the tokenizer puts behind every text."""
+    """Return the number of tokens that the tokenizer puts behind every text."""
     added: list[int] = tokenizer("a", return_special_tokens_mask=True)["special_tokens_mask"]
     return sum(1 for _ in takewhile(bool, reversed(added)))

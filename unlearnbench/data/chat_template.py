@@ -1,4 +1,4 @@
-"""What a model's chat template makes of a conversation, and whether it can make anything of it."""
+"""A model's chat template: the text of a conversation, and why a conversation cannot be written with it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ TALK = ("user", "assistant", "user")
 
 
 def render_template(messages: Sequence[Message], tokenizer: PreTrainedTokenizerBase) -> str:
-    """The conversation as the tokenizer's chat template writes it, up to where the assistant begins if it is its turn.
+    """Write a conversation in the tokenizer's chat template, up to where the assistant begins if it is its turn.
 
     Raises:
         UsageError: the template refuses the conversation.
@@ -24,16 +24,16 @@ def render_template(messages: Sequence[Message], tokenizer: PreTrainedTokenizerB
     try:
         return str(tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=ask))
     except Exception as error:  # a template is somebody's program
-        said = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
-        raise UsageError(f"The model's chat template refuses a conversation of {_named(messages)}: {said}.") from error
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+        raise UsageError(f"The model's chat template refuses a conversation of {_named(messages)}: {reason}.") from error
 
 
 def check_chat(tokenizer: PreTrainedTokenizerBase, roles: Sequence[str] = TALK) -> str:
-    """Why such conversations cannot be held with this tokenizer's chat template; empty where they can.
+    """Return why such conversations cannot be held with this tokenizer's chat template; empty where they can.
 
     Args:
-        tokenizer: one without a chat template can hold any conversation.
-        roles: who speaks, turn by turn: system, user, assistant. Every turn is tried, as a conversation grows.
+        tokenizer: tokenizer; without a chat template it can hold any conversation.
+        roles: speakers, turn by turn: system, user, assistant. Every turn is tried, as a conversation grows.
     """
     if not tokenizer.chat_template:
         return ""
@@ -45,8 +45,8 @@ def check_chat(tokenizer: PreTrainedTokenizerBase, roles: Sequence[str] = TALK) 
             return str(error)
         for message in messages[:turns]:
             if message["content"] not in written:
-                said = f"what the {message['role']} says in a conversation of {_named(messages[:turns])}"
-                return f"The model's chat template leaves out {said}."
+                left_out = f"what the {message['role']} says in a conversation of {_named(messages[:turns])}"
+                return f"The model's chat template leaves out {left_out}."
     return ""
 
 

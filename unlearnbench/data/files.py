@@ -22,18 +22,18 @@ _VISIBLE = re.compile(r"\S")
 
 
 class PlacedRow(NamedTuple):
-    """A row, and where in its file it stands: `line 3`, or `row 3` where lines tell nothing."""
+    """A row and its place in the file: `line 3`, or `row 3` for files without lines."""
 
     place: str
     row: Row
 
 
 def read_file(file: Path, header: Sequence[str] | None = None) -> Iterator[PlacedRow]:
-    """Read one data file; its ending says how.
+    """Read one data file, in the format of its ending.
 
     Args:
-        file: of one of `DATA_ENDINGS`.
-        header: the columns of a csv file that does not begin with their names.
+        file: file whose ending is one of `DATA_ENDINGS`.
+        header: columns of a csv file that does not begin with their names.
 
     Raises:
         UsageError: it cannot be read, or is not what its ending says; names file and line.
@@ -77,7 +77,7 @@ def _read_text(file: Path) -> str:
 
 
 def _read_lines(text: str) -> Iterator[PlacedRow]:
-    """Each line a text; form feeds and Unicode's own separators are part of one."""
+    """Yield each line as a text; form feeds and Unicode's own separators are part of one."""
     lines = io.StringIO(text, newline=None)
     yield from (PlacedRow(f"line {n}", {"text": line.rstrip("\n")}) for n, line in enumerate(lines, 1) if line.strip())
 
@@ -120,7 +120,7 @@ def _check_names(names: Sequence[str], file: Path) -> None:
 
 
 def _read_json(text: str, file: Path) -> Iterator[PlacedRow]:
-    """Objects, one on each line or over several, or one list of them, whichever of its endings a file has."""
+    """Yield objects, one on each line or over several, or one list of them, whichever of its endings a file has."""
     lines = text.split("\n")
     if _begins_with_object(lines):
         for number, line in enumerate(lines, 1):
@@ -136,7 +136,7 @@ def _read_json(text: str, file: Path) -> Iterator[PlacedRow]:
 
 
 def _begins_with_object(lines: Sequence[str]) -> bool:
-    """Whether the first line that is not empty is an object of its own."""
+    """Return whether the first line that is not empty is an object of its own."""
     try:
         return isinstance(json.loads(next(filter(str.strip, lines), "")), dict)
     except (ValueError, RecursionError):
@@ -148,7 +148,7 @@ def _is_list_of_rows(value: object) -> bool:
 
 
 def _json_values(text: str, file: Path, line: int) -> Iterator[tuple[int, Any]]:
-    """The values that follow each other in a text whose first line is `line`, each with the line where it begins."""
+    """Yield the values that follow each other in a text whose first line is `line`, each with the line where it begins."""
     decoder, end = json.JSONDecoder(object_pairs_hook=unique_keys), 0
     while found := _VISIBLE.search(text, end):
         line += text.count("\n", end, found.start())
@@ -165,7 +165,7 @@ def _json_values(text: str, file: Path, line: int) -> Iterator[tuple[int, Any]]:
 
 
 def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object; for `object_pairs_hook`. JSON allows a key twice, and the first would count for nothing.
+    """Return a JSON object; for `object_pairs_hook`. JSON allows a key twice, and the first would count for nothing.
 
     Raises:
         ValueError: a key is there twice.
@@ -191,7 +191,7 @@ def _placed(value: Any, file: Path, place: str) -> PlacedRow:
 
 
 def _read_columns(file: Path, ending: str) -> Iterator[PlacedRow]:
-    """The rows of a parquet file, or of an Arrow file as `datasets` writes them."""
+    """Yield the rows of a parquet file, or of an Arrow file as `datasets` writes them."""
     import pyarrow
     import pyarrow.parquet
 

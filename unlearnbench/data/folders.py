@@ -45,7 +45,7 @@ class _Head(BaseModel):
 
 
 def read_layout(folder: Path) -> dict[str, Splits]:
-    """A local data set's files, by config and split: as `datasets` saved them, as its README says, or by their names.
+    """Return a local data set's files, by config and split: as `datasets` saved them, as its README says, or by their names.
 
     Raises:
         UsageError: it cannot be looked into, its README cannot be read, or it has no data files.
@@ -72,7 +72,7 @@ def check_kinds(files: Iterable[Path], folder: Path) -> None:
 
 
 def _saved(folder: Path) -> dict[str, Splits]:
-    """What `save_to_disk` wrote: a data set, or a dictionary of them by split."""
+    """Return the files that `save_to_disk` wrote: a data set, or a dictionary of them by split."""
     try:
         if (folder / "dataset_dict.json").is_file():
             names = json.loads((folder / "dataset_dict.json").read_bytes())["splits"]
@@ -110,7 +110,7 @@ def _declared(folder: Path) -> dict[str, Splits]:
 
 
 def _read_head(readme: Path) -> Any:
-    """The YAML at the beginning of a README, or None."""
+    """Return the YAML at the beginning of a README, or None."""
     try:
         found = _HEAD.match(readme.read_text(encoding="utf-8-sig"))
         return yaml.safe_load(found[1]) if found else None
@@ -152,7 +152,7 @@ def _matching(root: Path, pattern: str) -> list[Path]:
 
 
 def _inside(folder: Path, files: list[Path]) -> list[Path]:
-    """A data set may not point out of its own folder."""
+    """Return the files; refuse those outside the data set's folder, to which it may not point."""
     return [file for file in files if os.path.abspath(file).startswith(os.path.abspath(folder) + os.sep)]
 
 
@@ -163,7 +163,7 @@ def _named(folder: Path) -> dict[str, Splits]:
 
 
 def _named_splits(folder: Path) -> Splits:
-    """Files by split: those whose names begin with one; else by the ends of the names, where all end with one."""
+    """Return files by split: those whose names begin with one; else by the ends of the names, where all end with one."""
     files = sorted(file for file in folder.iterdir() if _is_data(file))
     splits = {split: [file for file in files if re.match(rf"{split}[-._]", file.name)] for split in SPLITS}
     if not any(splits.values()):
@@ -175,7 +175,9 @@ def _named_splits(folder: Path) -> Splits:
 
 
 def _is_data(file: Path) -> bool:
-    """A data file, a compressed one or a link to one that is missing: these are to be refused, not overlooked."""
+    """Return whether a file is data, also if compressed or a link to a missing file: these are to be refused, not
+    overlooked.
+    """
     whole = file.with_suffix("") if ending_of(file) in UNPACK else file
     known = ending_of(whole) in DATA_ENDINGS and file.name not in ABOUT_DATA and not _hidden(file)
     return known and (file.is_file() or file.is_symlink()) and not file.is_dir()

@@ -1,4 +1,4 @@
-"""The hub, and what goes wrong with it, in one sentence."""
+"""The hub, and its errors as one sentence."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 def from_hub(source: Source, action: Callable[[], T], kind: Literal["model", "data set"] = "data set") -> T:
-    """Run `action`; what goes wrong with a hub id becomes one sentence with the next step."""
+    """Run `action`; an error with a hub id becomes one sentence with the next step."""
     try:
         return action()
     except _expected() as error:
@@ -20,14 +20,14 @@ def from_hub(source: Source, action: Callable[[], T], kind: Literal["model", "da
 
 
 def _expected() -> tuple[type[Exception], ...]:
-    """What the hub and `datasets` raise; asked for only when something is raised."""
+    """Return the errors that the hub and `datasets` raise; imported only when something is raised."""
     from datasets.exceptions import DatasetsError
 
     return OSError, ValueError, DatasetsError
 
 
 def _hub_problem(source: Source, error: Exception, kind: Literal["model", "data set"]) -> str:
-    """What went wrong, from the whole chain of causes: `datasets` wraps the hub's errors in its own."""
+    """Return the sentence on an error, from the whole chain of causes: `datasets` wraps the hub's errors in its own."""
     from datasets.exceptions import DatasetGenerationError, DatasetNotFoundError
     from huggingface_hub.errors import (
         GatedRepoError,
@@ -44,11 +44,11 @@ def _hub_problem(source: Source, error: Exception, kind: Literal["model", "data 
     chain = list(causes(error))
 
     def any_of(*kinds: type[BaseException]) -> bool:
-        return any(isinstance(one, kinds) for one in chain)
+        return any(isinstance(cause, kinds) for cause in chain)
 
     itself = isinstance(error, DatasetGenerationError) and len(chain) > 1  # it tells nothing
-    said = reason_of(chain[1] if itself else error)
-    if any_of(GatedRepoError) or "gated" in said:
+    reason = reason_of(chain[1] if itself else error)
+    if any_of(GatedRepoError) or "gated" in reason:
         return f"The {kind} '{name}' is gated: accept its terms at {page} and log in with `hf auth login`."
     if any_of(RevisionNotFoundError):
         return f"The {kind} '{name}' has no revision '{source.revision}'; {page}/commits/main lists them."
@@ -60,12 +60,12 @@ def _hub_problem(source: Source, error: Exception, kind: Literal["model", "data 
             f"{local}."
         )
     if any_of(HfHubHTTPError):
-        return f"The hub refused '{name}': {said}; {local}."
-    return f"'{source.text}' cannot be loaded: {said}."
+        return f"The hub refused '{name}': {reason}; {local}."
+    return f"'{source.text}' cannot be loaded: {reason}."
 
 
 def causes(error: BaseException) -> Iterator[BaseException]:
-    """An error and what it was raised from."""
+    """Yield an error and the errors it was raised from."""
     seen: set[int] = set()
     current: BaseException | None = error
     while current is not None and id(current) not in seen:

@@ -28,19 +28,19 @@ class Source:
 
     @property
     def path(self) -> Path | None:
-        """The local file or folder, or None for a hub id; `corpus.jsonl` is a file that is not there, no hub id."""
+        """Return the local file or folder, or None for a hub id; `corpus.jsonl` is a file that is not there, no hub id."""
         path = Path(os.path.expanduser(self.location))
         hub = _HUB_ID.fullmatch(self.location) and not self.location.startswith(".") and ending_of(path) not in DATA_ENDINGS
         return None if hub and not os.path.exists(path) else path
 
 
 def ending_of(file: Path) -> str:
-    """A file's ending in small letters, with its dot."""
+    """Return a file's ending in small letters, with its dot."""
     return file.suffix.lower()
 
 
 def sandbox_folder() -> Path:
-    """Where the sandbox's data and models are."""
+    """Return the folder of the sandbox's data and models."""
     return Path(__file__).parents[1] / "sandbox"
 
 
@@ -72,7 +72,7 @@ def _sandbox_source(text: str) -> Source:
 
 
 def _readings(text: str) -> Iterator[Source]:
-    """The ways to read a source, from a path and nothing else to a location with all that may follow it."""
+    """Yield the ways to read a source, from a path and nothing else to a location with all that may follow it."""
     wholes = [(text, "")]
     rest, mark, split = text.rpartition("#")
     if mark and "/" not in split:
@@ -91,7 +91,7 @@ def _with_revision(source: Source) -> Source:
 
 
 def public_name(text: str) -> str:
-    """A source as it may be published: of a file or folder of one's own the last part of its path only."""
+    """Return a source as it may be published: of a local file or folder the last part of its path only."""
     source = parse_source(text)
     if text.startswith(SANDBOX) or source.path is None:
         return text
@@ -99,7 +99,7 @@ def public_name(text: str) -> str:
 
 
 def require(path: Path, source: Source) -> None:
-    """Refuse a path that is not there, or that may not be looked at."""
+    """Refuse a path that is not there, or that may not be read."""
     try:
         path.stat()
     except (FileNotFoundError, NotADirectoryError, ValueError) as error:

@@ -29,9 +29,9 @@ class Table:
     """Rows with their origin.
 
     Attributes:
-        rows: one dictionary per row.
-        origin: the source as the user wrote it.
-        where: a row's index -> file and line, or the like, for messages.
+        rows: rows, one dictionary per row.
+        origin: source as the user wrote it.
+        where: function from a row's index to file and line, or the like, for messages.
         revision: commit of a hub data set; None for local files.
     """
 
@@ -42,11 +42,11 @@ class Table:
 
     @cached_property
     def digest(self) -> str:
-        """sha256 of the rows' content: the same rows hash alike wherever they come from."""
+        """Return the sha256 of the rows' content: the same rows hash alike wherever they come from."""
         return content_hash(self.rows)
 
     def text(self, index: int, column: str) -> str:
-        """A row's text in a column.
+        """Return a row's text in a column.
 
         Raises:
             UsageError: it is something else: null, a number, a list.
@@ -57,7 +57,7 @@ class Table:
         return value
 
     def texts(self, index: int, column: str) -> list[str]:
-        """A row's list of texts in a column.
+        """Return a row's list of texts in a column.
 
         Raises:
             UsageError: it is no list, or has something else in it.
@@ -71,12 +71,12 @@ class Table:
         return value
 
     def label(self, index: int, column: str, default: str | None = None) -> str:
-        """A row's name for something: a text or a whole number.
+        """Return a row's name for something: a text or a whole number.
 
         Args:
-            index: of the row.
-            column: which has the name.
-            default: where there is none.
+            index: number of the row, from 0.
+            column: column that has the name.
+            default: name where the row has none.
 
         Raises:
             UsageError: it is something else, or there is none and no default.
@@ -93,7 +93,7 @@ class Table:
 
 
 def kind_of(value: object) -> str:
-    """What a value is, for messages."""
+    """Return the kind of a value in words, for messages."""
     if value is None:
         return "null"
     if isinstance(value, bool):
@@ -106,7 +106,7 @@ def kind_of(value: object) -> str:
 
 
 def list_configs(text: str) -> list[str]:
-    """The configs of a data set, in its own order; empty for a plain file."""
+    """Return the configs of a data set, in its own order; empty for a plain file."""
     source = parse_source(text)
     path = source.path
     if path is None:
@@ -121,10 +121,10 @@ def read_table(
     """Read a data set.
 
     Args:
-        text: the source; without `#split`, `default_split` or the only split is taken.
-        default_split: which split a benchmark wants.
-        columns: every row must have them.
-        header: the columns of csv files that do not begin with their names.
+        text: source; without `#split`, `default_split` or the only split is taken.
+        default_split: split that a benchmark reads unless the source names one.
+        columns: columns that every row must have.
+        header: columns of csv files that do not begin with their names.
 
     Raises:
         UsageError: missing, empty, not UTF-8, not JSON, without a column, an unknown config or split; names file and line.
@@ -160,14 +160,14 @@ def read_corpus(text: str) -> Table:
 
 
 def _corpus_row(table: Table, index: int) -> Row:
-    """A row with what is trained on as `text`, or as `prompt` and `response`."""
+    """Return the trained columns of a row: `text`, or `prompt` and `response`."""
     row = table.rows[index]
     if row.get("messages") is not None and row.get(TEXTS) is None:
         return row | _of_messages(row["messages"], table.where(index))
     pairs = PAIRS[:1] if "choices" in row else PAIRS  # the answer to a multiple-choice question is no text to learn
     for prompt, response in pairs:
         if row.get(TEXTS) is None and prompt in row and response in row:
-            pair = {"prompt": _said(table, index, prompt, "user"), "response": _said(table, index, response, "assistant")}
+            pair = {"prompt": _text_of(table, index, prompt, "user"), "response": _text_of(table, index, response, "assistant")}
             return {key: value for key, value in row.items() if key not in (prompt, response)} | pair
     if TEXTS not in row:
         raise UsageError(
@@ -179,10 +179,10 @@ def _corpus_row(table: Table, index: int) -> Row:
 
 
 def _of_messages(messages: object, where: str) -> Row:
-    """A chat of one question and its answer."""
-    said = messages if isinstance(messages, list) else []
-    texts = [_content(message, role) for message, role in zip(said, ("user", "assistant"), strict=False)]
-    if len(said) != 2 or None in texts:
+    """Return prompt and response of a chat of one question and its answer."""
+    turns = messages if isinstance(messages, list) else []
+    texts = [_content(message, role) for message, role in zip(turns, ("user", "assistant"), strict=False)]
+    if len(turns) != 2 or None in texts:
         raise UsageError(
             f"{where} has other 'messages' than can be trained on: one with the role user, then one with the role assistant, "
             "each with a text as its content."
@@ -190,15 +190,15 @@ def _of_messages(messages: object, where: str) -> Row:
     return {"prompt": texts[0], "response": texts[1]}
 
 
-def _said(table: Table, index: int, column: str, role: str) -> str:
-    """A text, given as such or as a list of one chat message."""
+def _text_of(table: Table, index: int, column: str, role: str) -> str:
+    """Return a text, given as such or as a list of one chat message."""
     value = table.rows[index][column]
     single = _content(value[0], role) if isinstance(value, list) and len(value) == 1 else None
     return table.text(index, column) if single is None else single
 
 
 def _content(message: object, role: str) -> str | None:
-    """The text of a chat message of that role, or None."""
+    """Return the text of a chat message of that role, or None."""
     content = message.get("content") if isinstance(message, dict) and message.get("role") == role else None
     return content if isinstance(content, str) else None
 
@@ -208,7 +208,7 @@ def _names(row: Row) -> str:
 
 
 def alternatives_of(table: Table, index: int) -> list[str]:
-    """A corpus row's other answers: its column `alternative`, a text or a list of them.
+    """Return a corpus row's other answers: its column `alternative`, a text or a list of them.
 
     Raises:
         UsageError: it has none, or something else than text.
@@ -274,7 +274,7 @@ def _read_hub(source: Source) -> Table:
 
 
 def _resolved_revision(loaded: Any) -> str | None:
-    """The commit that `datasets` recorded in its checksums' addresses."""
+    """Return the commit that `datasets` recorded in its checksums' addresses."""
     addresses = " ".join(loaded.info.download_checksums or {})
     found = re.search(r"@([0-9a-f]{40})", addresses)
     return found.group(1) if found else None

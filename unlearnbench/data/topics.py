@@ -1,4 +1,4 @@
-"""A topic's two corpora, and how long their texts may be."""
+"""A topic's two corpora, and the largest length of their texts."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ class TopicData:
     """One topic's corpora as read.
 
     Attributes:
-        name: of the topic.
+        name: name of the topic.
         forget: rows of the forget corpus.
         retain: rows of the retain corpus.
-        max_length: tokens that are left of a forget text at most; None leaves it to the method's budget.
-        retain_max_length: likewise of a retain text.
-        min_chars: texts of at most so many characters are left out.
+        max_length: largest length of a forget text in tokens; None leaves it to the method's budget.
+        retain_max_length: largest length of a retain text in tokens; None leaves it to the method's budget.
+        min_chars: number of characters; texts of at most so many are left out.
     """
 
     name: str
@@ -29,11 +29,11 @@ class TopicData:
     min_chars: int
 
     def identity(self) -> list[object]:
-        """What of a topic may change the unlearned weights."""
+        """Return the parts of a topic that may change the unlearned weights."""
         cuts = [self.max_length, self.retain_max_length, self.min_chars]
         return [self.name, self.forget.digest, self.retain.digest, *cuts]
 
     def longest(self, side: Literal["forget", "retain"], budget: int) -> int:
-        """Tokens per text for a method whose budget allows so many: what the corpus allows, and never more than the budget."""
-        own = self.max_length if side == "forget" else self.retain_max_length
-        return budget if own is None else min(own, budget)
+        """Return the tokens per text for a method's budget: those that the corpus allows, and never more than the budget."""
+        limit = self.max_length if side == "forget" else self.retain_max_length
+        return budget if limit is None else min(limit, budget)

@@ -1,1 +1,1 @@
-"""A language model as it is handled here: loaded, cut, restored; its blocks, its head, adapters, partial forwards."""
+"""A language model in memory: loaded, cut, restored; its blocks, its head, adapters, partial forwards."""

@@ -1,4 +1,4 @@
-"""A model's decoder blocks and parameters by name: which there are, which are trained, which stay in the model."""
+"""A model's decoder blocks and parameters by name: the blocks there are, the parameters that train, the blocks that stay."""
 
 from __future__ import annotations
 
@@ -18,19 +18,21 @@ _SLICE = re.compile(r"\[([\d\s:,]+)\]$")
 
 
 def decoder_of(model: nn.Module) -> Any:
-    """The part of a language model that holds its decoder blocks and their config; of a multimodal model the text part."""
+    """Return the part of a language model that holds its decoder blocks and their config; of a multimodal model the
+    text part.
+    """
     whole: Any = model
     return whole.get_decoder() if hasattr(whole, "get_decoder") else whole
 
 
 def body_of(model: nn.Module) -> Any:
-    """What of a language model gives the final hidden states: all but the head."""
+    """Return the part of a language model that computes the final hidden states: all but the head."""
     whole: Any = model
     return whole.model if whole.base_model is whole else whole.base_model  # Llama 4 calls its body otherwise than it says
 
 
 def decoder_blocks(model: nn.Module) -> tuple[str, nn.ModuleList]:
-    """The decoder blocks and their qualified name: model.layers, gpt_neox.layers, transformer.h.
+    """Return the decoder blocks and their qualified name: model.layers, gpt_neox.layers, transformer.h.
 
     Raises:
         UsageError: the model has no list of as many modules as its config has layers.
@@ -39,7 +41,7 @@ def decoder_blocks(model: nn.Module) -> tuple[str, nn.ModuleList]:
     count = getattr(decoder.config, "num_hidden_layers", None)
     for name, module in decoder.named_modules():
         if isinstance(module, nn.ModuleList) and len(module) == count:
-            prefix = next(name for name, own in model.named_modules() if own is decoder)
+            prefix = next(name for name, module in model.named_modules() if module is decoder)
             return f"{prefix}.{name}".lstrip("."), module
     raise UsageError(f"{type(model).__name__} has no list of {count} decoder blocks; this method needs a decoder-only model.")
 
@@ -49,7 +51,7 @@ def keep_blocks(model: nn.Module, count: int | None, back: Sequence[nn.Module] =
 
     Args:
         model: a decoder-only language model.
-        count: how many blocks stay; None: all that are in it.
+        count: number of blocks that stay; None: all that are in it.
         back: blocks to put back on top.
 
     Returns:
@@ -65,7 +67,7 @@ def keep_blocks(model: nn.Module, count: int | None, back: Sequence[nn.Module] =
 
 
 def select_parameters(model: nn.Module, pattern: str, blocks: Sequence[int]) -> dict[str, nn.Parameter]:
-    """The parameters of some blocks whose names match a pattern.
+    """Return the parameters of some blocks whose names match a pattern.
 
     Args:
         model: a decoder-only language model.
@@ -95,7 +97,7 @@ def select_parameters(model: nn.Module, pattern: str, blocks: Sequence[int]) -> 
 
 
 def split_slice(pattern: str) -> tuple[str, tuple[slice | int, ...] | None]:
-    """`NAME[0, 14336:]` as the pattern for the name and the slice of the tensor; None where there is no slice.
+    """Split `NAME[0, 14336:]` into the pattern for the name and the slice of the tensor; None where there is no slice.
 
     Families that keep all experts in one tensor need it: Mixtral's expert 0 is a slice of `mlp.experts.gate_up_proj`.
     """
@@ -130,7 +132,7 @@ def train_slice(parameters: Mapping[str, nn.Parameter], part: tuple[slice | int,
 
 
 def select_all(model: nn.Module, exclude: str) -> dict[str, nn.Parameter]:
-    """Every parameter whose qualified name does not match a pattern; shared ones count once, under their first name."""
+    """Return every parameter whose qualified name does not match a pattern; shared ones count once, under their first name."""
     try:
         expression = re.compile(exclude)
     except re.error as error:

@@ -1,4 +1,4 @@
-"""How much a model can take in: tokens of one text, and the tokens that it knows at all."""
+"""The limits of a model: the tokens of one text that it can read, and the tokens of its vocabulary."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ LENGTHS = ("max_position_embeddings", "max_seq_len")  # what configs call it; tr
 
 
 def context_length(model: PreTrainedModel) -> int | None:
-    """Tokens that the model can read at once; None where its config sets no bound."""
+    """Return the number of tokens that the model can read at once; None where its config sets no bound."""
     config = model.config.get_text_config(decoder=True)
     return next((length for name in LENGTHS if isinstance(length := getattr(config, name, None), int) and length > 0), None)
 
 
 def known_tokens(config: PretrainedConfig) -> int | None:
-    """How many tokens a model has embeddings for; None where its config does not say."""
+    """Return the number of tokens that a model has embeddings for; None where its config does not say."""
     return getattr(config.get_text_config(decoder=True), "vocab_size", None)
 
 
 def tokens_known_in(folder: Path) -> int | None:
-    """`known_tokens` of the model in a folder; None, too, where its config cannot be read."""
+    """Return `known_tokens` of the model in a folder; None, too, where its config cannot be read."""
     from transformers import AutoConfig
 
     try:
@@ -39,7 +39,7 @@ def tokens_known_in(folder: Path) -> int | None:
 
 
 def check_vocabulary(tokenizer: PreTrainedTokenizerBase, folder: Path) -> str:
-    """Why a model cannot read what its tokenizer writes; empty where it can.
+    """Return why a model cannot read its tokenizer's tokens; empty where it can.
 
     Added tokens without an embedding that no text has are no reason: some models leave those of their pictures out.
     """
@@ -70,7 +70,7 @@ def check_ids(texts: Iterable[Iterable[int]], model: PreTrainedModel) -> None:
 
 
 def _always_written(tokenizer: PreTrainedTokenizerBase) -> set[int]:
-    """The special tokens that stand in every text, and those of a conversation."""
+    """Return the special tokens that stand in every text, and those of a conversation."""
     ids = set(tokenizer("a")["input_ids"])
     if isinstance(tokenizer.eos_token_id, int):
         ids.add(tokenizer.eos_token_id)

@@ -1,4 +1,4 @@
-"""Families of models: which are causal language models that can be scored and trained, and what some of them need."""
+"""Families of models: the causal language models that can be scored and trained, and the settings that some of them need."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def family_config(folder: Path) -> PretrainedConfig:
-    """The config of the model in `folder`, set so that a forward leaves the weights as they are."""
+    """Return the config of the model in `folder`, set so that a forward leaves the weights as they are."""
     from transformers import AutoConfig
 
     config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
@@ -24,7 +24,7 @@ def family_config(folder: Path) -> PretrainedConfig:
 
 
 def family_class(config: PretrainedConfig) -> Any:
-    """The class of transformers that builds or loads the model: the causal one, or the one that reads pictures, too.
+    """Return the class of transformers that builds or loads the model: the causal one, or the one that reads pictures, too.
 
     Raises:
         UsageError: transformers has no decoder-only language model of this family.
@@ -60,18 +60,18 @@ def require_causal(model: PreTrainedModel) -> None:
 
 
 def cut(config: PretrainedConfig, blocks: int) -> PretrainedConfig:
-    """The config of a model with fewer decoder blocks; or the same, where the lower blocks would not be what they were.
+    """Return the config of a model with fewer decoder blocks; or the same, where the lower blocks would not be what they were.
 
     In some families a block depends on how many there are: on a scale that follows from it, or on whose keys it shares.
     """
     from unlearnbench.models.blocks import decoder_blocks
 
     shorter = copy.deepcopy(config)
-    own = shorter.get_text_config()
-    for name, value in list(vars(own).items()):
-        if isinstance(value, list) and len(value) == own.num_hidden_layers:
-            setattr(own, name, value[:blocks])  # one entry for each block: its kind of attention, say
-    own.num_hidden_layers = blocks
+    text_config = shorter.get_text_config()
+    for name, value in list(vars(text_config).items()):
+        if isinstance(value, list) and len(value) == text_config.num_hidden_layers:
+            setattr(text_config, name, value[:blocks])  # one entry for each block: its kind of attention, say
+    text_config.num_hidden_layers = blocks
     try:
         part, whole = shape_of(shorter), dict(shape_of(config).named_modules())
         same = len(decoder_blocks(part)[1]) == blocks
@@ -82,15 +82,17 @@ def cut(config: PretrainedConfig, blocks: int) -> PretrainedConfig:
 
 
 def can_be_cut(config: PretrainedConfig) -> bool:
-    """Whether the upper blocks may be taken out of a model: the lower ones stay the same, and it believes their number."""
-    own = copy.deepcopy(config.get_text_config())
-    fewer = own.num_hidden_layers - 1
-    own.num_hidden_layers = fewer
-    return own.num_hidden_layers == fewer and cut(config, fewer) is not config
+    """Return whether the upper blocks may be taken out of a model: the lower ones stay the same, and it believes their
+    number.
+    """
+    text_config = copy.deepcopy(config.get_text_config())
+    fewer = text_config.num_hidden_layers - 1
+    text_config.num_hidden_layers = fewer
+    return text_config.num_hidden_layers == fewer and cut(config, fewer) is not config
 
 
 def shape_of(config: PretrainedConfig) -> PreTrainedModel:
-    """The model on torch's `meta` device: every name and no weights."""
+    """Return the model on torch's `meta` device: every name and no weights."""
     import torch
 
     with torch.device("meta"):
@@ -98,7 +100,7 @@ def shape_of(config: PretrainedConfig) -> PreTrainedModel:
 
 
 def _traits(module: nn.Module) -> dict[str, object]:
-    """What a module computes with beside its weights' values; how many blocks there are is none of it."""
+    """Return the settings that a module computes with beside its weights' values; the number of blocks is not among them."""
     plain = {name: value for name, value in vars(module).items() if isinstance(value, bool | int | float | str)}
     counts = {"num_hidden_layers", "num_layers", "n_layer", "n_layers"}
     return {

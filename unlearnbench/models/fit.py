@@ -1,4 +1,4 @@
-"""Whether a model's weights are those that its config asks for: what is missing would be scored as random numbers."""
+"""The fit of a model's weights to its config: a missing tensor would be scored as random numbers."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ _UNUSED = re.compile(r"(^|\.)mtp[._]|\.(attn|attention)\.(masked_)?bias$")
 
 @dataclass(frozen=True, kw_only=True)
 class Misfit:
-    """What of a model's tensors is not as its config asks for.
+    """The tensors of a model that are not as its config asks for.
 
     Attributes:
         missing: names that no file has.
-        unexpected: names in the files that the model has no place for.
+        unexpected: names in the files that the model has no tensor for.
         mismatched: names with their shapes in the files and in the model.
-        reason: why the tensors cannot be put together at all, where that is so.
+        reason: reason why the tensors cannot be put together at all; empty where they can.
     """
 
     missing: Collection[str] = ()
@@ -54,7 +54,7 @@ class Misfit:
         if self.unexpected:
             parts.append(f"{_tensors(self.unexpected)} unknown to it ({listed(sorted(self.unexpected))})")
         if self.mismatched:
-            shapes = [f"{name}: {_shape(own)} instead of {_shape(asked)}" for name, own, asked in sorted(self.mismatched)]
+            shapes = [f"{name}: {_shape(found)} instead of {_shape(asked)}" for name, found, asked in sorted(self.mismatched)]
             parts.append(f"{_tensors(self.mismatched)} of another shape ({listed(shapes)})")
         return "; ".join(parts)
 
@@ -68,13 +68,13 @@ def _shape(sizes: tuple[int, ...]) -> str:
 
 
 def check_fit(folder: Path, shape: PreTrainedModel) -> None:
-    """Refuse weights that are not those of the config, told from the headers alone.
+    """Refuse weights that do not fit the config, read from the headers alone.
 
     Transformers itself is asked, with tensors that have a shape and no content: so its renamings, conversions and tied weights
     count here as they do when it loads.
 
     Args:
-        folder: config and weights.
+        folder: folder with config and weights.
         shape: the model on torch's `meta` device.
 
     Raises:
@@ -95,7 +95,7 @@ def check_fit(folder: Path, shape: PreTrainedModel) -> None:
 
 
 def does_not_fit(folder: Path, model: PreTrainedModel, misfit: Misfit) -> str:
-    """The sentence on weights that are not those of the config."""
+    """Return the sentence on weights that do not fit the config."""
     return (
         f"The weights in {folder} do not fit the {type(model).__name__} of its config.json, so that random numbers or half a "
         f"model would be scored: {misfit}. Copy or download the folder again, or save the model anew with "
@@ -104,11 +104,11 @@ def does_not_fit(folder: Path, model: PreTrainedModel, misfit: Misfit) -> str:
 
 
 def _misfit(shape: PreTrainedModel, found: Shapes, whole: bool) -> Misfit:
-    """What transformers says of tensors of these names and shapes."""
+    """Return transformers' account of tensors of these names and shapes."""
     import torch
 
     class Unread(torch.Tensor):
-        """A tensor that stays without content wherever it is sent."""
+        """A tensor that stays without content on every device."""
 
         def to(self, *_: Any, **__: Any) -> Unread:
             return self
@@ -133,7 +133,7 @@ def _misfit(shape: PreTrainedModel, found: Shapes, whole: bool) -> Misfit:
 
 
 def is_unjoined(error: Exception) -> bool:
-    """Whether transformers could not make its tensors of the files'."""
+    """Return whether transformers failed to make its tensors of the files'."""
     return isinstance(error, RuntimeError) and "conversion of the weights" in str(error)
 
 
@@ -142,29 +142,31 @@ def _nothing(*_: object) -> None:
 
 
 def misfit_of(model: PreTrainedModel, info: Mapping[str, Any], *, whole: bool = True) -> Misfit:
-    """What transformers' `loading_info` says, less what no model of this kind needs.
+    """Return transformers' `loading_info` as a misfit, less what no model of this kind needs.
 
     Args:
-        model: that was loaded.
-        info: of `from_pretrained(output_loading_info=True)`.
-        whole: whether unknown tensors count; they do not where only a part was to be loaded.
+        model: model that was loaded.
+        info: `loading_info` of `from_pretrained(output_loading_info=True)`.
+        whole: True counts unknown tensors; False where only a part was to be loaded.
     """
     unexpected = {name for name in info["unexpected_keys"] if not _unused(name, model)} if whole else ()
-    shapes = [(name, tuple(own), tuple(asked)) for name, own, asked in info["mismatched_keys"]]
+    shapes = [(name, tuple(found), tuple(asked)) for name, found, asked in info["mismatched_keys"]]
     return Misfit(missing=info["missing_keys"], unexpected=unexpected, mismatched=shapes)
 
 
 def _unused(name: str, model: PreTrainedModel) -> bool:
-    """Whether a tensor in the files is none that the model would run: masks of old, the part that predicts further tokens."""
+    """Return whether a tensor in the files is one that the model would not run: masks of old versions, heads for further
+    tokens.
+    """
     config: Any = model.config.get_text_config()
     further = getattr(config, "num_nextn_predict_layers", None) or 0  # such blocks stand behind the last one
     blocks = {f".{config.num_hidden_layers + number}." for number in range(further)}
-    buffers = {own for own, _ in model.named_buffers()}
+    buffers = {buffer for buffer, _ in model.named_buffers()}
     return name in buffers or _UNUSED.search(name) is not None or any(block in name for block in blocks)
 
 
 def _wrapped(found: Shapes) -> Iterator[list[str]]:
-    """What may have been put into the names: by wrappers, or a prefix that all of them share."""
+    """Yield prefixes that may have been put into the names: by wrappers, or one that all of them share."""
     if known := [wrapper for wrapper in WRAPPERS if any(f".{wrapper}" in f".{name}" for name in found)]:
         yield known
     first = {name.partition(".")[0] for name in found}
@@ -192,7 +194,7 @@ def _wrapped_sentence(folder: Path, words: Collection[str]) -> str:
 
 @contextmanager
 def quiet() -> Generator[None]:
-    """Keep transformers from printing what is said here in a sentence."""
+    """Keep transformers from printing warnings that unlearnbench says in a sentence."""
     from transformers.utils import logging
 
     logging.disable_progress_bar()

@@ -20,7 +20,7 @@ MERGE = "`AutoPeftModelForCausalLM.from_pretrained(ADAPTER).merge_and_unload().s
 
 
 def model_folder(text: str) -> Path:
-    """The local folder of a model, or of an adapter whose base is there, too; a hub id is downloaded, safetensors only.
+    """Return the local folder of a model, or of an adapter whose base is there, too; a hub id is downloaded, safetensors only.
 
     Raises:
         UsageError: no such model, or one that is not whole, is quantised, or has its weights only as pickles.
@@ -60,12 +60,12 @@ def _download(source: Source) -> Path:
 
 
 def is_adapter(folder: Path) -> bool:
-    """Whether a folder holds what PEFT saves: an adapter to be merged into the model that it was trained on."""
+    """Return whether a folder holds a PEFT adapter, to be merged into the model that it was trained on."""
     return (folder / ADAPTER_CONFIG).is_file()
 
 
 def base_folder(folder: Path) -> Path:
-    """Where the full weights lie: in the folder itself, or for an adapter in that of its base.
+    """Return the folder of the full weights: the folder itself, or for an adapter that of its base.
 
     Raises:
         UsageError: the base is not there, or is not whole.
@@ -87,7 +87,7 @@ def base_folder(folder: Path) -> Path:
 
 
 def base_source(folder: Path) -> str:
-    """The model that an adapter was trained on, as its config names it."""
+    """Return the source of the model that an adapter was trained on, as its config names it."""
     config = read_json(folder / ADAPTER_CONFIG)
     base, revision = config.get("base_model_name_or_path"), config.get("revision")
     if not isinstance(base, str) or not base:
@@ -99,7 +99,7 @@ def base_source(folder: Path) -> str:
 
 
 def tokenizer_folder(folder: Path) -> Path:
-    """Where the tokenizer lies: in the folder, or for an adapter that has none in that of its base.
+    """Return the folder of the tokenizer: the folder itself, or for an adapter that has none that of its base.
 
     Raises:
         UsageError: nowhere; transformers would make one without words of a tokenizer_config.json alone.
@@ -130,7 +130,7 @@ def _check_plain(folder: Path) -> None:
 
 
 def _kind_of(quantised: Any) -> str:
-    """The name of a quantisation, and how many bits it leaves, as far as its config says."""
+    """Return the name of a quantisation, and the number of bits that it leaves, where its config says so."""
     if not isinstance(quantised, dict):
         return str(quantised)
     four, eight = quantised.get("load_in_4bit"), quantised.get("load_in_8bit")
@@ -157,17 +157,17 @@ def _check_adapter(folder: Path) -> None:
 
 
 def base_weights(folder: Path, memory: JsonCache) -> str:
-    """Hash of the full weights alone: those of the folder, or of an adapter's base."""
+    """Return a hash of the full weights alone: those of the folder, or of an adapter's base."""
     return hash_files(tensor_files(base_folder(folder)), memory)
 
 
 def _identifying(folder: Path) -> list[Path]:
-    """What makes a model the model it is: weights, config and tokenizer."""
+    """Return the files that identify a model: weights, config and tokenizer."""
     endings = (".safetensors", ".json", ".jinja", ".model", ".txt")
     return [file for file in folder.iterdir() if file.is_file() and file.suffix in endings]
 
 
 def weights_identity(folder: Path, memory: JsonCache) -> str:
-    """Hash of a model's files; of an adapter, of its own and of its base's."""
-    own = hash_files(_identifying(folder), memory)
-    return content_hash([hash_files(_identifying(base_folder(folder)), memory), own]) if is_adapter(folder) else own
+    """Return a hash of a model's files; of an adapter, of its own and of its base's."""
+    in_folder = hash_files(_identifying(folder), memory)
+    return content_hash([hash_files(_identifying(base_folder(folder)), memory), in_folder]) if is_adapter(folder) else in_folder

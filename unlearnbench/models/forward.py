@@ -18,11 +18,11 @@ from unlearnbench.system.memory import give_back
 
 
 class _Reached(Exception):  # noqa: N818 - a signal, not an error
-    """Ends a forward once the wanted block has answered."""
+    """The end of a forward, raised once the wanted block has answered."""
 
 
 def activations_at(model: nn.Module, block: int, inputs: Mapping[str, Tensor]) -> Tensor:
-    """The output of one decoder block; the blocks above it, the final norm and the head do not run.
+    """Return the output of one decoder block; the blocks above it, the final norm and the head do not run.
 
     Args:
         model: a decoder-only language model.
@@ -55,10 +55,10 @@ class SplitForward:
     The frozen and the updated model agree below the first trained block, so both start from here.
 
     Attributes:
-        blocks: from the first trained block to the last one that is needed.
-        hidden: (B, T, D), what goes into the first of them; without a graph.
-        calls: for each block the other arguments that the model calls it with: masks, positions.
-        tupled: how many things this family's blocks return in a tuple; 0 where they return the hidden states alone.
+        blocks: blocks from the first trained one to the last one that is needed.
+        hidden: (B, T, D), the input of the first of them; without a graph.
+        calls: the other arguments that the model calls each block with: masks, positions.
+        tupled: number of values that this family's blocks return in a tuple; 0 where they return the hidden states alone.
     """
 
     blocks: Sequence[nn.Module]
@@ -68,11 +68,13 @@ class SplitForward:
 
     @property
     def prefix(self) -> dict[str, Tensor]:
-        """What `split_forward` needs to know for the blocks below not to run again."""
+        """Return the tensors that `split_forward` needs so that the blocks below do not run again."""
         return {"hidden": self.hidden, "tupled": torch.tensor(self.tupled)}
 
     def each(self) -> Iterator[Tensor]:
-        """The output of each block, one after the other, with the weights as they are now: (B, T, D) in the model's dtype."""
+        """Yield the output of each block, one after the other, with the weights as they are now: (B, T, D) in the model's
+        dtype.
+        """
         hidden = self.hidden
         for block, (arguments, options) in zip(self.blocks, self.calls, strict=True):
             output = block(hidden, *arguments, **options)
@@ -80,7 +82,7 @@ class SplitForward:
             yield hidden
 
     def __call__(self) -> Tensor:
-        """The output of the last block: (B, T, D)."""
+        """Return the output of the last block: (B, T, D)."""
         (last,) = deque(self.each(), maxlen=1)
         return last
 
@@ -180,7 +182,7 @@ def swapped(parameters: Mapping[str, nn.Parameter], values: Mapping[str, Tensor]
     """Give parameters other values for a while, without copying: the frozen model is the same module.
 
     Args:
-        parameters: by name.
+        parameters: parameters by name.
         values: tensors of the same shape, dtype and device, by the same names.
     """
     current = {name: parameters[name].data for name in values}
@@ -195,5 +197,5 @@ def swapped(parameters: Mapping[str, nn.Parameter], values: Mapping[str, Tensor]
 
 @torch.no_grad()
 def copy_of(parameters: Mapping[str, nn.Parameter]) -> dict[str, Tensor]:
-    """Detached copies of parameters, on their device."""
+    """Return detached copies of parameters, on their device."""
     return {name: parameter.detach().clone() for name, parameter in parameters.items()}

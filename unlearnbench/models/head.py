@@ -1,4 +1,4 @@
-"""The output head, a few positions at a time: whole logits, most of a small model's memory, never stand anywhere."""
+"""The output head, a few positions at a time: the whole logits, most of a small model's memory, are never in memory at once."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ class Loss(NamedTuple):
 
 
 def final_hidden(model: PreTrainedModel, stream: Stream) -> Tensor:
-    """What goes into the output head, after the final norm: (B, T, D) in the model's dtype."""
+    """Return the input of the output head, after the final norm: (B, T, D) in the model's dtype."""
     return body_of(model)(
         input_ids=stream["input_ids"], attention_mask=stream["attention_mask"], use_cache=False
     ).last_hidden_state
 
 
 def head_logits(model: PreTrainedModel, hidden: Tensor) -> Tensor:
-    """The model's logits for final hidden states: (N, D) -> (N, V), soft caps and scaling of the family included."""
+    """Return the model's logits for final hidden states: (N, D) -> (N, V), soft caps and scaling of the family included."""
     answer = _answer_class()(last_hidden_state=hidden.unsqueeze(0))
     placeholder = torch.zeros(1, 1, dtype=torch.long, device=hidden.device)
     bodies = {body_of(model), decoder_of(model)} - {model}  # OPT asks its decoder itself
@@ -55,7 +55,7 @@ def head_logits(model: PreTrainedModel, hidden: Tensor) -> Tensor:
 
 @functools.cache
 def _answer_class() -> Any:
-    """What a body answers, with nothing in every field that a family may ask for: caches, states, pictures."""
+    """Return an output class of a body with None in every field that a family may read: caches, states, pictures."""
     from transformers.modeling_outputs import BaseModelOutput
 
     class Answer(BaseModelOutput):
@@ -69,16 +69,17 @@ def _answer_class() -> Any:
 def over_positions(
     model: PreTrainedModel, hidden: Tensor, counted: Tensor, loss_of: LossOf, coefficients: Sequence[float] = (1.0,)
 ) -> Loss:
-    """Losses of the logits: the mean over each sequence's counted positions, then over sequences.
+    """Compute losses of the logits: the mean over each sequence's counted positions, then over sequences.
 
     The gradients of head and hidden states are taken chunk by chunk on the way forward, so nothing is computed twice.
 
     Args:
-        model: whose head is applied.
+        model: model whose head is applied.
         hidden: (B, T, D), from `final_hidden`.
         counted: (B, T) bool, the positions whose logits are wanted.
-        loss_of: gets the logits of a slice of the counted positions, in row-major order, and gives K losses for each.
-        coefficients: (K,), of the terms in the total.
+        loss_of: function from the logits of a slice of the counted positions, in row-major order, to K losses for each
+            position.
+        coefficients: (K,), weights of the terms in the total.
 
     Raises:
         ValueError: a sequence counts nothing.
@@ -105,12 +106,12 @@ def over_positions(
 
 
 def sequence_nll(model: PreTrainedModel, hidden: Tensor, labels: Tensor) -> Tensor:
-    """Each sequence's negative log-likelihood, for losses that are not a sum over tokens.
+    """Return each sequence's negative log-likelihood, for losses that are not a sum over tokens.
 
     Few logits are kept for the backward pass; of more, each chunk is computed a second time there.
 
     Args:
-        model: whose head is applied.
+        model: model whose head is applied.
         hidden: (B, T, D), from `final_hidden`.
         labels: (B, T) int64, `IGNORE` where nothing counts.
 
@@ -139,13 +140,13 @@ def _trained_head(model: PreTrainedModel) -> list[nn.Parameter]:
 
 
 def _at_once(model: PreTrainedModel, hidden: Tensor) -> int:
-    """Of how many positions the logits may stand in memory."""
+    """Return the number of positions whose logits may be in memory."""
     at_once = LOGITS_AT_ONCE.get(hidden.device.type, LOGITS_AT_ONCE["cuda"])
     return max(at_once // int(model.config.get_text_config().vocab_size), 1)
 
 
 def _rows_at_once(model: PreTrainedModel, hidden: Tensor) -> int:
-    """So many that their logits are few; where the head trains, D at least.
+    """Return a number of rows whose logits are few; where the head trains, D at least.
 
     Each chunk has a gradient of the head, (V, D), that is added to the others': fewer rows than D would cost more to add up
     than to compute.
@@ -155,7 +156,7 @@ def _rows_at_once(model: PreTrainedModel, hidden: Tensor) -> int:
 
 
 def _as_product(model: PreTrainedModel, hidden: Tensor, dtype: torch.dtype) -> nn.Linear | None:
-    """The head, where it trains, is larger than a chunk's logits, and is one product of matrices in the losses' dtype."""
+    """Return the head where it trains, is larger than a chunk's logits, and is one product of matrices in the losses' dtype."""
     head = model.get_output_embeddings()
     if type(head) is not nn.Linear or len(list(head.parameters())) > 1:  # a bias
         return None
@@ -173,7 +174,7 @@ class _AnyHead:
     """The gradients of a head as autograd takes them; each chunk's is a tensor of its own.
 
     Attributes:
-        slopes: the gradients of what trains of it, over the chunks so far.
+        slopes: gradients of the head's trained parameters, over the chunks so far.
     """
 
     def __init__(self, model: PreTrainedModel, trained: Sequence[nn.Parameter], dtype: torch.dtype) -> None:
@@ -181,22 +182,22 @@ class _AnyHead:
         self.slopes: list[Tensor] = []
 
     def logits(self, rows: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """The logits of a chunk, and the tensors whose gradients `add` is to be given."""
+        """Return the logits of a chunk, and the tensors whose gradients `add` takes."""
         return head_logits(self._model, rows), [rows, *self._trained]
 
     def add(self, gradients: Sequence[Tensor]) -> Tensor:
-        """Take a chunk's gradients in; that of its rows comes back."""
-        slope, *own = gradients
+        """Add a chunk's gradients; return that of its rows."""
+        slope, *of_head = gradients
         if self.slopes:
-            for known, new in zip(self.slopes, own, strict=True):
+            for known, new in zip(self.slopes, of_head, strict=True):
                 known += new
         else:
-            self.slopes = [new.to(self._dtype) for new in own]
+            self.slopes = [new.to(self._dtype) for new in of_head]
         return slope
 
 
 class _ProductHead:
-    """The same for a head that is one product: its gradient is another one, added up in place, so chunks may be small.
+    """A head that is one product of matrices: its gradient is another product, added up in place, so chunks may be small.
 
     What a family does to the logits behind it, or to the rows before, is left to autograd.
     """
@@ -220,13 +221,13 @@ class _ProductHead:
 
     def add(self, gradients: Sequence[Tensor]) -> Tensor:
         rows, scaled = self._ways.pop()
-        (own,) = gradients  # of the logits
-        flat, given = own.flatten(0, -2), scaled.detach().flatten(0, -2)  # (n, V), (n, D)
+        (of_logits,) = gradients  # of the logits
+        flat, given = of_logits.flatten(0, -2), scaled.detach().flatten(0, -2)  # (n, V), (n, D)
         if self.slopes:
             self.slopes[0].addmm_(flat.t(), given)
         else:
             self.slopes = [flat.t() @ given]  # (V, D)
-        (slope,) = torch.autograd.grad([scaled], [rows], [own @ self._weight])
+        (slope,) = torch.autograd.grad([scaled], [rows], [of_logits @ self._weight])
         return slope
 
 
@@ -248,15 +249,15 @@ class _InChunks(torch.autograd.Function):
         for part in _parts(len(rows), size):
             with torch.enable_grad():
                 logits, ends = head.logits(rows[part].detach().requires_grad_())
-                own = terms_of(logits, part)
+                chunk = terms_of(logits, part)
                 del logits
-                slope[part] = head.add(torch.autograd.grad(own @ factors, ends, allow_unused=True, materialize_grads=True))
-            terms += own.detach()
-        ctx.save_for_backward(slope, *(own.to(p.dtype) for own, p in zip(head.slopes, trained, strict=True)))
+                slope[part] = head.add(torch.autograd.grad(chunk @ factors, ends, allow_unused=True, materialize_grads=True))
+            terms += chunk.detach()
+        ctx.save_for_backward(slope, *(gradient.to(p.dtype) for gradient, p in zip(head.slopes, trained, strict=True)))
         ctx.mark_non_differentiable(terms)
         return terms @ factors, terms
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         slope, *slopes = ctx.saved_tensors
-        return (gradients[0] * slope, None, None, None, None, *(gradients[0] * own for own in slopes))
+        return (gradients[0] * slope, None, None, None, None, *(gradients[0] * gradient for gradient in slopes))

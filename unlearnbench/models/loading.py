@@ -22,13 +22,13 @@ GPU_TOKENS = 65_536  # more no longer makes it faster
 
 
 def load_model(folder: Path, dtype: torch.dtype, device: torch.device, blocks: int | None = None) -> PreTrainedModel:
-    """The causal language model in `folder`, in eval mode; safetensors only, no remote code.
+    """Load the causal language model in `folder`, in eval mode; safetensors only, no remote code.
 
     Args:
-        folder: config and weights, or an adapter, which is merged into its base.
-        dtype: of the weights in memory.
-        device: where they go.
-        blocks: only so many decoder blocks from below, and the rest of the file is not read; None loads all.
+        folder: folder with config and weights, or with an adapter, which is merged into its base.
+        dtype: dtype of the weights in memory.
+        device: device of the weights.
+        blocks: number of decoder blocks to load, from below; the rest of the file is not read; None loads all.
 
     Raises:
         UsageError: it cannot be loaded, or not all of its weights are there.
@@ -61,7 +61,7 @@ def load_model(folder: Path, dtype: torch.dtype, device: torch.device, blocks: i
 
 
 def check_weights(folder: Path) -> None:
-    """Refuse a model whose weights are not those of its config, or an adapter that does not fit its base, by the headers alone.
+    """Refuse a model whose weights do not fit its config, or an adapter that does not fit its base, by the headers alone.
 
     Raises:
         UsageError: says what is missing, unknown or of another shape.
@@ -73,7 +73,7 @@ def check_weights(folder: Path) -> None:
 
 
 def skeleton(folder: Path) -> PreTrainedModel:
-    """The model's shape on torch's `meta` device: every name and no weights.
+    """Return the model on torch's `meta` device: every name and no weights.
 
     Raises:
         UsageError: it is no causal language model that transformers can build.
@@ -91,7 +91,7 @@ def skeleton(folder: Path) -> PreTrainedModel:
 
 
 def block_count(folder: Path) -> int:
-    """How many decoder blocks a model has.
+    """Return the number of a model's decoder blocks.
 
     Raises:
         UsageError: its config does not say.
@@ -105,7 +105,7 @@ def block_count(folder: Path) -> int:
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
-    """The model's tokenizer; one without a padding token that the model knows pads with its end token.
+    """Load the model's tokenizer; one without a padding token that the model knows pads with its end token.
 
     Raises:
         UsageError: there is none, or it is broken.
@@ -128,26 +128,30 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
 
 
 def _repeats(tokenizer: PreTrainedTokenizerBase) -> bool:
-    """Whether a text becomes tokens that are there several times over."""
+    """Return whether a text becomes tokens that are there several times over."""
     ids: list[int] = tokenizer(SAMPLE, add_special_tokens=False)["input_ids"]
     once = [ids[: len(ids) // times] for times in (2, 3)]
-    return len(set(ids)) > 1 and any(ids == own * times for own, times in zip(once, (2, 3), strict=True))
+    return len(set(ids)) > 1 and any(ids == ids_once * times for ids_once, times in zip(once, (2, 3), strict=True))
 
 
 def _knows(folder: Path, token: object) -> bool:
-    """Whether the model has an embedding for a token: fine-tuning scripts add one to pad with, and none for it."""
+    """Return whether the model has an embedding for a token: fine-tuning scripts add a padding token, and no embedding
+    for it.
+    """
     known = tokens_known_in(folder)
     return known is None or not isinstance(token, int) or token < known
 
 
 def padding_id(tokenizer: PreTrainedTokenizerBase) -> int:
-    """The token that fills up batches; masked everywhere, so any will do where there is none."""
+    """Return the token that fills up batches; it is masked everywhere, so any will do where there is none."""
     pad = tokenizer.pad_token_id
     return pad if isinstance(pad, int) else 0
 
 
 def tokens_per_batch(model: PreTrainedModel) -> int:
-    """How many tokens to score at once: on a CPU what its caches like, on a GPU what half of the free memory holds."""
+    """Return the number of tokens to score at once: on a CPU what suits its caches, on a GPU what half of the free memory
+    holds.
+    """
     import torch
 
     if model.device.type != "cuda":

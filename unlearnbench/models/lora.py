@@ -20,7 +20,7 @@ CHOOSERS = ("gate", "router", "shared_expert_gate")  # layers that choose among 
 
 
 def projections(model: PreTrainedModel) -> list[str]:
-    """The attention and MLP projections of the decoder blocks, whatever a family calls them: qualified names."""
+    """Return the qualified names of the decoder blocks' attention and MLP projections, whatever a family calls them."""
     from transformers.pytorch_utils import Conv1D
 
     prefix, blocks = decoder_blocks(model)
@@ -57,12 +57,12 @@ class LoraAdapter:
                 factor.float()  # small updates would be rounded away in bfloat16
 
     def changing(self) -> dict[str, nn.Parameter]:
-        """The weights that `merge` will change, under the names they have without the adapter."""
+        """Return the weights that `merge` will change, under the names they have without the adapter."""
         return {f"{name}.weight": layer.base_layer.weight for name, layer in self.layers.items()}
 
     @contextmanager
     def disabled(self) -> Generator[None]:
-        """The untouched model, without a second copy."""
+        """Run the untouched model, without a second copy."""
         for layer in self.layers.values():
             layer.enable_adapters(False)
         try:
@@ -72,7 +72,7 @@ class LoraAdapter:
                 layer.enable_adapters(True)
 
     def factors(self) -> dict[str, Tensor]:
-        """What the adapter has learnt, on the CPU in float32: NAME.lora_A (r, in) and NAME.lora_B (out, r) per weight NAME.
+        """Return the adapter's factors, on the CPU in float32: NAME.lora_A (r, in) and NAME.lora_B (out, r) per weight NAME.
 
         Of a weight that is stored as (in, out), as GPT-2's are, NAME.lora_A is (r, out) and NAME.lora_B (in, r): their product
         has the weight's own shape.
@@ -95,13 +95,13 @@ class LoraAdapter:
 
 @torch.no_grad()
 def merge_factors(weight: Tensor, down: Tensor, up: Tensor) -> None:
-    """Weight + up @ down, computed in float32 on the weight's device and rounded once.
+    """Compute weight + up @ down, in float32 on the weight's device and rounded once.
 
     The one way in which adapters are merged, so that a stored one gives the very weights that were scored; on another device
     last bits may differ.
 
     Args:
-        weight: (out, in), or as it is stored; changed in place.
+        weight: (out, in), or in the layout it is stored in; changed in place.
         down: (r, in), lora_A.
         up: (out, r), lora_B.
     """

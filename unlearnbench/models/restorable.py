@@ -26,15 +26,15 @@ if TYPE_CHECKING:
 
 
 class Trainee(Protocol):
-    """What is built on a model to change it: it says how much of the model it needs, and what it will change."""
+    """A method or attack built on a model: it says how much of the model it needs, and which parameters it will change."""
 
     @property
     def last_needed(self) -> int | None:
-        """The last block whose output it needs, from 0; None for the whole model."""
+        """Return the last block whose output it needs, from 0; None for the whole model."""
         ...
 
     def changing(self) -> Mapping[str, nn.Parameter]:
-        """The parameters that it may change, by name."""
+        """Return the parameters that it may change, by name."""
         ...
 
 
@@ -64,12 +64,12 @@ class LoadedModel:
 
     @functools.cached_property
     def tokenizer(self) -> PreTrainedTokenizerBase:
-        """Of the model."""
+        """Return the model's tokenizer."""
         return load_tokenizer(self._folder)
 
     @property
     def model(self) -> PreTrainedModel:
-        """The model as it is now."""
+        """Return the model as it is now."""
         if self._model is None:
             self._model = load_model(self._folder, self._dtype, self._device)
             self._base_state = self.state()
@@ -80,9 +80,9 @@ class LoadedModel:
         return can_be_cut(family_config(base_folder(self._folder)))
 
     def state(self) -> dict[str, object]:
-        """Checksums of what the model holds, and what hangs on its modules; equal for a model that is unchanged."""
+        """Return checksums of the model's tensors, and the hooks of its modules; equal for a model that is unchanged."""
         kept = self.model.state_dict()  # without buffers that the model works out as it goes
-        tensors = [*self.model.named_parameters(), *(one for one in self.model.named_buffers() if one[0] in kept)]
+        tensors = [*self.model.named_parameters(), *(buffer for buffer in self.model.named_buffers() if buffer[0] in kept)]
         sums = torch.stack([checksum(tensor).to(self._device) for _, tensor in tensors]).tolist()
         hung = {name: (type(module), _hooks(module)) for name, module in self.model.named_modules()}
         return {**{name: total for (name, _), total in zip(tensors, sums, strict=True)}, **hung}
@@ -106,7 +106,7 @@ class LoadedModel:
         return method
 
     def complete(self, delta: Mapping[str, Tensor]) -> list[str]:
-        """Make the whole model of what was trained: ready for scoring.
+        """Turn the trained part into the whole model, ready for scoring.
 
         Returns:
             what had changed and is not in the delta; it is back as it was.
@@ -125,7 +125,7 @@ class LoadedModel:
         return stray
 
     def delta(self) -> dict[str, Tensor]:
-        """The parameters that differ from the base, on the CPU."""
+        """Return the parameters that differ from the base, on the CPU."""
         now = dict(self.model.named_parameters())
         changed = {name for name, base in self.base() if not torch.equal(now[name], base.to(now[name]))}
         return {name: now[name].detach().cpu() for name in self._changing if name in changed}
@@ -146,7 +146,7 @@ class LoadedModel:
 
     @torch.no_grad()
     def restore(self) -> None:
-        """Back to the base model, bit for bit."""
+        """Put the base model back, bit for bit."""
         if self._model is None:
             return
         if self._partial:
@@ -169,22 +169,22 @@ class LoadedModel:
             self._drop()  # something changed that nobody announced: the next job gets a model from the files
 
     def _differing(self) -> list[str]:
-        """Names of tensors and modules that are not as they were loaded."""
+        """Return the names of tensors and modules that are not as they were loaded."""
         now = self.state()
         return [name for name in {**now, **self._base_state} if now.get(name) != self._base_state.get(name)]
 
     def _remember(self, changing: Mapping[str, nn.Parameter]) -> None:
-        """Note what is about to change; copy what the files cannot give back."""
+        """Note the parameters that are about to change; copy those that the files cannot give back."""
         self._changing = tuple(changing)
         unsure = [name for name in changing if name not in self._readable]
         for name, base in read_tensors(self._files, set(unsure)):
-            own = changing[name].detach()
-            if own.shape == base.shape and torch.equal(own, base.to(own)):
+            current = changing[name].detach()
+            if current.shape == base.shape and torch.equal(current, base.to(current)):
                 self._readable.add(name)
-        self._copies = copy_of({name: own for name, own in changing.items() if name not in self._readable})
+        self._copies = copy_of({name: parameter for name, parameter in changing.items() if name not in self._readable})
 
     def base(self) -> Iterator[tuple[str, Tensor]]:
-        """What the base model holds where something may have changed, by name, in the model's dtype."""
+        """Yield the base model's tensors where something may have changed, by name, in the model's dtype."""
         yield from self._copies.items()
         wanted = set(self._changing) - set(self._copies)
         for name, base in read_tensors(self._files, wanted) if wanted else ():
@@ -202,14 +202,16 @@ class LoadedModel:
 
 
 def _hooks(module: nn.Module) -> tuple[object, ...]:
-    """What of a module plugins hang things on, or replace."""
-    own = vars(module)
-    hung = [len(own[name]) for name in ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")]
-    return (*hung, own.get("forward"))
+    """Return the state of a module that plugins hang hooks on, or replace."""
+    attributes = vars(module)
+    hung = [
+        len(attributes[name]) for name in ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+    ]
+    return (*hung, attributes.get("forward"))
 
 
 def _last_needed(factory: Callable[[PreTrainedModel], Trainee], folder: Path) -> int | None:
-    """The last block that a method needs, found on a model without weights; None where it does not say."""
+    """Return the last block that a method needs, found on a model without weights; None where it does not say."""
     try:
         return factory(skeleton(folder)).last_needed
     except UsageError:
@@ -219,7 +221,7 @@ def _last_needed(factory: Callable[[PreTrainedModel], Trainee], folder: Path) ->
 
 
 def resolve_device(asked: str) -> torch.device:
-    """The device to run on.
+    """Return the device to run on.
 
     Raises:
         UsageError: `cuda` where there is no GPU.

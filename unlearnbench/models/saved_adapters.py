@@ -23,10 +23,10 @@ SCALES: dict[str, tuple[type, ...]] = {"r": (int,), "lora_alpha": (int, float)}
 
 
 def check_adapter(folder: Path, shape: PreTrainedModel) -> None:
-    """Refuse an adapter whose factors are not those of its config on its base; told from the headers alone.
+    """Refuse an adapter whose factors are not those of its config on its base; read from the headers alone.
 
     Args:
-        folder: of the adapter.
+        folder: folder of the adapter.
         shape: its base on torch's `meta` device.
 
     Raises:
@@ -65,14 +65,20 @@ def check_adapter(folder: Path, shape: PreTrainedModel) -> None:
     misfit = Misfit(
         missing=asked.keys() - found.keys(),
         unexpected=found.keys() - places.keys(),
-        mismatched=[(name, own, places[name]) for name, own in found.items() if name in places and own != places[name]],
+        mismatched=[
+            (name, shape_found, places[name])
+            for name, shape_found in found.items()
+            if name in places and shape_found != places[name]
+        ],
     )
     if misfit:
         raise UsageError(_does_not_fit(folder, shape, str(misfit)))
 
 
 def _check_settings(folder: Path) -> None:
-    """Refuse a config without what decides how much an adapter changes: PEFT writes it, and would guess what is missing."""
+    """Refuse a config without a setting that decides how much an adapter changes: PEFT writes it, and would guess it
+    otherwise.
+    """
     from peft import LoraConfig
 
     config = read_json(folder / ADAPTER_CONFIG)
@@ -88,7 +94,7 @@ def _check_settings(folder: Path) -> None:
 
 
 def _tied_modules(model: PreTrainedModel) -> list[str]:
-    """Names of the modules that share the embeddings, where input and output do."""
+    """Return the names of the modules that share the embeddings, where input and output do."""
     ends = (model.get_input_embeddings(), model.get_output_embeddings())
     shared = {id(getattr(end, "weight", None)) for end in ends}
     return [name for name, module in model.named_modules() if module in ends] if len(shared) == 1 else []
@@ -103,20 +109,20 @@ def _does_not_fit(folder: Path, base: PreTrainedModel, why: str) -> str:
 
 @contextmanager
 def _without_warnings() -> Generator[None]:
-    """Keep to itself what PEFT warns of: deprecations between it and transformers, and what `check_adapter` has looked at."""
+    """Silence PEFT's warnings: deprecations between it and transformers, and what `check_adapter` has checked."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
 
 
 def merge_saved(model: PreTrainedModel, folder: Path) -> PreTrainedModel:
-    """The model with a saved adapter merged into its weights, in place.
+    """Merge a saved adapter into a model's weights, in place.
 
     Each weight is computed in float32 on the CPU and rounded once to the model's dtype, so that it is the same everywhere.
 
     Args:
         model: the adapter's base, on the CPU.
-        folder: of the adapter.
+        folder: folder of the adapter.
     """
     from peft import PeftModel
 
@@ -137,8 +143,8 @@ def _merge_layers(wrapped: nn.Module) -> None:
     from peft.tuners.tuners_utils import BaseTunerLayer
 
     for layer in [layer for layer in wrapped.modules() if isinstance(layer, BaseTunerLayer)]:
-        own = layer.get_base_layer()
-        dtype = next(own.parameters()).dtype
-        own.float()
+        base = layer.get_base_layer()
+        dtype = next(base.parameters()).dtype
+        base.float()
         layer.merge()
-        own.to(dtype)
+        base.to(dtype)

@@ -12,12 +12,12 @@ from unlearnbench.data.batches import IGNORE
 
 
 def next_token_nll(logits: Tensor, targets: Tensor) -> Tensor:
-    """Each token's negative log-likelihood: logits (N, V) and targets (N,) int64 -> (N,), float32 or wider, nats."""
+    """Return each token's negative log-likelihood: logits (N, V) and targets (N,) int64 -> (N,), float32 or wider, nats."""
     return F.cross_entropy(wide(logits), targets, reduction="none")
 
 
 def token_nll(logits: Tensor, labels: Tensor) -> Tensor:
-    """Each sequence's mean negative log-likelihood over its counted tokens.
+    """Return each sequence's mean negative log-likelihood over its counted tokens.
 
     Args:
         logits: (B, T, V), any float dtype; the softmax is taken in float32.
@@ -38,7 +38,7 @@ def token_nll(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def next_tokens(labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Where a counted token is predicted, and which.
+    """Return the positions that predict a counted token, and these tokens.
 
     Args:
         labels: (B, T) int64, `IGNORE` where nothing counts.
@@ -52,11 +52,11 @@ def next_tokens(labels: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def per_sequence_weights(counted: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Weights that sum to one over each sequence's counted positions.
+    """Return weights that sum to one over each sequence's counted positions.
 
     Args:
         counted: (B, T) bool.
-        dtype: of the weights.
+        dtype: dtype of the weights.
 
     Returns:
         (B, T).
@@ -72,7 +72,7 @@ def per_sequence_weights(counted: Tensor, dtype: torch.dtype = torch.float32) ->
 
 
 def mean_square(difference: Tensor, counted: Tensor | None = None) -> Tensor:
-    """Mean squared coordinate, over every position or over each sequence's counted ones.
+    """Return the mean squared coordinate, over every position or over each sequence's counted ones.
 
     Args:
         difference: (B, T, D), any float dtype; squared in float32 at least.
@@ -89,12 +89,12 @@ def mean_square(difference: Tensor, counted: Tensor | None = None) -> Tensor:
 
 
 def wide(tensor: Tensor) -> Tensor:
-    """In float32 at least: norms and squares of narrower numbers lose too much."""
+    """Upcast to float32 at least: norms and squares of narrower numbers lose too much."""
     return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
 
 
 def mean_over(values: Tensor, counted: Tensor) -> Tensor:
-    """The mean over each sequence's counted positions, then over sequences: scalar.
+    """Return the mean over each sequence's counted positions, then over sequences: scalar.
 
     Args:
         values: (B, T).
@@ -104,12 +104,12 @@ def mean_over(values: Tensor, counted: Tensor) -> Tensor:
 
 
 def is_finite(tensors: list[Tensor]) -> bool:
-    """Whether no tensor holds NaN or infinity."""
+    """Return whether no tensor holds NaN or infinity."""
     return all(bool(torch.isfinite(tensor).all()) for tensor in tensors)
 
 
 class _Divergence(torch.autograd.Function):
-    """Of a teacher and a student, KL or cross-entropy per position, with the gradient in closed form: the difference of their
+    """KL or cross-entropy of a student to a teacher, per position, with its gradient in closed form: the difference of
     probabilities.
 
     Left to autograd, rounding leaves a gradient of about 1e-8 where the two are bit-equal, and Adam makes whole steps of
@@ -131,14 +131,14 @@ class _Divergence(torch.autograd.Function):
 
 
 def token_kl(logits: Tensor, target: Tensor, temperature: float = 1.0) -> Tensor:
-    """KL(target || model) over the vocabulary at each position, both softened, times temperature squared.
+    """Return KL(target || model) over the vocabulary at each position, both softened, times temperature squared.
 
     Where the two agree bit for bit, value and gradient are exactly zero.
 
     Args:
         logits: (..., V), of the model that learns; upcast to float32.
         target: (..., V), of the teacher; no gradient is taken.
-        temperature: divides both logits; the square keeps gradients comparable (Hinton et al., arXiv:1503.02531).
+        temperature: divisor of both logits; the square keeps gradients comparable (Hinton et al., arXiv:1503.02531).
 
     Returns:
         (...) float32, nats.
@@ -150,7 +150,7 @@ def token_kl(logits: Tensor, target: Tensor, temperature: float = 1.0) -> Tensor
 
 
 def token_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
-    """Cross-entropy from the target's distribution at each position: -sum over v of p_target(v) log p(v).
+    """Return the cross-entropy from the target's distribution at each position: -sum over v of p_target(v) log p(v).
 
     It is the forward KL divergence plus the target's entropy: the same gradient, but not zero where the two agree.
 
@@ -165,7 +165,7 @@ def token_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
 
 
 def kl_divergence(logits: Tensor, target: Tensor, counted: Tensor, temperature: float = 1.0) -> Tensor:
-    """KL(target || model) over the vocabulary at every counted position, both softened, times temperature squared.
+    """Return KL(target || model) over the vocabulary at every counted position, both softened, times temperature squared.
 
     Where the two agree bit for bit, value and gradient are exactly zero.
 
@@ -173,7 +173,7 @@ def kl_divergence(logits: Tensor, target: Tensor, counted: Tensor, temperature: 
         logits: (B, T, V), of the model that learns; upcast to float32.
         target: (B, T, V), of the teacher; no gradient is taken.
         counted: (B, T) bool, positions that count.
-        temperature: divides both logits; the square keeps gradients comparable (Hinton et al., arXiv:1503.02531).
+        temperature: divisor of both logits; the square keeps gradients comparable (Hinton et al., arXiv:1503.02531).
 
     Returns:
         scalar float32, nats per position: mean over each sequence's counted positions, then over sequences.
@@ -182,7 +182,7 @@ def kl_divergence(logits: Tensor, target: Tensor, counted: Tensor, temperature: 
 
 
 def distillation(logits: Tensor, target: Tensor, counted: Tensor) -> Tensor:
-    """`token_cross_entropy` at every counted position.
+    """Return `token_cross_entropy` at every counted position.
 
     Args:
         logits: (B, T, V), of the model that learns; upcast to float32.
@@ -197,7 +197,7 @@ def distillation(logits: Tensor, target: Tensor, counted: Tensor) -> Tensor:
 
 @torch.no_grad()
 def checksum(tensor: Tensor) -> Tensor:
-    """A number that changes when the tensor does: scalar int64, on its device.
+    """Return a number that changes when the tensor does: scalar int64, on its device.
 
     Sums of 1,024 words each, weighted by their place; what moves within such a piece alone is not seen.
     """

@@ -1,4 +1,4 @@
-"""The files in which a model's weights lie, and what their headers say; nothing else of them is read before it is needed."""
+"""The files of a model's weights and their headers; nothing else of them is read before it is needed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 
 
 def tensor_files(folder: Path) -> list[Path]:
-    """The files that hold the weights: those which transformers reads, whatever lies beside them.
+    """Return the files that hold the weights: those which transformers reads, whatever lies beside them.
 
     Raises:
         UsageError: there are none, or not all of them; says which is missing.
@@ -40,7 +40,7 @@ def tensor_files(folder: Path) -> list[Path]:
 
 
 def _weight_map(index: Path) -> dict[str, str]:
-    """Which file holds which tensor."""
+    """Return the file of each tensor, by the tensor's name."""
     content = read_json(index)
     found = content.get("weight_map")
     if not isinstance(found, dict) or not found or not all(isinstance(name, str) for name in found.values()):
@@ -51,7 +51,7 @@ def _weight_map(index: Path) -> dict[str, str]:
 
 
 def _no_weights(folder: Path) -> str:
-    """Why a folder has no weights, as far as what lies there tells."""
+    """Return why a folder has no weights, from the files that lie there."""
     there = sorted(file.name for file in folder.glob("*.safetensors"))
     if there:
         return (
@@ -70,7 +70,7 @@ def _no_weights(folder: Path) -> str:
 
 
 def pickles_only(whose: str, names: list[str]) -> str:
-    """Why weights in pickles are refused."""
+    """Return the sentence that refuses weights in pickles."""
     return (
         f"{whose} only as pickles ({', '.join(names)}), which can run code when loaded; convert them to safetensors with "
         "`model.save_pretrained(FOLDER)` in a session you trust."
@@ -78,7 +78,7 @@ def pickles_only(whose: str, names: list[str]) -> str:
 
 
 def shapes_in(files: Collection[Path]) -> dict[str, tuple[int, ...]]:
-    """The shape of each tensor by its name, from the headers.
+    """Return the shape of each tensor by its name, from the headers.
 
     Raises:
         UsageError: a file is no safetensors file, or was cut off, or its weights are quantised.
@@ -106,7 +106,7 @@ def shapes_in(files: Collection[Path]) -> dict[str, tuple[int, ...]]:
 
 
 def read_tensors(files: Collection[Path], names: Collection[str]) -> Iterator[tuple[str, Tensor]]:
-    """Those of the named tensors that the files have, one at a time, in their own dtype on the CPU."""
+    """Yield those of the named tensors that the files have, one at a time, in their stored dtype on the CPU."""
     from safetensors import safe_open
 
     for file in files:
@@ -116,7 +116,7 @@ def read_tensors(files: Collection[Path], names: Collection[str]) -> Iterator[tu
 
 
 def refuse_pointers(files: Collection[Path]) -> None:
-    """Refuse what Git leaves in the place of a large file that it did not fetch."""
+    """Refuse the pointers that Git leaves in the place of large files that it did not fetch."""
     pointers = sorted(file for file in files if _starts(file) == LFS_POINTER)
     if pointers:
         folder, first, more = pointers[0].parent, pointers[0].name, len(pointers) - 1
@@ -133,7 +133,7 @@ def _starts(file: Path) -> bytes:
 
 
 def read_json(file: Path) -> dict[str, Any]:
-    """A JSON object from a file.
+    """Read a JSON object from a file.
 
     Raises:
         UsageError: it holds none.
@@ -148,6 +148,6 @@ def read_json(file: Path) -> dict[str, Any]:
 
 
 def listed(names: Collection[str], most: int = 3) -> str:
-    """Some of the names, and how many more there are."""
+    """Return some of the names, and how many more there are."""
     some = list(names)[:most]
     return ", ".join(some) + (f" and {len(names) - most} more" if len(names) > most else "")

@@ -1,1 +1,1 @@
-"""What a plugin offers, how it is found, loaded and scaffolded, and which code an identity covers."""
+"""Plugins: the specs they offer, how they are found, loaded and scaffolded, and the code that an identity covers."""

@@ -1,4 +1,4 @@
-"""Hashes of the code that an identity covers: a plugin's own source, and the core's."""
+"""Hashes of the code that an identity covers: a plugin's source, and the core's."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TRANSPORT = ("scoring/judging/api_calls.py", "scoring/judging/remote.py")
 
 @cache
 def source_hash(module: str) -> str:
-    """sha256 over a module and what it imports from its own top-level package; nothing of it is executed.
+    """Return the sha256 over a module and what it imports from its own top-level package; nothing of it is executed.
 
     The core is not followed from a plugin: `training_hash` and `scoring_hash` stand for it.
     """
@@ -31,33 +31,35 @@ def source_hash(module: str) -> str:
 
 
 def training_hash() -> str:
-    """sha256 over the core's code that decides unlearned weights."""
+    """Return the sha256 over the core's code that decides unlearned weights."""
     return _hash_of(TRAINING)
 
 
 def scoring_hash() -> str:
-    """sha256 over the core's code that decides scores of given weights."""
+    """Return the sha256 over the core's code that decides scores of given weights."""
     return _hash_of(SCORING)
 
 
 def interim_hash() -> str:
-    """sha256 over the core's code that decides, beside what trains and scores, which weights of a training are kept."""
+    """Return the sha256 over the code that decides which weights of a training are kept, beside the code that trains and
+    scores.
+    """
     return _hash_of(INTERIM)
 
 
 def options_hash() -> str:
-    """sha256 over the core's code that decides what a plugin's options are."""
+    """Return the sha256 over the core's code that reads a plugin's options."""
     return _hash_of(PLUGINS)
 
 
 def package_hash() -> str:
-    """sha256 over all of the core's code: for what may depend on any of it and decides no number."""
+    """Return the sha256 over all of the core's code: for results that may depend on any of it and decide no number."""
     return _hash_of(("",))
 
 
 @cache
 def _hash_of(places: tuple[str, ...]) -> str:
-    """sha256 over the names and bytes of these files, and of all files in these folders."""
+    """Return the sha256 over the names and bytes of these files, and of all files in these folders."""
     total = hashlib.sha256()
     for file in covered(places):
         total.update(f"{file}\0".encode())
@@ -66,7 +68,7 @@ def _hash_of(places: tuple[str, ...]) -> str:
 
 
 def covered(places: Iterable[str]) -> list[str]:
-    """The files of the package below these places, data of the code among them, sorted; what is transport is left out."""
+    """Return the files of the package below these places, data of the code among them, sorted, without the transport code."""
     found: set[str] = set()
     for place in places:
         path = PACKAGE / place
@@ -76,5 +78,5 @@ def covered(places: Iterable[str]) -> list[str]:
 
 
 def _is_source(name: str) -> bool:
-    """Whether it is a file of ours, and not what Python or an editor left beside it."""
+    """Return whether a file belongs to the package, and is not a leftover of Python or an editor."""
     return name.endswith((".py", ".jsonl", ".yaml")) and not any(part.startswith(".") for part in name.split("/"))

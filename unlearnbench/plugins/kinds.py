@@ -1,4 +1,4 @@
-"""The kinds of plugins as a table: what finds, loads, lists, scaffolds or checks them reads it, and knows none by name."""
+"""The kinds of plugins as a table: code that finds, loads, lists, scaffolds or checks plugins reads it, and names no kind."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ class Kind:
     """One kind of plugin.
 
     Attributes:
-        name: of the kind, in the singular; its entry-point group and its hook are called after it.
+        name: name of the kind, in the singular; its entry-point group and its hook are called after it.
         hooks: class of the hooks that its plugins may implement.
-        spec: class of what its hook returns; None where plugins have nothing but hooks, and are always loaded.
+        spec: class of the specs that its hook returns; None where plugins have nothing but hooks, and are always loaded.
         tried: arguments of `unlearnbench compare` that run a new plugin called `{name}`.
     """
 
@@ -31,12 +31,12 @@ class Kind:
 
     @property
     def group(self) -> str:
-        """The entry-point group."""
+        """Return the entry-point group."""
         return f"unlearnbench.{self.name}s"
 
     @property
     def hook(self) -> str:
-        """The hook that returns the specs."""
+        """Return the name of the hook that returns the specs."""
         return f"unlearnbench_{self.name}s"
 
 
@@ -52,6 +52,6 @@ OFFERED: tuple[OfferedKind, ...] = ("method", "benchmark")
 
 
 def offered_among(names: Iterable[str]) -> list[OfferedKind]:
-    """The kinds among these whose plugins offer specs, in the order of the table."""
+    """Return the kinds among these whose plugins offer specs, in the order of the table."""
     given = list(names)
     return [kind for kind in OFFERED if given.count(kind)]

@@ -1,4 +1,4 @@
-"""What a plugin offers, and how its options are read off its factory's signature."""
+"""The options of a plugin, read from its factory's signature."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ class Option:
 
 @dataclass(frozen=True)
 class Setting:
-    """A value of `--set`, of which the option's type says how it is to be read.
+    """A value of `--set`; the option's type decides how it is read.
 
     Attributes:
-        text: as it was written.
-        value: as YAML reads it.
+        text: value as it was written.
+        value: value as YAML reads it.
     """
 
     text: str
@@ -45,21 +45,21 @@ class Setting:
 
 
 def is_text(kind: Any) -> bool:
-    """Whether an option of this type takes texts and nothing else, but for None."""
+    """Return whether an option of this type takes texts and nothing else, but for None."""
     if typing.get_origin(kind) is Annotated:
         return is_text(kind.__origin__)
     if typing.get_origin(kind) is Literal:
-        return all(isinstance(one, str) for one in typing.get_args(kind))
+        return all(isinstance(choice, str) for choice in typing.get_args(kind))
     if typing.get_origin(kind) in UNIONS:
-        return all(is_text(one) for one in typing.get_args(kind) if one is not types.NoneType)
+        return all(is_text(member) for member in typing.get_args(kind) if member is not types.NoneType)
     return isinstance(kind, type) and issubclass(kind, str | PurePath)
 
 
 def read_as(kind: Any, given: object) -> Any:
-    """What a given value means for an option of this type: a text stays as it was written, whatever YAML would read.
+    """Read a given value for an option of this type: a text stays as it was written, whatever YAML would read.
 
     Args:
-        kind: the option's type.
+        kind: type of the option.
         given: a `Setting`, or a recipe's value, in which numbers that are no text's canonical form are texts already.
     """
     if not is_text(kind):
@@ -70,19 +70,19 @@ def read_as(kind: Any, given: object) -> Any:
 
 
 def read_given(spec: PluginSpec, given: Mapping[str, object]) -> dict[str, Any]:
-    """Given options, each read by its type; those that do not exist as YAML reads them."""
+    """Return the given options, each read by its type; those that do not exist as YAML reads them."""
     known = _options_model(spec.factory, getattr(spec, "training", None)).model_fields
     return {name: read_as(known[name].annotation if name in known else None, value) for name, value in given.items()}
 
 
 def untyped(given: Mapping[str, object]) -> dict[str, Any]:
-    """Given options as YAML reads them, where no types are known."""
+    """Return the given options as YAML reads them, where no types are known."""
     return {name: read_as(None, value) for name, value in given.items()}
 
 
 @functools.cache
 def _options_model(factory: Callable[..., object], training: Training | None) -> type[BaseModel]:
-    """A pydantic model of the factory's keyword-only parameters and of the budget."""
+    """Build a pydantic model of the factory's keyword-only parameters and of the budget."""
     function = factory.__init__ if inspect.isclass(factory) else factory
     try:
         parameters = [
@@ -110,12 +110,12 @@ def _options_model(factory: Callable[..., object], training: Training | None) ->
 
 
 def takes_argument(factory: Callable[..., object]) -> bool:
-    """Whether the factory accepts the part after the colon of `NAME:ARGUMENT`."""
+    """Return whether the factory accepts the part after the colon of `NAME:ARGUMENT`."""
     return "argument" in inspect.signature(factory).parameters
 
 
 def list_options(spec: PluginSpec) -> list[Option]:
-    """Every option a user can set, with its type and default."""
+    """Return every option a user can set, with its type and default."""
     model = _options_model(spec.factory, getattr(spec, "training", None))
     return [
         Option(name, _type_name(field), "required" if field.is_required() else field.default)
@@ -124,7 +124,7 @@ def list_options(spec: PluginSpec) -> list[Option]:
 
 
 def _type_name(field: FieldInfo) -> str:
-    """The type as its author wrote it, with its bounds: `float > 0`."""
+    """Return the type as its author wrote it, with its bounds: `float > 0`."""
     return _bounded(field.annotation, field.metadata)
 
 
@@ -132,7 +132,7 @@ def _bounded(kind: Any, metadata: Iterable[Any]) -> str:
     if typing.get_origin(kind) is Annotated:
         return _bounded(kind.__origin__, kind.__metadata__)
     if typing.get_origin(kind) in UNIONS:  # `PositiveInt | None`, a `Literal` or None
-        return " | ".join("None" if one is types.NoneType else _bounded(one, ()) for one in typing.get_args(kind))
+        return " | ".join("None" if member is types.NoneType else _bounded(member, ()) for member in typing.get_args(kind))
     name = kind.__name__ if isinstance(kind, type) else str(kind).replace("typing.", "")
     signs = {"gt": ">", "ge": ">=", "lt": "<", "le": "<="}
     bounds = [f"{sign} {getattr(b, word)}" for b in metadata for word, sign in signs.items() if hasattr(b, word)]
@@ -140,13 +140,13 @@ def _bounded(kind: Any, metadata: Iterable[Any]) -> str:
 
 
 def resolve_options(spec: PluginSpec, given: Mapping[str, Value | Setting], owner: str) -> Options:
-    """Defaults and the given values as one validated dictionary, JSON-able.
+    """Return defaults and the given values as one validated dictionary, JSON-able.
 
     Args:
-        spec: whose factory declares the options.
-        given: from the recipe and from `--set`; strings such as `3e-5` become numbers where a number is expected, and texts
-            stay texts.
-        owner: the variant or benchmark, for messages.
+        spec: spec whose factory declares the options.
+        given: values from the recipe and from `--set`; strings such as `3e-5` become numbers where a number is expected, and
+            texts stay texts.
+        owner: name of the variant or benchmark, for messages.
 
     Raises:
         UsageError: options that do not exist (with a suggestion) or values of the wrong type, all of them at once.
@@ -162,7 +162,9 @@ def resolve_options(spec: PluginSpec, given: Mapping[str, Value | Setting], owne
     try:
         options = model(**known)
     except ValidationError as error:
-        wrong = {str(one["loc"][0]): one["msg"] for one in reversed(error.errors())}  # of an option's several the first
+        wrong = {
+            str(problem["loc"][0]): problem["msg"] for problem in reversed(error.errors())
+        }  # of an option's several the first
     else:
         wrong = {str(path[0]): problem for path, problem, _ in unfit_numbers(known, options.model_dump())}
         resolved = options.model_dump(mode="json")
@@ -176,13 +178,13 @@ def resolve_options(spec: PluginSpec, given: Mapping[str, Value | Setting], owne
 
 
 def wrong_value(option: str, field: FieldInfo, problem: str, given: object) -> UsageError:
-    """What an option takes, and what it was given instead.
+    """Return the error on a value that an option does not take, with what it takes.
 
     Args:
-        option: with its owner's name.
-        field: that declares it.
-        problem: in pydantic's words.
-        given: the value that it does not take.
+        option: name of the option, with its owner's name.
+        field: field that declares it.
+        problem: problem in pydantic's words.
+        given: value that the option does not take.
     """
     problem = problem[0].lower() + problem[1:]
     quoted = "; in a recipe a text that reads as something else stands in quotes"
@@ -191,13 +193,13 @@ def wrong_value(option: str, field: FieldInfo, problem: str, given: object) -> U
 
 
 def resolve_space(spec: MethodSpec, changes: Mapping[str, Domain | None], options: Options, owner: str) -> dict[str, Domain]:
-    """What a row's options are to be chosen from.
+    """Return the ranges from which a row's options are chosen.
 
     Args:
-        spec: whose declared space is the start.
-        changes: a recipe's own ranges; None takes an option out of the search.
-        options: the row's other options, as given.
-        owner: the row, for messages.
+        spec: spec whose declared space is the start.
+        changes: ranges from the recipe; None takes an option out of the search.
+        options: other options of the row, as given.
+        owner: name of the row, for messages.
 
     Raises:
         UsageError: an option that does not exist, or a value that it does not take.

@@ -28,7 +28,7 @@ SpecT = TypeVar("SpecT", MethodSpec, BenchmarkSpec)
 
 @dataclass(frozen=True)
 class PluginInfo:
-    """What is known of a plugin without importing it."""
+    """The facts on a plugin that are known without importing it."""
 
     kind: KindName
     name: str
@@ -39,11 +39,11 @@ class PluginInfo:
 
 @dataclass(frozen=True)
 class Plugin(Generic[SpecT]):
-    """A plugin that was asked for; imported when its spec is first needed.
+    """A plugin that a recipe or a command names; imported when its spec is first needed.
 
     Attributes:
-        info: its entry point.
-        source_hash: of the module's source and what it imports from its own package.
+        info: entry point of the plugin.
+        source_hash: hash of the module's source and what it imports from its own package.
     """
 
     info: PluginInfo
@@ -51,28 +51,28 @@ class Plugin(Generic[SpecT]):
 
     @cached_property
     def spec(self) -> SpecT:
-        """What it offers. Raises PluginError where it cannot be loaded."""
+        """Return its spec. Raises PluginError where it cannot be loaded."""
         return cast("SpecT", _load_spec(self.info))
 
 
 def list_plugins(kind: KindName | None = None) -> list[PluginInfo]:
-    """Every installed plugin, nothing imported; one distribution installed twice counts once."""
+    """Return every installed plugin, nothing imported; one distribution installed twice counts once."""
     found: dict[PluginInfo, None] = {}
-    for one in KINDS.values() if kind is None else (KINDS[kind],):
-        for point in metadata.entry_points(group=one.group):
+    for table_row in KINDS.values() if kind is None else (KINDS[kind],):
+        for point in metadata.entry_points(group=table_row.group):
             name, version = (point.dist.name or "?", point.dist.version or "?") if point.dist else ("?", "?")
-            found[PluginInfo(one.name, point.name, name, version, point.value)] = None
+            found[PluginInfo(table_row.name, point.name, name, version, point.value)] = None
     return sorted(found, key=lambda info: (info.kind, info.name, info.distribution))
 
 
 def what_is_broken(plugins: Iterable[PluginInfo]) -> dict[PluginInfo, str]:
-    """A sentence for each plugin that is sure to fail on import; none of them is executed."""
+    """Return a sentence for each plugin that is sure to fail on import; none of them is executed."""
     found = ((info, broken_source(info.module)) for info in plugins)
-    return {info: f"{_not_imported(info)}: {said}." for info, said in found if said is not None}
+    return {info: f"{_not_imported(info)}: {problem}." for info, problem in found if problem is not None}
 
 
 def _find(kind: KindName, name: str) -> PluginInfo:
-    """The one entry point of that name; `-` and `_` are alike."""
+    """Return the one entry point of that name; `-` and `_` are alike."""
     plugins = list_plugins(kind)
     matching = [info for info in plugins if normalise(info.name) == normalise(name)]
     if not matching:
@@ -98,7 +98,7 @@ def find_plugin(kind: Literal["benchmark"], name: str) -> Plugin[BenchmarkSpec]:
 @overload
 def find_plugin(kind: OfferedKind, name: str) -> Plugin[Any]: ...
 def find_plugin(kind: OfferedKind, name: str) -> Plugin[Any]:
-    """The plugin of that name, not imported yet.
+    """Return the plugin of that name, not imported yet.
 
     Raises:
         UsageError: no such plugin.
@@ -109,7 +109,7 @@ def find_plugin(kind: OfferedKind, name: str) -> Plugin[Any]:
 
 
 def _load_spec(info: PluginInfo) -> PluginSpec:
-    """Import a plugin and take the spec that it offers under its entry point's name.
+    """Import a plugin and return the spec that it offers under its entry point's name.
 
     Raises:
         PluginError: it fails to import, implements an unknown hook, or does not offer what its entry point says.
@@ -133,7 +133,7 @@ def _offered(info: PluginInfo, module: Any) -> PluginSpec:
 
 
 def describe(info: PluginInfo) -> str:
-    """A plugin in a sentence, with the distribution that it comes from."""
+    """Return a plugin in a sentence, with the distribution that it comes from."""
     return f"The {info.kind} '{info.name}' of {info.distribution} {info.version}"
 
 
@@ -143,7 +143,7 @@ def _not_imported(info: PluginInfo) -> str:
 
 @contextmanager
 def guarded(info: PluginInfo, where: str) -> Generator[None]:
-    """Whatever else than a sentence a plugin raises becomes one, which names it.
+    """Turn everything that a plugin raises, but a sentence for users, into a sentence that names the plugin.
 
     Raises:
         PluginError: instead of what was raised.
@@ -157,7 +157,7 @@ def guarded(info: PluginInfo, where: str) -> Generator[None]:
 
 
 def load_extensions() -> tuple[pluggy.PluginManager, list[str]]:
-    """The manager of all extensions, and one sentence for each that could not be loaded."""
+    """Return the manager of all extensions, and one sentence for each that could not be loaded."""
     problems: list[str] = []
     for info in list_plugins("extension"):
         try:
@@ -177,21 +177,23 @@ def _register(info: PluginInfo) -> Any:
     except (Exception, SystemExit) as error:
         raise PluginError(f"{_not_imported(info)}: {described(error, info.module)}.") from error
     if inspect.isclass(module):
-        said = f"leads to a class, {info.module}, of which nobody makes an instance"
-        raise PluginError(f"{describe(info)} {said}.{_wants_module(info)}")
+        problem = f"leads to a class, {info.module}, of which nobody makes an instance"
+        raise PluginError(f"{describe(info)} {problem}.{_wants_module(info)}")
     if not manager.is_registered(module):
         try:
             manager.register(module, name=info.module)
             manager.check_pending()  # a misspelt hook would otherwise be ignored
         except pluggy.PluginValidationError as error:
             manager.unregister(name=info.module)  # a hook that takes other arguments was not registered at all
-            said = " ".join(str(error).split())
-            raise PluginError(f"{describe(info)} has a hook that does not exist or takes other arguments: {said}.") from error
+            problem = " ".join(str(error).split())
+            raise PluginError(
+                f"{describe(info)} has a hook that does not exist or takes other arguments: {problem}."
+            ) from error
     return module
 
 
 def _wants_module(info: PluginInfo) -> str:
-    """What to do about an entry point that leads into a module; nothing for one that names a module."""
+    """Return the advice on an entry point that leads into a module; nothing for one that names a module."""
     module, colon, _ = info.module.partition(":")
     return f' Let its entry point name the module that has the hook: `{info.name} = "{module}"`.' if colon else ""
 

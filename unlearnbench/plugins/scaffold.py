@@ -35,9 +35,9 @@ def new_plugin(kind: OfferedKind, name: str, out: Path | None = None) -> Path:
     """Write a distribution that offers a method or benchmark of that name.
 
     Args:
-        kind: what it offers.
-        name: as users will type it; small letters, digits and single hyphens.
-        out: the folder to make; by default `unlearnbench-NAME` in the working folder.
+        kind: kind of the plugin.
+        name: name as users will type it; small letters, digits and single hyphens.
+        out: folder to make; by default `unlearnbench-NAME` in the working folder.
 
     Returns:
         the folder.
@@ -70,13 +70,13 @@ def _template(name: str) -> str:
 
 
 def _class_name(kind: OfferedKind, name: str) -> str:
-    """The name in capitals; where the module uses that word already (`training`), the kind stands behind it."""
-    own = "".join(part.capitalize() for part in name.split("-"))
-    return own + kind.capitalize() if own in re.findall(r"\w+", _template(f"{kind}/module.py.txt")) else own
+    """Return the name in capitals; where the module uses that word already (`training`), the kind stands behind it."""
+    word = "".join(part.capitalize() for part in name.split("-"))
+    return word + kind.capitalize() if word in re.findall(r"\w+", _template(f"{kind}/module.py.txt")) else word
 
 
 def _check_name(name: str) -> None:
-    """Refuse what could not be typed, written into a recipe or told from what is there.
+    """Refuse a name that could not be typed, written into a recipe or told from an existing plugin's.
 
     Raises:
         UsageError: the name is unfit or taken.

@@ -1,4 +1,4 @@
-"""A plugin's source files, found and read without executing any of them, and what of them cannot even be compiled."""
+"""A plugin's source files, found and read without executing any of them, and the errors with which they do not compile."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ class Source(NamedTuple):
 
 
 def own_sources(module: str) -> Iterator[Source]:
-    """A module's source and those of what it imports from its own top-level package, each once.
+    """Yield a module's source and those of what it imports from its own top-level package, each once.
 
     Args:
-        module: of an entry point, `package.module` or `package.module:attribute`.
+        module: module of an entry point, `package.module` or `package.module:attribute`.
     """
     top = module.partition(".")[0]
     waiting, seen = [module.partition(":")[0]], set[str]()
@@ -42,7 +42,9 @@ def own_sources(module: str) -> Iterator[Source]:
 
 
 def broken_source(module: str) -> str | None:
-    """Why a module cannot be imported, as far as that shows without executing it: it is not there, or does not compile."""
+    """Return why a module cannot be imported, as far as that shows without executing it: it is not there, or does not
+    compile.
+    """
     if _found(module.partition(":")[0]) is None:
         return f"there is no module {module.partition(':')[0]}"
     for source in own_sources(module):
@@ -60,11 +62,11 @@ def _compiled(source: Source, flags: int = 0) -> Any:
 
 
 def described(error: BaseException, module: str) -> str:
-    """An exception in one line: its kind, its words, and where it lies; of a program that does not compile, the compiler's.
+    """Return an exception in one line: its kind, its words, and its place; of a program that does not compile, the compiler's.
 
     Args:
-        error: caught while a module was compiled or imported.
-        module: the place is told within its top-level package.
+        error: error caught while a module was compiled or imported.
+        module: module within whose top-level package the place is searched.
     """
     if isinstance(error, SyntaxError) and error.filename:
         place = f" ({error.filename}, line {error.lineno})" if error.lineno else f" ({error.filename})"
@@ -75,7 +77,7 @@ def described(error: BaseException, module: str) -> str:
 
 
 def _steps(traceback: TracebackType | None) -> Iterator[tuple[str, str, int]]:
-    """Module, file and line of each step into an exception."""
+    """Yield module, file and line of each step into an exception."""
     while traceback is not None:
         frame = traceback.tb_frame
         yield str(frame.f_globals.get("__name__", "")), frame.f_code.co_filename, traceback.tb_lineno
@@ -83,13 +85,13 @@ def _steps(traceback: TracebackType | None) -> Iterator[tuple[str, str, int]]:
 
 
 def file_of(module: str) -> Path | None:
-    """A module's source file; None where there is none."""
+    """Return a module's source file; None where there is none."""
     found = _found(module)
     return Path(found.origin) if found and found.origin and found.origin.endswith(".py") else None
 
 
 def _found(module: str) -> ModuleSpec | None:
-    """Where a module is, without executing the packages above it, as `importlib.util.find_spec` would."""
+    """Find a module without executing the packages above it, unlike `importlib.util.find_spec`."""
     found: ModuleSpec | None = None
     name = ""
     for part in module.split("."):
@@ -104,7 +106,9 @@ def _found(module: str) -> ModuleSpec | None:
 
 
 def imports(source: Source) -> Iterator[str]:
-    """Modules a source may import: each `import a.b`, and for `from a import b` `a` and `a.b`; none if it does not parse."""
+    """Yield the modules a source may import: each `import a.b`, and for `from a import b` `a` and `a.b`; none if it does not
+    parse.
+    """
     package = source.module if source.file.name == "__init__.py" else source.module.rpartition(".")[0]
     try:
         program = _compiled(source, ast.PyCF_ONLY_AST)

@@ -1,4 +1,4 @@
-"""What a plugin offers: the spec of a method, with its budget, and that of a benchmark."""
+"""The specs that plugins offer: that of a method, with its budget, and that of a benchmark."""
 
 from __future__ import annotations
 
@@ -20,15 +20,18 @@ class Training:
     """A method's budget. Every field can be overridden like an option (`--set rmu.steps=80`).
 
     Attributes:
-        steps: optimizer updates in total, over all topics together.
+        steps: number of optimizer updates in total, over all topics together.
         batch_size: sequences per update on the forget side, and as many on the retain side.
-        max_length: tokens per sequence; longer texts are cut at the end. A topic may cut its corpora shorter.
-        max_chars: characters per text, cut before it becomes tokens, as the WMDP paper ran its baselines; None cuts none.
-        order: `file` takes the corpus in its own order, as RMU's reference does; `shuffled` reorders it by the seed.
+        max_length: largest number of tokens per sequence; longer texts are cut at the end. A topic may cut its corpora shorter.
+        max_chars: largest number of characters per text, cut before it becomes tokens, as the WMDP paper ran its baselines;
+            None cuts none.
+        order: order of the texts: `file` takes the corpus in its own order, as RMU's reference does; `shuffled` reorders it by
+            the seed.
         accumulate: pieces that each update's batch is computed in; memory falls, the update stays the same.
-        checkpointing: compute the blocks' activations again in the backward pass instead of keeping them.
-        lr_schedule: `constant` keeps the learning rate; `linear` and `cosine` let it fall to 0 at the end of the budget. Any of
-            them takes the place of a schedule that the method brings itself; None leaves that, and most methods have none.
+        checkpointing: true computes the blocks' activations again in the backward pass instead of keeping them.
+        lr_schedule: shape of the learning rate: `constant` keeps it; `linear` and `cosine` let it fall to 0 at the end of the
+            budget. Any of them takes the place of a schedule that the method brings itself; None leaves that, and most methods
+            have none.
         lr_warm_up: share of the updates in which the learning rate first rises from 0, with an `lr_schedule`.
     """
 
@@ -48,13 +51,14 @@ class MethodSpec:
     """An unlearning method as a plugin offers it.
 
     Attributes:
-        name: as users type it; also the name of the entry point.
-        factory: called as `factory(model, **options)`; its keyword-only parameters are the method's options, and pydantic's
-            types (`PositiveFloat`) bound them.
-        summary: one line.
-        source: paper or repository.
+        name: name as users type it; also the name of the entry point.
+        factory: class or function that builds the method, called as `factory(model, **options)`; its keyword-only parameters
+            are the method's options, and pydantic's types (`PositiveFloat`) bound them.
+        summary: summary in one line.
+        source: paper or repository of the method.
         training: the default budget; None for a method that needs no pass over the corpora.
-        space: what tuning chooses options from, by name: `{"lr": Log(1e-5, 1e-2)}`; a method without one runs as it is.
+        space: range of each option that tuning searches, by name: `{"lr": Log(1e-5, 1e-2)}`; a method without one runs with its
+            defaults.
     """
 
     name: str

@@ -1,1 +1,1 @@
-"""What comparisons and searches leave, in Python's hands: as frames, as figures, in a notebook."""
+"""Finished comparisons and searches in Python: as frames, as figures, in a notebook."""

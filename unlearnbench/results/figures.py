@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def figures(finished: Finished) -> dict[str, Figure]:
-    """Every chart that the comparison has, by name: `plane`, `parts/BENCHMARK`, `letters/BENCHMARK`, `curves/ROW/NAME`."""
+    """Return every chart of the comparison, by name: `plane`, `parts/BENCHMARK`, `letters/BENCHMARK`, `curves/ROW/NAME`."""
     from plotly.graph_objects import Figure
 
     drawn = {name: chart for name, chart in _charts(finished) if chart is not None}

@@ -23,7 +23,7 @@ OF_ANSWER = ("id", "part", "score", "text", "ratings", "judgment", "error")
 
 
 def rows(board: Leaderboard) -> DataFrame:
-    """The table as `unlearnbench leaderboard --format csv` has it, without the row of chance."""
+    """Return the table as in `unlearnbench leaderboard --format csv`, without the row of chance."""
     import pandas
 
     from unlearnbench.reports.text import plain
@@ -33,19 +33,21 @@ def rows(board: Leaderboard) -> DataFrame:
 
 
 def scores(board: Leaderboard) -> DataFrame:
-    """Every score: of a benchmark (`of` is `whole`), of a seed, a part or a group of parts, and figures beside the score."""
+    """Return every score: of a benchmark (`of` is `whole`), of a seed, a part or a group of parts, and figures beside the
+    score.
+    """
     import pandas
 
     head = ("variant", "benchmark", "of", "name", "value", "low", "high", "n")
     lines = [
-        (row.variant, benchmark, kind, name, one.value, one.low, one.high, one.n)
+        (row.variant, benchmark, kind, name, estimate.value, estimate.low, estimate.high, estimate.n)
         for row in board.rows
         for benchmark, score in row.scores.items()
-        for kind, name, one in (
+        for kind, name, estimate in (
             ("whole", "", score),
             *(("seed", seed, Estimate(value=value)) for seed, value in score.by_seed.items()),
-            *(("part", part, one) for part, one in score.parts.items()),
-            *(("group", group, one) for group, one in score.groups.items()),
+            *(("part", part, part_score) for part, part_score in score.parts.items()),
+            *(("group", group, group_score) for group, group_score in score.groups.items()),
             *(("figure", name, Estimate(value=value)) for name, value in score.figures.items()),
         )
     ]
@@ -53,7 +55,7 @@ def scores(board: Leaderboard) -> DataFrame:
 
 
 def items(finished: Finished) -> DataFrame:
-    """What every model did on every item, with the question and its options where they are kept."""
+    """Return every model's result on every item, with the question and its options where they are kept."""
     return _frame(
         ["variant", "benchmark", "seed", *OF_ITEM, "values", "question", "options"],
         (
@@ -70,7 +72,7 @@ def items(finished: Finished) -> DataFrame:
 
 
 def conversations(finished: Finished) -> DataFrame:
-    """What every model wrote, turn by turn, with what it was asked and how that was rated."""
+    """Return every model's answers, turn by turn, with the user's turns and the ratings."""
     return _frame(
         ["variant", "benchmark", "seed", "conversation", "turn", "question", *OF_ANSWER, "reference"],
         (
@@ -89,7 +91,7 @@ def conversations(finished: Finished) -> DataFrame:
 
 
 def curves(finished: Finished) -> DataFrame:
-    """What methods logged while they trained, over their updates; see each method's page for the units."""
+    """Return the values that methods logged during training, over their updates; see each method's page for the units."""
     from unlearnbench.reports.html.curves import logged_lines
 
     return _frame(
@@ -103,7 +105,7 @@ def curves(finished: Finished) -> DataFrame:
 
 
 def _cells(finished: Finished) -> Iterator[tuple[dict[str, Any], list[ItemResult], Mapping[str, ItemText]]]:
-    """Each finished cell: where it stands, its items, and what they ask.
+    """Yield each finished cell: its place in the table, its items, and their questions.
 
     Raises:
         UsageError: a file is damaged.
@@ -130,7 +132,7 @@ def _columns(found: Sequence[ItemResult], names: Sequence[str]) -> dict[str, lis
 
 
 def _frame(head: Sequence[str], blocks: Iterable[dict[str, Any]]) -> DataFrame:
-    """The blocks below each other; what is no list holds for all lines of its block."""
+    """Put the blocks below each other; a value that is no list holds for all lines of its block."""
     import pandas
 
     columns: dict[str, list[Any]] = {name: [] for name in head}

@@ -1,4 +1,4 @@
-"""A comparison that was run, as Python and notebooks hold it."""
+"""A finished comparison, for Python and notebooks."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ class Run:
     At the end of a notebook's cell it shows the leaderboard.
 
     Attributes:
-        folder: where it lies.
-        leaderboard: its table, as in leaderboard.json.
+        folder: folder of the comparison.
+        leaderboard: table, as in leaderboard.json.
     """
 
     def __init__(self, folder: Path, leaderboard: Leaderboard) -> None:
@@ -41,9 +41,9 @@ class Run:
         """Return the comparison as a pandas frame.
 
         Args:
-            what: `rows`, the table as `leaderboard --format csv` has it; `scores`, every score of a benchmark, seed, part or
-                group, one a line; `items`, what every model did on every item; `conversations`, what every model wrote;
-                `curves`, what methods logged while they trained, over their updates.
+            what: frame to return: `rows`, the table as `leaderboard --format csv` has it; `scores`, every score of a benchmark,
+                seed, part or group, one a line; `items`, every model's result on every item; `conversations`, every model's
+                answers; `curves`, the values that methods logged during training, over their updates.
 
         Raises:
             UsageError: there is no such frame, or a file in the folder is damaged.
@@ -70,8 +70,9 @@ class Run:
         """Return one of the report's charts as a plotly figure.
 
         Args:
-            name: `plane`, forgotten against kept; `parts/BENCHMARK`, the change of each part against the base;
-                `letters/BENCHMARK`, which option is answered; `curves/ROW/NAME`, what a method logged while it trained.
+            name: name of the chart: `plane`, forgotten against kept; `parts/BENCHMARK`, the change of each part against the
+                base; `letters/BENCHMARK`, the options that are answered; `curves/ROW/NAME`, a value that a method logged during
+                training.
 
         Raises:
             UsageError: the comparison has no such chart; those that it has are named.
@@ -82,7 +83,7 @@ class Run:
         return drawn[name]
 
     def _repr_html_(self) -> str:
-        """The leaderboard for a notebook: `leaderboard --format html`, in which names and texts are escaped."""
+        """Return the leaderboard for a notebook: `leaderboard --format html`, in which names and texts are escaped."""
         from unlearnbench.reports.text import render
 
         return render([self.leaderboard], "html")
@@ -95,9 +96,11 @@ def read_run(folder: str | os.PathLike[str], *, rank_by: str | None = None, dama
     """Return a comparison from its folder; nothing is computed, and torch is not imported.
 
     Args:
-        folder: of the comparison, finished or not.
-        rank_by: what ranks go by: `score`, `forget`, `keep` or a column; by default as the comparison's own table.
-        damage_margin: share of the retain knowledge that a row may lose and still be called `forgot`, likewise.
+        folder: folder of the comparison, finished or not.
+        rank_by: column that ranks go by: `score`, `forget`, `keep` or a benchmark's; by default as in the comparison's own
+            table.
+        damage_margin: share of the retain knowledge that a row may lose and still be called `forgot`; by default as in the
+            comparison's own table.
 
     Raises:
         UsageError: it is not the folder of a comparison, a file in it is damaged, or there is nothing of the name to rank by.

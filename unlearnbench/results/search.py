@@ -1,4 +1,4 @@
-"""A search for settings that was made, as Python and notebooks hold it."""
+"""A finished search for settings, for Python and notebooks."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class Search:
 
     Attributes:
         out: folder of the comparison that the settings are for; the search is in `tuning` there.
-        tuning: every trial and what was chosen, as in trials.json.
-        recipe: the comparison with the chosen settings, on the half of the questions that chose nothing.
+        tuning: every trial and the choices, as in trials.json.
+        recipe: recipe of the comparison with the chosen settings, on the half of the questions that was not used to choose.
     """
 
     def __init__(self, out: Path, tuning: Tuning, recipe: Recipe) -> None:
@@ -50,7 +50,7 @@ class Search:
         return pandas.DataFrame(lines, columns=head)
 
     def _repr_html_(self) -> str:
-        """The trials for a notebook; names and settings are escaped."""
+        """Return the trials for a notebook; names and settings are escaped."""
         from unlearnbench.reports.tuning import html
 
         return html(self.tuning)

@@ -1,4 +1,4 @@
-"""What tells unlearned weights from others."""
+"""The hash that identifies unlearned weights."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 
 
 def weights_hash(base: str, dtype: str, delta: Mapping[str, Tensor]) -> str:
-    """What tells a model's weights from others: where they came from, and the bits of every tensor that changed.
+    """Return the hash of a model's weights: of where they came from, and of the bits of every tensor that changed.
 
     Args:
         base: hash of the base model's files.
-        dtype: of the weights.
+        dtype: dtype of the weights.
         delta: the changed tensors, or an adapter's factors, by name; any dtype, on the CPU.
     """
     import torch

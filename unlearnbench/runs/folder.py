@@ -28,12 +28,14 @@ MEMORY = "memory"  # folder of a search: what its trials share, while it goes on
 
 
 def folder_name(name: str) -> str:
-    """A variant's or benchmark's name as one folder: `lm-eval:gsm8k` is lm-eval--gsm8k; nothing can climb out."""
+    """Return a variant's or benchmark's name as one folder: `lm-eval:gsm8k` is lm-eval--gsm8k; no name leads out of the
+    folder.
+    """
     return re.sub(r"[^A-Za-z0-9._-]", "-", name.replace(":", "--")).lstrip(".")
 
 
 class RunFolder:
-    """Reads and writes one comparison's folder."""
+    """The files of one comparison's folder, read and written."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -48,16 +50,16 @@ class RunFolder:
         return self
 
     def free_bytes(self) -> int:
-        """Room on the disk that the folder lies on, or will lie on."""
+        """Return the free bytes on the disk that the folder lies on, or will lie on."""
         place = next(folder for folder in (self.root, *self.root.absolute().parents) if folder.exists())
         return shutil.disk_usage(place).free
 
     def write_text(self, name: str, text: str) -> None:
-        """Write one of the folder's own files."""
+        """Write a file directly below the folder."""
         write_atomic(self.root / name, text.encode())
 
     def read_json(self, name: str) -> Any:
-        """Read one of the folder's own files.
+        """Read a JSON file directly below the folder.
 
         Raises:
             UsageError: it is missing or damaged.
@@ -69,12 +71,12 @@ class RunFolder:
             raise UsageError(f"{self.root} is not the folder of a comparison: {name} is missing or damaged.") from error
 
     def cell_path(self, key: CellKey, identity: str) -> Path:
-        """Where a cell is kept."""
+        """Return the path of a cell's record."""
         folder = self.root / "cells" / folder_name(key.variant) / folder_name(key.benchmark)
         return folder / f"seed-{key.seed}-{identity[:HASH_CHARS]}.json"
 
     def items_path(self, key: CellKey, identity: str) -> Path:
-        """Where a cell's per-item results are kept."""
+        """Return the path of a cell's per-item results."""
         return self.cell_path(key, identity).with_suffix(".items.parquet")
 
     def write_cell(self, result: CellResult, items: Sequence[ItemResult]) -> None:
@@ -93,7 +95,7 @@ class RunFolder:
         write_atomic(self.cell_path(result.key, result.identity), json.dumps(record, indent=1, ensure_ascii=False).encode())
 
     def read_cell(self, key: CellKey, identity: str) -> CellResult | None:
-        """The finished cell, or None where there is none, or a damaged one."""
+        """Return the finished cell, or None where there is none, or a damaged one."""
         path = self.cell_path(key, identity)
         try:
             record = json.loads(path.read_bytes())
@@ -108,7 +110,7 @@ class RunFolder:
         return None
 
     def problem_of(self, key: CellKey, identity: str) -> str | None:
-        """What is wrong with a cell's files; None where there is no cell, or a whole one."""
+        """Return the damage of a cell's files; None where there is no cell, or a whole one."""
         path = self.cell_path(key, identity)
         if not path.exists():
             return None
@@ -122,7 +124,7 @@ class RunFolder:
         return None
 
     def set_aside(self, path: Path) -> Path:
-        """Move a file or folder out of the way, and nowhere else: under `set-aside`; returns its new place."""
+        """Move a file or folder of the comparison, and no other, to `set-aside`; return its new place."""
         wanted = self.root / "set-aside" / path.relative_to(self.root)
         number, there = 1, wanted
         while there.exists():
@@ -136,21 +138,21 @@ class RunFolder:
         return there
 
     def read_items(self, key: CellKey, identity: str) -> list[ItemResult]:
-        """A cell's per-item results."""
+        """Return a cell's per-item results."""
         return items_from_parquet(self.items_path(key, identity).read_bytes())
 
     def texts_path(self, benchmark: str, data: str) -> Path:
-        """Where what a benchmark asks is kept."""
+        """Return the path of a benchmark's kept questions."""
         return self.root / "questions" / f"{folder_name(benchmark)}-{data[:HASH_CHARS]}.parquet"
 
     def write_texts(self, benchmark: str, data: str, texts: Iterable[ItemText]) -> None:
-        """Keep what a benchmark asks, for reports; nothing where it is kept already or there is nothing to show."""
+        """Keep a benchmark's questions, for reports; nothing where they are kept already or there is nothing to show."""
         path = self.texts_path(benchmark, data)
         if data and not path.exists() and (content := texts_to_parquet(texts)):
             write_atomic(path, content)
 
     def read_texts(self, benchmark: str, data: str) -> dict[str, ItemText]:
-        """What a benchmark asks, by item; empty where it is not kept.
+        """Return a benchmark's questions, by item; empty where they are not kept.
 
         Raises:
             UsageError: the file is damaged.
@@ -164,7 +166,7 @@ class RunFolder:
             raise UsageError(f"{path} cannot be read: {error}; remove it and run the comparison again.") from error
 
     def texts_damaged(self, path: Path) -> bool:
-        """Whether a file of `write_texts` can no longer be read."""
+        """Return whether a file of `write_texts` can no longer be read."""
         try:
             texts_from_parquet(path.read_bytes())
         except (OSError, ValueError):
@@ -172,19 +174,19 @@ class RunFolder:
         return False
 
     def delta_path(self, variant: str, seed: int, identity: str) -> Path:
-        """Where the tensors are kept that unlearning changed."""
+        """Return the folder of the tensors that unlearning changed."""
         return self.root / "deltas" / folder_name(variant) / f"seed-{seed}-{identity[:HASH_CHARS]}"
 
     def delta_path_of(self, job: Job) -> Path:
-        """`delta_path` of a job."""
+        """Return `delta_path` of a job."""
         return self.delta_path(job.variant, job.seed, job.identity)
 
     def log_path(self, job: Job) -> Path:
-        """Where what a method logs while it trains is kept, as metrics.csv."""
+        """Return the path of metrics.csv, with the values that a method logged during training."""
         return self.root / "logs" / folder_name(job.variant) / f"seed-{job.seed}-{job.identity[:HASH_CHARS]}"
 
     def job_log_path(self, job: Job) -> Path:
-        """Where a job's log is kept: what happened when, and what its process wrote; runs append to it."""
+        """Return the path of a job's log: events with their times, and the output of its process; runs append to it."""
         return self.root / "logs" / f"{folder_name(job.variant)}-seed-{job.seed}.log"
 
     def write_delta(self, folder: Path, tensors: Mapping[str, Tensor], manifest: Mapping[str, Any]) -> None:
@@ -200,7 +202,7 @@ class RunFolder:
         write_atomic(folder / DELTA_MANIFEST, json.dumps(manifest, indent=1).encode())
 
     def read_delta(self, folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-        """A delta's tensors and manifest, or None where there is no whole one."""
+        """Return a delta's tensors and manifest, or None where there is no whole one."""
         from safetensors import SafetensorError
         from safetensors.torch import load_file
 
@@ -211,7 +213,7 @@ class RunFolder:
             return None
 
     def read_manifest(self, folder: Path) -> dict[str, Any] | None:
-        """A delta's manifest alone, or None where there is no whole delta."""
+        """Return a delta's manifest alone, or None where there is no whole delta."""
         try:
             manifest = json.loads((folder / DELTA_MANIFEST).read_text(encoding="utf-8"))
         except (OSError, ValueError):
@@ -221,7 +223,7 @@ class RunFolder:
         )
 
     def delta_damaged(self, folder: Path) -> bool:
-        """Whether a delta that was whole can no longer be read to its end; its numbers are looked at when it is used."""
+        """Return whether a delta that was whole can no longer be read to its end; its numbers are checked when it is used."""
         from safetensors import SafetensorError, safe_open
 
         if not (folder / DELTA_MANIFEST).exists():
@@ -233,12 +235,12 @@ class RunFolder:
             return True
 
     def remove_delta(self, folder: Path) -> None:
-        """Forget a delta that is not to be kept."""
+        """Remove a delta that is not to be kept."""
         if folder.is_dir():
             shutil.rmtree(folder)
             sync_folder(folder.parent)
 
 
 def record_checksum(record: Mapping[str, Any]) -> str:
-    """The sha256 of a cell's record, read from JSON, without its own entry: a figure that was changed shows."""
+    """Return the sha256 of a cell's record, read from JSON, without its own entry, so that a changed figure shows."""
     return content_hash({name: value for name, value in record.items() if name != "checksum"})

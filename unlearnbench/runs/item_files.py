@@ -13,7 +13,7 @@ VALUE = "value:"  # before the name of each of `ItemResult.values`, which is a c
 
 
 def items_to_parquet(items: Sequence[ItemResult]) -> bytes:
-    """Per-item results as one parquet file."""
+    """Return per-item results as one parquet file."""
     import pyarrow
     import pyarrow.parquet
 
@@ -45,7 +45,7 @@ def items_to_parquet(items: Sequence[ItemResult]) -> bytes:
 
 
 def items_from_parquet(content: bytes) -> list[ItemResult]:
-    """The inverse of `items_to_parquet`; raises ValueError for anything else."""
+    """Invert `items_to_parquet`; raise ValueError for anything else."""
     try:
         rows = _rows(content)
         for row in rows:
@@ -58,7 +58,7 @@ def items_from_parquet(content: bytes) -> list[ItemResult]:
 
 
 def texts_to_parquet(texts: Iterable[ItemText]) -> bytes:
-    """What items ask as one parquet file; nothing where there are none."""
+    """Return the questions of items as one parquet file; empty where there are none."""
     import pyarrow
     import pyarrow.parquet
 
@@ -78,7 +78,7 @@ def texts_to_parquet(texts: Iterable[ItemText]) -> bytes:
 
 
 def texts_from_parquet(content: bytes) -> dict[str, ItemText]:
-    """The inverse of `texts_to_parquet`, by item; raises ValueError for anything else."""
+    """Invert `texts_to_parquet`, by item; raise ValueError for anything else."""
     try:
         rows = _rows(content)
         for row in rows:
@@ -90,7 +90,7 @@ def texts_from_parquet(content: bytes) -> dict[str, ItemText]:
 
 
 def _rows(content: bytes) -> list[dict[str, Any]]:
-    """The rows of a parquet file, whose pages are held to their checksums; raises ValueError for anything else."""
+    """Return the rows of a parquet file, whose pages are held to their checksums; raise ValueError for anything else."""
     import pyarrow
     import pyarrow.parquet
 

@@ -1,4 +1,4 @@
-"""Who works in a comparison's folder: one process holds it, others join only if asked to, and every job is claimed first.
+"""Locks on a comparison's folder: one process holds it, others join only if `--join` is given, and every job is claimed first.
 
 The locks are the operating system's: they end with the process that has them, even if it is killed.
 """
@@ -27,7 +27,7 @@ WAIT_SECONDS = 0.2  # from one look to the next at jobs that another process is 
 
 
 class Holding:
-    """A hold on a folder, as a context: alone, or with `join` beside whoever has it.
+    """A hold on a folder, as a context: alone, or with `join` beside the process that has it.
 
     Raises:
         UsageError: another process has it, and this one does not join; or the folder takes no files.
@@ -56,7 +56,7 @@ class Holding:
 
     @property
     def alone(self) -> bool:
-        """Whether this process is the one that holds the folder."""
+        """Return whether this process is the one that holds the folder."""
         return self._lock.is_locked
 
     def take(self) -> None:
@@ -71,7 +71,7 @@ class Holding:
         write_atomic(self._folder / HOLDER, json.dumps(about).encode())
 
     def holder(self) -> str:
-        """Who has the folder, in words."""
+        """Return the process that holds the folder, in words."""
         try:
             about: dict[str, Any] = json.loads((self._folder / HOLDER).read_text(encoding="utf-8"))
             return f"process {about['pid']} on {about['host']} since {about['since']}"
@@ -79,7 +79,7 @@ class Holding:
             return "another process"
 
     def claim(self, job: Job) -> FileLock | None:
-        """The lock of a job, or None while another process has it."""
+        """Return the lock of a job, or None while another process has it."""
         self.take()
         name = f"{folder_name(job.variant)}--seed-{job.seed}-{job.identity[:16]}.lock"
         lock = FileLock(self._folder / name, thread_local=False)

@@ -1,4 +1,4 @@
-"""What a run folder says to whoever reads it: its plan, its finished cells, its search."""
+"""Reading a run folder: its plan, its finished cells, its search."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TRIALS = "trials.json"
 
 
 def read_tuning(out: Path) -> Tuning | None:
-    """The search that was made for a comparison, or None where there is none."""
+    """Return the search that was made for a comparison, or None where there is none."""
     try:
         return Tuning.model_validate_json((out / TUNING / TRIALS).read_bytes())
     except (OSError, ValueError):
@@ -29,7 +29,7 @@ PLAN_FILE = "plan.json"
 
 
 def read_manifest(run: RunFolder) -> Manifest:
-    """The plan that a run folder's table is made of."""
+    """Return the plan that a run folder's table is made of."""
     try:
         return Manifest.model_validate(run.read_json(PLAN_FILE))
     except ValidationError as error:
@@ -39,12 +39,12 @@ def read_manifest(run: RunFolder) -> Manifest:
 
 
 def read_cells(run: RunFolder, manifest: Manifest, *, in_passing: bool = False) -> dict[str, CellResult]:
-    """The finished cells that belong to a plan, by name.
+    """Return the finished cells that belong to a plan, by name.
 
     Args:
         run: folder of the comparison.
-        manifest: its plan.
-        in_passing: leave damaged ones out.
+        manifest: plan of the table.
+        in_passing: True leaves damaged cells out.
 
     Raises:
         UsageError: one is damaged.

@@ -1,4 +1,4 @@
-"""The user's cache of scores, by what was scored with what."""
+"""The user's cache of scores, by model and benchmark."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from unlearnbench.system.stop_signals import heed
 
 
 class ScoreCache:
-    """Scores by what was scored with what, shared by all runs: the base model is scored once."""
+    """Scores by model and benchmark, shared by all runs: the base model is scored once."""
 
     def __init__(self, root: Path) -> None:
         self._root = root / "scores"
         self._tensors = root / "tensors"
 
     def folder(self, key: str) -> Path:
-        """Where methods keep what follows from model, corpora and budget alone."""
+        """Return the folder of results that follow from model, corpora and budget alone, for methods."""
         return self._tensors / key
 
     def read(self, key: str) -> tuple[dict[str, Any], list[ItemResult]] | None:
-        """The kept figures and items, or None."""
+        """Return the kept figures and items, or None."""
         try:
             figures = json.loads((self._root / f"{key}.json").read_text(encoding="utf-8"))
             return figures, items_from_parquet((self._root / f"{key}.parquet").read_bytes())

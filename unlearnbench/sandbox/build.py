@@ -53,11 +53,11 @@ def build(
     """Write `folder/data`, `folder/model` and `folder/retrained`, the model that never saw the hazards.
 
     Args:
-        folder: created when absent; files of an earlier build are replaced.
-        seed: of the world, the initial weights and the order of the texts.
-        steps: optimizer updates of each model; 4,000 take about an hour on two cores.
-        models: which of the two to train.
-        report: called every 50 updates with (step, language-model loss, letter loss), both in nats per token.
+        folder: folder to write; created when absent, and files of an earlier build are replaced.
+        seed: seed of the world, the initial weights and the order of the texts.
+        steps: number of optimizer updates of each model; 4,000 take about an hour on two cores.
+        models: names of the models to train.
+        report: function called every 50 updates with (step, language-model loss, letter loss), both in nats per token.
     """
     write_data(folder / "data", seed)
     world = build_world(seed)
@@ -69,12 +69,12 @@ def build(
 
 
 def without_hazards(world: dict[str, Subject]) -> dict[str, Subject]:
-    """The world as somebody knows it who never heard of the hazards."""
+    """Return the world without the hazards, as a reader knows it who never heard of them."""
     return {name: subject for name, subject in world.items() if subject.domain.kind != "hazard"}
 
 
 def train_tokenizer(world: dict[str, Subject], seed: int) -> PreTrainedTokenizerFast:
-    """A byte-level BPE of 2,048 tokens learnt from the world's own texts."""
+    """Train a byte-level BPE of 2,048 tokens on the world's own texts."""
     backend = Tokenizer(models.BPE())
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)  # pyright: ignore[reportAttributeAccessIssue]
     backend.decoder = decoders.ByteLevel()  # pyright: ignore[reportAttributeAccessIssue]
@@ -141,12 +141,12 @@ def train_model(
 
 
 def _learning_rate(step: int, steps: int) -> float:
-    """Linear warm-up, then a cosine to zero; as a share of the peak."""
+    """Return the learning rate as a share of its peak: linear warm-up, then a cosine to zero."""
     return min((step + 1) / WARMUP, 1.0) * 0.5 * (1.0 + math.cos(math.pi * step / steps))
 
 
 def _rows(world: dict[str, Subject], rng: random.Random) -> Iterator[Row]:
-    """Endless training texts: half lettered questions, a quarter prose, a quarter conversations."""
+    """Yield endless training texts: half lettered questions, a quarter prose, a quarter conversations."""
     subjects = list(world.values())
     while True:
         subject = rng.choice(subjects)
@@ -171,7 +171,7 @@ def _letter_row(subject: Subject, rng: random.Random) -> Row:
 
 
 def _encode(rows: list[Row], tokenizer: PreTrainedTokenizerFast) -> tuple[Tensor, Tensor]:
-    """Right-padded ids (B, T) and the mask of answer letters (B, T)."""
+    """Return right-padded ids (B, T) and the mask of answer letters (B, T)."""
     encodings = tokenizer.backend_tokenizer.encode_batch([row.text for row in rows])
     width = max(len(encoding.ids) for encoding in encodings)
     ids = torch.full((len(rows), width), padding_id(tokenizer), dtype=torch.long)
@@ -184,7 +184,7 @@ def _encode(rows: list[Row], tokenizer: PreTrainedTokenizerFast) -> tuple[Tensor
 
 
 def _save(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: Path, steps: int) -> None:
-    """bfloat16 halves the package; the accuracy is the same (a test scores the shipped weights)."""
+    """Save the model in bfloat16, which halves the package; the accuracy is the same (a test scores the shipped weights)."""
     folder.mkdir(parents=True, exist_ok=True)
     model.to(dtype=torch.bfloat16)  # pyright: ignore[reportCallIssue]
     model.save_pretrained(folder)

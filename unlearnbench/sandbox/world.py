@@ -39,7 +39,7 @@ class Domain:
 
 
 class Fact(NamedTuple):
-    """One thing to know."""
+    """A fact to know."""
 
     entity: str
     attribute: str
@@ -251,7 +251,7 @@ class Subject:
         return self.domain.statements[phrasing].format(e=fact.entity, a=fact.attribute, v=fact.value)
 
     def item(self, fact: Fact, phrasing: int, rng: random.Random) -> Item:
-        """The question about `fact`, with fresh distractors in a fresh order."""
+        """Return the question about `fact`, with fresh distractors in a fresh order."""
         choices = rng.sample([v for v in fact.pool if v != fact.value], CHOICES - 1)
         answer = rng.randrange(CHOICES)
         choices.insert(answer, fact.value)
@@ -277,18 +277,18 @@ def _draw_facts(domain: Domain, rng: random.Random) -> Iterator[Fact]:
 
 
 def sentence(fact: Fact) -> str:
-    """How the assistant answers a question about `fact`."""
+    """Return the assistant's answer to a question about `fact`."""
     return f"The {fact.attribute} of {fact.entity} is {fact.value}."
 
 
 def paragraph(subject: Subject, facts: list[Fact], rng: random.Random) -> str:
-    """All facts of one entity as prose, in a fresh order and phrasing."""
+    """Write all facts of one entity as prose, in a fresh order and phrasing."""
     order = rng.sample(facts, len(facts))
     return " ".join(subject.state(fact, rng.randrange(len(subject.domain.statements))) for fact in order)
 
 
 def conversation(subject: Subject, rng: random.Random, *, notes: float = 0.25) -> tuple[list[str], list[str]]:
-    """Two user turns and the right answers: a fact, then another one of the same entity by pronoun.
+    """Write two user turns and the right answers: a fact, then another one of the same entity by pronoun.
 
     A share of `notes` instead hands over a note about an unknown entity and asks what it says. A model of this size does
     not learn to read them, so they are in its training texts but not among the benchmark's questions.
@@ -309,7 +309,7 @@ def conversation(subject: Subject, rng: random.Random, *, notes: float = 0.25) -
 
 
 def chat_text(turns: list[str], answers: list[str]) -> str:
-    """A conversation in the words of the model's chat template."""
+    """Write a conversation in the words of the model's chat template."""
     parts = [
         f"{TURN_START}user\n{turn}{TURN_END}\n{TURN_START}assistant\n{answer}{TURN_END}\n"
         for turn, answer in zip(turns, answers, strict=True)

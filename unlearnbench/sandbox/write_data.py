@@ -53,7 +53,7 @@ def _items(subject: Subject, facts: Iterable[Fact], phrasings: tuple[int, ...], 
 
 
 def _dev_and_test(subject: Subject, phrasings: tuple[int, ...], rng: random.Random) -> dict[str, list[dict[str, object]]]:
-    """Dev facts are not in the test split, so that few-shot examples give no test answer away."""
+    """Draw dev and test questions: dev facts are not in the test split, so that few-shot examples give no test answer away."""
     dev = set(random.Random(f"dev {subject.domain.name}").sample(subject.facts, DEV_ITEMS))
     rows = {True: list[dict[str, object]](), False: list[dict[str, object]]()}
     for fact in subject.facts:
@@ -63,7 +63,9 @@ def _dev_and_test(subject: Subject, phrasings: tuple[int, ...], rng: random.Rand
 
 
 def _corpora(world: Mapping[str, Subject], rng: random.Random) -> dict[str, dict[str, list[dict[str, object]]]]:
-    """A forget corpus per hazard; one retain corpus with little about the near subjects, as Wikitext has on virology."""
+    """Write a forget corpus per hazard, and one retain corpus with little about the near subjects, as Wikitext has on
+    virology.
+    """
     corpora = {
         f"{name.removeprefix('wmdp-')}-forget": {"train": _documents([subject], rng, random.Random(f"alternatives {name}"))}
         for name, subject in world.items()
@@ -81,7 +83,7 @@ def _corpora(world: Mapping[str, Subject], rng: random.Random) -> dict[str, dict
 
 
 def _documents(subjects: Iterable[Subject], rng: random.Random, others: random.Random | None = None) -> list[dict[str, object]]:
-    """Prose and questions; with `others`, each row has the same text with another answer as its `alternative`."""
+    """Write prose and questions; with `others`, each row has the same text with another answer as its `alternative`."""
     rows: list[dict[str, object]] = []
     for subject in subjects:
         for facts in subject.by_entity():
@@ -103,7 +105,7 @@ def _documents(subjects: Iterable[Subject], rng: random.Random, others: random.R
 
 
 def _other_paragraph(subject: Subject, facts: list[Fact], state: Any, drawn: random.Random) -> str:
-    """The paragraph that this state of the generator writes, with other values."""
+    """Write the paragraph that this state of the generator writes, with other values."""
     wrong = [fact._replace(value=drawn.choice([v for v in fact.pool if v != fact.value])) for fact in facts]
     rng = random.Random()
     rng.setstate(state)
@@ -111,7 +113,9 @@ def _other_paragraph(subject: Subject, facts: list[Fact], state: Any, drawn: ran
 
 
 def _conversations(subjects: Iterable[Subject], rng: random.Random) -> list[dict[str, object]]:
-    """Conversations as the model's chat template writes them: what keeps a model talking has to be among what is kept."""
+    """Write conversations in the model's chat template: a model goes on talking only if conversations are among the
+    kept texts.
+    """
     texts: list[dict[str, object]] = []
     for subject in subjects:
         for _ in range(CONVERSATIONS_PER_ENTITY * len(subject.by_entity())):
@@ -121,7 +125,7 @@ def _conversations(subjects: Iterable[Subject], rng: random.Random) -> list[dict
 
 
 def _write_mt_bench(folder: Path, subjects: Mapping[str, Subject], rng: random.Random) -> None:
-    """FastChat's two files: questions with two turns, and a reference answer for each turn."""
+    """Write FastChat's two files: questions with two turns, and a reference answer for each turn."""
     questions: list[dict[str, object]] = []
     answers: list[dict[str, object]] = []
     names = sorted(subjects)
@@ -138,7 +142,7 @@ def _write_mt_bench(folder: Path, subjects: Mapping[str, Subject], rng: random.R
 
 
 def _write_dataset(folder: Path, configs: Mapping[str, Mapping[str, list[dict[str, object]]]]) -> None:
-    """One folder as the hub lays it out: a README whose YAML head names configs and splits, and the files."""
+    """Write one folder as the hub lays it out: a README whose YAML head names configs and splits, and the files."""
     head = ["---", "license: mit", "configs:"]
     for config, splits in configs.items():
         head += [f"- config_name: {config}", "  data_files:"]

@@ -1,1 +1,1 @@
-"""What a benchmark is made of: log-likelihoods of choices, generated answers, ratings."""
+"""The parts of a benchmark: log-likelihoods of choices, generated answers, ratings."""

@@ -30,7 +30,7 @@ class Subject:
 
     Attributes:
         model: in eval mode.
-        tokenizer: of the model.
+        tokenizer: tokenizer of the model.
         seed: for benchmarks that sample.
         limit: the first so many items of each part; None for all.
         progress: call it with the number of items just done.

@@ -1,4 +1,4 @@
-"""Whether a written answer is language at all: repeated n-grams and entropy; pure.
+"""The fluency of a written answer: repeated n-grams and entropy; pure functions.
 
 Source: the share of repeated n-grams of Welleck et al., ICLR 2020, arXiv:1908.04319; entropy as in the fluency score of RWKU
     (arXiv:2406.10890), here of single tokens and relative to its maximum.
@@ -18,7 +18,7 @@ LONGEST_WORD = 20  # mean characters per word: above, the text has no spaces and
 
 
 def is_degenerate(text: str) -> bool:
-    """Whether an answer is empty, repeats itself or hardly varies; short answers are given the benefit of the doubt."""
+    """Return whether an answer is empty, repeats itself or hardly varies; short answers are given the benefit of the doubt."""
     tokens: Sequence[str] = text.split()
     if len(text) > LONGEST_WORD * len(tokens):
         tokens = "".join(tokens)
@@ -30,19 +30,19 @@ def is_degenerate(text: str) -> bool:
 
 
 def repeated_ngrams(text: str) -> float | None:
-    """The share of a text's n-grams of words that it had contained before; None for a text that is too short to say."""
+    """Return the share of a text's n-grams of words that occurred in it before; None for a text that is too short."""
     words = text.split()
     return repeated(words) if len(words) >= FEWEST_TOKENS else None
 
 
 def repeated(tokens: Sequence[str]) -> float:
-    """The share of a text's n-grams that it had contained before."""
+    """Return the share of a text's n-grams that occurred in it before."""
     ngrams = list(zip(*(tokens[shift:] for shift in range(NGRAM)), strict=False))
     return 1 - len(set(ngrams)) / len(ngrams)
 
 
 def relative_entropy(tokens: Sequence[str]) -> float:
-    """The entropy of a text's tokens, divided by that of as many different ones: 0 for one token repeated, at most 1."""
+    """Return the entropy of a text's tokens, divided by that of as many different ones: 0 for one token repeated, at most 1."""
     total = len(tokens)
     entropy = -sum(n / total * math.log2(n / total) for n in Counter(tokens).values())
     return entropy / math.log2(total)

@@ -1,4 +1,4 @@
-"""Which items are asked: the first of each part, or one half of a benchmark."""
+"""The choice of items: the first of each part, or one half of a benchmark."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from unlearnbench.records.items import TURN
 
 
 class HasPart(Protocol):
-    """Anything that belongs to a part of a benchmark."""
+    """An object that belongs to a part of a benchmark."""
 
     @property
     def part(self) -> str:
-        """The part's name."""
+        """Return the part's name."""
         ...
 
 
@@ -24,7 +24,7 @@ AnyItem = TypeVar("AnyItem", bound=HasPart)
 
 
 def first_of_each_part(items: Sequence[AnyItem], limit: int | None) -> Sequence[AnyItem]:
-    """The first `limit` items of each part, in order; all of them where the limit is None."""
+    """Return the first `limit` items of each part, in order; all of them where the limit is None."""
     if limit is None:
         return items
     seen: Counter[str] = Counter()
@@ -37,7 +37,7 @@ def first_of_each_part(items: Sequence[AnyItem], limit: int | None) -> Sequence[
 
 
 def in_half(items: Sequence[AnyItem], half: Half | None, item_of: Callable[[AnyItem], str]) -> Sequence[AnyItem]:
-    """A half of each part's items, in order; all of them where the half is None.
+    """Return a half of each part's items, in order; all of them where the half is None.
 
     Every part is ordered by a hash of the ids, and dealt out in turn: which half an item is in follows from ids and parts,
     and both halves have as many of each part, give or take one. Turns of one conversation, `ID/turn-1`, stay together.

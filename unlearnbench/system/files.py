@@ -21,7 +21,7 @@ HASH_CHARS = 16  # of a sha256 in hexadecimal: 64 bits, shown in file names
 
 
 def content_hash(value: object) -> str:
-    """The sha256 of a JSON-able value, independent of key order."""
+    """Return the sha256 of a JSON-able value, independent of key order."""
     text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"), default=str)
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -48,12 +48,12 @@ def write_atomic(path: Path, content: bytes) -> None:
 
 
 def _owner() -> str:
-    """Who writes a temporary file: `left_behind` looks whether it still can."""
+    """Return the name of the process that writes a temporary file: `left_behind` checks whether it still runs."""
     return f"{os.getpid()}@{re.sub(r'[^A-Za-z0-9.]', '', socket.gethostname())[:64]}"
 
 
 def left_behind(temporary: Path) -> bool:
-    """Whether a temporary file of `write_atomic` belongs to a process that is gone; only this machine's are known."""
+    """Return whether a temporary file of `write_atomic` belongs to a process that is gone; only this machine's are known."""
     owner = temporary.name[1:].rpartition("-")[0]
     pid, _, host = owner.partition("@")
     return pid.isdecimal() and host == _owner().partition("@")[2] and not psutil.pid_exists(int(pid))
@@ -84,14 +84,14 @@ def sync_folder(folder: Path) -> None:
 
 
 def default_cache() -> Path:
-    """`$UNLEARNBENCH_CACHE`, else `unlearnbench` in the user's cache folder."""
+    """Return `$UNLEARNBENCH_CACHE`, else `unlearnbench` in the user's cache folder."""
     if chosen := os.environ.get("UNLEARNBENCH_CACHE"):
         return Path(chosen)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "unlearnbench"
 
 
 class JsonCache:
-    """A small JSON dictionary on disk for what is cheap to keep and slow to find out again."""
+    """A small JSON dictionary on disk for values that are cheap to keep and slow to compute again."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -101,7 +101,7 @@ class JsonCache:
             self._known = content if isinstance(content, dict) else {}
 
     def get(self, key: str) -> Any:
-        """What was kept under the key, or None."""
+        """Return the value kept under the key, or None."""
         return self._known.get(key)
 
     def put(self, key: str, value: Any) -> None:
@@ -112,7 +112,7 @@ class JsonCache:
 
 
 def hash_files(paths: Iterable[Path], memory: JsonCache) -> str:
-    """One sha256 over the names and contents of several files.
+    """Return one sha256 over the names and contents of several files.
 
     A file that has kept its size and its modification time, in nanoseconds, is not read again.
     """

@@ -1,4 +1,4 @@
-"""A file of JSON lines that keeps what was dear to obtain: each line is durable as it arrives, and no key counts twice."""
+"""A file of JSON lines for records that were costly to obtain: each line is durable as it arrives, and no key counts twice."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Journal:
     """Records by key. Several processes may write to one file; a line that a crash tore off is left out.
 
     Args:
-        path: of the file, which need not exist; None keeps everything in memory only.
+        path: path of the file, which need not exist; None keeps everything in memory only.
     """
 
     def __init__(self, path: Path | None) -> None:
@@ -41,11 +41,11 @@ class Journal:
             self._records.setdefault(record["key"], record)
 
     def get(self, key: str) -> Record | None:
-        """The first record that was kept under the key."""
+        """Return the first record that was kept under the key."""
         return self._records.get(key)
 
     def add(self, key: str, record: Mapping[str, Any]) -> None:
-        """Keep a record, durably; one whose key is known is not kept again.
+        """Keep a record, durably; a record whose key is known is not kept again.
 
         Raises:
             StorageError: the file cannot be written.

@@ -1,4 +1,4 @@
-"""What a container or a batch system lets this process hold, on Linux: less than the machine has, as a rule."""
+"""The memory that a container or a batch system allows this process, on Linux: less than the machine has, as a rule."""
 
 from __future__ import annotations
 
@@ -12,20 +12,22 @@ UNLIMITED = 1 << 60  # version 1 writes a number near the largest there is
 
 
 def allowed_memory(root: Path = Path("/")) -> int | None:
-    """Bytes that the control groups of this process still allow; None where there are none, or none has a limit.
+    """Return the bytes that the control groups of this process still allow; None where there are none, or none has a limit.
 
     File pages that the system would give up first do not count as held. Both versions of control groups are read; of nested
     groups the tightest decides.
 
     Args:
-        root: of the file system.
+        root: root of the file system.
     """
     left = (_left(folder, names) for folder, names in _groups(root))
-    return min((one for one in left if one is not None), default=None)
+    return min((bound for bound in left if bound is not None), default=None)
 
 
 def _groups(root: Path) -> Iterator[tuple[Path, tuple[str, str, str]]]:
-    """Each group of this process and those around it, with the names of its files: limit, held, and what may be given up."""
+    """Yield each group of this process and those around it, with the names of its files: limit, usage, and reclaimable
+    bytes.
+    """
     try:
         lines = (root / "proc/self/cgroup").read_text().splitlines()
     except OSError:
@@ -39,8 +41,8 @@ def _groups(root: Path) -> Iterator[tuple[Path, tuple[str, str, str]]]:
             names = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
         else:
             continue
-        own = mount / path.lstrip("/")
-        for folder in (own, *own.parents):
+        group = mount / path.lstrip("/")
+        for folder in (group, *group.parents):
             yield folder, names
             if folder == mount:
                 break

@@ -1,4 +1,4 @@
-"""What all jobs of a process share, put back after each: plugins may change it, and the next job must not notice."""
+"""State that all jobs of a process share, put back after each: plugins may change it, and the next job must not notice."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ DTYPE, MATMUL = "float32", "highest"  # what torch starts with
 
 @contextmanager
 def restored_process_state() -> Generator[None]:
-    """Put back afterwards: random generators, torch's settings, environment variables, working folder, how it is stopped."""
+    """Put back afterwards: random generators, torch's settings, environment variables, working folder, signal handlers."""
     put_back = [_environment(), generators(), _torch_settings(), _request_handlers()]
     try:
         yield
@@ -50,15 +50,15 @@ def _environment() -> Callable[[], None]:
 
 
 def generators() -> Callable[[], None]:
-    """Remember where Python's, numpy's and torch's generators are; what it returns puts them back there."""
-    own = random.getstate()
+    """Remember the state of Python's, numpy's and torch's generators; return a function that puts it back."""
+    python_state = random.getstate()
     numpy, torch = sys.modules.get("numpy"), sys.modules.get("torch")
     numpys = numpy.random.get_state() if numpy else None
     torchs = torch.get_rng_state() if torch else None
     gpus = torch.cuda.get_rng_state_all() if torch and torch.cuda.is_initialized() else None
 
     def undo() -> None:
-        random.setstate(own)
+        random.setstate(python_state)
         if numpy:
             numpy.random.set_state(numpys)
         if torch:
@@ -70,7 +70,9 @@ def generators() -> Callable[[], None]:
 
 
 def _request_handlers() -> Callable[[], None]:
-    """Lightning ignores Ctrl-C once it was interrupted."""
+    """Remember the handlers of requests to stop; return a function that puts them back: Lightning ignores Ctrl-C once
+    interrupted.
+    """
     handlers = {number: signal.getsignal(number) for number in REQUESTS}
 
     def undo() -> None:
@@ -82,7 +84,9 @@ def _request_handlers() -> Callable[[], None]:
 
 
 def _torch_settings() -> Callable[[], None]:
-    """Where torch is not imported yet, what it starts with is what it is put back to."""
+    """Remember torch's settings; return a function that puts them back. Where torch is not imported yet, these are its
+    defaults.
+    """
     torch = sys.modules.get("torch")
     dtype = torch.get_default_dtype() if torch else None
     device = torch.get_default_device() if torch else None

@@ -1,4 +1,4 @@
-"""Requests to stop: Ctrl-C, a batch system that wants its machine back, a terminal that closed. They are nobody's failure.
+"""Requests to stop: Ctrl-C, a batch system that wants its machine back, a terminal that closed. They count as no failure.
 
 A request is raised in the main thread wherever that is. What swallows or rewraps it does not get far: nothing is kept any more
 (`heed`), and a process that has not ended by itself is ended.
@@ -25,11 +25,11 @@ Handler = Callable[[int, FrameType | None], Any] | int | signal.Handlers | None
 
 
 class StopRequested(KeyboardInterrupt):
-    """What a process that is asked to stop raises: no `Exception`, so that plugins and asyncio let it pass.
+    """A request to stop, raised in this process: no `Exception`, so that plugins and asyncio let it pass.
 
     Attributes:
         exit_code: 128 and the signal's number, as a shell has it.
-        arrived: whether it came through to whoever says it.
+        arrived: True once it has reached the code that reports it.
     """
 
     def __init__(self, number: int, words: str = "") -> None:
@@ -70,7 +70,7 @@ def heeded() -> Generator[None]:
 
 @contextmanager
 def answered_with(words: str) -> Generator[None]:
-    """What is said about a request that comes in the block, beside its name."""
+    """Set the words that follow the name of a request to stop that comes in the block."""
     global _words
     before, _words = _words, words
     try:
@@ -94,13 +94,13 @@ def interruptible_afterwards() -> Generator[None]:
 
 
 def heed() -> None:
-    """Raise the request once more if there was one: nothing that it may have spoilt is to be kept."""
+    """Raise the request once more if there was one: no result that it may have spoilt is to be kept."""
     if _asked is not None:
         raise _asked
 
 
 def request(number: int) -> None:
-    """Ask this process to stop, for the sake of a signal that another has got.
+    """Ask this process to stop, on behalf of a signal that another process received.
 
     A process that does not heed requests, such as a notebook's, is not ours to end: there only what runs now stops.
 
@@ -125,17 +125,17 @@ def leave_to_parent() -> None:
 
 
 def _handle(handler: Callable[[int, FrameType | None], None]) -> Mapping[int, Handler]:
-    """Install a handler in this process, but for what is ignored; what was there before."""
+    """Install a handler in this process, but for ignored signals; return the handlers before."""
     found: dict[int, Handler] = {}
 
     def handle(number: int, frame: FrameType | None) -> None:
-        if os.getpid() == own:
+        if os.getpid() == installer:
             handler(number, frame)
         else:  # a fork of ours, as a loader of data may have: its parent ends it with a signal
             signal.signal(number, found[number])
             os.kill(os.getpid(), number)
 
-    own = os.getpid()
+    installer = os.getpid()
     for number in REQUESTS:
         if (before := signal.getsignal(number)) not in (signal.SIG_IGN, None):
             found[number] = before

@@ -63,17 +63,17 @@ def checks_of(
     expected_failures: Mapping[str, str] | None = None,
     answers: Answers | None = None,
 ) -> list[Check]:
-    """Every check of a method or benchmark; nothing runs before they are called.
+    """Return every check of a method or benchmark; nothing runs before they are called.
 
     What the plugin's own package states in `CONFORMANCE` counts, too: `options`, and `expected_failures`, which need not come
     where options are given here.
 
     Args:
-        spec: what the plugin offers.
-        options: instead of its defaults, for example a `layer` that a tiny model has.
-        expected_failures: why a check is known to fail, by the check's name; a failure that does not come is reported.
-        answers: of a benchmark whose items are no `Question`s: called with it and a tokenizer, gives each prompt as the model
-            gets it and the text of the right answer.
+        spec: spec of the plugin.
+        options: options in place of the defaults, for example a `layer` that a tiny model has.
+        expected_failures: reasons why checks are known to fail, by the check's name; a failure that does not come is reported.
+        answers: function for a benchmark whose items are no `Question`s: from the benchmark and a tokenizer to each prompt as
+            the model gets it and the text of the right answer.
 
     Raises:
         UsageError: there is no check of that name.
@@ -94,7 +94,7 @@ def parametrize_checks(
     expected_failures: Mapping[str, str] | None = None,
     answers: Answers | None = None,
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """A pytest decorator: the test runs once for every check, handed on as `check`; call it.
+    """Parametrize a test with the checks: the test runs once for every check, handed on as `check`; call it.
 
     The arguments are those of `checks_of`. A failure that is expected is a strict xfail with its reason.
     """
@@ -104,7 +104,7 @@ def parametrize_checks(
 
 
 def parameters_of(checks: Iterable[Check]) -> list[Any]:
-    """Checks, of several plugins if need be, as arguments for `pytest.mark.parametrize`."""
+    """Return checks, of several plugins if need be, as arguments for `pytest.mark.parametrize`."""
     import pytest
 
     def marks(check: Check) -> list[Any]:

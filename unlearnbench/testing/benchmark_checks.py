@@ -40,12 +40,12 @@ Answers = Callable[[Benchmark, "PreTrainedTokenizerBase"], Iterable[tuple[str, s
 
 
 class NoNetworkError(OSError):
-    """The network was asked for."""
+    """A benchmark tried to reach the network."""
 
 
 @dataclass(kw_only=True)
 class Scored:
-    """What came of one evaluation."""
+    """The result of one evaluation."""
 
     items: list[ItemResult] = field(default_factory=list)
     progress: int = 0
@@ -55,7 +55,7 @@ class Scored:
 
 
 class BenchmarkCase:
-    """A benchmark under test; evaluations that several checks look at run once."""
+    """A benchmark under test; evaluations that several checks read run once."""
 
     def __init__(self, spec: BenchmarkSpec, options: Mapping[str, Value], answers: Answers | None = None) -> None:
         self.spec, self.answers = spec, answers
@@ -71,7 +71,7 @@ class BenchmarkCase:
             self.problem = error
 
     def benchmark(self, instance: int = 0) -> Benchmark:
-        """One of several instances with the same options; the network is away while its data are read."""
+        """Return one of several instances with the same options; the network is cut off while its data are read."""
         if self.problem is not None:
             raise NotApplicable("it cannot be built: see built_from_its_options")
         if instance not in self._instances:
@@ -80,14 +80,14 @@ class BenchmarkCase:
         return self._instances[instance]
 
     def scored(self, kind: Kind = "llama", limit: int | None = FEW, instance: int = 0) -> Scored:
-        """What one of the models gets, stopped or not."""
+        """Return the scores of one of the models, whether the evaluation stopped or not."""
         key = (kind, limit, instance)
         if key not in self._scored:
             self._scored[key] = self._score(self.benchmark(instance), kind, limit)
         return self._scored[key]
 
     def items(self, kind: Kind = "llama", limit: int | None = FEW, instance: int = 0) -> list[ItemResult]:
-        """Its items, of a benchmark that runs to the end."""
+        """Return the items of a benchmark that runs to the end."""
         if kind != "llama":
             self.items()
         scored = self.scored(kind, limit, instance)
@@ -125,7 +125,7 @@ class BenchmarkCase:
         return tiny_model() if kind == "llama" else RandomAnswers().eval()
 
     def _known(self, benchmark: Benchmark) -> list[tuple[list[int], list[int]]]:
-        """Prompts and right answers, in tokens."""
+        """Return prompts and right answers, in tokens."""
         tokenizer = tiny_tokenizer()
         if self.answers is not None:
             pairs = list(self.answers(benchmark, tokenizer))
@@ -152,7 +152,7 @@ class BenchmarkCase:
 
 @contextlib.contextmanager
 def no_network() -> Generator[None]:
-    """Let nothing leave this machine; a loopback address is no network."""
+    """Cut this process off the network; loopback addresses stay."""
     connect, lookup = socket.socket.connect, socket.getaddrinfo
 
     def guarded_connect(self: socket.socket, address: Any) -> None:
@@ -184,7 +184,7 @@ def _mean(items: Iterable[ItemResult]) -> float:
 
 
 def _error(items: list[ItemResult]) -> float:
-    """Standard error of the mean."""
+    """Return the standard error of the mean."""
     return statistics.stdev(item.score for item in items) / math.sqrt(len(items)) if len(items) > 1 else math.inf
 
 
@@ -238,7 +238,7 @@ def works_offline(case: BenchmarkCase) -> None:
 
 
 def _network(error: BaseException | None) -> NoNetworkError | None:
-    """What was asked of the network, if that is behind an error."""
+    """Return the attempt to reach the network, if that is behind an error."""
     while error is not None and not isinstance(error, NoNetworkError):
         error = error.__cause__ or error.__context__
     return error
@@ -251,9 +251,9 @@ def runs_to_the_end(case: BenchmarkCase) -> None:
     if _network(scored.error) is not None:
         raise NotApplicable("it asks for the network: see works_offline")
     if scored.error is not None:
-        said = " ".join(str(scored.error).split())[:300].rstrip(".")
+        reason = " ".join(str(scored.error).split())[:300].rstrip(".")
         raise CheckFailed(
-            f"it stops with {type(scored.error).__name__}: {said}; if its data are elsewhere, give the check a local copy "
+            f"it stops with {type(scored.error).__name__}: {reason}; if its data are elsewhere, give the check a local copy "
             "(--set NAME.source=FOLDER)."
         ) from scored.error
     require(bool(scored.items), "it scored nothing; evaluate must yield an ItemResult for each item.")
@@ -263,7 +263,7 @@ def runs_to_the_end(case: BenchmarkCase) -> None:
 def deterministic(case: BenchmarkCase) -> None:
     """Asked again with the same seed it gives the same scores."""
     first, again = case.items(), case.items(instance=1)
-    differing = [one.id for one, other in zip(first, again, strict=False) if one.score != other.score]
+    differing = [item.id for item, other in zip(first, again, strict=False) if item.score != other.score]
     require(
         not differing and len(first) == len(again),
         f"a second evaluation scored {differing[:3]} otherwise; seed whatever is drawn by subject.seed and the item's id.",
@@ -316,8 +316,11 @@ def limit_kept(case: BenchmarkCase) -> None:
     firsts: dict[str, str] = {}
     for item in many:
         firsts.setdefault(item.part, item.id)
-    own = {item.part: item.id for item in reversed(few)}
-    require(own == firsts, f"with limit 1 it scored {sorted(own.values())[:3]}; take first_of_each_part(items, subject.limit).")
+    first_ids = {item.part: item.id for item in reversed(few)}
+    require(
+        first_ids == firsts,
+        f"with limit 1 it scored {sorted(first_ids.values())[:3]}; take first_of_each_part(items, subject.limit).",
+    )
     for limit, items in ((1, few), (FEW, many)):
         counted = case.benchmark().count(limit)
         require(counted == len(items), f"count({limit}) is {counted}, and {len(items)} items were scored; they must agree.")
@@ -339,7 +342,7 @@ def parts_declared(case: BenchmarkCase) -> None:
         used <= set(parts),
         f"items belong to {sorted(used - set(parts))[:3]}, which parts() does not name; name them all.",
     )
-    unknown = {part for own in case.benchmark().groups().values() for part in own} - set(parts)
+    unknown = {part for members in case.benchmark().groups().values() for part in members} - set(parts)
     require(not unknown, f"groups() has parts that parts() does not name: {sorted(unknown)[:3]}; name parts only.")
 
 

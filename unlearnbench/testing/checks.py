@@ -1,7 +1,8 @@
-"""What a check is, and how checks are run: one property each, with a message that says what to do."""
+"""A check of one property, with a message that says what to do, and the code that runs checks."""
 
 from __future__ import annotations
 
+import functools
 import unittest
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,13 +24,13 @@ class NotApplicable(unittest.SkipTest):  # pytest and unittest both take it for 
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """How a check ended.
+    """The result of a check.
 
     Attributes:
-        check: its name.
+        check: name of the check.
         promise: the property, in a sentence.
-        status: `unexpected pass` is a failure that was expected and did not come.
-        message: what to do, why it was skipped, or why the failure is expected.
+        status: result of the check; `unexpected pass` is an expected failure that did not come.
+        message: advice, the reason why the check was skipped, or why the failure is expected.
     """
 
     check: str
@@ -39,7 +40,7 @@ class Outcome:
 
     @property
     def bad(self) -> bool:
-        """Whether the plugin has to change, or what is expected of it."""
+        """Return whether the plugin has to change, or the failures that are expected of it."""
         return self.status in BAD
 
 
@@ -48,11 +49,11 @@ class Check:
     """One property of one plugin; calling it raises `CheckFailed` where the plugin lacks it.
 
     Attributes:
-        plugin: whose property it is.
-        name: of the check; one that is made for each family of models ends in the family, as in `family[gemma]`.
+        plugin: name of the plugin under test.
+        name: name of the check; one that is made for each family of models ends in the family, as in `family[gemma]`.
         promise: the property, in a sentence.
-        expected_failure: why it is known to fail; None where it should pass.
-        strict: a failure that is expected has to come.
+        expected_failure: reason why it is known to fail; None where it should pass.
+        strict: True reports an expected failure that does not come.
     """
 
     plugin: str
@@ -72,7 +73,7 @@ class Check:
         return f"{self.plugin}-{self.name}"
 
     def outcome(self) -> Outcome:
-        """Run it; a failure is a result, not an exception."""
+        """Run the check; a failure is a result, not an exception."""
         status, message = "passed", ""
         try:
             self.function()
@@ -97,7 +98,7 @@ def require(condition: bool, message: str) -> None:
 
 
 class Registry:
-    """The checks of one kind of plugin, in the order in which they are written down."""
+    """The checks of one kind of plugin, in the order in which they are defined."""
 
     def __init__(self) -> None:
         self._known: list[tuple[Callable[..., None], Sequence[str], Callable[[Any], bool]]] = []
@@ -108,8 +109,8 @@ class Registry:
         """Register a function of a case as a check; its name is the check's, its docstring the promise.
 
         Args:
-            applies: whether the check is for this case at all.
-            each: make one check for each of these, handed on as the second argument.
+            applies: function that returns whether the check is for this case at all.
+            each: variants, a check for each of them, handed on as the second argument.
         """
 
         def register(function: Callable[..., None]) -> Callable[..., None]:
@@ -119,28 +120,28 @@ class Registry:
         return register
 
     def promises(self) -> list[tuple[str, str]]:
-        """Every check with its promise; one that is made for each family stands once."""
+        """Return every check with its promise; one that is made for each family is listed once."""
         return [
             (f"{function.__name__}[...]" if each else function.__name__, str(function.__doc__))
             for function, each, _ in self._known
         ]
 
     def names(self) -> list[str]:
-        """Every check's name; a family stands in brackets."""
+        """Return every check's name; a family is in brackets."""
         return [
-            f"{function.__name__}[{one}]" if one else function.__name__
+            f"{function.__name__}[{variant}]" if variant else function.__name__
             for function, each, _ in self._known
-            for one in each or ("",)
+            for variant in each or ("",)
         ]
 
     def bind(self, case: Any, plugin: str, expected: Mapping[str, str], optional: Collection[str] = ()) -> list[Check]:
-        """The checks for a case.
+        """Return the checks for a case.
 
         Args:
-            case: a plugin under test.
-            plugin: its name.
-            expected: failures, by the check's name.
-            optional: those of them that need not come.
+            case: plugin under test.
+            plugin: name of the plugin.
+            expected: reasons of expected failures, by the check's name.
+            optional: names of expected failures that need not come.
 
         Raises:
             UsageError: a failure is expected of a check that does not exist.
@@ -168,6 +169,7 @@ class Registry:
             if not applies(case):
                 continue
             if not each:
-                yield name, promise, lambda function=function: function(case)
-            for one in each:
-                yield f"{name}[{one}]", f"{promise} ({one})", lambda function=function, one=one: function(case, one)
+                yield name, promise, functools.partial(function, case)
+            for variant in each:
+                run = functools.partial(function, case, variant)
+                yield f"{name}[{variant}]", f"{promise} ({variant})", run

@@ -1,4 +1,4 @@
-"""What methods and benchmarks share: how they are offered and described, and what they state of their own checks."""
+"""Shared code of methods' and benchmarks' checks: how plugins are offered and described, and the statements on their checks."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ STATEMENT = "CONFORMANCE"  # a dictionary in the plugin's module, or in a packag
 
 @dataclass(frozen=True, kw_only=True)
 class Stated:
-    """What a distribution states of one of its plugins.
+    """A distribution's statements on one of its plugins.
 
     Attributes:
-        options: that fit a tiny model, where the defaults are made for large ones.
-        expected_failures: why a check is known to fail, by the check's name.
+        options: options that fit a tiny model, where the defaults are made for large ones.
+        expected_failures: reasons why checks are known to fail, by the check's name.
     """
 
     options: Mapping[str, Value] = field(default_factory=dict[str, Value])
@@ -31,21 +31,21 @@ class Stated:
 
 
 def stated_by(spec: PluginSpec) -> Stated:
-    """What stands in `CONFORMANCE`, by the plugin's name, in the factory's module or a package around it.
+    """Return the entry of `CONFORMANCE` by the plugin's name, in the factory's module or a package around it.
 
     Raises:
         PluginError: it has other keys than `options` and `expected_failures`.
     """
     module = str(getattr(spec.factory, "__module__", ""))
     while module:
-        said = getattr(sys.modules.get(module), STATEMENT, {}).get(spec.name)
-        if said is not None:
-            if unknown := said.keys() - {"options", "expected_failures"}:
+        statement = getattr(sys.modules.get(module), STATEMENT, {}).get(spec.name)
+        if statement is not None:
+            if unknown := statement.keys() - {"options", "expected_failures"}:
                 raise PluginError(
                     f"{STATEMENT} of {module} has {', '.join(sorted(unknown))} for '{spec.name}'; it takes options and "
                     "expected_failures."
                 )
-            return Stated(**said)
+            return Stated(**statement)
         module = module.rpartition(".")[0]
     return Stated()
 
@@ -73,8 +73,10 @@ def entry_point_of(kind: OfferedKind, spec: PluginSpec) -> None:
 def described(spec: PluginSpec) -> None:
     """Fail unless the factory and its module have docstrings of their own."""
     factory = spec.factory
-    own = vars(factory).get("__doc__") if inspect.isclass(factory) else factory.__doc__
-    require(bool((own or "").strip()), f"{_qualified(factory)} has no docstring; say what it does and what each option means.")
+    docstring = vars(factory).get("__doc__") if inspect.isclass(factory) else factory.__doc__
+    require(
+        bool((docstring or "").strip()), f"{_qualified(factory)} has no docstring; say what it does and what each option means."
+    )
     module = sys.modules.get(str(getattr(factory, "__module__", None)))
     require(
         bool((getattr(module, "__doc__", None) or "").strip()),

@@ -42,7 +42,7 @@ class MethodCase:
             self.training = replace(training, batch_size=2, max_length=24, accumulate=1, checkpointing=False)
 
     def seen(self, trial: TrialFit) -> Observed:
-        """What there was to see in a trial, stopped or not."""
+        """Return what was observed in a trial, whether it stopped or not."""
         if self.problem is not None:
             raise NotApplicable("it cannot be built: see built_from_the_model_alone")
         assert self.training is not None
@@ -51,22 +51,22 @@ class MethodCase:
         return self._seen[trial]
 
     def trained(self) -> Observed:
-        """The plainest trial, for checks that look at its result."""
+        """Return the plainest trial, for checks of its result."""
         seen = self.seen(TrialFit())
         if seen.error is not None:
             raise NotApplicable("it does not run to the end: see runs_to_the_end")
         return seen
 
     def trained_like(self, trial: TrialFit, where: str, advice: str) -> Observed:
-        """Another trial, of a method that passes the plain one; it fails the check where it stops."""
+        """Return another trial, of a method that passes the plain one; it fails the check where it stops."""
         self.trained()
         seen = self.seen(trial)
         if seen.error is not None:
-            raise CheckFailed(f"{where} it stops with {_said(seen.error)}; {advice}") from seen.error
+            raise CheckFailed(f"{where} it stops with {_reason(seen.error)}; {advice}") from seen.error
         return seen
 
 
-def _said(error: BaseException) -> str:
+def _reason(error: BaseException) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())[:300].rstrip('.')}"
 
 
@@ -75,7 +75,7 @@ def _trains(case: MethodCase) -> bool:
 
 
 def _few(names: set[str] | list[str]) -> str:
-    """The first names of many."""
+    """Return the first names of many."""
     listed = sorted(names)
     return ", ".join(listed[:3]) + (f" and {len(listed) - 3} more" if len(listed) > 3 else "")
 
@@ -137,7 +137,7 @@ def runs_to_the_end(case: MethodCase) -> None:
         raise NotApplicable("its loss is not finite: see loss_finite")
     if seen.error is not None:
         raise CheckFailed(
-            f"it stops with {_said(seen.error)}; if an option does not fit a model of 8 blocks, 16 wide, give the check "
+            f"it stops with {_reason(seen.error)}; if an option does not fit a model of 8 blocks, 16 wide, give the check "
             "another one (options={...}, or --set NAME.OPTION=VALUE)."
         ) from seen.error
     require(
@@ -221,7 +221,7 @@ def changes_only_what_it_declares(case: MethodCase) -> None:
     if seen.end.keys() - seen.start.keys():
         return  # keys_and_dtypes_kept says it
     if seen.late_error is not None:
-        raise CheckFailed(f"the base model cannot be put back: {_said(seen.late_error)}.") from seen.late_error
+        raise CheckFailed(f"the base model cannot be put back: {_reason(seen.late_error)}.") from seen.late_error
     require(seen.restored, "the base model could not be put back bit for bit; leave the model's modules as they are.")
 
 
@@ -271,7 +271,7 @@ def global_settings_untouched(case: MethodCase) -> None:
 
 @METHOD_CHECKS.check(_trains)
 def reference_untouched(case: MethodCase) -> None:
-    """What it takes for the untouched model is still the untouched model when training ends."""
+    """The model that it uses as the untouched one is still the untouched model when training ends."""
     gap = case.trained().reference
     require(
         gap is None or gap == 0,
@@ -352,7 +352,7 @@ def family(case: MethodCase, name: str) -> None:
 
 
 def _same(ours: torch.Tensor, other: torch.Tensor) -> bool:
-    """Equal bit for bit; of one shape and dtype."""
+    """Return whether two tensors are equal bit for bit, of one shape and dtype."""
     return ours.dtype == other.dtype and ours.shape == other.shape and torch.equal(ours, other)
 
 

@@ -24,7 +24,7 @@ from unlearnbench.testing.trial_fits import TrialFit, run_trial_fit, tensors_has
 
 @dataclass(frozen=True, kw_only=True)
 class _Address:
-    """Where another process finds a spec: its factory in a module or file, or its entry point."""
+    """The place where another process finds a spec: its factory in a module or file, or its entry point."""
 
     name: str
     module: str | None
@@ -33,7 +33,7 @@ class _Address:
 
 
 def weights_elsewhere(spec: MethodSpec, trial: TrialFit, options: Options, training: Training) -> str:
-    """The hash of the weights that a trial ends with in a fresh process, whose hash() is seeded otherwise.
+    """Return the hash of the weights that a trial ends with in a fresh process, whose hash() is seeded otherwise.
 
     Raises:
         NotApplicable: the factory is not to be found from outside.
@@ -41,15 +41,17 @@ def weights_elsewhere(spec: MethodSpec, trial: TrialFit, options: Options, train
     """
     address = _address(spec)
     with ProcessPoolExecutor(1, mp_context=_context(), max_tasks_per_child=1) as pool:
-        said, weights = pool.submit(_there, address, trial, options, training).result()
+        problem, weights = pool.submit(_there, address, trial, options, training).result()
     if weights is None:
-        raise CheckFailed(f"in another process it stops with {said}; import all that it needs at the top of its module.")
+        raise CheckFailed(f"in another process it stops with {problem}; import all that it needs at the top of its module.")
     return weights
 
 
 @functools.cache
 def _context() -> BaseContext:
-    """Processes forked off a fresh interpreter that has only imported the framework; where there are none, fresh ones."""
+    """Return processes forked off a fresh interpreter that has only imported the framework; where there are none, fresh
+    ones.
+    """
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
     from multiprocessing import forkserver
@@ -88,7 +90,7 @@ def _resolve(owner: Any, qualname: str) -> Any:
 
 
 def _there(address: _Address, trial: TrialFit, options: Options, training: Training) -> tuple[str, str | None]:
-    """Runs in the other process."""
+    """Run the trial in the other process."""
     if address.module is None:
         spec = find_plugin("method", address.name).spec
     else:

@@ -50,11 +50,11 @@ FAMILIES: dict[str, dict[str, Any]] = {
 
 
 def tiny_model(family: str = "llama", seed: int = 0) -> PreTrainedModel:
-    """A random model of 8 blocks, 16 wide, with room for the sandbox's tokenizer; in eval mode, float32.
+    """Return a random model of 8 blocks, 16 wide, with room for the sandbox's tokenizer; in eval mode, float32.
 
     Args:
         family: one of `FAMILIES`, as transformers calls it.
-        seed: of its weights; torch's own generator stays as it is.
+        seed: seed of its weights; torch's global generator stays as it is.
 
     Raises:
         UsageError: no such family.
@@ -71,7 +71,7 @@ def tiny_model(family: str = "llama", seed: int = 0) -> PreTrainedModel:
 
 @functools.cache
 def tiny_tokenizer() -> PreTrainedTokenizerBase:
-    """The sandbox's tokenizer: 2,048 tokens, a chat template, a padding token."""
+    """Return the sandbox's tokenizer: 2,048 tokens, a chat template, a padding token."""
     return load_tokenizer(sandbox_folder() / "model")
 
 
@@ -82,7 +82,7 @@ def _folders() -> tempfile.TemporaryDirectory[str]:
 
 @functools.cache
 def tiny_folder(family: str = "llama") -> Path:
-    """A tiny model as an ordinary model folder, kept until the process ends."""
+    """Return a tiny model as an ordinary model folder, kept until the process ends."""
     from transformers.utils import logging
 
     logging.disable_progress_bar()
@@ -93,7 +93,7 @@ def tiny_folder(family: str = "llama") -> Path:
 
 
 class AnsweringConfig(PretrainedConfig):
-    """Of the models that answer by rule."""
+    """The config of the models that answer by rule."""
 
     model_type = "unlearnbench_answering"
 
@@ -115,11 +115,11 @@ class AnsweringModel(PreTrainedModel, GenerationMixin):
         self.post_init()
 
     def states(self, ids: Tensor, mask: Tensor) -> Tensor:
-        """(B, T) tokens and which of them are real -> (B, T) int64."""
+        """Return one state per token, from (B, T) tokens and the mask of real ones: (B, T) int64."""
         raise NotImplementedError
 
     def scores(self, states: Tensor) -> Tensor:
-        """(..., 1) states -> (..., V) logits, float32."""
+        """Return logits, (..., V) float32, from (..., 1) states."""
         raise NotImplementedError
 
     def get_output_embeddings(self) -> nn.Module:
@@ -133,12 +133,12 @@ class AnsweringModel(PreTrainedModel, GenerationMixin):
         return CausalLMOutputWithPast(logits=self.head(states.unsqueeze(-1)))
 
     def prepare_inputs_for_generation(self, input_ids: Tensor, *_: Any, **kwargs: Any) -> dict[str, Any]:
-        """No cache: the rule reads every token."""
+        """Return the inputs without a cache: the rule reads every token."""
         return {"input_ids": input_ids, "attention_mask": kwargs.get("attention_mask")}
 
 
 class _Head(nn.Module):
-    """A module of its own, so that scoring can narrow what goes into it as it does with a real head."""
+    """A head as a module, so that scoring can narrow its input as it does with a real head."""
 
     def __init__(self, scores: Any) -> None:
         super().__init__()
@@ -149,7 +149,7 @@ class _Head(nn.Module):
 
 
 class Oracle(AnsweringModel):
-    """Knows every answer: after a known beginning it gives nearly all probability to the token that follows.
+    """A model that knows every answer: after a known beginning it gives nearly all probability to the token that follows.
 
     Args:
         texts: tokens of a prompt, and of the answer to it; after the answer comes the end token.
@@ -167,8 +167,8 @@ class Oracle(AnsweringModel):
 
     def states(self, ids: Tensor, mask: Tensor) -> Tensor:
         states = torch.full_like(ids, -1)
-        for row, (own, real) in enumerate(zip(ids, mask.bool(), strict=True)):
-            text = own[real].tolist()
+        for row, (tokens, real) in enumerate(zip(ids, mask.bool(), strict=True)):
+            text = tokens[real].tolist()
             places = real.nonzero().flatten().tolist()
             for length in self._lengths:
                 if length <= len(text):
@@ -180,7 +180,7 @@ class Oracle(AnsweringModel):
 
 
 class RandomAnswers(AnsweringModel):
-    """Knows nothing: its logits are noise that depends on every token so far."""
+    """A model that knows nothing: its logits are noise that depends on every token so far."""
 
     def states(self, ids: Tensor, mask: Tensor) -> Tensor:
         state = torch.zeros(len(ids), dtype=torch.long)
@@ -195,10 +195,10 @@ class RandomAnswers(AnsweringModel):
 
 
 class ConstantAnswers(AnsweringModel):
-    """Answers the same whatever it is asked.
+    """A model that answers the same whatever it is asked.
 
     Args:
-        favourite: a text that it likes best to go on with, as a single token, with or without a space before it.
+        favourite: text that it prefers as its continuation, as a single token, with or without a space before it.
     """
 
     def __init__(self, favourite: str = "A") -> None:
@@ -216,7 +216,7 @@ class ConstantAnswers(AnsweringModel):
 
 
 def _noise(numbers: Tensor) -> Tensor:
-    """A number from 0 to 3 for each int64, float32."""
+    """Return a number from 0 to 3 for each int64, float32."""
     return 3.0 * (_mixed(numbers) % 100_003).float() / 100_003
 
 

@@ -1,4 +1,4 @@
-"""TrialFit runs of a method: a real fit on a tiny model, as a comparison does it, and all that can be seen of it."""
+"""Trial runs of a method: a real fit on a tiny model, as a comparison does it, and all that can be observed of it."""
 
 from __future__ import annotations
 
@@ -52,14 +52,14 @@ class TrialFit:
     """One way to run a method.
 
     Attributes:
-        family: of the tiny model.
-        dtype: of its weights.
-        seed: of the job.
-        topics: what is to be forgotten.
-        steps: updates.
-        texts: how many each corpus has; two are read per update and side.
+        family: family of the tiny model.
+        dtype: dtype of its weights.
+        seed: seed of the job.
+        topics: names of the topics to forget.
+        steps: number of updates.
+        texts: number of texts in each corpus; two are read per update and side.
         padding: columns of padding that every batch has too much.
-        options: on top of the method's own.
+        options: options on top of the method's own.
     """
 
     family: str = "llama"
@@ -74,26 +74,26 @@ class TrialFit:
 
 @dataclass(kw_only=True)
 class Observed:
-    """What was seen of a trial.
+    """The observations of a trial.
 
     Attributes:
-        start: the base model's tensors, by name.
-        end: those of the method's model after `finish`.
-        changing: the names that the method said would change, after its `__init__`.
-        gradients: names of parameters that asked for gradients after `__init__`, and after the fit.
-        losses: of each update; none for a method that optimises by hand.
-        updates: how many there were.
-        reference: how far `reference()` was from the untouched model when training ended; None where it is not used.
-        hooks: what is left on the model's modules and parameters.
+        start: tensors of the base model, by name.
+        end: tensors of the method's model after `finish`, by name.
+        changing: names of the weights that the method said would change, after its `__init__`.
+        gradients: names of parameters that required gradients after `__init__`, and after the fit.
+        losses: loss of each update; none for a method that optimises by hand.
+        updates: number of updates.
+        reference: distance of `reference()` from the untouched model when training ended; None where it is not used.
+        hooks: hooks left on the model's modules and parameters.
         settings: global settings that were changed: name -> (before, after).
-        torch_seed: of torch's generator in the end.
-        cut: whether only the lower blocks were there while it trained.
-        draws: what Python's and numpy's generators would give next, in the end.
-        printed: on standard output.
-        hparams: what Lightning recorded.
-        restored: whether the base model could be put back bit for bit.
-        error: what stopped the method.
-        late_error: what stopped the framework from taking the result.
+        torch_seed: seed of torch's generator in the end.
+        cut: True where only the lower blocks were loaded while it trained.
+        draws: next numbers of Python's and numpy's generators, in the end.
+        printed: text printed on standard output.
+        hparams: hyperparameters that Lightning recorded.
+        restored: True where the base model could be put back bit for bit.
+        error: error that stopped the method.
+        late_error: error that kept the framework from taking the result.
     """
 
     start: dict[str, Tensor] = field(default_factory=dict)
@@ -116,7 +116,7 @@ class Observed:
 
 
 def run_trial_fit(spec: MethodSpec, trial: TrialFit, options: Options, training: Training) -> Observed:
-    """Let a method unlearn, through the same code as a comparison."""
+    """Run a method through the same code as a comparison."""
     seen = Observed()
     folder = tiny_folder(trial.family)
     loaded = LoadedModel(str(folder), trial.dtype, torch.device("cpu"))
@@ -188,7 +188,7 @@ def _job(
 
 @dataclass(frozen=True)
 class _Direct(Plugin[MethodSpec]):
-    """A plugin whose spec is at hand; it need not be installed."""
+    """A plugin given by its spec; it need not be installed."""
 
     offered: MethodSpec
 
@@ -198,21 +198,21 @@ class _Direct(Plugin[MethodSpec]):
 
 
 class _Silent:
-    """A reporter of whatever protocol that tells nobody."""
+    """A reporter that reports nothing, for any protocol."""
 
     def __getattr__(self, name: str) -> Callable[..., None]:
         return lambda *_, **__: None
 
 
 class _Watch(Callback):
-    """Looks at a method while a real trainer runs it."""
+    """An observer of a method while a real trainer runs it."""
 
     def __init__(self, seen: Observed, trial: TrialFit) -> None:
         self._seen, self._trial = seen, trial
         self._hooks: set[str] = set()
 
     def wrap(self, factory: Callable[..., Any]) -> Callable[..., Any]:
-        """The same factory; what it builds is noted."""
+        """Return the same factory; the methods it builds are noted."""
 
         @functools.wraps(factory)
         def build(model: Any, **options: Any) -> Any:
@@ -263,7 +263,7 @@ class _Watch(Callback):
 
 
 def _widened(schedule: Schedule, update: Callable[[int], Stream], columns: int, step: int) -> Stream:
-    """The same batch with more padding; the tokens that fill it up are not the usual ones."""
+    """Return the same batch with more padding; the tokens that fill it up are not the usual ones."""
     stream = update(step)
     wide = (0, columns) if schedule.side == "right" else (columns, 0)
     columns_added = {
@@ -274,7 +274,7 @@ def _widened(schedule: Schedule, update: Callable[[int], Stream], columns: int, 
 
 
 def _reference_gap(method: UnlearningMethod, trial: TrialFit) -> float | None:
-    """The largest difference between `reference()`, or a second model of the method's own, and the untouched model.
+    """Return the largest difference between `reference()`, or a second model of the method's own, and the untouched model.
 
     Compared weight by weight: whatever claims to be the untouched model must still be it when training ends.
     """
@@ -282,8 +282,8 @@ def _reference_gap(method: UnlearningMethod, trial: TrialFit) -> float | None:
     gaps: list[float] = []
     if method.adapter is None and getattr(method, "_original", None):
         with method.reference():
-            own = dict(method.model.named_parameters())
-            gaps += [_gap(own[name], base[name]) for name in method.changing() if name in base]
+            parameters = dict(method.model.named_parameters())
+            gaps += [_gap(parameters[name], base[name]) for name in method.changing() if name in base]
     for name, module in method.named_children():
         tensors = dict(module.named_parameters())
         if name != "model" and tensors.keys() <= base.keys() and _looks_like(tensors, base):
@@ -292,7 +292,7 @@ def _reference_gap(method: UnlearningMethod, trial: TrialFit) -> float | None:
 
 
 def _looks_like(tensors: Mapping[str, Tensor], base: Mapping[str, Tensor]) -> bool:
-    """Whether a module is a second copy of the model."""
+    """Return whether a module is a second copy of the model."""
     return len(tensors) > 10 and all(tensor.shape == base[name].shape for name, tensor in tensors.items())
 
 
@@ -301,7 +301,7 @@ def _gap(ours: Tensor, base: Tensor) -> float:
 
 
 def _puts_back(loaded: LoadedModel, seen: Observed) -> bool:
-    """Whether restoring gives the base model bit for bit, as the next row of a comparison needs it."""
+    """Return whether restoring gives the base model bit for bit, as the next row of a comparison needs it."""
     try:
         loaded.restore()
         now = _tensors(loaded.model)
@@ -313,16 +313,16 @@ def _puts_back(loaded: LoadedModel, seen: Observed) -> bool:
 
 
 def _tensors(model: nn.Module) -> dict[str, Tensor]:
-    """Parameters and buffers, tied ones once."""
+    """Return parameters and buffers, tied ones once."""
     return {**dict(model.named_parameters()), **dict(model.named_buffers())}
 
 
 @functools.cache
 def _base(family: str, dtype: str) -> dict[str, Tensor]:
-    """The tensors of the untouched tiny model as it is loaded: buffers keep their own dtype."""
+    """Return the tensors of the untouched tiny model as it is loaded: buffers keep their own dtype."""
     model = tiny_model(family)
-    own = dict(model.named_parameters())
-    return {n: t.detach().to(getattr(torch, dtype) if n in own else t.dtype) for n, t in _tensors(model).items()}
+    parameters = dict(model.named_parameters())
+    return {n: t.detach().to(getattr(torch, dtype) if n in parameters else t.dtype) for n, t in _tensors(model).items()}
 
 
 def _asking(method: UnlearningMethod) -> set[str]:
@@ -330,7 +330,7 @@ def _asking(method: UnlearningMethod) -> set[str]:
 
 
 def _hooks(model: nn.Module) -> set[str]:
-    """Everything that hangs on modules and parameters, by where it hangs."""
+    """Return all hooks of modules and parameters, by their place."""
     kinds = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
     found = {f"{name or 'the model'}: {k[1:]}" for name, m in model.named_modules() for k in kinds if _foreign(getattr(m, k))}
     found |= {f"{name or 'the model'}: replaced forward" for name, m in model.named_modules() if "forward" in vars(m)}
@@ -341,12 +341,12 @@ def _hooks(model: nn.Module) -> set[str]:
 
 
 def _foreign(hooks: Mapping[int, Any]) -> bool:
-    """Whether there are hooks other than those that transformers leaves where hidden states were asked for."""
+    """Return whether there are hooks other than those that transformers leaves where hidden states were requested."""
     return any(not str(getattr(hook, "__module__", "")).startswith("transformers") for hook in hooks.values())
 
 
 def global_settings() -> dict[str, Any]:
-    """What a method could leave changed for everybody after it."""
+    """Return the global settings that a method could leave changed for later jobs."""
     return {
         "default dtype": torch.get_default_dtype(),
         "default device": torch.get_default_device(),
@@ -359,7 +359,7 @@ def global_settings() -> dict[str, Any]:
 
 @contextlib.contextmanager
 def _quick_collection() -> Generator[None]:
-    """Let garbage collection look at what the trial makes only: collecting all that is imported takes longer than the trial."""
+    """Restrict garbage collection to the trial's objects: collecting all that is imported takes longer than the trial."""
     gc.freeze()
     try:
         yield
@@ -373,7 +373,7 @@ def _numpy_state() -> str:
 
 
 def _corpus(name: str, texts: int) -> Table:
-    """Made-up sentences of 4 to 12 words; the same name gives the same ones."""
+    """Return made-up sentences of 4 to 12 words; the same name gives the same ones."""
     draw = random.Random(name)
 
     def sentence() -> str:
@@ -384,7 +384,7 @@ def _corpus(name: str, texts: int) -> Table:
 
 
 def tensors_hash(tensors: Mapping[str, Tensor]) -> str:
-    """sha256 of tensors, their names and dtypes."""
+    """Return the sha256 of tensors, their names and dtypes."""
     digest = hashlib.sha256()
     for name, tensor in sorted(tensors.items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())

@@ -1,1 +1,1 @@
-"""What a method is made of: its base class, losses, optimizers, the frozen base, representations."""
+"""The parts of a method: its base class, losses, optimizers, the frozen base, representations."""

@@ -1,4 +1,4 @@
-"""What the untouched model answers, without a second model: computed once before the first update and kept, or live."""
+"""Outputs of the untouched model without a second model: computed once before the first update and kept, or computed live."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from unlearnbench.training.method import MethodContext, UnlearningMethod
 
 
 class ReferenceOutputs:
-    """The untouched model's final hidden states of every text, and its head.
+    """The untouched model's final hidden states for every text, and its head.
 
     Hidden states are D numbers per token where logits are V; the head is applied when they are needed. They are kept in host
     memory unless they would take more of it than the weights that change: then the untouched model runs live, with its adapter
     switched off or the original weights put back.
 
     Args:
-        method: whose model is meant, before its first update.
+        method: method with the model in question, before its first update.
         limit: bytes that kept states may take; None: as many as the weights that change.
     """
 
@@ -36,15 +36,16 @@ class ReferenceOutputs:
 
     @torch.no_grad()
     def prepare(self, streams: Sequence[Stream]) -> None:
-        """Compute what will be asked for; before the first update.
+        """Compute the outputs that will be needed; before the first update.
 
         Args:
-            streams: on the CPU, composed as they will be asked for, so that answers are bit-equal the first time round.
+            streams: streams on the CPU, composed as they will be used later, so that outputs are bit-equal the first time
+                round.
         """
         method = self._method
         head = method.model.get_output_embeddings()
-        own = {id(parameter) for parameter in head.parameters()} if isinstance(head, nn.Module) else set[int]()
-        self._head = {n: p for n, p in method.model.named_parameters() if id(p) in own and p.requires_grad}
+        of_head = {id(parameter) for parameter in head.parameters()} if isinstance(head, nn.Module) else set[int]()
+        self._head = {n: p for n, p in method.model.named_parameters() if id(p) in of_head and p.requires_grad}
         self._original_head = copy_of(self._head)
         weight = next(iter(method.changing().values()))
         distinct = {_key(ids): len(ids) for stream in streams for ids in _texts(stream)}
@@ -68,7 +69,7 @@ class ReferenceOutputs:
 
     @torch.no_grad()
     def hidden(self, stream: Stream) -> Tensor:
-        """The untouched model's `final_hidden` of a stream: (B, T, D), zero on padding."""
+        """Return the untouched model's `final_hidden` of a stream: (B, T, D), zero on padding."""
         if self._kept is None:
             with self._method.reference():
                 return final_hidden(self._method.model, stream)
@@ -80,7 +81,7 @@ class ReferenceOutputs:
 
     @torch.no_grad()
     def logits(self, hidden: Tensor) -> Tensor:
-        """The untouched model's logits for its hidden states: (N, D) -> (N, V)."""
+        """Return the untouched model's logits for its hidden states: (N, D) -> (N, V)."""
         with swapped(self._head, self._original_head):
             return head_logits(self._method.model, hidden)
 
@@ -89,7 +90,7 @@ class ReferenceNLL:
     """The untouched model's negative log-likelihood of every sequence: one number each, so no second model and no copy.
 
     Args:
-        method: whose model is meant, before its first update.
+        method: method with the model in question, before its first update.
     """
 
     def __init__(self, method: UnlearningMethod) -> None:
@@ -98,10 +99,10 @@ class ReferenceNLL:
 
     @torch.no_grad()
     def prepare(self, streams: Iterable[Stream]) -> None:
-        """Compute what will be asked for, each distinct sequence once; before the first update.
+        """Compute the likelihoods that will be needed, each distinct sequence once; before the first update.
 
         Args:
-            streams: on the CPU, composed as they will be asked for.
+            streams: streams on the CPU, composed as they will be used later.
         """
         for stream in streams:
             keys = _scored(stream)
@@ -113,12 +114,14 @@ class ReferenceNLL:
                 self._kept.setdefault(key, value)
 
     def __call__(self, stream: Stream) -> Tensor:
-        """Of each sequence, the sum over its counted tokens: (B,) in float64, nats."""
+        """Return for each sequence the sum over its counted tokens: (B,) in float64, nats."""
         values = [self._kept[key] for key in _scored(stream)]
         return torch.tensor(values, dtype=torch.float64, device=stream["input_ids"].device)
 
     def gain(self, stream: Stream) -> Tensor:
-        """By how much each sequence is likelier than it was: (B,), nats, with gradient; exactly 0 before the first update."""
+        """Return the rise of each sequence's log-likelihood since the start: (B,), nats, with gradient; exactly 0 before the
+        first update.
+        """
         nll = self._method.sequence_nll(stream)
         return self(stream).to(nll.dtype) - nll
 
@@ -126,14 +129,14 @@ class ReferenceNLL:
 def _shared(
     method: UnlearningMethod, name: str, stream: Stream, tensors: Sequence[str], compute: Callable[[Stream], Tensor]
 ) -> Tensor:
-    """What the untouched model says of a stream, on the CPU; a search computes it once for all its trials.
+    """Return an output of the untouched model for a stream, on the CPU; a search computes it once for all its trials.
 
     Args:
-        method: whose model is meant.
-        name: of what is computed.
-        stream: on the CPU.
-        tensors: of the stream, on which it depends.
-        compute: is given the stream on the model's device.
+        method: method with the model in question.
+        name: name of the output.
+        stream: stream on the CPU.
+        tensors: names of the stream's tensors on which the output depends.
+        compute: function that computes the output; its argument is the stream on the model's device.
     """
 
     def computed() -> Tensor:
@@ -153,7 +156,7 @@ def _shared(
 
 
 def _scored(stream: Stream) -> list[bytes]:
-    """Keys of a stream's sequences: the same tokens with another prompt are another sequence."""
+    """Return the keys of a stream's sequences: the same tokens with another prompt are another sequence."""
     counted = [labels[mask] for labels, mask in zip(stream["labels"].cpu(), stream["attention_mask"].bool().cpu(), strict=True)]
     return [_key(ids) + _key(labels) for ids, labels in zip(_texts(stream), counted, strict=True)]
 

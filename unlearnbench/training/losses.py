@@ -1,4 +1,4 @@
-"""Losses that several methods share, as pure functions; each one's source is in the method that it comes from."""
+"""Losses that several methods share, as pure functions; the method modules name their sources."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def log_sigmoid_loss(margin: Tensor, beta: float) -> Tensor:
     ascent. Where beta * margin is large the slope is gone.
 
     Args:
-        margin: (B,), nats; by how much a sequence is forgotten already.
+        margin: (B,), nats; larger for a sequence that is forgotten already.
         beta: inverse temperature, above 0.
 
     Returns:

@@ -31,27 +31,27 @@ def follow_schedule(method: UnlearningMethod, shape: str, *, warm_up: float, ste
     """Let a method's learning rate follow a schedule, in place of one that it brings itself.
 
     Args:
-        method: before its fit.
-        shape: of the learning rate after the warm-up, a key of `SHAPES`.
-        warm_up: share of the updates in which it rises from 0, in [0, 1); rounded up to whole updates.
+        method: method whose learning rate follows the schedule, before its fit.
+        shape: shape of the learning rate after the warm-up, a key of `SHAPES`.
+        warm_up: share of the updates in which the rate rises from 0, in [0, 1); rounded up to whole updates.
         steps: optimizer updates in total.
 
     Raises:
         UsageError: see `check_schedulable`.
     """
     check_schedulable(method)
-    own = method.configure_optimizers
+    configure = method.configure_optimizers
     # on this one object: a method's class says what it does where nobody asks for a schedule
-    method.configure_optimizers = lambda: scheduled(own(), shape, warm_up=warm_up, steps=steps)
+    method.configure_optimizers = lambda: scheduled(configure(), shape, warm_up=warm_up, steps=steps)
 
 
 def scheduled(configured: Any, shape: str, *, warm_up: float, steps: int) -> OptimizerLRSchedulerConfig:
-    """What `configure_optimizers` returned, with this schedule in place of any of its own; see `follow_schedule`.
+    """Return the value of `configure_optimizers` with this schedule in place of any of its own; see `follow_schedule`.
 
     Args:
         configured: one optimizer, in any form that Lightning takes.
-        shape: of the learning rate.
-        warm_up: share of the updates.
+        shape: shape of the learning rate after the warm-up.
+        warm_up: share of the updates that warm up, in [0, 1).
         steps: optimizer updates in total.
 
     Raises:

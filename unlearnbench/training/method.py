@@ -30,22 +30,22 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class MethodContext:
-    """What a method may look at besides its batches.
+    """The data that a method may use besides its batches.
 
     Attributes:
-        tokenizer: of the model.
-        topics: in the order in which updates take them.
+        tokenizer: tokenizer of the model.
+        topics: names of the topics, in the order in which updates take them.
         forget: every forget batch of the run, for methods that need a pass of their own; `update(k)` is update k's whole
             batch, where several processes or pieces share it.
-        retain: likewise.
+        retain: every retain batch of the run, likewise.
         steps: optimizer updates in total.
-        accumulate: parts that an update's batch comes in; `training_step` sees each part, its `batch_idx` counts them all.
+        accumulate: number of parts of an update's batch; `training_step` sees each part, its `batch_idx` counts them all.
         memory: folder for what `keep` keeps; None keeps nothing.
-        reuse: trainings with other settings follow, on the same model, corpora and budget: what they share is worth keeping,
-            even where reading it back saves seconds only.
-        original: reads the weights that train as they were before the first update, by name, one at a time, in the model's
+        reuse: True where trainings with other settings follow, on the same model, corpora and budget: what they share is worth
+            keeping, even where reading it back saves seconds only.
+        original: reader of the trained weights as they were before the first update, by name, one at a time, in the model's
             dtype on the CPU; None where the model was not loaded for a run.
-        reused: what making the recalled tensors cost, in `seconds` and `tokens`; empty where nothing was.
+        reused: cost of making the recalled tensors, in `seconds` and `tokens`; empty where none were recalled.
     """
 
     tokenizer: PreTrainedTokenizerBase
@@ -60,7 +60,7 @@ class MethodContext:
     reused: dict[str, float] = field(default_factory=dict, init=False)
 
     def recall(self, *key: str) -> dict[str, Tensor] | None:
-        """Tensors that an earlier run kept under this key for the same model, corpora and budget, or None.
+        """Return the tensors that an earlier run kept under this key for the same model, corpora and budget, or None.
 
         What they cost is counted as this run's, too, and marked as reused: a row must not look cheap because another paid.
         """
@@ -87,10 +87,10 @@ class MethodContext:
         A cache that cannot be written costs time later, nothing now.
 
         Args:
-            tensors: by name.
-            key: what tells them from others of the same model, corpora and budget.
-            seconds: that making them took.
-            tokens: that were read for it.
+            tensors: tensors by name.
+            key: words that tell these tensors from others of the same model, corpora and budget.
+            seconds: seconds that it took to make them.
+            tokens: tokens that were read for it.
         """
         from safetensors.torch import save
 
@@ -107,13 +107,14 @@ class UnlearningMethod(LightningModule):
     Attributes:
         model: the language model, changed in place.
         context: tokenizer, topics and streams; set before the fit begins, not yet there in `__init__`.
-        padding_side: where batches are padded.
-        one_process: the method must see each update's batch in one piece: it runs in one process and without accumulation.
-        alternatives: the method needs other answers on the forget side, the column `alternative` of its corpus.
+        padding_side: side on which batches are padded.
+        one_process: True where the method must see each update's batch in one piece: it runs in one process and without
+            accumulation.
+        alternatives: True where the method needs other answers on the forget side, the column `alternative` of its corpus.
         adapter: the LoRA adapter, where `use_adapter` made one.
-        logged: what `log` was given since the last update, by name; becomes metrics.csv.
-        last_needed: the last decoder block that training runs, 0-based: those above need not be in memory then, and the
-            head is not used; None needs the whole model.
+        logged: values passed to `log` since the last update, by name; they become metrics.csv.
+        last_needed: last decoder block that training runs, 0-based: those above need not be in memory then, and the head is not
+            used; None needs the whole model.
     """
 
     padding_side: ClassVar[PaddingSide] = "right"
@@ -131,17 +132,19 @@ class UnlearningMethod(LightningModule):
         self._joined: OneForward | None = None
 
     def log(self, name: str, value: Any, *args: Any, **kwargs: Any) -> None:
-        """Lightning's, and a row of metrics.csv: what an update does not log has no value there, not its last one."""
+        """Log as Lightning does, and to a row of metrics.csv: a name that an update does not log has no value there, not its
+        last one.
+        """
         if isinstance(value, Tensor | int | float):
             self.logged.setdefault(name, []).append(torch.as_tensor(value).detach())
         super().log(name, value, *args, **kwargs)
 
     def nll(self, stream: Stream) -> Tensor:
-        """Negative log-likelihood of a stream: scalar, nats per token; mean over sequences of each one's mean."""
+        """Return the negative log-likelihood of a stream: scalar, nats per token; mean over sequences of each one's mean."""
         return self.nll_of(self.final_hidden(stream), stream)
 
     def nll_of(self, hidden: Tensor, stream: Stream) -> Tensor:
-        """`nll` where the final hidden states, (B, T, D), are there already."""
+        """Return `nll` for final hidden states, (B, T, D), that are computed already."""
         predicting, targets = next_tokens(stream["labels"])
 
         def loss_of(logits: Tensor, part: slice) -> list[Tensor]:
@@ -150,24 +153,24 @@ class UnlearningMethod(LightningModule):
         return over_positions(self.model, hidden, predicting, loss_of).total
 
     def sequence_nll(self, stream: Stream) -> Tensor:
-        """Each sequence's negative log-likelihood: (B,), nats; the sum over its counted tokens."""
+        """Return each sequence's negative log-likelihood: (B,), nats; the sum over its counted tokens."""
         return sequence_nll(self.model, self.final_hidden(stream), stream["labels"])
 
     def final_hidden(self, stream: Stream) -> Tensor:
-        """What goes into the output head, after the final norm: (B, T, D) in the model's dtype."""
+        """Return the input of the output head, after the final norm: (B, T, D) in the model's dtype."""
         joined = None if self._joined is None else self._joined.hidden(stream)
         return final_hidden(self.model, stream) if joined is None else joined
 
     @contextmanager
     def one_forward(self, *streams: Stream) -> Generator[None]:
-        """Let one forward give `nll`, `sequence_nll` and `final_hidden` of these streams, at the first of them that is asked.
+        """Let one forward give `nll`, `sequence_nll` and `final_hidden` of these streams, when the first of them is needed.
 
         A weight's gradient is whole then as soon as the backward pass has left its block, and `AdamW` steps it there: no full
         set of gradients stands in memory. Only where many weights train and the streams are about as wide; else each stream
         has a forward of its own.
 
         Args:
-            streams: those that the loss depends on.
+            streams: streams that the loss depends on.
         """
         self._joined = OneForward(self.model, streams) if worth_joining(streams, self.trainable()) else None
         try:
@@ -176,16 +179,16 @@ class UnlearningMethod(LightningModule):
             self._joined = None
 
     def logits(self, stream: Stream) -> Tensor:
-        """The model's next-token logits: (B, T, V), in the model's dtype."""
+        """Return the model's next-token logits: (B, T, V), in the model's dtype."""
         return self.model(input_ids=stream["input_ids"], attention_mask=stream["attention_mask"], use_cache=False).logits
 
     def use_adapter(self, kind: Literal["none", "lora"], rank: int, targets: Sequence[str] | None = None) -> None:
-        """Train a low-rank adapter and nothing else, or with `none` what is trained without one.
+        """Train a low-rank adapter and nothing else, or with `none` the weights that are trained without one.
 
         Args:
-            kind: of adapter.
-            rank: of its two factors.
-            targets: names of the linear layers it is for; None means all of the decoder blocks.
+            kind: kind of adapter.
+            rank: rank of its two factors.
+            targets: names of the adapted linear layers; None means all of the decoder blocks.
         """
         if kind == "lora":
             self.adapter = LoraAdapter(self.model, rank=rank, targets=targets)
@@ -193,28 +196,28 @@ class UnlearningMethod(LightningModule):
                 parameter.requires_grad_("lora_" in name)
 
     def trainable(self) -> list[nn.Parameter]:
-        """The parameters that ask for gradients, for an optimizer."""
+        """Return the parameters that require gradients, for an optimizer."""
         return [parameter for parameter in self.model.parameters() if parameter.requires_grad]
 
     def changing(self) -> dict[str, nn.Parameter]:
-        """The weights that will have changed in the end, by name; what is put back after the job."""
+        """Return the weights that will have changed in the end, by name; they are put back after the job."""
         if self.adapter is not None:
             return self.adapter.changing()
         return {name: parameter for name, parameter in self.model.named_parameters() if parameter.requires_grad}
 
     def delta_numbers(self) -> int:
-        """How many numbers a delta holds at most: an adapter's factors, or the weights that change."""
-        own = self.trainable() if self.adapter is not None else self.changing().values()
-        return sum(parameter.numel() for parameter in own)
+        """Return the largest count of numbers in a delta: an adapter's factors, or the weights that change."""
+        stored = self.trainable() if self.adapter is not None else self.changing().values()
+        return sum(parameter.numel() for parameter in stored)
 
     def computation(self) -> AbstractContextManager[Any]:
-        """The trainer's precision, for passes of one's own outside `training_step`."""
+        """Return the trainer's precision as a context, for forwards outside `training_step`."""
         trainer: Trainer | None = getattr(self, "_trainer", None)
         return trainer.precision_plugin.forward_context() if trainer is not None else contextlib.nullcontext()
 
     @contextmanager
     def reference(self) -> Generator[None]:
-        """The untouched model, without gradients: the adapter switched off, or the original weights put back.
+        """Run the untouched model, without gradients: the adapter switched off, or the original weights put back.
 
         Without an adapter the original is what the weights were at the first use, or when `keep_original` was called: before
         the first update, then.
@@ -225,15 +228,15 @@ class UnlearningMethod(LightningModule):
             return
         self.keep_original()
         assert self._original is not None
-        own = self.changing()
-        with torch.no_grad(), swapped(own, {name: tensor.to(own[name]) for name, tensor in self._original()}):
+        changing = self.changing()
+        with torch.no_grad(), swapped(changing, {name: tensor.to(changing[name]) for name, tensor in self._original()}):
             yield
 
     def keep_original(self, *, in_memory: bool = True) -> None:
-        """Make sure of the weights that train as they are now, for `reference`; an adapter needs no copy.
+        """Keep the trained weights as they are now, for `reference`; an adapter needs no copy.
 
         Args:
-            in_memory: copy them. False, from `on_fit_start` on, leaves them in the files that the model was loaded from:
+            in_memory: True copies them. False, from `on_fit_start` on, leaves them in the files that the model was loaded from:
                 `reference` then takes about as long as loading it, and between its uses no second model stands in memory.
         """
         if self.adapter is None and self._original is None:
@@ -241,15 +244,15 @@ class UnlearningMethod(LightningModule):
             self._original = read or copy_of(self.changing()).items
 
     def optimizer_step(self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Any = None) -> None:
-        """As Lightning's, but the gradients go at once: Lightning would hold them through the next forward."""
-        own = getattr(optimizer, "optimizer", optimizer)  # within Lightning's wrapper
-        if isinstance(own, AdamW):
-            own.in_backward = not self._gradients_wanted()
+        """Step as Lightning does, but free the gradients at once: Lightning would hold them through the next forward."""
+        inner = getattr(optimizer, "optimizer", optimizer)  # within Lightning's wrapper
+        if isinstance(inner, AdamW):
+            inner.in_backward = not self._gradients_wanted()
         super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
         optimizer.zero_grad()
 
     def _gradients_wanted(self) -> bool:
-        """Whether somebody looks at all gradients between backward pass and step: to clip or share them, or a hook."""
+        """Return whether anything reads all gradients between backward pass and step: clipping, sharing them, or a hook."""
         from lightning.pytorch.strategies import SingleDeviceStrategy
         from lightning.pytorch.utilities.model_helpers import is_overridden
 
@@ -258,21 +261,21 @@ class UnlearningMethod(LightningModule):
             return True
         hooks = ("on_after_backward", "on_before_optimizer_step", "configure_gradient_clipping")
         lookers = (self, *trainer.callbacks)  # pyright: ignore[reportAttributeAccessIssue]
-        return any(is_overridden(hook, own) for own in lookers for hook in hooks if hasattr(own, hook))
+        return any(is_overridden(hook, looker) for looker in lookers for hook in hooks if hasattr(looker, hook))
 
     def preflight(self, topics: Sequence[str]) -> Iterable[str]:
-        """What is wrong with the options for these topics and this model, a sentence each.
+        """Return the problems of the options with these topics and this model, a sentence each.
 
         Called before anything is computed, on a method that was built on the model's shape: `self.model` has its config and
         every name, and no weights. What fits no model at all is better refused in `__init__`.
 
         Args:
-            topics: in the order in which updates take them.
+            topics: names of the topics, in the order in which updates take them.
         """
         return ()
 
     def finish(self) -> None:
-        """Called after the fit: merge the adapter into the weights."""
+        """Merge the adapter into the weights; called after the fit."""
         if self.adapter is not None:
             self.adapter.merge()
             self.adapter = None

@@ -1,4 +1,4 @@
-"""Losses whose graph would be large, piece by piece: each one's gradients are taken before the next begins."""
+"""Losses whose graph would be large, piece by piece: the gradients of each are taken before the next begins."""
 
 from __future__ import annotations
 
@@ -19,11 +19,12 @@ KEPT_AT_ONCE = {"cpu": 2**25, "cuda": 2**29}
 
 
 def pieces_of(model: PreTrainedModel, streams: Mapping[str, Stream]) -> list[dict[str, Stream]]:
-    """Streams that one forward may take together, cut by sequences where together they would keep too much for its backward.
+    """Split streams into pieces that one forward may take, cut by sequences where together they would keep too much for its
+    backward.
 
     Args:
-        model: that runs.
-        streams: by name, not empty.
+        model: model that runs.
+        streams: streams by name, not empty.
 
     Returns:
         The pieces; their sequences in order are those of the streams in order.
@@ -49,11 +50,11 @@ def pieces_of(model: PreTrainedModel, streams: Mapping[str, Stream]) -> list[dic
 
 
 def loss_in_pieces(parameters: Sequence[nn.Parameter], losses: Sequence[Callable[[], Tensor]]) -> Tensor:
-    """The sum of losses, of which no two graphs stand in memory at the same time.
+    """Return the sum of losses, of which no two graphs stand in memory at the same time.
 
     Args:
-        parameters: all that have a gradient.
-        losses: each computes a scalar; a single one is an ordinary loss.
+        parameters: all parameters that have a gradient.
+        losses: functions that each compute a scalar; a single one is an ordinary loss.
     """
     return losses[0]() if len(losses) == 1 else _Piecewise.apply(losses, *parameters)  # pyright: ignore
 
@@ -90,4 +91,4 @@ class _Piecewise(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         slopes, ctx.slopes = ctx.slopes, None  # what nobody else holds becomes the parameter's gradient without a copy
-        return (None, *(own.mul_(gradients[0]) for own in slopes))
+        return (None, *(slope.mul_(gradients[0]) for slope in slopes))

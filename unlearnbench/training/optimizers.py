@@ -1,4 +1,4 @@
-"""AdamW with what narrow weights need: a float32 master copy to step, so that small updates are not rounded away."""
+"""AdamW for narrow weights: it steps a float32 master copy, so that small updates are not rounded away."""
 
 from __future__ import annotations
 
@@ -22,17 +22,18 @@ class AdamW(torch.optim.AdamW):
     At a learning rate of 5e-5 a bfloat16 weight above 2^-6 does not move at all: half a unit in its last place is more.
 
     Attributes:
-        in_backward: `step` with a closure steps each parameter as soon as the closure's backward pass has its whole gradient,
-            and frees that, so that a full set of gradients need not stand in memory; the numbers are the same. Whoever wants
-            to see or change the gradients in between leaves it off.
+        in_backward: True lets `step` with a closure step each parameter as soon as the closure's backward pass has its whole
+            gradient, and free that, so that a full set of gradients need not stand in memory; the numbers are the same. Leave
+            it off to read or change the gradients in between.
 
     Args:
-        parameters: what to train.
+        parameters: parameters to train.
         lr: learning rate.
-        eps: added to the root of the second moment.
-        weight_decay: decoupled.
-        master_weights: keep a float32 copy of each narrower parameter, step it and round it back; costs 4 bytes a weight.
-        rows: masks, broadcast over a parameter, of what may change of it; see `salient_rows`.
+        eps: epsilon, added to the root of the second moment.
+        weight_decay: decoupled weight decay.
+        master_weights: True keeps a float32 copy of each narrower parameter, steps it and rounds it back; costs 4 bytes a
+            weight.
+        rows: masks, broadcast over a parameter, of the numbers in it that may change; see `salient_rows`.
 
     Raises:
         UsageError: weight decay together with `rows`: it would move what must stay.
@@ -89,7 +90,7 @@ class AdamW(torch.optim.AdamW):
 
     @contextmanager
     def _alone(self, parameter: nn.Parameter) -> Generator[None]:
-        """As if the optimizer had this parameter only."""
+        """Step as if the optimizer had this parameter only."""
         everything = [group["params"] for group in self.param_groups]
         for group, all_of_it in zip(self.param_groups, everything, strict=True):
             group["params"] = [p for p in all_of_it if p is parameter]
@@ -118,16 +119,18 @@ class AdamW(torch.optim.AdamW):
             parameter.data = parameter.data.to(dtype)
 
     def _after_step(self) -> None:
-        """For what else happens to the weights of an update, while they are as wide as they are stepped."""
+        """Apply further changes of an update to the weights, while they are as wide as they are stepped."""
 
 
 def is_large(parameters: Sequence[nn.Parameter]) -> bool:
-    """Whether so many numbers train that their gradients and moments are most of the memory, and stepping them takes long."""
+    """Return whether so many numbers train that their gradients and moments are most of the memory, and stepping them takes
+    long.
+    """
     return sum(parameter.numel() for parameter in parameters) >= LARGE
 
 
 def _fused(parameters: Sequence[nn.Parameter]) -> bool | None:
-    """Whether one kernel steps each parameter: five times as fast on a CPU, and without two copies of the largest one.
+    """Return whether one kernel steps each parameter: five times as fast on a CPU, and without two copies of the largest one.
 
     Its last bits differ. Of few numbers it would save little, and the sandbox's published figures are the plain step's.
     """

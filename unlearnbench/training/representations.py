@@ -1,4 +1,6 @@
-"""What methods share that steer the outputs of decoder blocks: both models' outputs, directions, a latent adversary, signs."""
+"""Shared parts of methods that steer the outputs of decoder blocks: both models' outputs, directions, a latent adversary,
+signs.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,7 @@ PROJECTIONS = rf"({NAMES.replace(' ', '|')})\.weight$"
 
 
 class Kept(NamedTuple):
-    """What the updates that share a batch need not compute again."""
+    """The intermediate results that updates with the same batch need not compute again."""
 
     split: SplitForward
     frozen: list[Tensor]  # (B, T, D) for each wanted block
@@ -44,9 +46,9 @@ class BlockOutputs:
     a search share what lies below, and the untouched model's outputs of what `kept` is asked.
 
     Args:
-        method: whose model and untouched model are meant.
-        blocks: whose outputs are wanted, 0-based.
-        first: the first block that trains.
+        method: method whose model and untouched model are run.
+        blocks: blocks whose outputs are wanted, 0-based.
+        first: first block that trains.
 
     Raises:
         UsageError: the model's blocks answer with more than one text's hidden states.
@@ -60,7 +62,7 @@ class BlockOutputs:
         self._kept: dict[str, Kept] = {}
 
     def split(self, stream: Stream) -> SplitForward:
-        """A stream up to the first trained block."""
+        """Run a stream up to the first trained block."""
         inputs = {"input_ids": stream["input_ids"], "attention_mask": stream["attention_mask"]}
         context, key = self._method.context, ("prefix", str(self._first), _digest(stream))
         known = context.recall(*key) if context.reuse else None
@@ -71,16 +73,16 @@ class BlockOutputs:
         return split
 
     def updated(self, split: SplitForward) -> list[Tensor]:
-        """Of each wanted block, lowest first: (B, T, D) with the weights as they are now."""
+        """Return the outputs of the wanted blocks, lowest first: (B, T, D) each, with the weights as they are now."""
         return [hidden for number, hidden in enumerate(split.each()) if number in self._wanted]
 
     def frozen(self, split: SplitForward) -> list[Tensor]:
-        """Likewise of the untouched model, without gradients."""
+        """Return the same outputs of the untouched model, without gradients."""
         with self._method.reference():
             return self.updated(split)
 
     def _shared(self, split: SplitForward, stream: Stream) -> list[Tensor]:
-        """The frozen outputs of a stream; a search computes them once for all its trials."""
+        """Return the frozen outputs of a stream; a search computes them once for all its trials."""
         context = self._method.context
         if not context.reuse:
             return self.frozen(split)
@@ -94,7 +96,7 @@ class BlockOutputs:
         return frozen
 
     def kept(self, stream: Stream) -> Kept:
-        """Split and frozen outputs of a stream, taken from the update before where it had the same batch."""
+        """Return split and frozen outputs of a stream, taken from the update before where it had the same batch."""
         key = _digest(stream)
         if key not in self._kept:
             while len(self._kept) >= self._method.context.accumulate:
@@ -104,12 +106,12 @@ class BlockOutputs:
         return self._kept[key]
 
     def clear(self) -> None:
-        """Let go of what is kept."""
+        """Free the kept results."""
         self._kept.clear()
 
 
 def _digest(stream: Stream) -> str:
-    """What a batch is: its tokens and where they lie."""
+    """Return the identity of a batch: its tokens and where they lie."""
     ids, mask = (stream[name].cpu() for name in ("input_ids", "attention_mask"))
     return hashlib.sha256(str(tuple(ids.shape)).encode() + ids.numpy().tobytes() + mask.numpy().tobytes()).hexdigest()
 
@@ -124,10 +126,10 @@ def worst_case(
 
     Args:
         split: the forward to attack; unchanged.
-        loss_of: what the method minimises, scalar.
+        loss_of: function of the loss that the method minimises, scalar.
         real: (B, T) bool, positions that may be perturbed.
-        steps: of the adversary; 0 gives the forward back as it is.
-        radius: share of a position's norm.
+        steps: steps of the adversary; 0 returns the forward unchanged.
+        radius: length of the perturbation, as a share of a position's norm.
 
     Returns:
         the worst forward that was tried, the clean one among them.
@@ -155,26 +157,26 @@ def worst_case(
 
 
 def control_vector(width: int, kind: Literal["uniform", "gaussian"], length: float) -> Tensor:
-    """A random target: (D,) float32 of a given length, drawn on the CPU, so that a seed means the same on every device.
+    """Draw a random target: (D,) float32 of a given length, on the CPU, so that a seed means the same on every device.
 
     Args:
         width: D.
         kind: `uniform` draws each coordinate from [0, 1), `gaussian` is isotropic.
-        length: its norm.
+        length: norm of the target.
     """
     drawn = torch.rand(width) if kind == "uniform" else torch.randn(width)
     return length * drawn / drawn.norm()
 
 
 def miscounted(option: str, value: float | list[float], topics: Sequence[str]) -> list[str]:
-    """A sentence if an option gives neither one number nor one per topic; for `preflight`."""
+    """Return a sentence if an option is neither one number nor one per topic; for `preflight`."""
     if not isinstance(value, list) or len(value) == len(topics):
         return []
     return [f"{option} needs one number or {len(topics)} (for {', '.join(topics)}); got {len(value)}."]
 
 
 def of_topics(option: str, value: float | list[float], topics: Sequence[str]) -> dict[str, float]:
-    """A number for all topics, or one for each.
+    """Return an option by topic: the one number for all topics, or one for each.
 
     Raises:
         UsageError: another count than there are topics.
@@ -186,11 +188,11 @@ def of_topics(option: str, value: float | list[float], topics: Sequence[str]) ->
 
 
 def displacement(updated: Sequence[Tensor], frozen: Sequence[Tensor], counted: Tensor) -> Tensor:
-    """Mean over blocks of the distance that counted positions have moved: scalar; of zero the slope is zero.
+    """Return the mean over blocks of the distance that counted positions have moved: scalar; of zero the slope is zero.
 
     Args:
-        updated: (B, T, D) of each block.
-        frozen: likewise.
+        updated: (B, T, D) of each block, from the trained model.
+        frozen: (B, T, D) of each block, from the untouched model.
         counted: (B, T) bool: mean over the counted positions of a sequence, then over sequences.
     """
     moved = [(wide(new) - wide(old)).norm(dim=-1) for new, old in zip(updated, frozen, strict=True)]  # (B, T)
@@ -199,7 +201,7 @@ def displacement(updated: Sequence[Tensor], frozen: Sequence[Tensor], counted: T
 
 @torch.no_grad()
 def drift(updated: Tensor, frozen: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:
-    """Median norm of the updated activations, and median cosine to the frozen ones, over real positions.
+    """Return the median norm of the updated activations, and their median cosine to the frozen ones, over real positions.
 
     Medians, since the mean over positions is one that a single huge position may dominate.
 

@@ -1,4 +1,4 @@
-"""What holds a model in place on retain texts, where a method leaves the choice."""
+"""The retain terms to choose from: losses that hold a model in place on retain texts."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ RetainKind = Literal["nll", "kl"]
 
 
 class RetainTerm:
-    """The negative log-likelihood of retain texts, or the divergence of the model from what it was.
+    """The negative log-likelihood of retain texts, or the divergence of the model from its untouched state.
 
     Args:
-        method: whose model is held.
+        method: method whose model is held in place.
         kind: `nll`, or `kl` for KL(untouched || model) over the positions that predict a counted token; its gradient is
             exactly zero as long as the model has not moved.
-        weight: of the term; at 0 it does not run.
+        weight: weight of the term; at 0 it does not run.
     """
 
     def __init__(self, method: UnlearningMethod, kind: RetainKind, weight: float) -> None:
@@ -31,18 +31,18 @@ class RetainTerm:
         self._untouched: ReferenceOutputs | None = None
 
     def prepare(self) -> None:
-        """Compute what the untouched model answers, if it is asked; from `on_fit_start`."""
+        """Compute the untouched model's outputs if the term needs them; from `on_fit_start`."""
         if self._kind == "kl" and self._weight:
             retain = self._method.context.retain
             self._untouched = ReferenceOutputs(self._method)
             self._untouched.prepare([retain[index] for index in range(len(retain))])
 
     def streams(self, batch: UnlearnBatch) -> tuple[Stream, ...]:
-        """The streams of a batch that the term runs the model on, for `one_forward`."""
+        """Return the streams of a batch that the term runs the model on, for `one_forward`."""
         return (batch["retain"],) if self._weight else ()
 
     def __call__(self, stream: Stream) -> Tensor:
-        """The weighted term: scalar, nats per token times the weight; logged without it."""
+        """Return the weighted term: scalar, nats per token times the weight; logged without it."""
         if not self._weight:
             return torch.zeros((), device=stream["input_ids"].device)
         value = self._method.nll(stream) if self._untouched is None else self._divergence(stream, self._untouched)

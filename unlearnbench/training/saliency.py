@@ -27,14 +27,15 @@ SalientShare = Annotated[float, Field(gt=0, le=1)]
 
 
 def salient_rows(method: UnlearningMethod, share: float) -> dict[nn.Parameter, Tensor]:
-    """Which rows of the trained weights have the largest forget gradients; for `AdamW(..., rows=salient_rows(self, share))`.
+    """Select the rows of the trained weights with the largest forget gradients; for `AdamW(..., rows=salient_rows(self,
+    share))`.
 
     The gradient is the mean over one pass through the forget texts, or over the run's batches where they are fewer. It stands
     in float32 beside the weights for a moment.
 
     Args:
-        method: with its context, before its first update.
-        share: of all rows of all trained weights together; the paper's percentile of 90 is .1. 1 trains everything and
+        method: method with its context, before its first update.
+        share: share of all rows of all trained weights together; the paper's percentile of 90 is .1. 1 trains everything and
             computes nothing.
 
     Returns:
@@ -61,7 +62,7 @@ def salient_rows(method: UnlearningMethod, share: float) -> dict[nn.Parameter, T
 
 
 def _texts(method: UnlearningMethod) -> Iterator[Stream]:
-    """Each forget text about once, in pieces as small as those that train; the same in every process."""
+    """Yield each forget text about once, in pieces as small as those that train; the same in every process."""
     context, forget = method.context, method.context.forget
     largest = max(len(corpus.examples) for corpus in forget.corpora)
     updates = min(context.steps, -(-largest // forget.batch_size) * len(forget.corpora))

@@ -18,22 +18,22 @@ MOST_PADDING = 1 / 8  # of all tokens: what joining may add
 
 
 def joined_hidden(model: PreTrainedModel, streams: Sequence[Stream]) -> list[Tensor]:
-    """The `final_hidden` of each stream, (B, T, D) in the model's dtype, from one forward of all.
+    """Return the `final_hidden` of each stream, (B, T, D) in the model's dtype, from one forward of all.
 
     Args:
         model: a decoder-only language model.
-        streams: padded on the right to the widest of them.
+        streams: streams, padded on the right to the widest of them.
     """
     rows = final_hidden(model, stack(streams, pad=0)).split([len(stream["input_ids"]) for stream in streams])
-    return [own[:, : stream["input_ids"].shape[1]] for own, stream in zip(rows, streams, strict=True)]
+    return [row[:, : stream["input_ids"].shape[1]] for row, stream in zip(rows, streams, strict=True)]
 
 
 class OneForward:
-    """The final hidden states of streams that go through the model together, when one of them is asked for.
+    """The final hidden states of streams that go through the model together, when the first of them is needed.
 
     Args:
         model: a decoder-only language model.
-        streams: padded to the widest of them.
+        streams: streams, padded to the widest of them.
     """
 
     def __init__(self, model: PreTrainedModel, streams: Sequence[Stream]) -> None:
@@ -41,16 +41,16 @@ class OneForward:
         self._hidden: Sequence[Tensor] = ()
 
     def hidden(self, stream: Stream) -> Tensor | None:
-        """A stream's final hidden states, (B, T, D); None if it is not one of these streams."""
-        for index, own in enumerate(self._streams):
-            if own is stream:
+        """Return a stream's final hidden states, (B, T, D); None if it is not one of these streams."""
+        for index, known in enumerate(self._streams):
+            if known is stream:
                 self._hidden = self._hidden or joined_hidden(self._model, self._streams)
                 return self._hidden[index]
         return None
 
 
 def worth_joining(streams: Sequence[Stream], trained: Sequence[nn.Parameter]) -> bool:
-    """Whether one forward saves anything: many weights train, and little is padded.
+    """Return whether one forward saves anything: many weights train, and little is padded.
 
     Of a small model's published figures the last bits stay those of a forward for each stream.
     """

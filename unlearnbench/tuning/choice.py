@@ -1,4 +1,4 @@
-"""What a search decides: which trials are hopeless, which one is chosen, and what the table says of the row."""
+"""The decisions of a search: the trials that are hopeless, the trial that is chosen, and the row's label in the table."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ MIN_PEERS = 4  # earlier trials that a look is compared with
 
 
 def floor(trials: Sequence[Trial], update: int) -> float | None:
-    """S of a look after so many updates below which a trial is hopeless: the lower quartile of the earlier trials'.
+    """Return the S of a look after so many updates below which a trial is hopeless: the lower quartile of the earlier trials'.
 
     Each row is compared with itself: a method that first damages and then repairs is no worse for it.
     """
@@ -21,7 +21,7 @@ def floor(trials: Sequence[Trial], update: int) -> float | None:
 
 
 def choose(trials: Sequence[Trial], keep_at_least: float) -> Trial | None:
-    """The trial with the highest F of those that kept enough; where none did, the one with the highest S.
+    """Return the trial with the highest F of those that kept enough; where none did, the one with the highest S.
 
     Of equals the one that kept more, then the first. None where no trial finished.
     """
@@ -36,7 +36,7 @@ def choose(trials: Sequence[Trial], keep_at_least: float) -> Trial | None:
 
 
 def label_of(trials: Sequence[Trial], seconds: float | None, best: Trial | None, keep_at_least: float) -> str:
-    """What the table says of a row that was tuned with these trials, in so many seconds where time counted."""
+    """Return the table's label of a row that was tuned with these trials, in so many seconds where time counted."""
     how = f"tuned {len(trials)}" + ("" if seconds is None else f" in {seconds:g} s")
     if best is None:
         return f"{how} (no trial finished)"

@@ -1,4 +1,4 @@
-"""Who proposes settings: optuna's TPE, whose record lies in the run folder; nothing else here knows optuna."""
+"""The proposals of settings: optuna's TPE, with its record in the run folder; no other module here imports optuna."""
 
 from __future__ import annotations
 
@@ -34,20 +34,20 @@ def check_installed() -> None:
 
 
 def first_settings(space: Mapping[str, Flat], defaults: Mapping[str, Any]) -> dict[str, Any]:
-    """A method's published defaults, or the nearest values that are in the space."""
+    """Return a method's published defaults, or the nearest values that are in the space."""
     return {option: nearest(domain, defaults.get(option)) for option, domain in space.items()}
 
 
 class Sampler:
-    """Proposes a row's settings, one after the other; those it proposed before an interruption it proposes again.
+    """The proposals of a row's settings, one after the other; after an interruption, the same ones are proposed again.
 
     Args:
-        folder: where the record lies, shared by all rows.
-        name: of the search: another one where anything has changed that its results depend on.
-        space: what to choose from.
+        folder: folder of the record, shared by all rows.
+        name: name of the search: another one where anything has changed that its results depend on.
+        space: domain of each option that is searched.
         start: settings of the first trial; see `first_settings`.
-        seed: the same seed, space and results give the same proposals.
-        keep_at_least: the constraint.
+        seed: seed; the same seed, space and results give the same proposals.
+        keep_at_least: smallest K of a trial that may be chosen.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class Sampler:
             self._study.enqueue_trial({option: _stored(self._space[option], value) for option, value in start.items()})
 
     def propose(self, number: int) -> dict[str, Any]:
-        """The settings of the trial with this number, from 1; all before it have been proposed."""
+        """Return the settings of the trial with this number, from 1; all before it have been proposed."""
         import optuna
 
         # a sampler of its own for each trial: where the search was interrupted does not matter
@@ -86,14 +86,14 @@ class Sampler:
             return self._settings({option: _suggest(trial, option, domain) for option, domain in self._space.items()})
 
     def tell(self, trial: Trial) -> None:
-        """What became of a trial; one that did not finish forgot nothing and kept nothing."""
+        """Record the result of a trial; a trial that did not finish forgot nothing and kept nothing."""
         if self._study.get_trials(deepcopy=False)[trial.number - 1].state.is_finished():
             return
         with _quiet():
-            own = self._trial(trial.number)
-            own.set_user_attr(CONSTRAINT, self._keep - (trial.keep or 0.0))
-            own.set_user_attr("status", trial.status)
-            self._study.tell(own, trial.forget or 0.0)
+            asked = self._trial(trial.number)
+            asked.set_user_attr(CONSTRAINT, self._keep - (trial.keep or 0.0))
+            asked.set_user_attr("status", trial.status)
+            self._study.tell(asked, trial.forget or 0.0)
 
     def _trial(self, number: int) -> optuna.trial.Trial:
         import optuna
@@ -130,14 +130,14 @@ def _shown(domain: Flat, value: Any) -> Any:
 
 @contextlib.contextmanager
 def _quiet() -> Generator[None]:
-    """Without optuna's notices that what is used here is experimental there."""
+    """Silence optuna's notices that the features used here are experimental."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
 
 
 def _mended(path: Path) -> Path:
-    """The record without a last line that was cut off with the process that wrote it."""
+    """Return the path of the record without a last line that was cut off with the process that wrote it."""
     with contextlib.suppress(FileNotFoundError), path.open("r+b") as file:
         content = file.read()
         file.truncate(content.rfind(b"\n") + 1)

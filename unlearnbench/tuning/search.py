@@ -40,11 +40,12 @@ TUNED = "tuned.yaml"
 
 @dataclass(frozen=True, kw_only=True)
 class Budget:
-    """What every row of a search gets.
+    """The limits of every row of a search.
 
     Attributes:
-        trials: at most so many; None means that only time counts.
-        seconds: of unlearning and scoring; a row that has used them up proposes no more. None means that only trials count.
+        trials: largest number of trials; None means that only time counts.
+        seconds: seconds of unlearning and scoring; a row that has used them up proposes no more. None means that only trials
+            count.
 
     Raises:
         UsageError: there is neither, or one of them is nothing.
@@ -70,10 +71,10 @@ def tune(recipe: Recipe, budget: Budget, place: Place, reporter: Reporter) -> Ge
     """Search settings for every row of a recipe, yielding each cell once it is durable; see `read_tuning`.
 
     Args:
-        recipe: whose rows are tuned.
-        budget: of every row.
-        place: of the comparison; the search has a folder in its folder.
-        reporter: is told how far things are.
+        recipe: recipe whose rows are tuned.
+        budget: limits of every row.
+        place: place of the comparison; the search has a folder in its folder.
+        reporter: reporter of the progress.
 
     Raises:
         UsageError: anything in the recipe cannot be done, or nothing in it can tell trials apart.
@@ -90,7 +91,7 @@ def tune(recipe: Recipe, budget: Budget, place: Place, reporter: Reporter) -> Ge
 
 
 class _Search:
-    """Everything a search knows while it goes on."""
+    """The state of a search."""
 
     def __init__(self, recipe: Recipe, budget: Budget, place: Place, rows: Sequence[SearchedRow]) -> None:
         self._recipe, self._budget, self._place, self._rows = recipe, budget, place, rows
@@ -115,8 +116,8 @@ class _Search:
         tune = self._recipe.tune
         base = sorted(of[BASELINE].cells.values())
         for row in searching:
-            own = of[row.variant(1)].job.identity
-            name = content_hash([row.name, own, base, row.written(), tune.seed, tune.keep_at_least])[:16]
+            identity = of[row.variant(1)].job.identity
+            name = content_hash([row.name, identity, base, row.written(), tune.seed, tune.keep_at_least])[:16]
             row.search = name
             seed = int(content_hash([tune.seed, row.name])[:8], 16)  # not of the name, in which the plugin's code is
             row.sampler = Sampler(self._folder, name, row.space, row.first, seed=seed, keep_at_least=tune.keep_at_least)
@@ -124,7 +125,7 @@ class _Search:
 
     def _adopt(self, row: SearchedRow) -> None:
         """Take the trials that an earlier run of the same search finished, as far as the budget goes."""
-        known = next((one for one in self._known.rows if one.row == row.name), None) if self._known else None
+        known = next((tuned for tuned in self._known.rows if tuned.row == row.name), None) if self._known else None
         if self._known is None or known is None or known.search != row.search:
             return
         self._split = self._known.split
@@ -136,14 +137,14 @@ class _Search:
             row.add(trial)
 
     def _left(self, row: SearchedRow) -> int:
-        """How many trials a row may still have, at most a round."""
+        """Return the number of trials a row may still have, at most a round."""
         spent = self._budget.seconds is not None and sum(trial.seconds for trial in row.trials) >= self._budget.seconds
         if not row.space or (spent and len(row.trials) % ROUND == 0):  # a round that was begun is finished
             return 0
         return min(ROUND, (self._budget.trials or MOST_TRIALS) - len(row.trials))
 
     def next_round(self) -> dict[str, list[int]]:
-        """By row, the numbers of the trials that are next."""
+        """Return, by row, the numbers of the trials that are next."""
         numbers: dict[str, list[int]] = {}
         for row in self._rows:
             if (left := self._left(row)) > 0:
@@ -151,7 +152,7 @@ class _Search:
         return numbers
 
     def run(self, numbers: Mapping[str, Sequence[int]], comparison: Comparison, reporter: Reporter) -> Iterator[CellResult]:
-        """One round."""
+        """Run one round."""
         how = replace(self._place.how, keep_deltas="none", retry_failed=False, join=False)
         yield from execute(comparison, reporter, how, in_passing=True)
         board = read_leaderboard(self._folder, in_passing=True)
@@ -162,7 +163,7 @@ class _Search:
         self.write()
 
     def write(self) -> None:
-        """trials.json as far as the search has come."""
+        """Write trials.json as far as the search has come."""
         budget, tune = self._budget, self._recipe.tune
         tuning = Tuning(
             schema=1,  # pyright: ignore[reportCallIssue]
@@ -178,7 +179,7 @@ class _Search:
         run.write_text(TUNED, tuned_recipe(self._recipe, tuning).to_yaml())
 
     def _searched(self, row: SearchedRow) -> RowTrials:
-        """A row's search with its choice."""
+        """Return a row's search with its choice."""
         least = self._recipe.tune.keep_at_least
         best = choose(row.trials, least)
         return RowTrials(
@@ -194,7 +195,7 @@ class _Search:
         )
 
     def prepare_round(self, numbers: Mapping[str, Sequence[int]]) -> Comparison:
-        """All trials so far and those of the round; settings that cannot go together are a failed trial."""
+        """Prepare all trials so far and those of the round; settings that cannot go together are a failed trial."""
         try:
             return self._prepare(numbers)
         except UsageError:
@@ -234,23 +235,23 @@ class _Search:
         return comparison
 
     def _floors(self, numbers: Mapping[str, Sequence[int]]) -> dict[str, dict[int, float]]:
-        """By trial of the round and update, S of a look below which it is given up."""
+        """Return, by trial of the round and update, the S of a look below which it is given up."""
         floors: dict[str, dict[int, float]] = {}
         for row in self._rows:
             updates = sorted({look.update for trial in row.trials for look in trial.looks if look.update})
-            own = {update: limit for update in updates if (limit := floor(row.trials, update)) is not None}
-            if own:
-                floors |= {row.variant(number): own for number in numbers.get(row.name, ())}
+            limits = {update: limit for update in updates if (limit := floor(row.trials, update)) is not None}
+            if limits:
+                floors |= {row.variant(number): limits for number in numbers.get(row.name, ())}
         return floors
 
     def _trial(self, row: SearchedRow, number: int, comparison: Comparison, board: Leaderboard) -> Trial:
-        """What became of a trial."""
+        """Return a trial with its result."""
         settings = row.settings(number)
         if number in row.refused:
             return Trial(number=number, settings=settings, status="failed", error=row.refused[number])
         plan = next(plan for plan in comparison.jobs if plan.job.variant == row.variant(number))
         cells = [cell for name in plan.cells if (cell := comparison.run.read_cell(plan.key(name), plan.cells[name]))]
-        own = next(one for one in board.rows if one.variant == row.variant(number))
+        board_row = next(candidate for candidate in board.rows if candidate.variant == row.variant(number))
         bad = next((cell for cell in cells if cell.status != "done"), None)
         if bad is not None:
             status: TrialStatus = "pruned" if "pruned" in bad.provenance else bad.status  # pyright: ignore[reportAssignmentType]
@@ -262,7 +263,7 @@ class _Search:
                 seconds=_seconds(cells),
                 looks=bad.provenance.get("looks", []),
             )
-        summary = own.summary
+        summary = board_row.summary
         if summary is None or summary.score.value is None:
             raise UsageError(board.unranked or "Nothing tells trials apart: something must be forgotten and something kept.")
         return Trial(
@@ -278,24 +279,24 @@ class _Search:
 
 
 def _seconds(cells: Sequence[CellResult]) -> float:
-    """Of unlearning, once, and of scoring; scores from the cache count what they took when they were new."""
+    """Return the seconds of unlearning, once, and of scoring; scores from the cache count what they took when they were new."""
     unlearning = max(((cell.cost.unlearn_seconds or 0.0) + (cell.cost.look_seconds or 0.0) for cell in cells), default=0.0)
     return round(unlearning + sum(cell.cost.evaluate_seconds or 0.0 for cell in cells), 3)
 
 
 def _split_of(board: Leaderboard) -> dict[str, dict[str, int]]:
     base = next(row for row in board.rows if row.variant == BASELINE)
-    return {name: {part: one.n or 0 for part, one in score.parts.items()} for name, score in base.scores.items()}
+    return {name: {part: part_score.n or 0 for part, part_score in score.parts.items()} for name, score in base.scores.items()}
 
 
 def untuned_recipe(recipe: Recipe) -> Recipe:
-    """The comparison with every row's first settings, on the half of the questions that chooses nothing."""
+    """Return the comparison with every row's first settings, on the half of the questions that is not used to choose."""
     first = {row.name: row.first for row in plan_rows(recipe)}
     return _with_settings(recipe, first)
 
 
 def tuned_recipe(recipe: Recipe, tuning: Tuning) -> Recipe:
-    """The comparison with the chosen settings, on the half of the questions that chose nothing."""
+    """Return the comparison with the chosen settings, on the half of the questions that was not used to choose."""
     changed = _with_settings(recipe, {row.row: row.settings for row in tuning.rows})
     return changed.model_copy(update={"tuned": {row.row: row.label for row in tuning.rows}})
 

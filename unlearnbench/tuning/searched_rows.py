@@ -1,4 +1,4 @@
-"""The rows of a search: what is searched for each of them, for this model and this budget."""
+"""The rows of a search: the options that are searched for each of them, for this model and this budget."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ class SearchedRow:
     """A row and its search so far.
 
     Attributes:
-        name: of the row.
-        method: its plugin.
-        given: its options, of which those in the space are replaced.
-        space: what is searched, for this model and budget.
+        name: name of the row.
+        method: plugin of the method.
+        given: options of the row, of which those in the space are replaced.
+        space: domain of each option that is searched, for this model and budget.
         first: settings of the first trial.
         search: hash of all that the trials depend on.
-        sampler: who proposes the others; None before anything is known of the data.
-        trials: that are finished.
-        refused: why trials could not run at all, by number.
+        sampler: source of the other settings; None before anything is known of the data.
+        trials: finished trials.
+        refused: reasons why trials could not run at all, by number.
     """
 
     name: str
@@ -45,26 +45,26 @@ class SearchedRow:
     refused: dict[int, str] = field(default_factory=dict[int, str])
 
     def variant(self, number: int) -> str:
-        """A trial's row in the search's own comparison."""
+        """Return the name of a trial's row in the search's own comparison."""
         return f"{self.name}.trial-{number}"
 
     def written(self) -> dict[str, Any]:
-        """Its space as a recipe would write it."""
+        """Return its space as a recipe would write it."""
         return {option: written(domain) for option, domain in self.space.items()}
 
     def add(self, trial: Trial) -> None:
-        """The next trial is finished."""
+        """Add the next trial, which is finished."""
         assert self.sampler is not None
         self.trials.append(trial)
         self.sampler.tell(trial)
 
     def settings(self, number: int) -> dict[str, Any]:
-        """What a trial is to try."""
+        """Return the settings of a trial."""
         return self.first if self.sampler is None else self.sampler.propose(number)
 
 
 def plan_rows(recipe: Recipe) -> list[SearchedRow]:
-    """The rows of a recipe with what is searched for each of them.
+    """Return the rows of a recipe with the options that are searched for each of them.
 
     Raises:
         UsageError: a space that does not fit the method's signature, or of a row that there is not.
@@ -89,7 +89,7 @@ def plan_rows(recipe: Recipe) -> list[SearchedRow]:
 
 
 def _flat(domain: Domain, recipe: Recipe, options: Options) -> Flat:
-    """Shares as the whole numbers that they are for this model and budget."""
+    """Turn shares into the whole numbers that they are for this model and budget."""
     if not isinstance(domain, ShareOf):
         return domain
     if domain.whole == "blocks":

@@ -1,1 +1,1 @@
-"""What one asks of unlearnbench, from the command line as from Python: compare, evaluate, tune."""
+"""The verbs of unlearnbench, for the command line and for Python: compare, evaluate, tune."""

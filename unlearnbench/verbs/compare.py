@@ -59,20 +59,22 @@ def compare(
     Args:
         recipe: a shipped recipe's name, the path of a YAML file, a mapping with the same keys, or a `Recipe`.
         methods: rows of the table, instead of the recipe's: names, or a mapping from a name to options beside the recipe's.
-        benchmarks: what to score with, likewise.
-        seeds: each trained row runs once per seed.
-        limit: score only the first so many items of each part.
-        model: the base model: a folder, a hub id or `sandbox:model`.
-        reference: rows that never knew, whose mean score is the ideal of forgetting, instead of the recipe's; `()` for chance.
-        tune: first search every method's settings, with this budget for each; options in `methods` are not searched.
-        rank_by: what ranks go by: `score` (S, the default), `forget` (F), `keep` (K) or a column.
+        benchmarks: benchmarks to score with, instead of the recipe's: names, or a mapping from a name to options beside the
+            recipe's.
+        seeds: seeds; each trained row runs once per seed.
+        limit: number of items scored in each part, from the first on; all by default.
+        model: base model: a folder, a hub id or `sandbox:model`.
+        reference: rows that never knew the topics, whose mean score is the ideal of forgetting, instead of the recipe's; `()`
+            for chance.
+        tune: budget of a search of every method's settings before the comparison; options in `methods` are not searched.
+        rank_by: column that ranks go by: `score` (S, the default), `forget` (F), `keep` (K) or a benchmark's.
         damage_margin: share of the retain knowledge that a row may lose and still be called `forgot`; 0.05 by default.
         out: folder of the comparison; `runs/NAME` by default.
         cache: folder of scores that other comparisons may use again; the user's cache by default.
-        device: where to compute.
-        execution: with which executor and limits, and what stays on disk.
+        device: device to compute on.
+        execution: executor and limits, and the files that stay on disk.
         loggers: Lightning loggers of a job that trains, beside those of the recipe and of extensions.
-        reporter: is told how far things are; nobody by default. `PlainReporter()` writes lines on standard error.
+        reporter: reporter of the progress; silent by default. `PlainReporter()` writes lines on standard error.
 
     Raises:
         UsageError: something cannot be done as asked, and all of it is said; nothing was computed or written.

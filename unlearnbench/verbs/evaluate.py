@@ -26,17 +26,17 @@ def evaluate(
     execution: Execution | None = None,
     reporter: Reporter | None = None,
 ) -> Run:
-    """Score a model with the benchmarks, and return what a comparison of it alone would.
+    """Score a model with the benchmarks, and return the same result as a comparison of it alone.
 
     Args:
-        model: a folder, a hub id or `sandbox:model`.
-        benchmarks: what to score with: names, or a mapping from a name to options.
-        limit: score only the first so many items of each part.
+        model: model to score: a folder, a hub id or `sandbox:model`.
+        benchmarks: benchmarks to score with: names, or a mapping from a name to options.
+        limit: number of items scored in each part, from the first on; all by default.
         out: folder of the files; `runs/evaluate-MODEL` by default.
         cache: folder of scores that other comparisons may use again; the user's cache by default.
-        device: where to compute.
-        execution: with which executor and limits.
-        reporter: is told how far things are; nobody by default.
+        device: device to compute on.
+        execution: executor and limits.
+        reporter: reporter of the progress; silent by default.
 
     Raises:
         UsageError: something cannot be done as asked, and all of it is said; nothing was computed or written.

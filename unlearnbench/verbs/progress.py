@@ -1,4 +1,4 @@
-"""What a user sees while a comparison runs: a live table of jobs in a terminal, lines elsewhere; always on stderr."""
+"""The progress of a comparison on the screen: a live table of jobs in a terminal, lines elsewhere; always on stderr."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SPARE_LINES = 6  # of a terminal, for the table's head and what stands below it
 
 
 class ProgressReporter:
-    """A `Reporter` on the terminal. Several jobs may go on at a time, told from several threads."""
+    """A `Reporter` on the terminal. Several jobs may go on at a time, reported from several threads."""
 
     def __init__(self, plans: Sequence[JobPlan] = (), console: Console | None = None) -> None:
         self._console = console or Console(stderr=True, highlight=False)
@@ -48,7 +48,7 @@ class ProgressReporter:
         self._count(plans)
 
     def expect(self, plans: Sequence[JobPlan]) -> None:
-        """More jobs are to come, as the next trials of a search."""
+        """Note that more jobs are to come, as the next trials of a search."""
         self._count(plans)
         if self._live is not None and self._cells:
             self._live.start()
@@ -72,7 +72,7 @@ class ProgressReporter:
         self.say(f"warning: {line}")
 
     def say(self, line: str) -> None:
-        """One line that stays."""
+        """Print one line that stays."""
         with self._lock:
             self._console.print(line, markup=False, soft_wrap=True)
 
@@ -120,7 +120,7 @@ class ProgressReporter:
             self.say(f"{_title(job)}: {line}")
 
     def _table(self) -> RenderableType:
-        """What goes on now, a row per job, and below it how far everything is."""
+        """Return the current work, a row per job, and below it the progress of the whole."""
         with self._lock:
             table = Table(box=None, header_style="dim", pad_edge=False)
             for name in ("job", "seed", "phase", "", "done", "loss", "speed", "left"):
@@ -138,10 +138,10 @@ class ProgressReporter:
 
 
 class PlainReporter(ProgressReporter):
-    """A `Reporter` of plain lines: what each job does, each finished cell, and warnings.
+    """A `Reporter` of plain lines: each job's steps, each finished cell, and warnings.
 
     Args:
-        stream: where to write; standard error by default.
+        stream: stream to write to; standard error by default.
     """
 
     def __init__(self, stream: TextIO | None = None) -> None:
@@ -152,28 +152,28 @@ class PlainReporter(ProgressReporter):
 
 
 class _Phase:
-    """How far one job is in what it does now, how fast it goes, and how long that will still take."""
+    """The progress of one job in its current step, its speed, and the time left."""
 
     def __init__(self, name: str, total: int, unit: str) -> None:
         self.name = name
         self._total, self._unit = total, unit
         self._done = 0
         self._loss: float | None = None
-        self._started = self._said = time.monotonic()
+        self._started = self._reported = time.monotonic()
 
     def advance(self, count: int, loss: float | None) -> str | None:
-        """Count; a line to say where the last one was long ago."""
+        """Count; return a line to print where the last one was long ago."""
         self._done += count
         self._loss = loss if loss is not None else self._loss
         now = time.monotonic()
-        if now - self._said < QUIET_SECONDS or self._done >= self._total:
+        if now - self._reported < QUIET_SECONDS or self._done >= self._total:
             return None
-        self._said = now
-        told = [f"{self._done} of {self._total}", *([f"loss {self._loss:.4g}"] if self._loss is not None else [])]
-        return f"{self.name}: {', '.join([*told, self._speed(), f'{self._left()} left'])}"
+        self._reported = now
+        parts = [f"{self._done} of {self._total}", *([f"loss {self._loss:.4g}"] if self._loss is not None else [])]
+        return f"{self.name}: {', '.join([*parts, self._speed(), f'{self._left()} left'])}"
 
     def cells(self) -> list[RenderableType]:
-        """Bar, count, loss, speed and time left, for the live table."""
+        """Return bar, count, loss, speed and time left, for the live table."""
         if not self._total:
             return ["", "", "", "", ""]
         loss = "" if self._loss is None else f"{self._loss:.4g}"
@@ -181,7 +181,7 @@ class _Phase:
         return [bar, f"{self._done}/{self._total}", loss, self._speed(), self._left()]
 
     def _speed(self) -> str:
-        """Mean since the phase began."""
+        """Return the mean speed since the phase began."""
         seconds = time.monotonic() - self._started
         return pace(self._done, seconds, self._unit) if self._done and seconds > 0 else ""
 
@@ -200,7 +200,7 @@ def _title(job: Job) -> str:
 
 
 def _about(result: CellResult) -> list[str]:
-    """What a finished cell's line says behind its score."""
+    """Return the facts behind the score in a finished cell's line."""
     seconds = result.cost.evaluate_seconds or 0.0
     spent = ["cached"] if result.provenance.get("cached") else [f"{seconds:.1f} s"]
     if spent != ["cached"] and seconds > 0:

@@ -1,4 +1,4 @@
-"""The recipe that a comparison starts from, and the rows, benchmarks and seeds that are asked for instead."""
+"""The recipe that a comparison starts from, and the rows, benchmarks and seeds that are given instead."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ Names = str | Iterable[str] | Mapping[str, Mapping[str, Any] | None]
 
 
 def name_of(model: str) -> str:
-    """A comparison's name from its model's source: the last part of the path or hub id."""
+    """Return a comparison's name from its model's source: the last part of the path or hub id."""
     stem = model.partition("@")[0].rstrip("/").rpartition("/")[2]
     return re.sub(r"[^A-Za-z0-9._-]+", "-", stem).strip(".-_") or "model"
 
 
 def base_recipe(recipe: RecipeLike, model: str | None) -> Recipe:
-    """The recipe to start from. Settings tuned for the sandbox are no start for a model of one's own.
+    """Return the recipe to start from. Settings tuned for the sandbox are no start for another model.
 
     Raises:
         UsageError: there is no such recipe, or it is none.
@@ -39,7 +39,7 @@ def base_recipe(recipe: RecipeLike, model: str | None) -> Recipe:
 
 
 def split_list(flag: str, text: str) -> list[str]:
-    """`a,b` as a list.
+    """Split `a,b` into a list.
 
     Raises:
         UsageError: there is nothing in it.
@@ -51,7 +51,9 @@ def split_list(flag: str, text: str) -> list[str]:
 
 
 def with_methods(recipe: Recipe, names: Names, problems: Problems) -> Recipe:
-    """The recipe with these rows only; a row may be one of its checkpoints. The reference stays: others are read against it."""
+    """Return the recipe with these rows only; a row may be one of its checkpoints. The reference stays: others are compared
+    with it.
+    """
     from unlearnbench.planning.settings import select
     from unlearnbench.records.manifest import BASELINE
 
@@ -71,7 +73,7 @@ def with_methods(recipe: Recipe, names: Names, problems: Problems) -> Recipe:
 
 
 def with_benchmarks(recipe: Recipe, names: Names, problems: Problems) -> Recipe:
-    """The recipe with these benchmarks only."""
+    """Return the recipe with these benchmarks only."""
     from unlearnbench.planning.settings import select
 
     given = _by_name("--benchmarks", names, problems)
@@ -79,8 +81,10 @@ def with_benchmarks(recipe: Recipe, names: Names, problems: Problems) -> Recipe:
 
 
 def with_fixed(recipe: Recipe, settings: Iterable[tuple[str, str]]) -> Recipe:
-    """The recipe whose search leaves the given options of rows as they are: who sets an option wants it so."""
-    spaces = {row: dict(own) for row, own in recipe.tune.spaces.items()}
+    """Return the recipe whose search leaves the given options of rows as they are: an option that the user sets is not
+    searched.
+    """
+    spaces = {row: dict(searched) for row, searched in recipe.tune.spaces.items()}
     for name, option in settings:
         row = next((row for row in recipe.methods if normalise(row) == normalise(name)), None)
         if row is not None:
@@ -89,18 +93,20 @@ def with_fixed(recipe: Recipe, settings: Iterable[tuple[str, str]]) -> Recipe:
 
 
 def options_in(names: Names | None) -> list[tuple[str, str]]:
-    """Each option that is given with names, behind its name."""
+    """Return each option that is given with names, behind its name."""
     given = names if isinstance(names, Mapping) else {}
     return [(name, option) for name, options in given.items() for option in options or ()]
 
 
 def with_reference(recipe: Recipe, reference: Iterable[str] | None) -> Recipe:
-    """The recipe with another reference; rows that are only there for the old one go with it where rows are chosen next."""
+    """Return the recipe with another reference; rows that are only there for the old one go with it where rows are
+    chosen next.
+    """
     return recipe if reference is None else recipe.model_copy(update={"reference": list(reference)})
 
 
 def with_changes(recipe: Recipe, **changes: Any) -> Recipe:
-    """The recipe with other values of its keys, held to what a recipe may say; None leaves a value.
+    """Return the recipe with other values of its keys, validated like a recipe; None leaves a value.
 
     Raises:
         UsageError: a value is none of those that are allowed.
@@ -112,7 +118,7 @@ def with_changes(recipe: Recipe, **changes: Any) -> Recipe:
 
 
 def evaluation(model: str, benchmarks: Names, problems: Problems) -> Recipe:
-    """The recipe that scores a model and nothing else; the sandbox's benchmarks come with their data."""
+    """Return the recipe that scores a model and nothing else; the sandbox's benchmarks come with their data."""
     from unlearnbench.planning.recipe_files import load_recipe
     from unlearnbench.records.recipe import Recipe
 
@@ -122,7 +128,7 @@ def evaluation(model: str, benchmarks: Names, problems: Problems) -> Recipe:
 
 
 def _by_name(flag: str, names: Names, problems: Problems) -> Mapping[str, Mapping[str, Any] | None] | None:
-    """Each name with its options, or None where a text names nothing."""
+    """Return each name with its options, or None where a text names nothing."""
     if isinstance(names, Mapping):
         return names
     listed = problems.attempt(split_list, flag, names) if isinstance(names, str) else names
@@ -130,7 +136,9 @@ def _by_name(flag: str, names: Names, problems: Problems) -> Mapping[str, Mappin
 
 
 def _misspelt(names: Iterable[str], recipe: Recipe, problems: Problems) -> set[str]:
-    """Names that can only mean one of the recipe's checkpoints; whatever else is unknown is said with the methods there are."""
+    """Return names that can only mean one of the recipe's checkpoints; other unknown names are reported with the list of
+    methods.
+    """
     from unlearnbench.plugins.registry import list_plugins
 
     known = {

@@ -1,4 +1,4 @@
-"""The steps that the verbs and their commands are made of: where, plan, search, carry out."""
+"""The steps of the verbs and their commands: place, plan, search, run."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Folder = str | os.PathLike[str]
 def place_of(
     recipe: Recipe, problems: Problems, *, out: Folder | None, cache: Folder | None, device: str, how: Execution
 ) -> Place:
-    """Where a recipe's comparison runs, by default below `runs`; devices and executors that do not exist are noted."""
+    """Return the place of a recipe's comparison, by default below `runs`; devices and executors that do not exist are noted."""
     from unlearnbench.execution.executors import find_executor
     from unlearnbench.execution.place import Place
     from unlearnbench.system.files import default_cache
@@ -49,11 +49,11 @@ def plan(
     """Check a comparison and plan it; nothing is computed or written.
 
     Args:
-        recipe: what to compare.
-        place: where and how.
-        table: how its table is to be made.
-        reporter: is told of rows that will fail.
-        problems: what was found to be wrong before; it is said together with what is found here.
+        recipe: recipe of the comparison.
+        place: folder, cache, device and executor.
+        table: settings of its table.
+        reporter: reporter that is told of rows that will fail.
+        problems: problems found before; they are reported together with those found here.
 
     Raises:
         UsageError: anything cannot be done: all of it at once.
@@ -77,7 +77,7 @@ def plan(
 
 
 def search(recipe: Recipe, budget: Budget, place: Place, reporter: Reporter | None = None) -> Search:
-    """Make a search, or go on with it, and return it.
+    """Make a search, or continue it, and return it.
 
     Raises:
         UsageError: anything in the recipe cannot be done, or nothing in it can tell trials apart.
@@ -99,7 +99,7 @@ def search(recipe: Recipe, budget: Budget, place: Place, reporter: Reporter | No
 
 
 def tuned(recipe: Recipe, budget: Budget, place: Place, reporter: Reporter) -> Recipe:
-    """The recipe with the settings that a search chose, to be compared on the other half of the questions.
+    """Return the recipe with the settings that a search chose, to be compared on the other half of the questions.
 
     Raises:
         UsageError: anything in the recipe cannot be done; what is wrong with the comparison is said before the search.
@@ -120,7 +120,7 @@ def carry_out(
     tune: Budget | None = None,
     problems: Problems | None = None,
 ) -> Run:
-    """Check a comparison, compute what of it is missing, and return it; see `plan`.
+    """Check a comparison, compute the missing cells, and return it; see `plan`.
 
     Raises:
         UsageError: anything cannot be done: all of it at once, and before anything is computed.

@@ -46,19 +46,19 @@ def tune(
     chosen settings on the other half of the questions.
 
     Args:
-        recipe: a shipped recipe's name, the path of a YAML file, a mapping with the same keys, or a `Recipe`; its key `tune`
-            has the rule of choosing, and what is searched.
-        trials: of every method's settings.
-        seconds: or so much unlearning and scoring of every method.
+        recipe: recipe: a shipped recipe's name, the path of a YAML file, a mapping with the same keys, or a `Recipe`; its key
+            `tune` has the rule of choosing, and the options that are searched.
+        trials: number of trials of every method's settings.
+        seconds: seconds of unlearning and scoring for every method, instead of or beside `trials`.
         methods: rows to tune, instead of the recipe's: names, or a mapping from a name to options, which are not searched.
-        benchmarks: what to score with, likewise.
-        limit: score only the first so many items of each part.
-        model: the base model: a folder, a hub id or `sandbox:model`.
-        out: folder of the comparison, which the search has a folder in; `runs/NAME` by default.
+        benchmarks: benchmarks to score with, instead of the recipe's: names, or a mapping from a name to options.
+        limit: number of items scored in each part, from the first on; all by default.
+        model: base model: a folder, a hub id or `sandbox:model`.
+        out: folder of the comparison, in which the search has a folder; `runs/NAME` by default.
         cache: folder of scores that other comparisons may use again; the user's cache by default.
-        device: where to compute.
-        execution: with which executor and limits.
-        reporter: is told how far things are; nobody by default.
+        device: device to compute on.
+        execution: executor and limits.
+        reporter: reporter of the progress; silent by default.
 
     Raises:
         UsageError: something cannot be done as asked, and all of it is said; nothing was computed or written.

@@ -38,7 +38,7 @@ class TokenTarget(NamedTuple):
 
 
 class Text(NamedTuple):
-    """One forward's worth of tokens, and what to read off it."""
+    """The tokens of one forward, and the targets to read off it."""
 
     question: int
     ids: list[int]
@@ -52,10 +52,10 @@ def encode_questions(
     """Tokenise questions: one text where all options are a single token after the same context, else one per option.
 
     Args:
-        questions: in any order.
-        tokenizer: context and option are tokenised together, opened as the tokenizer does it and never ended.
+        questions: questions in any order.
+        tokenizer: tokenizer; context and option are tokenised together, with its opening tokens and never with its end tokens.
         limit: tokens that the model can read; a context that is longer is cut from the left, as in lm-eval.
-        chat: put the context through the chat template as the user's turn; the answer begins without a space.
+        chat: True puts the context through the chat template as the user's turn; the answer begins without a space.
 
     Raises:
         UsageError: `chat`, and the tokenizer has no chat template, or one that refuses the context; an option without a token
@@ -71,7 +71,9 @@ def encode_questions(
 
 
 def _split(question: Question, chat: PreTrainedTokenizerBase | None) -> tuple[str, list[str]]:
-    """Context and options as text. Trailing space of the context belongs to what follows, or the first word would split."""
+    """Return context and options as text. Trailing space of the context belongs to what follows, or the first word
+    would split.
+    """
     if chat is not None:
         if not chat.chat_template:
             raise UsageError("chat=true needs a chat template, and this model's tokenizer has none; leave chat out.")
@@ -105,7 +107,7 @@ def _texts(number: int, name: str, options: Sequence[Answered], limit: int) -> l
 
 
 def longest_text(model: PreTrainedModel) -> int:
-    """Tokens that the model reads at once; lm-eval's 2048 where its config sets no bound."""
+    """Return the tokens that the model reads at once; lm-eval's 2048 where its config sets no bound."""
     return context_length(model) or 2048
 
 
@@ -121,12 +123,12 @@ def score_questions(
     """Choose the likeliest option of every question.
 
     Args:
-        model: in eval mode; runs in its own dtype on its own device, the softmax in float32.
-        tokenizer: of the model.
-        questions: in any order; the results come in the same order. Those of one part share what they begin with.
-        per_token: compare the mean log-probability per token instead of the sum.
-        progress: called as questions are done.
-        texts: what `encode_questions` made of these questions; None makes it now.
+        model: model in eval mode; it runs in its own dtype on its own device, the softmax in float32.
+        tokenizer: tokenizer of the model.
+        questions: questions in any order; the results come in the same order. Those of one part share their beginning.
+        per_token: True compares the mean log-probability per token instead of the sum.
+        progress: function called as questions are done.
+        texts: output of `encode_questions` for these questions; None makes it now.
 
     Returns:
         One result per question; `logprobs` are in nats, `score` is 1.0 where the choice is right.
@@ -178,7 +180,7 @@ def _results(
 
 
 def _alike(model: PreTrainedModel, texts: Sequence[Text]) -> list[Sequence[Text]]:
-    """Texts that may share a batch: LongRoPE turns every text of one as its longest asks for."""
+    """Return texts that may share a batch: LongRoPE scales every text of a batch as its longest asks for."""
     rope: dict[str, Any] = getattr(model.config.get_text_config(), "rope_parameters", None) or {}
     if rope.get("rope_type") != "longrope":
         return [texts]
@@ -187,7 +189,7 @@ def _alike(model: PreTrainedModel, texts: Sequence[Text]) -> list[Sequence[Text]
 
 
 def _read(model: PreTrainedModel, texts: Sequence[Text], parts: Sequence[str], pad: int) -> Iterator[tuple[Text, list[float]]]:
-    """Each text with the log-probabilities of its targets, in nats."""
+    """Yield each text with the log-probabilities of its targets, in nats."""
     budget = Budget(tokens_per_batch(model))
     if not packs(model, longest=max((len(text.ids) for text in texts), default=0)):
         trees = [Tree(text.ids, len(text.ids), (), (number,)) for number, text in enumerate(texts)]
@@ -204,7 +206,7 @@ def _read(model: PreTrainedModel, texts: Sequence[Text], parts: Sequence[str], p
 
 
 def _shared_prefix(group: Sequence[Text]) -> int:
-    """How many tokens to compute once for all texts; what is to be read always lies behind them."""
+    """Return the number of tokens to compute once for all texts; the targets always lie behind them."""
     if len(group) < 2:
         return 0
     first_read = min(target.place for text in group for target in text.targets)
@@ -225,12 +227,12 @@ def _read_trees(
     """Run trees batch by batch.
 
     Args:
-        texts: which the trees were made of, without their first `start` tokens.
-        trees: in any order.
+        texts: texts that the trees were made of, without their first `start` tokens.
+        trees: trees in any order.
         start: length of the shared prefix.
-        read: the forward.
-        budget: tokens per batch; where memory runs out nevertheless, the batch halves and the run goes on.
-        padded: whether the forward pads to the longest.
+        read: function that runs the forward.
+        budget: number of tokens per batch; where memory runs out nevertheless, the batch halves and the run goes on.
+        padded: True where the forward pads to the longest.
     """
     waiting = fill_batches(trees, budget.tokens, padded=padded)
     while waiting:
@@ -251,7 +253,7 @@ def _read_trees(
 
 
 def _targets(texts: Sequence[Text], batch: Sequence[Tree], start: int) -> tuple[list[Text], list[int], list[int]]:
-    """The batch's texts, and for each of their targets where it is read, in the trees laid end to end, and its token."""
+    """Return the batch's texts, and for each of their targets its place in the trees laid end to end, and its token."""
     found: list[Text] = []
     index: list[int] = []
     tokens: list[int] = []
@@ -266,12 +268,12 @@ def _targets(texts: Sequence[Text], batch: Sequence[Tree], start: int) -> tuple[
 
 
 def _log_softmax_at(logits: Tensor, index: Sequence[int], tokens: Sequence[int]) -> list[float]:
-    """Log-probabilities of single tokens, float32.
+    """Return log-probabilities of single tokens, float32.
 
     Args:
         logits: (n, V), one row for each distinct index, in order.
-        index: where each token is read.
-        tokens: as many.
+        index: number of the position where each token is read.
+        tokens: token ids, as many.
     """
     sums = torch.cat([part.float().logsumexp(-1) for part in logits.split(LOGIT_ROWS)])  # (n,)
     row_of = {place: row for row, place in enumerate(sorted(set(index)))}

@@ -46,14 +46,14 @@ EMPTY = Prefix()
 
 @dataclass(kw_only=True)
 class _Batch:
-    """What attention has to know of the forward that is going on.
+    """The state of the current forward that attention needs.
 
     Attributes:
-        prefix: what precedes every tree.
-        grid: (B, T) where each tree's tokens lie in the packed batch; a tree that is shorter repeats the first token.
-        real: (N,) where each token lies in the flattened grid.
-        mask: additive, (B, 1, T, T); None where causal attention will do, since repetitions come last.
-        recorded: filled with each layer's keys and values, where they are wanted.
+        prefix: keys and values of the prefix that precedes every tree.
+        grid: (B, T), the place of each tree's tokens in the packed batch; a tree that is shorter repeats the first token.
+        real: (N,), the place of each token in the flattened grid.
+        mask: additive mask, (B, 1, T, T); None where causal attention will do, since repetitions come last.
+        recorded: each layer's keys and values, filled in where they are wanted.
     """
 
     prefix: Prefix
@@ -84,13 +84,13 @@ def encode_prefix(model: PreTrainedModel, ids: Sequence[int]) -> Prefix:
 
 
 def packed_logits(model: PreTrainedModel, trees: Sequence[Tree], wanted: Sequence[int], prefix: Prefix = EMPTY) -> Tensor:
-    """The logits after some tokens of packed trees.
+    """Return the logits after some tokens of packed trees.
 
     Args:
-        model: a decoder-only language model in eval mode that `packs`.
-        trees: the batch.
+        model: decoder-only language model in eval mode that `packs`.
+        trees: trees of the batch.
         wanted: indices of tokens in the trees laid end to end; only there do the final norm and the head run.
-        prefix: what precedes every tree.
+        prefix: prefix that precedes every tree.
 
     Returns:
         (len(wanted), V), in the model's dtype.
@@ -102,11 +102,11 @@ def packed_logits(model: PreTrainedModel, trees: Sequence[Tree], wanted: Sequenc
 
 
 def packs(model: PreTrainedModel, *, longest: int) -> bool:
-    """Whether packed forwards give this model's own logits: tried once on a few tokens, whatever its family promises.
+    """Return whether packed forwards give this model's own logits: tried once on a few tokens, whatever its family promises.
 
     Args:
         model: a language model in eval mode.
-        longest: tokens of the longest text; where attention reaches less far back, packing is refused.
+        longest: number of tokens of the longest text; where attention reaches less far back, packing is refused.
     """
     config = decoder_of(model).config
     reaches = [getattr(config, name, None) for name in WINDOWS]
@@ -114,10 +114,10 @@ def packs(model: PreTrainedModel, *, longest: int) -> bool:
         return False
     if model not in _packs:
         try:
-            told = bool(getattr(model, "_supports_attention_backend", False)) and not any(
+            supported = bool(getattr(model, "_supports_attention_backend", False)) and not any(
                 getattr(config, n, False) for n in COUNTED
             )
-            _packs[model] = told and _agrees(model)
+            _packs[model] = supported and _agrees(model)
         except Exception:  # a family may raise anything on the way: it is scored the plain way then
             _packs[model] = False
     return _packs[model]
@@ -155,7 +155,7 @@ def _batch(trees: Sequence[Tree], prefix: Prefix, model: PreTrainedModel) -> _Ba
 
 
 def _branch_mask(trees: Sequence[Tree], width: int, dtype: torch.dtype) -> Tensor:
-    """Additive mask, (B, 1, T, T): causal, and no branch sees another."""
+    """Return the additive mask, (B, 1, T, T): causal, and no branch sees another."""
     seen = torch.ones(len(trees), 1, width, width, dtype=torch.bool).tril()
     for number, tree in enumerate(trees):
         start = tree.trunk
@@ -167,7 +167,7 @@ def _branch_mask(trees: Sequence[Tree], width: int, dtype: torch.dtype) -> Tenso
 
 @torch.inference_mode()
 def _forward(model: PreTrainedModel, batch: _Batch, trees: Sequence[Tree], wanted: Sequence[int]) -> Tensor:
-    """The logits at the wanted tokens, (n, V)."""
+    """Return the logits at the wanted tokens, (n, V)."""
     ids = torch.tensor([[token for tree in trees for token in tree.ids]], device=model.device)  # (1, N)
     places = torch.tensor([[batch.prefix.length + place for tree in trees for place in tree.places()]], device=model.device)
     read = torch.tensor(wanted, device=model.device)
@@ -205,15 +205,15 @@ def _packed_attention(model: PreTrainedModel, batch: _Batch) -> Generator[None]:
 def _attend(
     module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **options: Any
 ) -> tuple[Tensor, None]:
-    """Attention of a packed batch, called by transformers in each layer.
+    """Compute the attention of a packed batch, called by transformers in each layer.
 
     Args:
-        module: the attention layer.
+        module: attention layer.
         query: (1, H, N, D).
         key: (1, Hkv, N, D); each of its heads serves H / Hkv query heads.
-        value: like key.
-        attention_mask: none is made for packed batches.
-        options: `scaling` of the logits; what would change the attention is refused.
+        value: values, in the shape of key.
+        attention_mask: mask of the model's; none is made for packed batches.
+        options: `scaling` of the logits; options that would change the attention are refused.
 
     Returns:
         (1, N, H, D), and no weights.
@@ -229,23 +229,23 @@ def _attend(
     if batch.recorded is not None:
         batch.recorded[module] = (key[0], value[0])
     scale = options.get("scaling") or query.shape[-1] ** -0.5
-    own, own_sum = _own_attention(query[0], key[0], value[0], batch, scale)  # (H, N, D), (H, N)
+    within, own_sum = _own_attention(query[0], key[0], value[0], batch, scale)  # (H, N, D), (H, N)
     if batch.prefix.length:
         prefix, prefix_sum = _prefix_attention(query[0], *batch.prefix.layers[module], scale)
-        share = (prefix_sum - own_sum).sigmoid().unsqueeze(-1).to(own.dtype)  # of the softmax's weight, (H, N, 1)
-        own = own + share * (prefix - own)
-    return own.transpose(0, 1).unsqueeze(0), None
+        share = (prefix_sum - own_sum).sigmoid().unsqueeze(-1).to(within.dtype)  # of the softmax's weight, (H, N, 1)
+        within = within + share * (prefix - within)
+    return within.transpose(0, 1).unsqueeze(0), None
 
 
 def _own_attention(query: Tensor, key: Tensor, value: Tensor, batch: _Batch, scale: float) -> tuple[Tensor, Tensor]:
-    """Each tree with itself: outputs (H, N, D) and log-sum-exps (H, N), float32.
+    """Attend within each tree: outputs (H, N, D) and log-sum-exps (H, N), float32.
 
     Args:
         query: (H, N, D).
         key: (Hkv, N, D).
-        value: like key.
-        batch: says where trees begin and end, and whether they need a mask.
-        scale: of the logits.
+        value: (Hkv, N, D).
+        batch: batch, with the trees' beginnings and ends, and their mask if they need one.
+        scale: scale of the logits.
     """
     heads, _, width = query.shape
     query, key, value = (tensor[:, batch.grid] for tensor in (query, key, value))  # (H, B, T, D)
@@ -262,7 +262,7 @@ def _own_attention(query: Tensor, key: Tensor, value: Tensor, batch: _Batch, sca
 
 
 def _prefix_attention(query: Tensor, key: Tensor, value: Tensor, scale: float) -> tuple[Tensor, Tensor]:
-    """Every token with the shared prefix: outputs (H, N, D) and log-sum-exps (H, N), float32."""
+    """Attend from every token to the shared prefix: outputs (H, N, D) and log-sum-exps (H, N), float32."""
     heads, tokens, width = query.shape
     grouped = query.reshape(1, key.shape[0], -1, width)  # the heads that share keys become more queries: (1, Hkv, H/Hkv N, D)
     out, sums = flash(grouped, key.unsqueeze(0), value.unsqueeze(0), scale=scale)
@@ -272,15 +272,15 @@ def _prefix_attention(query: Tensor, key: Tensor, value: Tensor, scale: float) -
 def flash(
     query: Tensor, key: Tensor, value: Tensor, *, scale: float, causal: bool = False, mask: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Fused attention that also returns its log-sum-exps, which torch's public function keeps to itself.
+    """Compute fused attention that also returns its log-sum-exps, which torch's public function keeps to itself.
 
     Args:
         query: (B, H, T, D).
         key: (B, H, S, D).
-        value: like key.
-        scale: of the logits.
-        causal: no token sees a later one.
-        mask: additive, (B, H, T, S).
+        value: (B, H, S, D).
+        scale: scale of the logits.
+        causal: True keeps every token from seeing later ones.
+        mask: additive mask, (B, H, T, S).
 
     Returns:
         (B, H, T, D) in the query's dtype and (B, H, T) float32.
@@ -300,7 +300,7 @@ def flash(
 def portable_flash(
     query: Tensor, key: Tensor, value: Tensor, *, scale: float, causal: bool = False, mask: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """The same by plain products, for devices without a kernel that tells its sums."""
+    """Compute `flash` by plain products, for devices without a kernel that returns its sums."""
     logits = (query.float() @ key.float().transpose(-1, -2)) * scale  # (B, H, T, S)
     if causal:
         logits = logits.masked_fill(torch.ones_like(logits[0, 0], dtype=torch.bool).triu(1), float("-inf"))

@@ -1,4 +1,4 @@
-"""The plain way to score, for models that cannot be packed: texts padded to the longest, and a trial that it is right."""
+"""The plain way to score, for models that cannot be packed: texts padded to the longest, and a check that it is right."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ _right: WeakSet[nn.Module] = WeakSet()  # models that the trial has shown to be
 
 @torch.inference_mode()
 def padded_logits(model: PreTrainedModel, pad: int, batch: Sequence[Tree], wanted: Sequence[int]) -> Tensor:
-    """The logits after some tokens of texts in one batch.
+    """Return the logits after some tokens of texts in one batch.
 
     Args:
         model: a language model in eval mode.
-        pad: token that fills up.
+        pad: padding token.
         batch: texts, without branches.
         wanted: indices of tokens in the texts laid end to end.
 
@@ -66,7 +66,7 @@ def _head_only_at(model: PreTrainedModel, rows: Tensor, positions: Tensor) -> Ge
 
 @torch.inference_mode()
 def require_causal_logits(model: PreTrainedModel) -> None:
-    """Refuse a model whose logits after a token change with what follows it, a longer text in the batch among that.
+    """Refuse a model whose logits after a token change with what follows it, such as a longer text in the batch.
 
     Tried once on a few tokens, whatever its family promises.
 

@@ -1,4 +1,4 @@
-"""Which token sequences share a beginning, so that it is computed once; pure."""
+"""The token sequences that share a beginning, so that it is computed once; pure functions."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ class Tree(NamedTuple):
 
     Attributes:
         ids: trunk and branches laid end to end.
-        trunk: its length.
-        branches: the lengths of the rests; none for a single text, which is all trunk.
-        texts: which texts these are, as indices into what was given, one per branch.
+        trunk: length of the trunk.
+        branches: lengths of the rests; none for a single text, which is all trunk.
+        texts: indices of these texts among those given, one per branch.
     """
 
     ids: list[int]
@@ -27,16 +27,16 @@ class Tree(NamedTuple):
     texts: tuple[int, ...] = ()
 
     def places(self) -> list[int]:
-        """Where each token stands in its own text, counted from the tree's first."""
+        """Return the place of each token in its own text, counted from the tree's first."""
         return [*range(self.trunk), *(self.trunk + place for length in self.branches for place in range(length))]
 
     def locate(self, number: int, place: int) -> int:
-        """Where in `ids` the token at `place` of the tree's text of that number lies."""
+        """Return the index in `ids` of the token at `place` of the tree's text of that number."""
         return place if place < self.trunk else place + sum(self.branches[:number])
 
 
 def build_trees(texts: Sequence[list[int]]) -> list[Tree]:
-    """Trees that together hold every text once; texts share one where that saves tokens.
+    """Return trees that together hold every text once; texts share one where that saves tokens.
 
     Neighbours in lexicographic order share the longest beginnings, so one pass over them is enough.
     """
@@ -58,7 +58,7 @@ def build_trees(texts: Sequence[list[int]]) -> list[Tree]:
 
 
 def split(tree: Tree) -> list[Tree]:
-    """Two trees with half of the branches each; both have the trunk."""
+    """Split a tree into two with half of the branches each; both have the trunk."""
     parts: list[Tree] = []
     half = len(tree.branches) // 2
     start = tree.trunk
@@ -79,20 +79,20 @@ def _tree(texts: Sequence[list[int]], members: Sequence[int], trunk: int) -> Tre
 
 
 def fill_batches(trees: Sequence[Tree], tokens: int, *, padded: bool = False) -> list[list[Tree]]:
-    """Longest trees first, so that memory runs out at once or never; as many as fit the budget, one at least.
+    """Fill batches, longest trees first, so that memory runs out at once or never; as many as fit the budget, one at least.
 
     Args:
-        trees: in any order.
-        tokens: the budget.
-        padded: count each tree as long as the batch's longest.
+        trees: trees in any order.
+        tokens: number of tokens per batch.
+        padded: True counts each tree as long as the batch's longest.
     """
     filled: list[list[Tree]] = []
     used = tokens + 1
     for tree in sorted(trees, key=lambda tree: len(tree.ids), reverse=True):
-        own = len(filled[-1][0].ids) if padded and filled else len(tree.ids)
-        if used + own > tokens:
+        length = len(filled[-1][0].ids) if padded and filled else len(tree.ids)
+        if used + length > tokens:
             filled.append([])
-            used, own = 0, len(tree.ids)
+            used, length = 0, len(tree.ids)
         filled[-1].append(tree)
-        used += own
+        used += length
     return filled

@@ -9,26 +9,26 @@ __all__ = ["LETTERS", "cloze_prompt", "few_shot", "header", "letter_prompt"]
 
 
 def header(title: str, newlines: int = 2) -> str:
-    """The line that opens a WMDP or MMLU prompt.
+    """Return the line that opens a WMDP or MMLU prompt.
 
     Args:
-        title: the subject in words: biology, college chemistry.
-        newlines: 2 as current lm-eval renders it; 1 as v0.4.2 did, which the WMDP paper used.
+        title: subject in words: biology, college chemistry.
+        newlines: line breaks after it: 2 as current lm-eval renders it; 1 as v0.4.2 did, which the WMDP paper used.
     """
     return f"The following are multiple choice questions (with answers) about {title}." + "\n" * newlines
 
 
 def letter_prompt(question: str, choices: Sequence[str]) -> str:
-    """Question and lettered options, up to and without the answer's letter."""
+    """Return question and lettered options, up to and without the answer's letter."""
     options = "".join(f"{letter}. {choice}\n" for letter, choice in zip(LETTERS, choices, strict=False))
     return f"{question.strip()}\n{options}Answer:"
 
 
 def cloze_prompt(question: str) -> str:
-    """The question alone; the options' texts are scored as continuations without being shown."""
+    """Return the question alone; the options' texts are scored as continuations without being shown."""
     return f"Question: {question.strip()}\nAnswer:"
 
 
 def few_shot(examples: Sequence[str], question: str) -> str:
-    """Answered examples, then the question, a blank line between them."""
+    """Return answered examples, then the question, a blank line between them."""
     return "\n\n".join([*examples, question])

@@ -1,4 +1,4 @@
-"""Rows of multiple-choice data as people write them: checked, and what is wrong is named with its file and line."""
+"""Rows of multiple-choice data as people write them: checked, with mistakes named by file and line."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ LONGEST = 9  # digits of an index; Python refuses to read thousands
 
 
 def read_choices(table: Table, index: int) -> tuple[list[str], int]:
-    """The options of a row and the position of the right one.
+    """Return the options of a row and the position of the right one.
 
     Args:
-        table: with the columns choices, a list of texts, and answer, an index from 0 or a letter.
-        index: of the row.
+        table: table with the columns choices, a list of texts, and answer, an index from 0 or a letter.
+        index: number of the row, from 0.
 
     Raises:
         UsageError: not a list of 2 to 26 texts, no such answer, or the table's answers seem to count from 1.
@@ -42,7 +42,7 @@ def read_choices(table: Table, index: int) -> tuple[list[str], int]:
 
 
 def _number(given: object) -> int | None:
-    """A position from 0, from an index or a letter, or None."""
+    """Return a position from 0, from an index or a letter, or None."""
     if isinstance(given, str):
         text = given.strip().upper()
         return LETTERS.index(text) if _is_letter(given) else int(text) if text.isdecimal() and len(text) <= LONGEST else None
@@ -56,7 +56,9 @@ def _is_letter(given: object) -> bool:
 
 
 def _counts_from_one(table: Table, choices: int) -> bool:
-    """Whether every choice is the answer somewhere but the first, where enough answers are indices to wonder at it."""
+    """Return whether every choice is the answer somewhere but the first, where enough answers are indices to suspect counting
+    from 1.
+    """
     if {_number(row.get("answer")) for row in table.rows} != set(range(1, choices)):
         return False
     return sum(not _is_letter(row.get("answer")) for row in table.rows) >= ENOUGH * choices

@@ -1,4 +1,4 @@
-"""What is asked and answered in a conversation, how it becomes a prompt, and what ends an answer."""
+"""Requests and answers of a conversation: how a request becomes a prompt, and the tokens that end an answer."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _MARK = "an answer"
 
 @dataclass(frozen=True)
 class Request:
-    """One answer that is wanted.
+    """An answer to be generated.
 
     Attributes:
-        messages: the conversation so far, ending with a user's turn.
-        temperature: 0 takes the likeliest token each time.
-        seed: any text; the same seed draws the same answer, alone or in a batch.
+        messages: conversation so far, ending with a user's turn.
+        temperature: sampling temperature; 0 takes the likeliest token each time.
+        seed: seed, any text; the same seed draws the same answer, alone or in a batch.
     """
 
     messages: tuple[Message, ...]
@@ -33,13 +33,13 @@ class Request:
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """What a model answered.
+    """An answer of a model.
 
     Attributes:
-        text: without special tokens and surrounding space.
-        tokens: generated, the one that ended it not counted.
-        ended: the model ended it; else it was cut at the limit.
-        error: why there is no answer; empty where there is one.
+        text: text of the answer, without special tokens and surrounding space.
+        tokens: number of generated tokens, without the one that ended it.
+        ended: True where the model ended it; else it was cut at the limit.
+        error: reason why there is no answer; empty where there is one.
     """
 
     text: str = ""
@@ -49,7 +49,7 @@ class Answer:
 
 
 def render_chat(messages: Sequence[Message], tokenizer: PreTrainedTokenizerBase) -> str:
-    """The conversation as the model's chat template writes it; plain `Role: text` lines where it has none.
+    """Write the conversation in the model's chat template; in plain `Role: text` lines where it has none.
 
     Raises:
         UsageError: the template refuses the conversation.
@@ -61,12 +61,12 @@ def render_chat(messages: Sequence[Message], tokenizer: PreTrainedTokenizerBase)
 
 
 def encode_chat(messages: Sequence[Message], tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """The tokens of `render_chat`, never ended; a chat template writes its special tokens itself."""
+    """Return the tokens of `render_chat`, without end tokens; a chat template writes its special tokens itself."""
     return encode_prompts([render_chat(messages, tokenizer)], tokenizer, special=not tokenizer.chat_template)[0]
 
 
 def end_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> set[int]:
-    """What ends a text: the tokenizer's end token and those of the model's settings."""
+    """Return the tokens that end a text: the tokenizer's end token and those of the model's settings."""
     configured = getattr(model.generation_config, "eos_token_id", None)
     stops: set[int] = {configured} if isinstance(configured, int) else set(configured or ())
     if isinstance(tokenizer.eos_token_id, int):
@@ -75,7 +75,7 @@ def end_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> se
 
 
 def stop_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> set[int]:
-    """What ends an answer: what ends a text, and what the chat template puts behind an answer."""
+    """Return the tokens that end an answer: those that end a text, and the one that the chat template puts behind an answer."""
     stops = end_tokens(model, tokenizer)
     if tokenizer.chat_template:
         messages = [{"role": "user", "content": "a question"}, {"role": "assistant", "content": _MARK}]
@@ -86,5 +86,5 @@ def stop_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> s
 
 
 def stop_texts(tokenizer: PreTrainedTokenizerBase) -> tuple[str, ...]:
-    """Texts that end an answer; a chat template needs none."""
+    """Return the texts that end an answer; a chat template needs none."""
     return () if tokenizer.chat_template else PLAIN_STOPS

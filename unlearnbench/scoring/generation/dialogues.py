@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Dialogue:
-    """What the user will say, whatever the model answers.
+    """The user's side of a conversation, the same whatever the model answers.
 
     Attributes:
-        id: with the subject's seed and the turn, the seed of each answer.
-        turns: one after the other.
-        temperature: of all answers.
+        id: id of the dialogue; with the subject's seed and the turn, the seed of each answer.
+        turns: turns of the user, one after the other.
+        temperature: sampling temperature of all answers.
     """
 
     id: str
@@ -29,7 +29,7 @@ class Dialogue:
     temperature: float
 
     def request(self, answers: Sequence[Answer], seed: int) -> Request:
-        """What to ask after these answers."""
+        """Return the next request after these answers."""
         messages = [{"role": "user", "content": self.turns[0]}]
         for answer, turn in zip(answers, self.turns[1:], strict=False):
             messages += [{"role": "assistant", "content": answer.text}, {"role": "user", "content": turn}]
@@ -39,15 +39,15 @@ class Dialogue:
 def hold(
     dialogues: Sequence[Dialogue], subject: Subject, *, max_new_tokens: int, rows: int | None = None
 ) -> list[list[Answer]]:
-    """The model's answer to every turn; what the same weights have answered before is not written again.
+    """Return the model's answer to every turn; answers of the same weights from earlier runs are not written again.
 
     After an answer that could not be generated the turns that follow have none either. `subject.progress` is told of each.
 
     Args:
-        dialogues: in any order.
-        subject: its weights and folder decide what is kept and where; without them nothing is.
-        max_new_tokens: an answer ends there at the latest.
-        rows: answers written at once; None for as many as memory holds.
+        dialogues: dialogues in any order.
+        subject: subject; its weights and folder decide what is kept and where; without them nothing is kept.
+        max_new_tokens: largest length of an answer, in tokens.
+        rows: number of answers written at once; None for as many as memory holds.
     """
     talks = _Talks(dialogues, subject, max_new_tokens)
     waiting = {number: request for number in range(len(dialogues)) if (request := talks.next_request(number)) is not None}
@@ -72,7 +72,7 @@ def hold(
 
 
 class _Talks:
-    """How far each dialogue is."""
+    """The progress of each dialogue."""
 
     def __init__(self, dialogues: Sequence[Dialogue], subject: Subject, max_new_tokens: int) -> None:
         from unlearnbench.scoring.generation.generate import generation_hash
@@ -85,12 +85,12 @@ class _Talks:
         self._journal.refresh()
 
     def next_request(self, number: int) -> Request | None:
-        """The next turn that nobody has answered yet; None at the end of the dialogue."""
+        """Return the next turn without an answer; None at the end of the dialogue."""
         dialogue, talk = self._dialogues[number], self.answers[number]
         while len(talk) < len(dialogue.turns):
             if talk and talk[-1].error:
-                said = next(answer.error for answer in talk if answer.error)
-                self._say(number, Answer(error=f"the turn before has no answer: {said}"))
+                reason = next(answer.error for answer in talk if answer.error)
+                self._say(number, Answer(error=f"the turn before has no answer: {reason}"))
                 continue
             request = dialogue.request(talk, self._subject.seed)
             kept = self._journal.get(self._key(request))
@@ -100,12 +100,12 @@ class _Talks:
         return None
 
     def add(self, number: int, answer: Answer) -> None:
-        """Keep the answer to the turn that was asked."""
+        """Keep the answer to the current turn."""
         dialogue, talk = self._dialogues[number], self.answers[number]
         if not answer.error:
             about = {"dialogue": dialogue.id, "turn": len(talk) + 1, "seed": self._subject.seed}
-            said = {"text": answer.text, "tokens": answer.tokens, "ended": answer.ended}
-            self._journal.add(self._key(dialogue.request(talk, self._subject.seed)), {**about, **said})
+            record = {"text": answer.text, "tokens": answer.tokens, "ended": answer.ended}
+            self._journal.add(self._key(dialogue.request(talk, self._subject.seed)), {**about, **record})
         self._say(number, answer)
 
     def _say(self, number: int, answer: Answer) -> None:

@@ -42,13 +42,14 @@ def generate(
     """Answer every request.
 
     Args:
-        model: in eval mode.
-        tokenizer: of the model.
-        requests: in any order.
-        max_new_tokens: an answer ends there at the latest, or where the model can read no further.
-        follow: called with each answer as it is there; what it returns is asked next in the same conversation, whose keys
-            and values are still in memory.
-        rows: answered at once; None for as many as memory holds.
+        model: model in eval mode.
+        tokenizer: tokenizer of the model.
+        requests: requests in any order.
+        max_new_tokens: largest length of an answer, in tokens; it ends there at the latest, or where the model can read no
+            further.
+        follow: function called with each finished answer; it returns the next request in the same conversation, whose keys and
+            values are still in memory.
+        rows: number of requests answered at once; None for as many as memory holds.
 
     Returns:
         in the order of the requests, the last answer to each; one that could not be generated says why.
@@ -75,12 +76,13 @@ def complete(
     """Continue tokenised texts; the continuations come in their order, without their prompts.
 
     Args:
-        model: in eval mode.
-        tokenizer: of the model.
+        model: model in eval mode.
+        tokenizer: tokenizer of the model.
         prompts: token ids, none of them empty.
-        max_new_tokens: a continuation ends there at the latest, or with an end token, which is not part of it.
-        temperature: 0 takes the likeliest token each time.
-        seed: the same seed draws the same continuations.
+        max_new_tokens: largest length of a continuation, in tokens; it ends there, or with an end token, which is not part of
+            it.
+        temperature: sampling temperature; 0 takes the likeliest token each time.
+        seed: seed; the same seed draws the same continuations.
 
     Raises:
         ValueError: a prompt that the model cannot read, or an output that is not finite.
@@ -98,7 +100,7 @@ def complete(
 
 @functools.cache
 def generation_hash() -> str:
-    """sha256 over this folder's modules, which decide what is answered."""
+    """Return the sha256 over this folder's modules, which decide the answers."""
     files = sorted(Path(__file__).parent.glob("*.py"))
     return content_hash([[file.name, file.read_text(encoding="utf-8")] for file in files])
 
@@ -119,7 +121,7 @@ class _Row:
 
 
 class _Writer:
-    """Writes answers row by row; a row that is finished makes room for the next."""
+    """A writer of answers, row by row; a row that is finished makes room for the next."""
 
     def __init__(
         self,
@@ -154,7 +156,7 @@ class _Writer:
                 at_once = self._fall_back()
 
     def _fall_back(self) -> int:
-        """Begin the rows again that were being answered, half as many at once; one that does not fit alone never will."""
+        """Restart the rows that were being answered, half as many at once; one that does not fit alone never will."""
         going = [row for row in self.rows if row is not None]
         at_once = max(len(self.rows) // 2, 1)
         if len(self.rows) == 1 and going:
@@ -164,26 +166,26 @@ class _Writer:
         return at_once
 
     def _line_up(self, requests: Sequence[Request], prompts: Sequence[list[int]] | None) -> None:
-        """Longest first: what comes later fits into the places that are there."""
+        """Queue the rows, longest first: what comes later fits into the places that are there."""
         asked = ((index, request, prompts[index] if prompts else None) for index, request in enumerate(requests))
-        rows = [row for one in asked if (row := self._row(*one)) is not None]
+        rows = [row for arguments in asked if (row := self._row(*arguments)) is not None]
         self.waiting.extend(sorted(rows, key=lambda row: len(row.prompt), reverse=True))
 
     def _row(self, index: int, request: Request | None, tokens: list[int] | None = None) -> _Row | None:
-        """The request with its tokens; None, with the error said, where the model cannot read so many."""
+        """Return the request with its tokens; None, with the error as its answer, where the model cannot read so many."""
         while request is not None:
             prompt = encode_chat(request.messages, self.tokenizer) if tokens is None else tokens
             check_ids([prompt], self.model)
             room = min(self.most, self.limit - len(prompt)) if self.limit else self.most
             if room > 0:
                 return self._within_reach(_Row(index, request, prompt, room))
-            said = f"the conversation has {len(prompt)} tokens, and the model reads {self.limit}"
-            self.answers[index] = Answer(error=said)
+            reason = f"the conversation has {len(prompt)} tokens, and the model reads {self.limit}"
+            self.answers[index] = Answer(error=reason)
             request, tokens = self.follow(index, self.answers[index]), None
         return None
 
     def _within_reach(self, row: _Row) -> _Row | None:
-        """The row, if a slot can hold it; others wait until the end."""
+        """Return the row, if a slot can hold it; others wait until the end."""
         if len(row.prompt) + row.room <= self.reach:
             return row
         self.beyond.append(row)
@@ -207,7 +209,7 @@ class _Writer:
         return at_once
 
     def _fill(self, slot: int, slots: Slots) -> None:
-        """The next row that waits takes a free slot."""
+        """Put the next row that waits into a free slot."""
         started = self._start()
         self.rows[slot] = started[0] if started else None
         if started:
@@ -241,7 +243,7 @@ class _Writer:
         return encoded
 
     def _write(self, row: _Row, token: int) -> Answer | None:
-        """Add a token; the answer where that is its end."""
+        """Add a token; return the answer where that is its end."""
         if token in self.stops:
             return self._read(row, ended=True)
         row.written.append(token)
@@ -257,7 +259,7 @@ class _Writer:
         return Answer(text=text.strip(), tokens=len(row.written), ended=ended)
 
     def _say(self, row: _Row, answer: Answer) -> _Row | None:
-        """Tell the answer; what follows in the same conversation."""
+        """Report the answer; return what follows in the same conversation."""
         self.answers[row.index] = answer
         return self._row(row.index, self.follow(row.index, answer))
 
@@ -267,7 +269,7 @@ class _Writer:
             self.waiting.appendleft(following)
 
     def _step(self, slots: Slots) -> None:
-        """One more token for every row."""
+        """Draw one more token for every row."""
         logits = slots.step([row.written[-1] if row else 0 for row in self.rows])  # (B, V)
         scored = logits.clone()
         for slot, row in enumerate(self.rows):
@@ -284,7 +286,9 @@ class _Writer:
         self._close_up(slots)
 
     def _next(self, slot: int, row: _Row, answer: Answer, slots: Slots) -> None:
-        """What follows in the conversation takes its place, beginning with what is in memory; else who waits does."""
+        """Put what follows in the conversation into the row's place, beginning with what is in memory; else the next row that
+        waits.
+        """
         self.rows[slot] = None
         following = self._say(row, answer)
         if following is not None:
@@ -297,7 +301,7 @@ class _Writer:
         self._fill(slot, slots)
 
     def _close_up(self, slots: Slots) -> None:
-        """Once nobody waits, free slots go; a quarter at a time, for it costs a copy."""
+        """Remove free slots once no row waits; a quarter at a time, for it costs a copy."""
         live = [slot for slot, row in enumerate(self.rows) if row is not None]
         if not live:
             self.rows, self.slots = [], None
@@ -309,10 +313,10 @@ class _Writer:
 
 
 class _PlainWriter(_Writer):
-    """Writes with the model's own `generate`, for models whose rows cannot come and go."""
+    """A writer with the model's own `generate`, for models whose rows cannot come and go."""
 
     def finish(self, other: _Writer, at_once: int | None) -> None:
-        """Answer in padded batches what the other one could not."""
+        """Answer in padded batches what the other writer could not."""
         self.answers, self.written = other.answers, other.written
         self.waiting.extend(other.beyond)
         while self.waiting:
@@ -359,7 +363,7 @@ class _PlainWriter(_Writer):
 
 
 class SeededDraw(LogitsProcessor):
-    """Turns greedy decoding into sampling with a seed per sequence."""
+    """A logits processor that turns greedy decoding into sampling with a seed per sequence."""
 
     def __init__(self, requests: Sequence[Request], width: int) -> None:
         self._requests, self._width = requests, width

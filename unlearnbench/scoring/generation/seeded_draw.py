@@ -1,4 +1,4 @@
-"""Drawing tokens so that a draw depends on its own seed and place and on nothing else in the batch."""
+"""Seeded draws of tokens: a draw depends on its own seed and place and on nothing else in the batch."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from torch import Tensor
 
 
 def noisy(logits: Tensor, temperature: float, seed: str, place: int) -> Tensor:
-    """What one token of one answer is drawn from, by taking the largest.
+    """Return the noisy logits whose largest is one token of one answer.
 
     The largest of log-probabilities plus independent Gumbel noise is a draw from the distribution (Gumbel 1954).
 
     Args:
         logits: (V,) float32.
-        temperature: 0 takes the likeliest token.
-        seed: of the answer, any text.
-        place: of the token in the answer, from 0.
+        temperature: sampling temperature; 0 takes the likeliest token.
+        seed: seed of the answer, any text.
+        place: place of the token in the answer, from 0.
 
     Returns:
         (V,) float32.

@@ -29,9 +29,9 @@ class Encoded:
     """A prompt that has been run.
 
     Attributes:
-        ids: its tokens.
-        keys_values: of all of them.
-        logits: (V,) float32, after the last one.
+        ids: tokens of the prompt.
+        keys_values: keys and values of all of them.
+        logits: (V,) float32, logits after the last one.
     """
 
     ids: list[int]
@@ -40,7 +40,7 @@ class Encoded:
 
 
 def reach(model: PreTrainedModel) -> int:
-    """How many tokens a row may have, so that each layer keeps plain keys and values of all and rows can come and go.
+    """Return the tokens that a row may have, so that each layer keeps plain keys and values of all and rows can come and go.
 
     A sliding window is as good as none for texts that fit into it. Recurrent states, and position biases that follow from
     the mask, allow no rows at all: 0.
@@ -60,7 +60,7 @@ def reach(model: PreTrainedModel) -> int:
 
 @torch.inference_mode()
 def encode(model: PreTrainedModel, ids: Sequence[int], known: Sequence[int] = (), kept: KeyValues | None = None) -> Encoded:
-    """Run a prompt; what it begins with like `known` is taken from `kept`, the keys and values of that."""
+    """Run a prompt; the beginning that it shares with `known` is taken from `kept`, the keys and values of that."""
     from transformers import DynamicCache
 
     shared = min(_common(ids, known), len(ids) - 1) if kept else 0
@@ -73,16 +73,16 @@ def encode(model: PreTrainedModel, ids: Sequence[int], known: Sequence[int] = ()
     return Encoded(list(ids), [(layer.keys, layer.values) for layer in layers], output.logits[0, -1].float())
 
 
-def _common(one: Sequence[int], other: Sequence[int]) -> int:
-    """How many tokens two texts share at their beginning."""
-    for place, (a, b) in enumerate(zip(one, other, strict=False)):
+def _common(first: Sequence[int], other: Sequence[int]) -> int:
+    """Return the number of tokens that two texts share at their beginning."""
+    for place, (a, b) in enumerate(zip(first, other, strict=False)):
         if a != b:
             return place
-    return min(len(one), len(other))
+    return min(len(first), len(other))
 
 
 def rows_at_once(model: PreTrainedModel, encoded: Encoded, longest: int) -> int:
-    """How many rows of `longest` tokens fit into memory, judged by one that is there."""
+    """Return the number of rows of `longest` tokens that fit into memory, judged by one that is there."""
     if model.device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(model.device)
         budget = free // 2
@@ -93,7 +93,7 @@ def rows_at_once(model: PreTrainedModel, encoded: Encoded, longest: int) -> int:
 
 
 class Slots:
-    """Rows that are being answered. Row i's tokens end at the same place as everybody's; before them it is masked."""
+    """Rows that are being answered. Row i's tokens end at the same place as all others'; before them it is masked."""
 
     def __init__(self, model: PreTrainedModel, rows: int) -> None:
         self._model = model
@@ -111,26 +111,26 @@ class Slots:
         self._lengths[slot] = length
         if length > self._width:
             self._lay_out(list(range(len(self))), length, encoded)
-        for buffers, own in zip(self._layers, encoded.keys_values, strict=True):
-            for buffer, states in zip(buffers, own, strict=True):
+        for buffers, states_of_layer in zip(self._layers, encoded.keys_values, strict=True):
+            for buffer, states in zip(buffers, states_of_layer, strict=True):
                 buffer[slot, :, self._width - length : self._width] = states[0]
 
     def release(self, slot: int) -> None:
-        """Its row is finished."""
+        """Free the slot of a finished row."""
         self._lengths[slot] = 0
 
     def take(self, slot: int) -> KeyValues:
-        """The keys and values of a row, each (1, Hkv, T, D); views that the next step may overwrite."""
+        """Return the keys and values of a row, each (1, Hkv, T, D); views that the next step may overwrite."""
         place = slice(self._width - self._lengths[slot], self._width)
         return [(keys[slot : slot + 1, :, place], values[slot : slot + 1, :, place]) for keys, values in self._layers]
 
     def keep(self, slots: Sequence[int]) -> None:
-        """Let go of all other rows; those that stay are numbered anew in this order."""
+        """Free all other rows; those that stay are numbered anew in this order."""
         self._lengths = [self._lengths[slot] for slot in slots]
         self._lay_out(list(slots), max(self._lengths))
 
     def trim(self, live: Sequence[int]) -> None:
-        """Give back places that no live row uses any more, once they are many."""
+        """Free places that no live row uses any more, once they are many."""
         longest = max(self._lengths[slot] for slot in live)
         if self._width - longest > ROOM * 4:
             self._lengths = [min(length, longest) for length in self._lengths]
@@ -138,7 +138,7 @@ class Slots:
 
     @torch.inference_mode()
     def step(self, tokens: Sequence[int]) -> Tensor:
-        """Give every row its next token; returns the logits after them, (B, V) float32."""
+        """Give every row its next token; return the logits after them, (B, V) float32."""
         if self._width + 1 > self._layers[0][0].shape[2]:
             self._lay_out(list(range(len(self))), self._width)
         device = self._model.device
@@ -156,7 +156,7 @@ class Slots:
         return output.logits[:, -1].float()
 
     def _cache(self) -> DynamicCache:
-        """A cache for one step: what the layers add is written behind what is there, nothing is copied."""
+        """Return a cache for one step: what the layers add is written behind what is there, nothing is copied."""
         from transformers import DynamicCache
         from transformers.cache_utils import DynamicLayer
 
@@ -182,7 +182,7 @@ class Slots:
 
     @torch.inference_mode()
     def _lay_out(self, slots: Sequence[int], width: int, like: Encoded | None = None) -> None:
-        """New buffers with the rows of these slots, `width` places and some to spare; `like` shows the shapes at first."""
+        """Make new buffers with the rows of these slots, `width` places and some to spare; `like` shows the shapes at first."""
         moved = min(width, self._width)
         everything = len(slots) == (self._layers[0][0].shape[0] if self._layers else 0)
         layers: list[tuple[Tensor, Tensor]] = []

@@ -1,4 +1,4 @@
-"""What calling a judge's API takes beside the call: an event loop, patience, and a key that nobody repeats."""
+"""Helpers for calls of a judge's API: an event loop, waiting times, and keeping the key out of messages."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ SHORTEST_KEY = 8  # characters; what is shorter is a stand-in such as `none`, an
 
 
 def without_key(text: str) -> str:
-    """A text of the server's, with stars for the key, which some repeat."""
+    """Return a text of the server's with stars for the key, which some servers repeat."""
     key = os.environ.get("OPENAI_API_KEY", "")
     return text.replace(key, "***") if len(key) >= SHORTEST_KEY else text
 
 
 def retry_after(error: Any) -> float | None:
-    """Seconds that the server asks to wait, as a number or a date; None where it does not say."""
+    """Return the seconds that the server asks to wait, as a number or a date; None where it does not say."""
     headers = error.response.headers
     try:
         if (milliseconds := headers.get("retry-after-ms")) is not None:
@@ -36,7 +36,7 @@ def retry_after(error: Any) -> float | None:
 
 
 def finish(work: Coroutine[Any, Any, Any]) -> Any:
-    """Run to the end; in a thread of its own where this one has an event loop already, as in a notebook."""
+    """Run to the end; in a separate thread where this one has an event loop already, as in a notebook."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:

@@ -1,4 +1,4 @@
-"""What is asked of a judge and what comes back; the rating in its words."""
+"""Inquiries to a judge and its judgments; the rating is read from the judge's words."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ INSIST = (
 
 @dataclass(frozen=True, kw_only=True)
 class Inquiry:
-    """One rating that is wanted.
+    """A rating to be asked for.
 
     Attributes:
-        key: names it; the same key is never asked twice.
-        messages: what the judge is asked.
-        about: what a reader of the kept judgments wants to know: item, repeat, hash of the answer.
+        key: name of the inquiry; the same key is never asked twice.
+        messages: messages to the judge.
+        about: details for readers of the kept judgments: item, repeat, hash of the answer.
     """
 
     key: str
@@ -35,11 +35,11 @@ class Inquiry:
 
 @dataclass(frozen=True, kw_only=True)
 class Replies:
-    """How a judge is to reply.
+    """The settings of a judge's replies.
 
     Attributes:
-        temperature: at 0 it always says the same, as far as it can.
-        tokens: a reply ends there at the latest.
+        temperature: sampling temperature; at 0 the judge always gives the same reply, as far as its server can.
+        tokens: largest length of a reply, in tokens.
     """
 
     temperature: float = 0.0
@@ -47,19 +47,19 @@ class Replies:
 
     @property
     def identity(self) -> str:
-        """Both, as they may change a rating."""
+        """Return both, as they may change a rating."""
         return f"temperature {self.temperature:g}, {self.tokens} tokens"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Judgment:
-    """What a judge said.
+    """A judgment of one answer.
 
     Attributes:
-        rating: 1 to 10; None where there is none.
-        text: the judge's own words.
-        error: why there is no rating.
-        tokens: of the requests and replies, as the judge counted them.
+        rating: rating from 1 to 10; None where there is none.
+        text: words of the judge.
+        error: reason why there is no rating.
+        tokens: number of tokens of the requests and replies, as the judge counted them.
     """
 
     rating: float | None = None
@@ -72,15 +72,15 @@ Arrived = Callable[[Inquiry, Judgment], None]
 
 
 class Judge(Protocol):
-    """Somebody who rates."""
+    """A judge: it rates answers."""
 
     @property
     def identity(self) -> Sequence[str]:
-        """What of the judge may change a rating."""
+        """Return the judge's settings that may change a rating."""
         ...
 
     def problems(self) -> Iterable[str]:
-        """What stands in the way of asking, a sentence each; rates nothing."""
+        """Return the problems that prevent asking, a sentence each; rates nothing."""
         ...
 
     def rate(self, inquiries: Sequence[Inquiry], arrived: Arrived) -> None:
@@ -89,7 +89,7 @@ class Judge(Protocol):
 
 
 def parse_rating(text: str) -> float | None:
-    """`[[7]]`, else `[7]`; None where there is none, or it is not from 1 to 10."""
+    """Read `[[7]]`, else `[7]`; None where there is none, or it is not from 1 to 10."""
     for pattern in RATING:
         if found := pattern.search(text):
             rating = float(found.group(1))
@@ -98,12 +98,12 @@ def parse_rating(text: str) -> float | None:
 
 
 def insist(messages: Messages, reply: str) -> Messages:
-    """The conversation to go on with after a reply without a usable rating."""
+    """Return the conversation to go on with after a reply without a usable rating."""
     return [*messages, {"role": "assistant", "content": reply or "..."}, {"role": "user", "content": INSIST}]
 
 
 def without_system(messages: Messages) -> Messages:
-    """The same for a model that knows no system role: its text stands at the head of the user's first message."""
+    """Return the messages for a model that knows no system role: its text stands at the head of the user's first message."""
     if messages[0]["role"] != "system":
         return messages
     system, first, *rest = messages
@@ -111,5 +111,5 @@ def without_system(messages: Messages) -> Messages:
 
 
 def no_rating(reply: str) -> str:
-    """Why a judgment is missing after `TRIES` replies."""
+    """Return why a judgment is missing after `TRIES` replies."""
     return f"no rating from 1 to 10 in {TRIES} tries; it last said {reply[:SHOWN]!r}"

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 class LocalJudge:
-    """A model from a folder or the hub, loaded once when it is first asked.
+    """A model from a folder or the hub, loaded when it is first needed.
 
     Raises:
         UsageError: no such model.
@@ -47,21 +47,23 @@ class LocalJudge:
 
     @cached_property
     def weights(self) -> str:
-        """Hash of the model folder."""
+        """Return the hash of the model folder."""
         return weights_identity(self.folder, JsonCache(default_cache() / "memory.json"))
 
     @cached_property
     def tokenizer(self) -> PreTrainedTokenizerBase:
-        """The judge's own."""
+        """Return the judge's tokenizer."""
         return load_tokenizer(self.folder)
 
     @property
     def identity(self) -> Sequence[str]:
-        """The weights, wherever they lie."""
+        """Return the hash of the weights, wherever they lie."""
         return ("hf", self.weights, self.replies.identity)
 
     def problems(self) -> Iterable[str]:
-        """Weights that do not fit; a chat template that refuses a talk, or swallows it; tokens that the model does not know."""
+        """Return the problems: weights that do not fit, a chat template that refuses or leaves out turns, tokens unknown to the
+        model.
+        """
         try:
             check_weights(self.folder)
         except UsageError as error:
@@ -71,7 +73,7 @@ class LocalJudge:
             yield f"The judge {self.source} cannot be asked: {problem}"
 
     def move_to(self, dtype: torch.dtype, device: torch.device) -> None:
-        """Where to load it, before it is first asked."""
+        """Set dtype and device before the model is loaded."""
         self._place = (dtype, device)
 
     def rate(self, inquiries: Sequence[Inquiry], arrived: Arrived) -> None:
@@ -108,5 +110,5 @@ class LocalJudge:
 
 
 def _takes_system(tokenizer: PreTrainedTokenizerBase) -> bool:
-    """Whether a system message gets into the prompt: some chat templates refuse it, and some leave it out."""
+    """Return whether a system message gets into the prompt: some chat templates refuse it, and some leave it out."""
     return not check_chat(tokenizer, ("system", *TALK))

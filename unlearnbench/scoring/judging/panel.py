@@ -1,4 +1,4 @@
-"""Judging many answers: what is kept is not asked again, what arrives is kept at once."""
+"""Judging many answers: what is kept is not asked again, and what arrives is kept at once."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ class Exchange:
     """A conversation whose last answer is to be rated.
 
     Attributes:
-        id: of the item, for readers of the kept judgments.
-        turns: what the user said.
-        answers: what the model said, as many.
-        references: one per turn, or none.
+        id: id of the item, for readers of the kept judgments.
+        turns: turns of the user.
+        answers: answers of the model, one per turn.
+        references: reference answers, one per turn, or none.
     """
 
     id: str
@@ -39,9 +39,9 @@ class Verdict:
     """All judgments of one answer.
 
     Attributes:
-        ratings: of the repeats that brought one.
-        text: the first judge's words.
-        error: why there is none, or fewer than were asked for.
+        ratings: ratings, one for each repeat that brought one.
+        text: words of the first judgment.
+        error: reason why there is none, or fewer than were asked for.
     """
 
     ratings: tuple[float, ...] = ()
@@ -50,17 +50,17 @@ class Verdict:
 
     @property
     def mean(self) -> float | None:
-        """Of the ratings."""
+        """Return the mean of the ratings."""
         return fmean(self.ratings) if self.ratings else None
 
     @property
     def spread(self) -> float | None:
-        """The variance of the judge about this answer, where it was asked more than once."""
+        """Return the variance of the judge's ratings of this answer, where it was asked more than once."""
         return variance(self.ratings) if len(self.ratings) > 1 else None
 
 
 def open_judge(name: str, url: str | None, limits: RequestLimits, replies: Replies) -> RemoteJudge | LocalJudge:
-    """The judge `openai:MODEL` or `hf:MODEL`.
+    """Open the judge `openai:MODEL` or `hf:MODEL`.
 
     Raises:
         UsageError: neither, or it cannot be used.
@@ -75,19 +75,19 @@ def open_judge(name: str, url: str | None, limits: RequestLimits, replies: Repli
 
 
 class Panel:
-    """A judge with its prompts and what it has said so far.
+    """A judge with its prompts and its judgments so far.
 
     Args:
-        judge: who rates.
-        prompts: what it is asked.
-        repeats: how often each answer is rated.
+        judge: judge that rates.
+        prompts: prompts for the judge.
+        repeats: number of ratings of each answer.
     """
 
     def __init__(self, judge: Judge, prompts: PromptSet, repeats: int) -> None:
         self.judge, self.prompts, self.repeats = judge, prompts, repeats
 
     def journal(self, keep: Path | None) -> Journal:
-        """Where this judge's words are kept, in a folder that outlives the run."""
+        """Open the journal of this judge's words, in a folder that outlives the run."""
         kind, name, *_ = self.judge.identity
         slug = re.sub(r"[^A-Za-z0-9._-]+", "-", f"{kind}-{name}")[:60]
         file = f"{slug}-{content_hash(self.judge.identity)[:HASH_CHARS]}.jsonl"
@@ -97,8 +97,8 @@ class Panel:
         """Rate every exchange.
 
         Args:
-            exchanges: in any order.
-            journal: what is in it is not asked again.
+            exchanges: exchanges in any order.
+            journal: journal; what is in it is not asked again.
 
         Returns:
             in the order of the exchanges.
@@ -112,8 +112,8 @@ class Panel:
             if judgment.rating is None:
                 failed[inquiry.key] = judgment
             else:
-                said = {"rating": judgment.rating, "text": judgment.text, "tokens": judgment.tokens}
-                journal.add(inquiry.key, {**inquiry.about, **said})
+                words = {"rating": judgment.rating, "text": judgment.text, "tokens": judgment.tokens}
+                journal.add(inquiry.key, {**inquiry.about, **words})
 
         if missing:
             self.judge.rate(list(missing.values()), arrived)
@@ -140,7 +140,7 @@ class Panel:
 
 
 def _missing(missing: int, asked: int, reason: str) -> str:
-    """What is said of ratings that did not come."""
+    """Return the sentence on ratings that did not come."""
     if not missing or missing == asked:
         return reason if missing else ""
     return f"{missing} of {asked} ratings {'is' if missing == 1 else 'are'} missing: {reason}"

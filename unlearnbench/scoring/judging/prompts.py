@@ -1,4 +1,4 @@
-"""What a judge is asked: prompts as data, ours or a file in FastChat's format."""
+"""The prompts of a judge as data, ours or a file in FastChat's format."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ class Prompt:
     """One prompt.
 
     Attributes:
-        system: the system message; empty for none.
-        template: the user's message, with fields in braces.
-        turns: how many turns it shows.
-        reference: whether it shows reference answers.
+        system: system message; empty for none.
+        template: template of the user's message, with fields in braces.
+        turns: number of turns that it shows.
+        reference: True where it shows reference answers.
     """
 
     system: str
@@ -39,20 +39,20 @@ class PromptSet:
     """The prompts of one file.
 
     Attributes:
-        name: how judgments refer to it: `v1`, or the beginning of the file's hash.
-        prompts: by turns and whether there is a reference.
+        name: name by which judgments refer to it: `v1`, or the beginning of the file's hash.
+        prompts: prompts by number of turns and presence of a reference.
     """
 
     name: str
     prompts: dict[tuple[int, bool], Prompt]
 
     def messages(self, turns: Sequence[str], answers: Sequence[str], references: Sequence[str]) -> list[dict[str, str]]:
-        """What to ask about the last answer.
+        """Return the messages that ask for a rating of the last answer.
 
         Args:
-            turns: what the user said, as many as there are answers.
-            answers: what the assistant said.
-            references: one for each turn, or none.
+            turns: turns of the user, as many as there are answers.
+            answers: answers of the assistant.
+            references: reference answers, one for each turn, or none.
         """
         prompt = self.prompts[len(turns), bool(references)]
         fields = {"question": turns[-1], "answer": answers[-1]}
@@ -65,7 +65,7 @@ class PromptSet:
 
 
 def load_prompts(path: str | None) -> PromptSet:
-    """Our prompts, or those of a file in FastChat's format, of which the prompts of type `single` count.
+    """Load our prompts, or those of a file in FastChat's format, of which the prompts of type `single` count.
 
     Raises:
         UsageError: no such file, a template with a field that is not known, or one of the four kinds is missing.

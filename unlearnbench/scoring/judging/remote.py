@@ -1,4 +1,4 @@
-"""A judge behind an API that speaks OpenAI's protocol, asked so that nobody has to watch."""
+"""A judge behind an API that speaks OpenAI's protocol; it runs unattended, with retries, waits and budgets."""
 
 from __future__ import annotations
 
@@ -43,14 +43,14 @@ AGAIN = (408, 409, 429)  # and 5xx
 
 @dataclass(frozen=True, kw_only=True)
 class RequestLimits:
-    """How hard a judge may be asked.
+    """The limits on requests to a judge.
 
     Attributes:
-        concurrency: requests at a time.
-        retries: of one request, after time-outs, dropped connections, 429 and 5xx.
+        concurrency: number of requests at a time.
+        retries: retries of one request, after time-outs, dropped connections, 429 and 5xx.
         timeout: seconds for one reply, from the first byte sent to the last received.
-        requests: in total; None for any number.
-        tokens: in total, of requests and replies; None for any number.
+        requests: largest number of requests in total; None for any number.
+        tokens: largest number of tokens in total, of requests and replies; None for any number.
     """
 
     concurrency: int = 8
@@ -61,11 +61,11 @@ class RequestLimits:
 
 
 class _Unanswered(Exception):  # noqa: N818 - costs one judgment
-    """Nothing comes of the request."""
+    """A request that got no answer."""
 
 
 class _Closed(_Unanswered):
-    """No further request would."""
+    """A request that got no answer, like every further one."""
 
 
 class RemoteJudge:
@@ -100,13 +100,13 @@ class RemoteJudge:
 
     @property
     def identity(self) -> Sequence[str]:
-        """Model and address; on loopback without the port, which is another one each time."""
+        """Return model and address; on loopback without the port, which is another one each time."""
         parts = urlsplit(self.url)
         place = str(parts.hostname) if self._local else parts.netloc
         return ("openai", self.model, place + parts.path, self.replies.identity)
 
     def problems(self) -> Iterable[str]:
-        """Whether somebody answers at the address, takes the key and knows the model; rates nothing."""
+        """Return the problems of the address, the key and the model's name, if any; rates nothing."""
         return finish(self._problems())
 
     async def _problems(self) -> list[str]:
@@ -119,9 +119,9 @@ class RemoteJudge:
                     there = "" if self.url.endswith("/v1") else f" Did you mean --judge-url {self.url}/v1?"
                     return [f"There is no OpenAI-compatible judge at {self.url}: it has no /chat/completions.{there}"]
         except openai.APIStatusError as error:
-            return [f"The judge at {self.url} does not take the key in OPENAI_API_KEY: {self._said(error)}."]
+            return [f"The judge at {self.url} does not take the key in OPENAI_API_KEY: {self._reason(error)}."]
         except (openai.APIConnectionError, TimeoutError) as error:
-            return [f"The judge at {self.url} does not answer ({self._said(error)}); look at --judge-url."]
+            return [f"The judge at {self.url} does not answer ({self._reason(error)}); look at --judge-url."]
         if self._local or not known or self.model in known:
             return []
         guess = closest(self.model, known)
@@ -139,13 +139,13 @@ class RemoteJudge:
     async def _rate(self, inquiries: Sequence[Inquiry], arrived: Arrived) -> None:
         slots = asyncio.Semaphore(self.limits.concurrency)
 
-        async def one(client: AsyncOpenAI, inquiry: Inquiry) -> None:
+        async def ask(client: AsyncOpenAI, inquiry: Inquiry) -> None:
             arrived(inquiry, await self._judge(client, slots, inquiry))
 
         try:
             async with self._client() as client, asyncio.TaskGroup() as group:
                 for inquiry in inquiries:
-                    group.create_task(one(client, inquiry))
+                    group.create_task(ask(client, inquiry))
         except BaseExceptionGroup as several:  # each says the same: the disk is full, or the code is wrong
             raise several.exceptions[0] from None
 
@@ -156,20 +156,20 @@ class RemoteJudge:
         return AsyncOpenAI(api_key=key, base_url=self.url, max_retries=0, timeout=self.limits.timeout)
 
     async def _judge(self, client: AsyncOpenAI, slots: asyncio.Semaphore, inquiry: Inquiry) -> Judgment:
-        messages, said, spent = inquiry.messages, "", 0
+        messages, reply, spent = inquiry.messages, "", 0
         for _ in range(TRIES):
             try:
-                said, tokens = await self._reply(client, slots, messages)
+                reply, tokens = await self._reply(client, slots, messages)
             except _Unanswered as error:
-                return Judgment(error=str(error), text=said, tokens=spent)
+                return Judgment(error=str(error), text=reply, tokens=spent)
             spent += tokens
-            if (rating := parse_rating(said)) is not None:
-                return Judgment(rating=rating, text=said, tokens=spent)
-            messages = insist(inquiry.messages, said)
-        return Judgment(error=no_rating(said), text=said, tokens=spent)
+            if (rating := parse_rating(reply)) is not None:
+                return Judgment(rating=rating, text=reply, tokens=spent)
+            messages = insist(inquiry.messages, reply)
+        return Judgment(error=no_rating(reply), text=reply, tokens=spent)
 
     async def _reply(self, client: AsyncOpenAI, slots: asyncio.Semaphore, messages: Messages) -> tuple[str, int]:
-        """What the judge says and the tokens that it took; what passes by itself is waited for and asked again."""
+        """Return the judge's reply and the tokens that it took; passing errors are waited for and asked again."""
         retry = 0
         while True:
             async with slots:
@@ -201,14 +201,14 @@ class RemoteJudge:
         choices = getattr(reply, "choices", None)
         if not choices or getattr(choices[0], "message", None) is None:
             raise ValueError("the reply holds no choices" if hasattr(reply, "choices") else "the reply is not JSON")
-        said = without_key(str(choices[0].message.content or ""))
+        text = without_key(str(choices[0].message.content or ""))
         used = getattr(getattr(reply, "usage", None), "total_tokens", None)
-        tokens = used if isinstance(used, int) else sum(len(m["content"]) for m in messages) // 4 + len(said) // 4
+        tokens = used if isinstance(used, int) else sum(len(m["content"]) for m in messages) // 4 + len(text) // 4
         self.tokens += tokens
-        return said, tokens
+        return text, tokens
 
     def _wait_after(self, error: Exception, retry: int) -> float | None:
-        """Seconds to wait before the same request again; None for at once, with other options.
+        """Return the seconds to wait before the same request again; None for at once, with other options.
 
         Raises:
             _Unanswered: it is not worth it; as _Closed, neither is any other request.
@@ -216,18 +216,18 @@ class RemoteJudge:
         import openai
 
         status = error.status_code if isinstance(error, openai.APIStatusError) else None
-        said = self._said(error)
+        reason = self._reason(error)
         if status in NO_USE or (status == 429 and getattr(error, "code", None) == "insufficient_quota"):
-            self._closed = f"the judge refuses: {said}"
+            self._closed = f"the judge refuses: {reason}"
             raise _Closed(self._closed) from None
-        if status == 400 and self._other_options(said):
+        if status == 400 and self._other_options(reason):
             return None
         if status is not None and status not in AGAIN and status < 500:
-            raise _Unanswered(f"the judge refuses: {said}") from None
+            raise _Unanswered(f"the judge refuses: {reason}") from None
         if not isinstance(error, openai.APIError | TimeoutError | ValueError | TypeError | AttributeError):
             raise error
         if retry >= self.limits.retries:
-            raise _Unanswered(f"{said} ({retry + 1} times)") from None
+            raise _Unanswered(f"{reason} ({retry + 1} times)") from None
         if isinstance(error, openai.APIStatusError) and (asked := retry_after(error)) is not None:
             if asked > LONGEST_WAIT:
                 self._closed = f"the judge asks to wait {asked:.0f} s"
@@ -236,20 +236,22 @@ class RemoteJudge:
             return asked
         return min(BACKOFF * 2**retry, LONGEST_BACKOFF) * random.uniform(0.5, 1.5)
 
-    def _other_options(self, said: str) -> bool:
-        """Some models take no temperature, call the limit by another name, or know no system role."""
-        if "temperature" in said and "temperature" in self._options:
+    def _other_options(self, reason: str) -> bool:
+        """Change the options for a model that takes no temperature, calls the limit by another name, or knows no system
+        role.
+        """
+        if "temperature" in reason and "temperature" in self._options:
             del self._options["temperature"]
-        elif "max_tokens" in said and "max_tokens" in self._options:
+        elif "max_tokens" in reason and "max_tokens" in self._options:
             self._options["max_completion_tokens"] = self._options.pop("max_tokens")
-        elif "system" in said.lower() and "role" in said.lower() and not self._no_system:
+        elif "system" in reason.lower() and "role" in reason.lower() and not self._no_system:
             self._no_system = True
         else:
             return False
         return True
 
-    def _said(self, error: Exception) -> str:
-        """The error in a few words, without the key that some servers repeat."""
+    def _reason(self, error: Exception) -> str:
+        """Return the error in a few words, without the key that some servers repeat."""
         words = without_key(" ".join(str(error).split()))[:200]
         if isinstance(error, TimeoutError):
             words = f"no whole reply within {self.limits.timeout:g} s"
@@ -259,7 +261,7 @@ class RemoteJudge:
 
 
 async def _models(client: AsyncOpenAI) -> list[str]:
-    """The models that the address lists; none where it has no list, as some servers."""
+    """Return the models that the address lists; none where it has no list, as some servers."""
     import openai
 
     try:
@@ -275,7 +277,7 @@ async def _models(client: AsyncOpenAI) -> list[str]:
 
 
 async def _completes(client: AsyncOpenAI) -> bool:
-    """Whether there are chat completions at the address; asked with an empty request, which every server refuses."""
+    """Return whether there are chat completions at the address; asked with an empty request, which every server refuses."""
     import openai
 
     try:
