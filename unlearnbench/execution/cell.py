@@ -91,6 +91,7 @@ def _score(plan: JobPlan, name: str, loaded: LoadedModel, context: JobContext, u
             limit=context.limit,
             weights=unlearned.weights,
             keep=context.cache_folder,
+            base=context.base,
             progress=partial(context.reporter.scored, plan.job),
         )
         with _unchanged(plan, name, loaded, context):

@@ -11,16 +11,19 @@ import torch
 
 from unlearnbench.data.topics import TopicData
 from unlearnbench.execution.reporter import Reporter
-from unlearnbench.models.restorable import resolve_device
+from unlearnbench.models.restorable import LoadedModel, resolve_device
 from unlearnbench.planning.plan import BenchmarkPlan, LookPlan
 from unlearnbench.records.cells import Job
+from unlearnbench.records.manifest import BASELINE
 from unlearnbench.records.recipe import TrainerOptions
 from unlearnbench.runs.folder import MEMORY, RunFolder
 from unlearnbench.runs.score_cache import ScoreCache
+from unlearnbench.scoring.benchmark import UntouchedModel
 
 if TYPE_CHECKING:
     from lightning.pytorch import Callback
     from lightning.pytorch.loggers import Logger
+    from transformers import PreTrainedModel
 
     from unlearnbench.planning.comparison import Comparison
 
@@ -36,6 +39,7 @@ class JobContext:
     dtype: str
     device: torch.device
     limit: int | None
+    base: UntouchedModel | None
     trainer: TrainerOptions
     looks: LookPlan | None
     memory: Path | None  # what the trials of a search share; None: what is kept is kept in the user's cache
@@ -64,6 +68,7 @@ def job_context(
         dtype=comparison.dtype,
         device=resolve_device(comparison.device),
         limit=comparison.recipe.limit,
+        base=_untouched(comparison),
         trainer=comparison.recipe.trainer,
         looks=comparison.looks,
         memory=comparison.run.root / MEMORY if comparison.recipe.half == "selection" else None,
@@ -72,6 +77,19 @@ def job_context(
         callbacks=lambda job: extension_callbacks(hook, job),
         loggers=lambda job: [*extension_loggers(hook, job), *loggers(job)],
     )
+
+
+def _untouched(comparison: Comparison) -> UntouchedModel | None:
+    """Return the comparison's base model, which is loaded only where a benchmark asks for it."""
+    variant = next((plan.variant for plan in comparison.jobs if plan.job.variant == BASELINE), None)
+    if variant is None:
+        return None
+    device = resolve_device(comparison.device)
+
+    def load() -> PreTrainedModel:
+        return LoadedModel(variant.model, comparison.dtype, device).model
+
+    return UntouchedModel(weights=variant.weights, load=load)
 
 
 def extension_callbacks(hook: Any, job: Job) -> list[Callback]:

@@ -31,6 +31,7 @@ class BenchmarkPlan:
     benchmark: Benchmark
     half: Half | None = None
     all_asked: bool = False
+    base: str = ""  # hash of the untouched model's weights
 
     @property
     def deciding(self) -> Options:
@@ -40,7 +41,8 @@ class BenchmarkPlan:
     def identity(self, limit: int | None) -> list[object]:
         """What of a benchmark may change a score."""
         own = [self.plugin.info.name, self.plugin.source_hash, scoring_hash(), self.deciding]
-        return [*own, self.benchmark.digest(), limit, self.half]
+        base = [self.base] if self.benchmark.reads_base else []
+        return [*own, self.benchmark.digest(), limit, self.half, *base]
 
     def cache_key(self, weights: str | None, dtype: str, limit: int | None, seed: int) -> str:
         """Under which the score of a model is kept in the user's cache."""

@@ -100,6 +100,8 @@ def _plan(request: Request, problems: Problems, broken: Mapping[str, str]) -> tu
     check_parts(recipe, benchmarks, problems)
     check_trainer(recipe, weighted, device, problems)
     dtype = _resolve_dtype(recipe.dtype, device)
+    base = next((variant.weights for variant in weighted if variant.name == BASELINE), "")
+    benchmarks = [replace(plan, base=base) for plan in benchmarks]
     looks = problems.attempt(plan_looks, recipe, benchmarks) if recipe.looks_every is not None else None
     shared: dict[str, Any] = {
         "unlearnbench": __version__,

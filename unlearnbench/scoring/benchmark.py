@@ -25,6 +25,20 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
+class UntouchedModel:
+    """The model that the comparison's methods start from, for a benchmark that reads the scored model against it.
+
+    Attributes:
+        weights: hash of its weights.
+        load: loads it beside the model that is scored, which takes as much memory again; keep what you need of it in
+            `Subject.keep`.
+    """
+
+    weights: str
+    load: Callable[[], PreTrainedModel]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Subject:
     """What is scored, and how much of the benchmark.
 
@@ -36,6 +50,7 @@ class Subject:
         progress: call it with the number of items just done.
         weights: hash of the model's weights; empty where it is not known.
         keep: a folder that outlives the run, for what is dear to obtain; None where there is none.
+        base: untouched model; None where it is not known, as in a look at a training.
     """
 
     model: PreTrainedModel
@@ -45,6 +60,7 @@ class Subject:
     progress: Callable[[int], None]
     weights: str = ""
     keep: Path | None = None
+    base: UntouchedModel | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,10 +87,12 @@ class Benchmark(ABC):
 
     Attributes:
         incidental: options that cannot change a score, such as time-outs; cells that differ in them alone are the same.
+        reads_base: True where a score depends on the untouched model, too, whose weights then tell cells apart.
         prompt_version: of the wording, for the record; count it up when that changes; `digest` covers it all the same.
     """
 
     incidental: ClassVar[frozenset[str]] = frozenset()
+    reads_base: ClassVar[bool] = False
     prompt_version: ClassVar[int] = 1
 
     @property

@@ -1,0 +1,144 @@
+"""Reading texts: the distribution that a model has over each next token of a text."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from torch import Tensor
+
+from unlearnbench.data.borders import encode_prompts
+from unlearnbench.errors import UsageError
+from unlearnbench.models.capacity import check_ids, context_length
+from unlearnbench.system.files import content_hash, write_atomic
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from unlearnbench.scoring.benchmark import Subject
+
+
+class Reading(NamedTuple):
+    """A text as a model reads it.
+
+    Attributes:
+        tokens: (T,) int64 on the CPU, each token that is predicted: all but the first of the text, which is the tokenizer's
+            token for the beginning where it has one.
+        log_probabilities: (T, V) float32 on the model's device, nats, of every token at its place.
+        truncated: whether the text was cut from the right to fit the model.
+    """
+
+    tokens: Tensor
+    log_probabilities: Tensor
+    truncated: bool
+
+    def nll(self) -> Tensor:
+        """Negative log-likelihood of each token, in nats: (T,) float32 on the CPU."""
+        tokens = self.tokens.to(self.log_probabilities.device)
+        return -self.log_probabilities.gather(1, tokens[:, None])[:, 0].cpu()
+
+
+@torch.no_grad()
+def read_texts(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> Iterator[Reading]:
+    """Read texts one after the other.
+
+    Args:
+        model: in eval mode.
+        tokenizer: of the model.
+        texts: opened as the tokenizer opens a text, and not ended.
+
+    Raises:
+        UsageError: a text has fewer than two tokens, or the model has no embedding for one of them.
+    """
+    limit = context_length(model)
+    for text, ids in zip(texts, encode_prompts(list(texts), tokenizer), strict=True):
+        kept = ids if limit is None else ids[:limit]
+        if len(kept) < 2:
+            raise UsageError(f"The text {text[:40]!r} has fewer than two tokens, so that none can be predicted; leave it out.")
+        check_ids([kept], model)
+        inputs = torch.tensor([kept], device=model.device)
+        logits = model(input_ids=inputs, attention_mask=torch.ones_like(inputs), use_cache=False).logits[0, :-1]
+        yield Reading(torch.tensor(kept[1:]), logits.float().log_softmax(-1), len(kept) < len(ids))
+
+
+class Predictions(NamedTuple):
+    """What a model predicts at each place of a text, without the tail of its distributions.
+
+    Attributes:
+        tokens: (T,) int64, each token that is predicted, as in `Reading`.
+        likeliest: (T, k) int64, the most likely tokens there.
+        log_probabilities: (T, k) float32, theirs, in nats.
+    """
+
+    tokens: Tensor
+    likeliest: Tensor
+    log_probabilities: Tensor
+
+    def divergence(self, reading: Reading) -> Tensor:
+        """Jensen-Shannon divergence from another model's reading of the same tokens: (T,) float32, bits, 0 to 1.
+
+        The tokens that are not among the most likely ones count as one outcome, so that this is a lower bound, and 0 for the
+        same distributions. Lin (1991), IEEE Transactions on Information Theory 37.
+        """
+        own = _with_rest(self.log_probabilities.exp())
+        other = _with_rest(reading.log_probabilities.cpu().gather(1, self.likeliest).exp())
+        middle = (own + other) / 2
+        terms = [torch.special.xlogy(one, one / middle.clamp_min(torch.finfo(one.dtype).tiny)) for one in (own, other)]
+        return (sum(terms).sum(-1) / (2 * math.log(2))).clamp(0, 1)  # pyright: ignore[reportAttributeAccessIssue,reportUnknownMemberType]
+
+
+def _with_rest(probabilities: Tensor) -> Tensor:
+    """The probabilities of some outcomes and, behind them, of all others together: (T, k + 1)."""
+    rest = (1 - probabilities.sum(-1, keepdim=True)).clamp_min(0)
+    return torch.cat([probabilities, rest], dim=-1)
+
+
+def base_predictions(subject: Subject, texts: Sequence[str], likeliest: int = 64) -> list[Predictions] | None:
+    """What the untouched model predicts in each text.
+
+    It is read off the scored model where that is the untouched one, else from `Subject.keep`, where an earlier evaluation left
+    it; only where there is neither is the untouched model loaded, and let go of.
+
+    Args:
+        subject: what is scored.
+        texts: read as by `read_texts`.
+        likeliest: tokens that are kept at each place.
+
+    Returns:
+        None where the untouched model is not known.
+    """
+    if subject.base is None:
+        return None
+    key = content_hash([subject.base.weights, str(subject.model.dtype), list(texts), likeliest])
+    path = None if subject.keep is None else subject.keep / "predictions" / f"{key}.safetensors"
+    if path is not None and (kept := _read(path, len(texts))) is not None:
+        return kept
+    model = subject.model if subject.weights == subject.base.weights else subject.base.load()
+    found = [_predictions(reading, likeliest) for reading in read_texts(model, subject.tokenizer, texts)]
+    if path is not None:
+        from safetensors.torch import save
+
+        tensors = {f"{number}.{name}": one.contiguous() for number, own in enumerate(found) for name, one in own._asdict().items()}
+        write_atomic(path, save(tensors))
+    return found
+
+
+def _predictions(reading: Reading, likeliest: int) -> Predictions:
+    top = reading.log_probabilities.topk(min(likeliest, reading.log_probabilities.shape[-1]), dim=-1)
+    return Predictions(reading.tokens, top.indices.cpu(), top.values.cpu())
+
+
+def _read(path: Path, count: int) -> list[Predictions] | None:
+    """What `base_predictions` kept; None where it is not there or not whole."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        tensors = load_file(path)
+        return [Predictions(*(tensors[f"{number}.{name}"] for name in Predictions._fields)) for number in range(count)]
+    except (OSError, SafetensorError, KeyError):
+        return None
