@@ -35,7 +35,7 @@ from unlearnbench.api import (
     next_tokens,
     over_positions,
     salient_rows,
-    wide,
+    upcast,
 )
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ class PDU(UnlearningMethod):
 
 def logit_margin(logits: Tensor) -> Tensor:
     """The square of how far the largest logit is above their mean: (N, V) -> (N,), float32 or wider."""
-    z = wide(logits)
+    z = upcast(logits)
     return (z.max(dim=-1).values - z.mean(dim=-1)).square()
 
 

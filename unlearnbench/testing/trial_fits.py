@@ -281,7 +281,7 @@ def _reference_gap(method: UnlearningMethod, trial: TrialFit) -> float | None:
     base = _base(trial.family, trial.dtype)
     gaps: list[float] = []
     if method.adapter is None and getattr(method, "_original", None):
-        with method.reference():
+        with method.frozen_model():
             own = dict(method.model.named_parameters())
             gaps += [_gap(own[name], base[name]) for name in method.changing() if name in base]
     for name, module in method.named_children():

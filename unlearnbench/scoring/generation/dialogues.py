@@ -36,7 +36,7 @@ class Dialogue:
         return Request(tuple(messages), self.temperature, f"{seed} {self.id} {len(answers)}")
 
 
-def hold(
+def run_dialogues(
     dialogues: Sequence[Dialogue], subject: Subject, *, max_new_tokens: int, rows: int | None = None
 ) -> list[list[Answer]]:
     """The model's answer to every turn; what the same weights have answered before is not written again.

@@ -34,7 +34,7 @@ class Inquiry:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Replies:
+class ReplySettings:
     """How a judge is to reply.
 
     Attributes:
@@ -77,6 +77,11 @@ class Judge(Protocol):
     @property
     def identity(self) -> Sequence[str]:
         """What of the judge may change a rating."""
+        ...
+
+    @property
+    def replies(self) -> ReplySettings:
+        """Temperature and length of its replies."""
         ...
 
     def problems(self) -> Iterable[str]:
