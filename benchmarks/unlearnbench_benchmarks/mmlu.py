@@ -20,7 +20,6 @@ from unlearnbench.api import (
     MultipleChoiceBenchmark,
     Question,
     UsageError,
-    few_shot,
     header,
     hookimpl,
     letter_prompt,
@@ -93,7 +92,7 @@ class Mmlu(MultipleChoiceBenchmark):
         for index in range(len(table.rows)):
             stem, (choices, answer) = table.text(index, "question"), read_choices(table, index)
             letters = tuple(f" {letter}" for letter in LETTERS[: len(choices)])
-            context = opening + few_shot(examples, letter_prompt(stem, choices))
+            context = opening + "\n\n".join([*examples, letter_prompt(stem, choices)])
             questions.append(Question(f"{subject}/{index}", subject, context, letters, answer, stem, tuple(choices)))
         return questions
 

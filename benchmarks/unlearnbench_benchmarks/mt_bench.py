@@ -33,25 +33,21 @@ from unlearnbench.api import (
     Half,
     ItemResult,
     ItemText,
-    LocalJudge,
     Metric,
-    Panel,
-    RemoteJudge,
-    Replies,
+    Rater,
+    Ratings,
+    ReplySettings,
     RequestLimits,
     Subject,
     UsageError,
-    Verdict,
     Workload,
     check_chat,
     content_hash,
     first_of_each_part,
-    hold,
     hookimpl,
     in_half,
-    load_prompts,
-    open_judge,
     repeated_ngrams,
+    run_dialogues,
 )
 from unlearnbench_benchmarks.fastchat import Item, read_items
 
@@ -117,7 +113,7 @@ class MtBench(Benchmark):
         self.references = references
         self._revision: str | None = None
         self._half: Half | None = None
-        self.panel: Panel | None = None
+        self.rater: Rater | None = None
         online = {"judge_url": judge_url, "judge_requests": judge_requests, "judge_tokens": judge_tokens}
         model = {"judge_prompts": judge_prompts, "judge_repeats": judge_repeats if judge_repeats > 1 else None}
         _check_use(judge, {**online, **model} if judge == RULES else online if judge.startswith("hf:") else {})
@@ -134,8 +130,10 @@ class MtBench(Benchmark):
                 requests=judge_requests,
                 tokens=judge_tokens,
             )
-            replies = Replies(temperature=judge_temperature, tokens=judge_reply_tokens)
-            self.panel = Panel(open_judge(judge, judge_url, limits, replies), load_prompts(judge_prompts), judge_repeats)
+            replies = ReplySettings(temperature=judge_temperature, tokens=judge_reply_tokens)
+            self.rater = Rater.open(
+                judge, url=judge_url, prompts=judge_prompts, repeats=judge_repeats, limits=limits, replies=replies
+            )
 
     @property
     def metric(self) -> Metric:
@@ -154,10 +152,9 @@ class MtBench(Benchmark):
 
     def digest(self) -> str:
         questions = [[item.id, item.part, item.turns, item.references] for item in self.items]
-        if self.panel is None:
+        if self.rater is None:
             return content_hash([questions, RULES, RULES_VERSION])
-        shown = {f"{turns} {reference}": vars(prompt) for (turns, reference), prompt in self.panel.prompts.prompts.items()}
-        return content_hash([questions, list(self.panel.judge.identity), shown, self.panel.repeats])
+        return content_hash([questions, *self.rater.identity])
 
     def count(self, limit: int | None) -> int:
         return sum(len(item.turns) for item in first_of_each_part(self.items, limit))
@@ -187,8 +184,8 @@ class MtBench(Benchmark):
         if not written:
             return {}
         repeats = [share for item in written if (share := repeated_ngrams(item.text)) is not None]
-        spreads = [Verdict(ratings=item.ratings).spread for item in items if len(item.ratings) > 1]
-        figures = {
+        spreads = [Ratings(ratings=item.ratings).spread for item in items if len(item.ratings) > 1]
+        told = {
             "answer_tokens": fmean(item.tokens for item in written),
             "at_token_limit": fmean(item.tokens >= self.max_new_tokens for item in written),
             "repeated_4grams": fmean(repeats) if repeats else 0.0,
@@ -202,32 +199,32 @@ class MtBench(Benchmark):
         for source, tokenizer in tokenizers.items():
             if problem := check_chat(tokenizer, ["user", "assistant"] * turns):
                 yield f"{source}: {problem}"
-        if self.panel is not None:
-            yield from self.panel.judge.problems()
+        if self.rater is not None:
+            yield from self.rater.problems()
 
     def estimate(self, limit: int | None) -> Workload:
-        turns, panel = self.count(limit), self.panel
+        turns, rater = self.count(limit), self.rater
         written = Workload(items=turns, generated=turns * self.max_new_tokens)
-        if panel is None or not isinstance(panel.judge, RemoteJudge):
+        if rater is None or not rater.remote:
             return written
         answer = " " * CHARS_PER_TOKEN * min(self.max_new_tokens, USUAL_ANSWER)
         asked = [
-            panel.prompts.messages(item.turns[: turn + 1], [answer] * (turn + 1), item.references[: turn + 1])
+            rater.prompts.messages(item.turns[: turn + 1], [answer] * (turn + 1), item.references[: turn + 1])
             for item in first_of_each_part(self.items, limit)
             for turn in range(len(item.turns))
         ]
         chars = sum(len(message["content"]) for messages in asked for message in messages)
-        requests = turns * panel.repeats
-        replies = requests * min(panel.judge.replies.tokens, USUAL_REPLY)
-        tokens = panel.repeats * chars // CHARS_PER_TOKEN + replies
+        requests = turns * rater.repeats
+        replies = requests * min(rater.judge.replies.tokens, USUAL_REPLY)
+        tokens = rater.repeats * chars // CHARS_PER_TOKEN + replies
         return replace(written, judge_requests=requests, judge_tokens=tokens, judge_reply_tokens=replies)
 
     def evaluate(self, subject: Subject) -> Iterable[ItemResult]:
         items = list(first_of_each_part(self.items, subject.limit))
         talks = self.converse(subject)
-        verdicts = iter(self._verdicts(items, talks, subject))
+        ratings = iter(self._ratings(items, talks, subject))
         return [
-            _result(item, turn, answer, Verdict(error=answer.error) if answer.error else next(verdicts))
+            _result(item, turn, answer, Ratings(error=answer.error) if answer.error else next(ratings))
             for item, answers in zip(items, talks, strict=True)
             for turn, answer in enumerate(answers)
         ]
@@ -235,11 +232,11 @@ class MtBench(Benchmark):
     def converse(self, subject: Subject) -> list[list[Answer]]:
         """Return the answers to every turn of every question."""
         dialogues = [item.dialogue for item in first_of_each_part(self.items, subject.limit)]
-        return hold(dialogues, subject, max_new_tokens=self.max_new_tokens, rows=self.batch_size)
+        return run_dialogues(dialogues, subject, max_new_tokens=self.max_new_tokens, rows=self.batch_size)
 
     def complete(self, items: Sequence[ItemResult], keep: Path) -> list[ItemResult] | None:
-        """Ask the judge for missing ratings; answers that could not be generated, and a judge in memory, take the model."""
-        if self.panel is None or not isinstance(self.panel.judge, RemoteJudge):
+        """Ask the judge for what is missing; answers that could not be generated, and a judge in memory, take the model."""
+        if self.rater is None or not self.rater.remote:
             return None
         known = {result.id: result for result in items}
         asked = [item for item in self.items if item.turn_id(0) in known]
@@ -253,21 +250,20 @@ class MtBench(Benchmark):
             ]
             for item in asked
         ]
-        verdicts = iter(self.panel.rate(_exchanges(asked, talks), self.panel.journal(keep)))
+        ratings = iter(self.rater.rate(_exchanges(asked, talks), self.rater.journal(keep)))
         return [
-            _result(item, turn, answer, next(verdicts))
+            _result(item, turn, answer, next(ratings))
             for item, talk in zip(asked, talks, strict=True)
             for turn, answer in enumerate(talk)
         ]
 
-    def _verdicts(self, items: Sequence[Item], talks: Sequence[Sequence[Answer]], subject: Subject) -> list[Verdict]:
-        """Return the judge's verdicts on every answer that there is."""
+    def _ratings(self, items: Sequence[Item], talks: Sequence[Sequence[Answer]], subject: Subject) -> list[Ratings]:
+        """Of every answer that there is."""
         exchanges = _exchanges(items, talks)
-        if self.panel is None:
-            return [Verdict(ratings=(rules(exchange),)) for exchange in exchanges]
-        if isinstance(self.panel.judge, LocalJudge):
-            self.panel.judge.move_to(subject.model.dtype, subject.model.device)
-        return self.panel.rate(exchanges, self.panel.journal(subject.keep))
+        if self.rater is None:
+            return [Ratings(ratings=(rules(exchange),)) for exchange in exchanges]
+        self.rater.move_to(subject.model)
+        return self.rater.rate(exchanges, self.rater.journal(subject.keep))
 
 
 def _check_use(judge: str, unused: Mapping[str, object]) -> None:
@@ -300,17 +296,17 @@ def _exchanges(items: Sequence[Item], talks: Sequence[Sequence[Answer]]) -> list
     ]
 
 
-def _result(item: Item, turn: int, answer: Answer, verdict: Verdict) -> ItemResult:
+def _result(item: Item, turn: int, answer: Answer, rated: Ratings) -> ItemResult:
     return ItemResult(
         id=item.turn_id(turn),
         part=item.part,
-        score=math.nan if verdict.mean is None else verdict.mean,
+        score=math.nan if rated.mean is None else rated.mean,
         tokens=answer.tokens,
         text=answer.text,
         question=item.turns[turn],
-        ratings=verdict.ratings,
-        judgment=verdict.text,
-        error=verdict.error,
+        ratings=rated.ratings,
+        judgment=rated.text,
+        error=rated.error,
     )
 
 

@@ -21,8 +21,9 @@ import torch
 from rich.progress import track
 from torch.optim.lr_scheduler import LambdaLR
 
-from unlearnbench.api import IGNORE, cloze_prompt, read_table, token_nll
+from unlearnbench.api import IGNORE, cloze_prompt, read_table
 from unlearnbench.models.loading import load_model, load_tokenizer, model_folder
+from unlearnbench.models.tensors import token_nll
 
 FORGOTTEN = 10  # authors; the others are kept
 PER_AUTHOR = 20  # questions, in TOFU's order

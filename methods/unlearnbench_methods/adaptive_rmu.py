@@ -36,12 +36,11 @@ from unlearnbench.api import (
     UnlearnBatch,
     UnlearningMethod,
     UsageError,
+    check_per_topic,
     control_vector,
-    drift,
     hookimpl,
     mean_square,
-    miscounted,
-    of_topics,
+    per_topic,
     select_parameters,
     train_only,
 )
@@ -114,12 +113,12 @@ class AdaptiveRMU(UnlearningMethod):
         self.controls: dict[str, Tensor] = {}
 
     def preflight(self, topics: Sequence[str]) -> Iterable[str]:
-        return miscounted("adaptive-rmu.alpha", self.alpha, topics)
+        return check_per_topic("adaptive-rmu.alpha", self.alpha, topics)
 
     def on_fit_start(self) -> None:
         self.model.eval()  # dropout would make the retain term start above zero
         topics, width = self.context.topics, int(self.model.config.get_text_config().hidden_size)
-        self.alphas = of_topics("adaptive-rmu.alpha", self.alpha, topics)
+        self.alphas = per_topic("adaptive-rmu.alpha", self.alpha, topics)
         for number, topic in enumerate(topics):  # update k takes topic k, so this is each one's first batch
             self.coefficients[topic] = self.scale * self.mean_norm(self.context.forget.update(number))
             control = control_vector(width, self.vector, self.coefficients[topic])
@@ -143,8 +142,8 @@ class AdaptiveRMU(UnlearningMethod):
         if batch_idx // self.context.accumulate < len(self.context.topics):
             self.log(f"coefficient/{topic}", self.coefficients[topic])
         if self.diagnostics and batch_idx // (self.context.accumulate * len(self.context.topics)) % self.diagnostics == 0:
-            self._diagnose(f"forget/{topic}", steered, self.outputs.frozen(split)[0], batch["forget"])
-            self._diagnose(f"retain/{topic}", held, frozen, batch["retain"])
+            self.outputs.log_drift(f"forget/{topic}", steered, self.outputs.frozen(split)[0], batch["forget"])
+            self.outputs.log_drift(f"retain/{topic}", held, frozen, batch["retain"])
         return forget + self.alphas[topic] * retain
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
@@ -161,10 +160,6 @@ class AdaptiveRMU(UnlearningMethod):
 
     def _counted(self, stream: Stream) -> Tensor | None:
         return stream["labels"] != IGNORE if self.masked else None
-
-    def _diagnose(self, name: str, updated: Tensor, frozen: Tensor, stream: Stream) -> None:
-        norm, cosine = drift(updated, frozen, stream["attention_mask"].bool())
-        self.log_dict({f"norm/{name}": norm, f"cosine/{name}": cosine})
 
 
 @hookimpl

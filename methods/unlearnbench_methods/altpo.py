@@ -23,9 +23,9 @@ from torch import Tensor
 
 from unlearnbench.api import (
     AdamW,
+    FrozenNLL,
     Log,
     MethodSpec,
-    ReferenceNLL,
     RetainKind,
     RetainTerm,
     SalientShare,
@@ -75,7 +75,7 @@ class AltPO(UnlearningMethod):
         self.save_hyperparameters(ignore=["model"])
         self.lr, self.master_weights, self.salient = lr, master_weights, salient
         self.use_adapter(adapter, rank)
-        self.beta, self.before = beta, ReferenceNLL(self)
+        self.beta, self.before = beta, FrozenNLL(self)
         self.alternatives = True
         self.forget_weight, self.held = forget_weight, RetainTerm(self, retain, retain_weight)
 

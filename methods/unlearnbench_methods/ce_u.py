@@ -27,13 +27,12 @@ from unlearnbench.api import (
     Training,
     UnlearnBatch,
     UnlearningMethod,
-    final_hidden,
     hookimpl,
     next_token_nll,
     next_tokens,
     over_positions,
     salient_rows,
-    wide,
+    upcast,
 )
 
 if TYPE_CHECKING:
@@ -80,7 +79,7 @@ class CEU(UnlearningMethod):
         def loss_of(logits: Tensor, part: slice) -> list[Tensor]:
             return [without_truth(logits, targets[part]), next_token_nll(logits, targets[part])]
 
-        hidden = final_hidden(self.model, stream)
+        hidden = self.final_hidden(stream)
         loss = over_positions(self.model, hidden, predicting, loss_of, (1.0, 0.0))
         self.log("forget/nll", loss.terms[1])
         return loss.total
@@ -100,8 +99,8 @@ def without_truth(logits: Tensor, targets: Tensor) -> Tensor:
     Returns:
         (N,) float32 or wider, nats.
     """
-    others = wide(logits.detach()).scatter(1, targets.unsqueeze(1), float("-inf"))
-    return F.cross_entropy(wide(logits), others.softmax(-1), reduction="none")
+    others = upcast(logits.detach()).scatter(1, targets.unsqueeze(1), float("-inf"))
+    return F.cross_entropy(upcast(logits), others.softmax(-1), reduction="none")
 
 
 def later_tokens(stream: Stream, skip: int) -> tuple[Tensor, Tensor]:

@@ -24,9 +24,9 @@ from torch import Tensor
 from unlearnbench.api import (
     AdamW,
     Example,
+    FrozenNLL,
     Log,
     MethodSpec,
-    ReferenceNLL,
     RetainKind,
     RetainTerm,
     SalientShare,
@@ -34,11 +34,8 @@ from unlearnbench.api import (
     Training,
     UnlearnBatch,
     UnlearningMethod,
-    collate,
-    context_length,
     hookimpl,
     log_sigmoid_loss,
-    padding_id,
     prompts_of,
     salient_rows,
     splice,
@@ -96,7 +93,7 @@ class DPO(UnlearningMethod):
         self.use_adapter(adapter, rank)
         self.winner, self.prefix, self.beta = winner, prefix, beta
         self.alternatives = winner == "alternative"
-        self.before = ReferenceNLL(self)
+        self.before = FrozenNLL(self)
         self.forget_weight, self.held = forget_weight, RetainTerm(self, retain, retain_weight)
 
     def on_fit_start(self) -> None:
@@ -118,7 +115,7 @@ class DPO(UnlearningMethod):
         """Return the preferred answers and those to be forgotten, sequence by sequence."""
         if self.alternatives and "alternative" in stream:
             return stream["alternative"], stream
-        width, readable = stream["input_ids"].shape[1], context_length(self.model)
+        width, readable = stream["input_ids"].shape[1], self.context_length
         refused: list[Example] = []
         forgotten: list[Example] = []
         for prompt, ids, mask in zip(
@@ -128,12 +125,8 @@ class DPO(UnlearningMethod):
             refusal = self._refused[sum(ids_here) % len(REFUSALS)]
             grown = width + len(refusal)
             refused.append(splice(prompt, refusal, grown if readable is None else min(grown, readable)))
-            forgotten.append(splice(prompt, ids_here[len(prompt) :], width))
-        return self._padded(refused, stream), self._padded(forgotten, stream)
-
-    def _padded(self, examples: list[Example], like: Stream) -> Stream:
-        padded = collate(examples, like["topic"], padding_id(self.context.tokenizer), self.padding_side)
-        return self.transfer_batch_to_device(padded, like["input_ids"].device, 0)
+            forgotten.append(splice(prompt, own[len(prompt) :], width))
+        return self.stream_of(refused, stream), self.stream_of(forgotten, stream)
 
     def _refusals(self) -> list[list[int]]:
         """Return the tokens of each refusal; a chat template's answers begin without a space, and answers end with the end

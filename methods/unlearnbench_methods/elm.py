@@ -33,27 +33,23 @@ from unlearnbench.api import (
     PROJECTIONS,
     AdamW,
     Example,
+    FrozenOutputs,
     Log,
     LossOf,
     MethodSpec,
-    ReferenceOutputs,
     Stream,
     Training,
     UnlearnBatch,
     UnlearningMethod,
-    collate,
-    complete,
-    context_length,
+    continue_texts,
     encode_prompts,
     hookimpl,
-    joined_hidden,
     next_tokens,
     over_positions,
-    padding_id,
     select_parameters,
     token_cross_entropy,
     train_only,
-    wide,
+    upcast,
 )
 
 if TYPE_CHECKING:
@@ -116,7 +112,7 @@ class ELM(UnlearningMethod):
     def on_fit_start(self) -> None:
         self.model.eval()  # dropout would make the frozen and the trained model differ from the start
         forget, retain = self.context.forget, self.context.retain
-        self.original = ReferenceOutputs(self)
+        self.original = FrozenOutputs(self)
         sides = [(self.readable(forget[index]), retain[index]) for index in range(len(forget))]
         asked = [stream for forget_side, other in sides for stream in (forget_side, *self.voiced(forget_side), other)]
         self.original.prepare(asked)
@@ -128,11 +124,11 @@ class ELM(UnlearningMethod):
         sources = {
             "erase": lambda: forget,
             "retain": lambda: batch["retain"],
-            "fluency": lambda: self._fluency(forget["topic"], batch_idx, len(forget["input_ids"])),
+            "fluency": lambda: self._fluency(forget, batch_idx),
         }
         # a term without weight does not run
         streams = {name: sources[name]() for name, weight in self.weights.items() if weight}
-        hidden = joined_hidden(self.model, list(streams.values()))
+        hidden = self.joined_hidden(list(streams.values()))
         losses: dict[str, Tensor] = {}
         for (name, stream), states in zip(streams.items(), hidden, strict=True):
             if name == "fluency":
@@ -164,18 +160,17 @@ class ELM(UnlearningMethod):
 
         def loss_of(logits: Tensor, part: slice) -> list[Tensor]:
             likeliest = self.original.logits(plain[part]).argmax(dim=-1)
-            return [F.cross_entropy(wide(logits), likeliest, reduction="none")]
+            return [F.cross_entropy(upcast(logits), likeliest, reduction="none")]
 
         return loss_of
 
     def voiced(self, stream: Stream) -> tuple[Stream, Stream]:
-        """Return a stream as a novice and as an expert would have written it: the same counted tokens after another prefix."""
-        tokenizer, pad = self.context.tokenizer, padding_id(self.context.tokenizer)
+        """A stream as a novice and as an expert would have written it: the same counted tokens after another prefix."""
+        tokenizer = self.context.tokenizer
         streams: list[Stream] = []
         for prefix in self._prefixes(stream["topic"]):
-            examples = [prefixed(prefix, example, tokenizer.bos_token_id) for example in _examples(stream)]
-            rewritten = collate(examples, stream["topic"], pad, self.padding_side)
-            streams.append(self.transfer_batch_to_device(rewritten, stream["input_ids"].device, 0))
+            examples = [prefixed(prefix, own, tokenizer.bos_token_id) for own in _examples(stream)]
+            streams.append(self.stream_of(examples, stream))
         return streams[0], streams[1]
 
     def readable(self, stream: Stream) -> Stream:
@@ -189,10 +184,8 @@ class ELM(UnlearningMethod):
         )
 
     def _room(self, topic: str) -> int | None:
-        """Return the number of tokens that fit behind a voice's sentence and before one more; None where the model has no
-        bound.
-        """
-        longest = context_length(self.model)
+        """Tokens that are left of what the model reads, behind a voice's sentence and before one more."""
+        longest = self.context_length
         return None if longest is None else max(longest - 1 - max(map(len, self._prefixes(topic))), 2)
 
     def _prefixes(self, topic: str) -> list[list[int]]:
@@ -206,7 +199,7 @@ class ELM(UnlearningMethod):
         opened = [_prompt(example)[:room] for example in examples[: self.continuations]]
         asked = [prefixed(prefix, Example(ids, list(ids)), tokenizer.bos_token_id).ids for ids in opened]
         with self.computation():
-            written = complete(
+            written = continue_texts(
                 self.model,
                 tokenizer,
                 asked,
@@ -217,13 +210,12 @@ class ELM(UnlearningMethod):
         pairs = [Example(ids + new, [IGNORE] * len(ids) + new) for ids, new in zip(opened, written, strict=True) if new]
         return pairs or [Example(ids, list(ids)) for ids in opened]
 
-    def _fluency(self, topic: str, index: int, rows: int) -> Stream:
-        pool = self.fluent[topic]
+    def _fluency(self, forget: Stream, index: int) -> Stream:
+        pool, rows = self.fluent[forget["topic"]], len(forget["input_ids"])
         update, piece = divmod(index, self.context.accumulate)
         first = (update // len(self.context.topics) * self.context.accumulate + piece) * rows
         chosen = [pool[place % len(pool)] for place in range(first, first + rows)]
-        stream = collate(chosen, topic, padding_id(self.context.tokenizer), self.padding_side)
-        return self.transfer_batch_to_device(stream, self.device, 0)
+        return self.stream_of(chosen, forget)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return AdamW(self.trainable(), lr=self.lr, master_weights=self.master_weights)
@@ -239,7 +231,7 @@ def moved(plain: Tensor, novice: Tensor, expert: Tensor, strengths: Tensor) -> T
         strengths: (n,), eta of each position.
     """
     # logits instead of log-probabilities: each row's constant does not matter, and with eta 0 this is p_0 bit for bit
-    return wide(plain) + strengths.unsqueeze(-1) * (wide(novice) - wide(expert))
+    return upcast(plain) + strengths.unsqueeze(-1) * (upcast(novice) - upcast(expert))
 
 
 def ramp(counted: Tensor, eta: float) -> Tensor:

@@ -20,7 +20,6 @@ Streams: forget and retain of one topic per update; random answers come from the
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import torch
@@ -31,21 +30,17 @@ from unlearnbench.api import (
     IGNORE,
     AdamW,
     Example,
+    FrozenOutputs,
     Log,
     MethodSpec,
-    ReferenceOutputs,
     SalientShare,
     Stream,
     Training,
     UnlearnBatch,
     UnlearningMethod,
-    collate,
     hookimpl,
-    joined_hidden,
     loss_in_pieces,
     over_positions,
-    padding_id,
-    pieces_of,
     prompts_of,
     salient_rows,
     splice,
@@ -100,7 +95,7 @@ class LLMU(UnlearningMethod):
         self.model.eval()  # dropout would make the frozen and the trained model differ from the start
         self._pools = {corpus.topic: corpus.examples for corpus in self.context.retain.corpora}
         self._drawn: list[int] = []
-        self.original = ReferenceOutputs(self)
+        self.original = FrozenOutputs(self)
         if self.normal_weight:
             retain = self.context.retain
             self.original.prepare([retain[index] for index in range(len(retain))])
@@ -118,14 +113,14 @@ class LLMU(UnlearningMethod):
 
         def loss_of(piece: Mapping[str, Stream]) -> Tensor:
             losses: list[Tensor] = []
-            for (name, stream), states in zip(piece.items(), joined_hidden(self.model, list(piece.values())), strict=True):
-                mean = self.divergence(states, stream) if name == "normal" else self.nll_of(states, stream)
-                share = mean * (len(states) / sizes[name])
+            for (name, stream), own in zip(piece.items(), self.joined_hidden(list(piece.values())), strict=True):
+                mean = self.divergence(own, stream) if name == "normal" else self.nll_of(own, stream)
+                share = mean * (len(own) / sizes[name])
                 terms[name] = terms.get(name, 0.0) + share.detach()
                 losses.append(weights[name] * share)
             return torch.stack(losses).sum()
 
-        loss = loss_in_pieces(self.trainable(), [partial(loss_of, piece) for piece in pieces_of(self.model, streams)])
+        loss = loss_in_pieces(self.model, streams, loss_of)
         self.log_dict({name: -term if name == "bad" else term for name, term in terms.items()})
         return loss
 
@@ -150,14 +145,7 @@ class LLMU(UnlearningMethod):
         replies = [_reply(pool[index], self.context.tokenizer.bos_token_id) for index in drawn]
         width = bad["input_ids"].shape[1]
         examples = [splice(prompt, reply, width) for prompt in prompts_of(bad, self.prefix) for reply in replies]
-        stream = collate(examples, bad["topic"], padding_id(self.context.tokenizer), self.padding_side)
-        device = bad["input_ids"].device
-        return Stream(
-            input_ids=stream["input_ids"].to(device),
-            attention_mask=stream["attention_mask"].to(device),
-            labels=stream["labels"].to(device),
-            topic=stream["topic"],
-        )
+        return self.stream_of(examples, bad)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         rows = salient_rows(self, self.salient)

@@ -35,7 +35,7 @@ from unlearnbench.api import (
     next_tokens,
     over_positions,
     salient_rows,
-    wide,
+    upcast,
 )
 
 if TYPE_CHECKING:
@@ -126,8 +126,8 @@ class PDU(UnlearningMethod):
 
 
 def logit_margin(logits: Tensor) -> Tensor:
-    """Return the squared distance of the largest logit from the mean logit: (N, V) -> (N,), float32 or wider."""
-    z = wide(logits)
+    """The square of how far the largest logit is above their mean: (N, V) -> (N,), float32 or wider."""
+    z = upcast(logits)
     return (z.max(dim=-1).values - z.mean(dim=-1)).square()
 
 

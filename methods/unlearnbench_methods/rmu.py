@@ -39,16 +39,14 @@ from unlearnbench.api import (
     UnlearnBatch,
     UnlearningMethod,
     UsageError,
+    check_per_topic,
     control_vector,
-    drift,
     hookimpl,
     mean_square,
-    miscounted,
-    of_topics,
+    per_topic,
     select_parameters,
     split_slice,
     train_only,
-    train_slice,
     worst_case,
 )
 
@@ -115,12 +113,11 @@ class RMU(UnlearningMethod):
         pattern, part = split_slice(parameters)
         select_parameters(model, pattern, [layer])  # a wrong layer is named as it was given
         self.trained = select_parameters(model, pattern, blocks)
-        train_only(model, self.trained)
+        self._handles = train_only(model, self.trained, part)
         if part is not None and weight_decay:
             raise UsageError(f"rmu cannot decay a slice of a parameter; set weight_decay to 0 or select all of {pattern}.")
         if part is not None and adapter != "none":
             raise UsageError(f"rmu cannot adapt a slice of a parameter; set adapter to none or select all of {pattern}.")
-        self._handles = train_slice(self.trained, part) if part is not None else []
         self.use_adapter(adapter, rank, [name.removesuffix(".weight") for name in self.trained])
         self.keep_original()
         self.outputs, self.last_needed = BlockOutputs(self, [layer], first=min(blocks)), layer
@@ -132,14 +129,17 @@ class RMU(UnlearningMethod):
         self.controls: dict[str, Tensor] = {}
 
     def preflight(self, topics: Sequence[str]) -> Iterable[str]:
-        return [*miscounted("rmu.coefficient", self.coefficient, topics), *miscounted("rmu.alpha", self.alpha, topics)]
+        return [
+            *check_per_topic("rmu.coefficient", self.coefficient, topics),
+            *check_per_topic("rmu.alpha", self.alpha, topics),
+        ]
 
     def on_fit_start(self) -> None:
         topics, width = self.context.topics, int(self.model.config.get_text_config().hidden_size)
         reference = next(iter(self.trained.values()))
-        for topic, length in of_topics("rmu.coefficient", self.coefficient, topics).items():
+        for topic, length in per_topic("rmu.coefficient", self.coefficient, topics).items():
             self.controls[topic] = control_vector(width, self.vector, length).to(reference)
-        self.alphas = of_topics("rmu.alpha", self.alpha, topics)
+        self.alphas = per_topic("rmu.alpha", self.alpha, topics)
 
     def on_train_start(self) -> None:
         self.model.eval()  # dropout would make the retain term start above zero
@@ -158,8 +158,8 @@ class RMU(UnlearningMethod):
         retain = mean_square(held - frozen, self._counted(batch["retain"]))
         self.log_dict({f"forget/{topic}": forget, f"retain/{topic}": retain})
         if self.diagnostics and batch_idx // (self.context.accumulate * len(self.context.topics)) % self.diagnostics == 0:
-            self._diagnose(f"forget/{topic}", steered, self.outputs.frozen(split)[0], batch["forget"])
-            self._diagnose(f"retain/{topic}", held, frozen, batch["retain"])
+            self.outputs.log_drift(f"forget/{topic}", steered, self.outputs.frozen(split)[0], batch["forget"])
+            self.outputs.log_drift(f"retain/{topic}", held, frozen, batch["retain"])
         return forget + self.alphas[topic] * retain
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
@@ -178,10 +178,6 @@ class RMU(UnlearningMethod):
 
     def _counted(self, stream: Stream) -> Tensor | None:
         return stream["labels"] != IGNORE if self.masked else None
-
-    def _diagnose(self, name: str, updated: Tensor, frozen: Tensor, stream: Stream) -> None:
-        norm, cosine = drift(updated, frozen, stream["attention_mask"].bool())
-        self.log_dict({f"norm/{name}": norm, f"cosine/{name}": cosine})
 
 
 @hookimpl

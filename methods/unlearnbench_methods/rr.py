@@ -46,7 +46,7 @@ from unlearnbench.api import (
     mean_over,
     select_parameters,
     train_only,
-    wide,
+    upcast,
     worst_case,
 )
 
@@ -151,7 +151,7 @@ def rerouting(updated: Sequence[Tensor], frozen: Sequence[Tensor], counted: Tens
         frozen: (B, T, D) of each block, from the untouched model.
         counted: (B, T) bool.
     """
-    cosines = [F.cosine_similarity(wide(new), wide(old), dim=-1) for new, old in zip(updated, frozen, strict=True)]
+    cosines = [F.cosine_similarity(upcast(new), upcast(old), dim=-1) for new, old in zip(updated, frozen, strict=True)]
     return torch.stack([mean_over(cosine.relu(), counted) for cosine in cosines]).mean()
 
 

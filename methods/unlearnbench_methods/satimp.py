@@ -35,7 +35,6 @@ from unlearnbench.api import (
     next_tokens,
     over_positions,
     salient_rows,
-    weighted_ascent,
 )
 
 if TYPE_CHECKING:
@@ -103,6 +102,21 @@ class SatImp(UnlearningMethod):
     def configure_optimizers(self) -> torch.optim.Optimizer:
         rows = salient_rows(self, self.salient)
         return AdamW(self.trainable(), lr=self.lr, master_weights=self.master_weights, rows=rows)
+
+
+def weighted_ascent(nll: Tensor, confidence: float, doubt: float) -> Tensor:
+    """Return -p^confidence (1 - p)^doubt nll with p = exp(-nll) and no gradient through the weight.
+
+    Args:
+        nll: (N,), nats per token.
+        confidence: exponent of the token's probability: above 0, tokens that are forgotten already count less.
+        doubt: exponent of its complement: above 0, tokens that the model is sure of count less.
+
+    Returns:
+        (N,), in the dtype of `nll`.
+    """
+    probability = (-nll.detach()).exp()
+    return -(probability**confidence) * (1 - probability) ** doubt * nll
 
 
 @hookimpl

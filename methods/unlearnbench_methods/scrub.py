@@ -26,10 +26,10 @@ from torch import Tensor
 
 from unlearnbench.api import (
     AdamW,
+    FrozenOutputs,
     Log,
     LossOf,
     MethodSpec,
-    ReferenceOutputs,
     SalientShare,
     Schedule,
     ShareOf,
@@ -38,8 +38,6 @@ from unlearnbench.api import (
     UnlearnBatch,
     UnlearningMethod,
     UsageError,
-    copy_of,
-    final_hidden,
     hookimpl,
     next_token_nll,
     next_tokens,
@@ -107,7 +105,7 @@ class SCRUB(UnlearningMethod):
     def on_fit_start(self) -> None:
         self.model.eval()  # dropout would make teacher and student differ from the start
         self._unseen = self.context.forget.hold_out(0.1) if self.rewind else None
-        self.teacher = ReferenceOutputs(self)
+        self.teacher = FrozenOutputs(self)
         forget, retain = self.context.forget, self.context.retain
         maximal = [self.is_max_step(index // self.context.accumulate) for index in range(len(retain))]
         asked = [(forget if is_max else retain)[index] for index, is_max in enumerate(maximal) if is_max or self.alpha]
@@ -136,7 +134,7 @@ class SCRUB(UnlearningMethod):
         def loss_of(logits: Tensor, part: slice) -> list[Tensor]:
             return [*kl_of(logits, part), next_token_nll(logits, targets[part])]
 
-        hidden = final_hidden(self.model, stream)
+        hidden = self.final_hidden(stream)
         loss = over_positions(self.model, hidden, predicting, loss_of, (self.alpha, self.gamma))
         self.log_dict({"min/kl": loss.terms[0], "min/nll": loss.terms[1]})
         return loss.total
@@ -144,7 +142,7 @@ class SCRUB(UnlearningMethod):
     def divergence(self, stream: Stream) -> Tensor:
         """Return KL(teacher || student) over the positions that predict a counted token, times temperature squared."""
         predicting, _ = next_tokens(stream["labels"])
-        hidden = final_hidden(self.model, stream)
+        hidden = self.final_hidden(stream)
         return over_positions(self.model, hidden, predicting, self._kl_of(stream, predicting)).total
 
     def _kl_of(self, stream: Stream, predicting: Tensor) -> LossOf:
@@ -169,7 +167,8 @@ class SCRUB(UnlearningMethod):
         done, total = (batch_idx + 1) // self.context.accumulate, self.context.steps
         every = max((total - self.forget_steps) // CHECKPOINTS, 1)
         if self._unseen is not None and (done == total or (done > self.forget_steps and done % every == 0)):
-            self.checkpoints.append((self._loss(self.context.forget), copy_of(self._named_trainable())))
+            weights = {name: parameter.detach().clone() for name, parameter in self.named_trainable().items()}
+            self.checkpoints.append((self._loss(self.context.forget), weights))
 
     def on_train_end(self) -> None:
         if self._unseen is None:
@@ -177,11 +176,8 @@ class SCRUB(UnlearningMethod):
         wanted = self._loss(self._unseen)  # of the last student, as in the reference
         _, weights = self.checkpoints[rewind_to([loss for loss, _ in self.checkpoints], wanted)]
         with torch.no_grad():
-            for name, parameter in self._named_trainable().items():
+            for name, parameter in self.named_trainable().items():
                 parameter.copy_(weights[name])
-
-    def _named_trainable(self) -> dict[str, torch.nn.Parameter]:
-        return {name: parameter for name, parameter in self.model.named_parameters() if parameter.requires_grad}
 
     @torch.no_grad()
     def _loss(self, schedule: Schedule) -> float:

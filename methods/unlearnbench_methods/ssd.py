@@ -20,6 +20,7 @@ not the mean of squares. No optimizer.
 from __future__ import annotations
 
 import functools
+import re
 import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar, Literal
@@ -36,7 +37,6 @@ from unlearnbench.api import (
     UnlearningMethod,
     UsageError,
     hookimpl,
-    select_all,
     train_only,
 )
 
@@ -79,7 +79,7 @@ class SSD(UnlearningMethod):
                 f"With ssd.over=all no weight matters more than {MOST_OVER_ALL} times as much to the forget texts, so "
                 f"alpha={alpha:g} selects nothing; set ssd.alpha below {MOST_OVER_ALL}, or ssd.over=retain."
             )
-        self.edited = select_all(model, exclude)
+        self.edited = all_but(model, exclude)
         train_only(model, self.edited)
         self.alpha, self.dampening, self.exponent, self.over = alpha, dampening, exponent, over
         self.automatic_optimization = False
@@ -125,6 +125,22 @@ class SSD(UnlearningMethod):
     def _key(self) -> tuple[str, ...]:
         """Return everything the ratio depends on besides model, corpora and budget."""
         return ("ssd ratio", self.over, *self.edited)
+
+
+def all_but(model: nn.Module, exclude: str) -> dict[str, nn.Parameter]:
+    """Return every parameter whose name does not match a pattern; shared ones count once, under their first name.
+
+    Raises:
+        UsageError: the pattern is no regular expression, or leaves no parameter.
+    """
+    try:
+        expression = re.compile(exclude)
+    except re.error as error:
+        raise UsageError(f"'{exclude}' is not a valid regular expression: {error}.") from error
+    found = {name: parameter for name, parameter in model.named_parameters() if not expression.search(name)}
+    if not found:
+        raise UsageError(f"'{exclude}' leaves no parameter of {type(model).__name__} to change.")
+    return found
 
 
 @torch.no_grad()

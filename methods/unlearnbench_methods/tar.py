@@ -42,16 +42,13 @@ from unlearnbench.api import (
     Training,
     UnlearnBatch,
     UnlearningMethod,
-    copy_of,
     decoder_blocks,
     displacement,
-    final_hidden,
     hookimpl,
     mean_over,
     next_tokens,
     over_positions,
-    swapped,
-    wide,
+    upcast,
 )
 
 if TYPE_CHECKING:
@@ -120,19 +117,19 @@ class TAR(UnlearningMethod):
             return mapping + self.retain_weight * nll
         # first, while no graph holds the weights that it moves
         slopes, entropy = self.tampering(batch["forget"], step)
-        with self.reference():
+        with self.frozen_model():
             frozen, _ = self._states(retain)
         states, final = self._states(retain)
         nll = self.nll_of(final, retain)
         moved = displacement(states, frozen, retain["labels"] != IGNORE)
         self.log_dict({"entropy": entropy, "nll": nll, "displacement": moved})
-        return self.retain_weight * (nll + moved) + self.tamper_weight * with_gradient(self._named(), slopes)
+        return self.retain_weight * (nll + moved) + self.tamper_weight * with_gradient(self.named_trainable(), slopes)
 
     def random_mapping(self, stream: Stream) -> Tensor:
         """Return the mean over blocks and counted positions of 1 - |cos| to each token's random vector."""
         states, final = self._states(stream)
         vectors = token_vectors(stream["input_ids"], final.shape[-1], self._seed)  # (B, T, D)
-        cosines = [F.cosine_similarity(wide(hidden), vectors.to(wide(hidden)), dim=-1) for hidden in states]  # (B, T) each
+        cosines = [F.cosine_similarity(upcast(hidden), vectors.to(upcast(hidden)), dim=-1) for hidden in states]  # (B, T) each
         return torch.stack([mean_over(1 - cosine.abs(), stream["labels"] != IGNORE) for cosine in cosines]).mean()
 
     def tampering(self, held_out: Stream, step: int) -> tuple[dict[str, Tensor], Tensor]:
@@ -145,12 +142,12 @@ class TAR(UnlearningMethod):
         Returns:
             the weighted sum of tamper-resistance gradients, by parameter, and the entropy where the last was taken, in nats.
         """
-        named = self._named()
+        named = self.named_trainable()
         gradients = {name: parameter.grad for name, parameter in named.items()}
         sums = {name: torch.zeros_like(parameter) for name, parameter in named.items()}
         entropy = torch.zeros(())
         rate = random.Random(f"{self._seed} {step}").choice(self.adversary_rates)
-        with swapped(named, copy_of(named)), torch.enable_grad():
+        with self.scratch_weights(), torch.enable_grad():
             adversary = AdamW(named.values(), lr=rate, master_weights=self.master_weights)
             for inner in range(self.inner_steps):
                 slopes = self._slopes(self.nll(self._attack_on(step, inner)), named)
@@ -171,11 +168,11 @@ class TAR(UnlearningMethod):
         """Return the mean entropy of the predictions of counted tokens, in nats."""
 
         def loss_of(logits: Tensor, _part: slice) -> list[Tensor]:
-            logs = wide(logits).log_softmax(dim=-1)
+            logs = upcast(logits).log_softmax(dim=-1)
             return [-(logs.exp() * logs).sum(dim=-1)]
 
         predicting, _ = next_tokens(stream["labels"])
-        return over_positions(self.model, final_hidden(self.model, stream), predicting, loss_of).total
+        return over_positions(self.model, self.final_hidden(stream), predicting, loss_of).total
 
     def _attack_on(self, step: int, inner: int) -> Stream:
         """Return the batch for an adversary's step: texts of its topic, from where the topic's last adversary stopped."""
@@ -193,7 +190,7 @@ class TAR(UnlearningMethod):
         # asked for hidden states, transformers would leave hooks on the model
         hooks = [block.register_forward_hook(note) for block in decoder_blocks(self.model)[1]]
         try:
-            final = final_hidden(self.model, stream)
+            final = self.final_hidden(stream)
         finally:
             for hook in hooks:
                 hook.remove()
@@ -202,9 +199,6 @@ class TAR(UnlearningMethod):
     def _slopes(self, loss: Tensor, named: Mapping[str, nn.Parameter]) -> dict[str, Tensor]:
         slopes = torch.autograd.grad(loss, list(named.values()), allow_unused=True, materialize_grads=True)
         return dict(zip(named, slopes, strict=True))
-
-    def _named(self) -> dict[str, nn.Parameter]:
-        return {name: parameter for name, parameter in self.model.named_parameters() if parameter.requires_grad}
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         optimizer = AdamW(self.trainable(), lr=self.lr, master_weights=self.master_weights)

@@ -25,10 +25,9 @@ from unlearnbench.api import (
     Training,
     UnlearnBatch,
     UnlearningMethod,
-    copy_of,
     hookimpl,
     salient_rows,
-    wide,
+    upcast,
 )
 
 if TYPE_CHECKING:
@@ -67,7 +66,8 @@ class TaskVector(UnlearningMethod):
 
     def on_fit_start(self) -> None:
         self.model.eval()
-        self._original_weights = copy_of(self.changing()) if self.adapter is None else {}
+        own = self.changing() if self.adapter is None else {}
+        self._original_weights = {name: weight.detach().clone() for name, weight in own.items()}
 
     def training_step(self, batch: UnlearnBatch, batch_idx: int) -> Tensor:
         nll = self.nll(batch["forget"])
@@ -92,7 +92,7 @@ def negated(original: Tensor, tuned: Tensor, scale: float) -> Tensor:
     """Go from the original away from the tuned weight, by `scale` times their distance; in float32 at least, rounded once, so
     that a scale of 0 gives the original's bits.
     """
-    return (wide(original) - scale * (wide(tuned) - wide(original))).to(original.dtype)
+    return (upcast(original) - scale * (upcast(tuned) - upcast(original))).to(original.dtype)
 
 
 @hookimpl

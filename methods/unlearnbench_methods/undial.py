@@ -25,9 +25,9 @@ from torch.nn import functional as F
 
 from unlearnbench.api import (
     AdamW,
+    FrozenOutputs,
     Log,
     MethodSpec,
-    ReferenceOutputs,
     RetainKind,
     RetainTerm,
     SalientShare,
@@ -39,7 +39,7 @@ from unlearnbench.api import (
     next_tokens,
     over_positions,
     salient_rows,
-    wide,
+    upcast,
 )
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ class UNDIAL(UnlearningMethod):
         self.model.eval()  # dropout would make the untouched and the trained model differ from the start
         self.held.prepare()
         forget = self.context.forget
-        self.untouched = ReferenceOutputs(self)
+        self.untouched = FrozenOutputs(self)
         self.untouched.prepare([forget[index] for index in range(len(forget))])
 
     def training_step(self, batch: UnlearnBatch, batch_idx: int) -> Tensor:
@@ -124,8 +124,8 @@ def lowered(logits: Tensor, taught: Tensor, targets: Tensor, beta: float) -> Ten
         (N,) float32 or wider, nats.
     """
     rows = torch.arange(len(targets), device=targets.device)
-    target = wide(taught.detach()).index_put((rows, targets), wide(taught.detach())[rows, targets] - beta)
-    return F.cross_entropy(wide(logits), target.softmax(-1), reduction="none")
+    target = upcast(taught.detach()).index_put((rows, targets), upcast(taught.detach())[rows, targets] - beta)
+    return F.cross_entropy(upcast(logits), target.softmax(-1), reduction="none")
 
 
 @hookimpl

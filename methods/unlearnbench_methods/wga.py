@@ -34,7 +34,6 @@ from unlearnbench.api import (
     next_tokens,
     over_positions,
     salient_rows,
-    weighted_ascent,
 )
 
 if TYPE_CHECKING:
@@ -88,7 +87,7 @@ class WGA(UnlearningMethod):
 
         def loss_of(logits: Tensor, part: slice) -> list[Tensor]:
             nll = next_token_nll(logits, targets[part])
-            return [weighted_ascent(nll, self.beta, 0.0), nll]
+            return [weighted_ascent(nll, self.beta), nll]
 
         with self.one_forward(stream, *self.held.streams(batch)):
             hidden = self.final_hidden(stream)
@@ -100,6 +99,19 @@ class WGA(UnlearningMethod):
     def configure_optimizers(self) -> torch.optim.Optimizer:
         rows = salient_rows(self, self.salient)
         return AdamW(self.trainable(), lr=self.lr, master_weights=self.master_weights, rows=rows)
+
+
+def weighted_ascent(nll: Tensor, beta: float) -> Tensor:
+    """Return -p^beta nll with p = exp(-nll) and no gradient through the weight.
+
+    Args:
+        nll: (N,), nats per token.
+        beta: exponent of the token's probability: above 0, tokens that are forgotten already count less.
+
+    Returns:
+        (N,), in the dtype of `nll`.
+    """
+    return -((-nll.detach()).exp() ** beta) * nll
 
 
 @hookimpl

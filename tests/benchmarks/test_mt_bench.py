@@ -8,8 +8,8 @@ import pytest
 from unlearnbench.errors import UsageError
 from unlearnbench.scoring.benchmark import Subject
 from unlearnbench.scoring.generation.chat import Request
-from unlearnbench.scoring.judging.judgment import Inquiry, Judgment, Replies, without_system
-from unlearnbench.scoring.judging.panel import Exchange, open_judge
+from unlearnbench.scoring.judging.judgment import Inquiry, Judgment, ReplySettings, without_system
+from unlearnbench.scoring.judging.rater import Exchange, open_judge
 from unlearnbench.scoring.judging.remote import RequestLimits
 from unlearnbench_benchmarks.mt_bench import MtBench, rules
 
@@ -153,8 +153,8 @@ def test_fastchats_prompts(real_data):
     folder = real_data / "mt_bench"
     theirs = MtBench(source=str(folder), judge_prompts=str(folder / "judge_prompts.jsonl"), **options)
     assert theirs.digest() != MtBench(source=str(folder), **options).digest()
-    assert theirs.panel is not None
-    prompts = theirs.panel.prompts
+    assert theirs.rater is not None
+    prompts = theirs.rater.prompts
     rows = [json.loads(line) for line in (folder / "judge_prompts.jsonl").read_text().splitlines()]
     named = {row["name"]: row for row in rows}
     for name, turns, references in [
@@ -265,7 +265,7 @@ def test_a_judge_in_memory_whose_template_knows_no_system_role(tiny_folder, tmp_
     template = folder / "chat_template.jinja"
     refusal = "{% if messages[0].role == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}"
     template.write_text(refusal + "{% for m in messages %}{{ m.content }}\n{% endfor %}")
-    judge = open_judge(f"hf:{folder}", None, RequestLimits(), Replies(tokens=2))
+    judge = open_judge(f"hf:{folder}", None, RequestLimits(), ReplySettings(tokens=2))
     assert list(judge.problems()) == []
     said = [{"role": "system", "content": "Be strict."}, {"role": "user", "content": "Rate it."}]
     judged: list[Judgment] = []
@@ -273,10 +273,10 @@ def test_a_judge_in_memory_whose_template_knows_no_system_role(tiny_folder, tmp_
     assert "no rating from 1 to 10" in judged[0].error
     assert without_system(said) == [{"role": "user", "content": "Be strict.\n\nRate it."}]
     template.write_text("{% if messages|length > 2 %}{{ raise_exception('no follow-up') }}{% endif %}" + template.read_text())
-    [problem] = open_judge(f"hf:{folder}", None, RequestLimits(), Replies()).problems()
+    [problem] = open_judge(f"hf:{folder}", None, RequestLimits(), ReplySettings()).problems()
     assert "refuses a conversation of user, assistant, user: no follow-up." in problem  # it insists on a rating
     template.write_text("{{ raise_exception('no') }}")
-    [problem] = open_judge(f"hf:{folder}", None, RequestLimits(), Replies()).problems()
+    [problem] = open_judge(f"hf:{folder}", None, RequestLimits(), ReplySettings()).problems()
     assert f"The judge {folder} cannot be asked: " in problem
 
 

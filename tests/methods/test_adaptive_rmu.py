@@ -7,9 +7,9 @@ import pytest
 import torch
 from helpers.naive_rmu import NaiveRMU
 from helpers.streams import TOPICS, batch, fit, prepare, schedules, train
+from helpers.whole_forward import activations_at
 
 from unlearnbench.errors import UsageError
-from unlearnbench.models.forward import activations_at
 from unlearnbench_methods.adaptive_rmu import AdaptiveRMU
 from unlearnbench_methods.rmu import RMU
 
@@ -128,7 +128,7 @@ def test_adapter_trains_factors_of_the_chosen_matrices(tiny_model, tokenizer):
     with torch.no_grad():
         start = activations_at(tiny_model, LAYER, stream)
     train(method, 4)
-    with method.reference():
+    with method.frozen_model():
         assert torch.equal(activations_at(tiny_model, LAYER, stream), start)
     method.finish()
     changed = {name for name, tensor in tiny_model.state_dict().items() if not torch.equal(tensor, before[name])}

@@ -5,10 +5,10 @@ import copy
 import pytest
 import torch
 from helpers.streams import batch, prepare, train
+from helpers.whole_forward import distillation
 
 from unlearnbench.data.batches import IGNORE, Corpus, Example, Schedule, collate
 from unlearnbench.models.head import final_hidden
-from unlearnbench.models.tensors import distillation
 from unlearnbench.training.method import MethodContext
 from unlearnbench_methods.llmu import LLMU
 
@@ -131,10 +131,10 @@ def test_frozen_outputs_kept_from_the_start_give_the_live_ones_loss(tiny_model, 
     second = copy.deepcopy(tiny_model)
     method = ready(tiny_model, tokenizer, adapter=adapter, rank=4)
     stream = batch(method)["retain"]
-    with method.reference():
+    with method.frozen_model():
         kept = method.logits(stream)
     train(method, 3)
-    with method.reference():
+    with method.frozen_model():
         live = method.logits(stream)
     with torch.no_grad():
         other = second(stream["input_ids"], attention_mask=stream["attention_mask"]).logits

@@ -6,9 +6,9 @@ import math
 import pytest
 import torch
 from helpers.streams import TOPICS, batch, corpus, schedules
+from helpers.whole_forward import activations_at
 
 from unlearnbench.errors import UsageError
-from unlearnbench.models.forward import activations_at
 from unlearnbench.training import representations
 from unlearnbench.training.method import MethodContext
 from unlearnbench_methods.rmu import RMU, ReferenceAdamW
@@ -220,7 +220,7 @@ def test_adapter_trains_factors_of_the_chosen_matrices(tiny_model):
     assert torch.equal(method.training_step(batch(method), 0), first)  # the retain loss is exactly zero
     method.alphas = dict.fromkeys(TOPICS, 5.0)
     train(method, 4)
-    with method.reference():
+    with method.frozen_model():
         assert torch.equal(activations_at(tiny_model, LAYER, stream), start)
     method.finish()
     changed = {name for name, tensor in tiny_model.state_dict().items() if not torch.equal(tensor, before[name])}

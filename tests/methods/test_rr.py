@@ -6,9 +6,9 @@ import math
 import pytest
 import torch
 from helpers.streams import batch, prepare, train
+from helpers.whole_forward import activations_at
 
 from unlearnbench.errors import UsageError
-from unlearnbench.models.forward import activations_at
 from unlearnbench.training.representations import displacement, worst_case
 from unlearnbench_methods.rr import RR, rerouting
 
@@ -141,7 +141,7 @@ def test_only_adapted_matrices_change_and_the_frozen_model_is_the_adapter_switch
     with torch.no_grad():
         start = activations_at(tiny_model, 3, stream)
     train(method, 3)
-    with method.reference():
+    with method.frozen_model():
         assert torch.equal(activations_at(tiny_model, 3, stream), start)
     method.finish()
     changed = {name for name, tensor in tiny_model.state_dict().items() if not torch.equal(tensor, before[name])}

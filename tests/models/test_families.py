@@ -9,9 +9,10 @@ import torch
 import transformers
 from helpers.families import FAMILIES, SHAPE
 from helpers.streams import prepare, train
+from helpers.whole_forward import activations_at
 
 from unlearnbench.models.blocks import decoder_blocks
-from unlearnbench.models.forward import activations_at, split_forward
+from unlearnbench.models.forward import split_forward
 from unlearnbench.models.restorable import LoadedModel
 from unlearnbench.records.items import Question
 from unlearnbench.scoring.choice.log_likelihood import score_questions

@@ -135,5 +135,5 @@ def test_a_hash_covers_names_bytes_and_data_of_the_code():
 def test_methods_reach_the_scoring_kit():
     """Why what trains covers it: ELM has the untouched model write on."""
     imported = set(imports(next(own_sources("unlearnbench_methods.elm"))))
-    assert "unlearnbench.api.complete" in imported
+    assert "unlearnbench.api.continue_texts" in imported
     assert set(fingerprint.covered(("scoring/generation",))) <= set(fingerprint.covered(fingerprint.TRAINING))

@@ -17,9 +17,9 @@ from helpers.fault_server import JudgeServer, dripping, half_closed, html, judge
 from unlearnbench.errors import UsageError
 from unlearnbench.scoring.benchmark import Subject
 from unlearnbench.scoring.judging import remote
-from unlearnbench.scoring.judging.judgment import Replies, parse_rating
-from unlearnbench.scoring.judging.panel import Exchange, Panel, open_judge
+from unlearnbench.scoring.judging.judgment import ReplySettings, parse_rating
 from unlearnbench.scoring.judging.prompts import load_prompts
+from unlearnbench.scoring.judging.rater import Exchange, Rater, open_judge
 from unlearnbench.scoring.judging.remote import RequestLimits
 from unlearnbench.system.journal import Journal
 from unlearnbench_benchmarks.mt_bench import MtBench
@@ -40,8 +40,10 @@ def exchanges(count: int) -> list[Exchange]:
     return [Exchange(id=f"{n}/turn-1", turns=(f"Question {n}?",), answers=(f"Answer {n}",)) for n in range(count)]
 
 
-def panel(server: JudgeServer, repeats: int = 1, **limits) -> Panel:
-    return Panel(open_judge("openai:model-x", server.url, RequestLimits(**limits), Replies()), load_prompts(None), repeats)
+def panel(server: JudgeServer, repeats: int = 1, **limits) -> Rater:
+    return Rater(
+        open_judge("openai:model-x", server.url, RequestLimits(**limits), ReplySettings()), load_prompts(None), repeats
+    )
 
 
 @pytest.mark.parametrize(
@@ -432,7 +434,7 @@ def test_an_address_that_is_not_the_judges(server):
     """Said before anything is generated; a server that cannot list its models, and hangs up over it, is one all the same."""
 
     def problems(url: str) -> list[str]:
-        return list(open_judge("openai:model-x", url, RequestLimits(), Replies()).problems())
+        return list(open_judge("openai:model-x", url, RequestLimits(), ReplySettings()).problems())
 
     [said] = problems(server.url.removesuffix("/v1"))
     assert "no /chat/completions" in said
@@ -444,14 +446,14 @@ def test_an_address_that_is_not_the_judges(server):
 
 def test_problems_before_anything_is_computed(server, monkeypatch):
     assert (
-        list(open_judge("openai:other", server.url, RequestLimits(), Replies()).problems()) == []
+        list(open_judge("openai:other", server.url, RequestLimits(), ReplySettings()).problems()) == []
     )  # local servers load what is asked for
-    gone = open_judge("openai:m", "http://127.0.0.1:1/v1", RequestLimits(), Replies())
+    gone = open_judge("openai:m", "http://127.0.0.1:1/v1", RequestLimits(), ReplySettings())
     assert "does not answer" in next(iter(gone.problems()))
     monkeypatch.setattr(remote, "LOOPBACK", ())
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     assert "Did you mean 'model-x'?" in next(
-        iter(open_judge("openai:model-y", server.url, RequestLimits(), Replies()).problems())
+        iter(open_judge("openai:model-y", server.url, RequestLimits(), ReplySettings()).problems())
     )
     assert server.asked == []
 
@@ -467,18 +469,18 @@ def test_in_a_notebook(server):
 
 
 def test_the_judges_port_on_loopback_is_no_part_of_it():
-    one, other = (open_judge("openai:m", f"http://127.0.0.1:{port}/v1", RequestLimits(), Replies()) for port in (1, 2))
+    one, other = (open_judge("openai:m", f"http://127.0.0.1:{port}/v1", RequestLimits(), ReplySettings()) for port in (1, 2))
     assert one.identity == other.identity
 
 
 WRITER = """
 import sys
 from pathlib import Path
-from unlearnbench.scoring.judging.panel import Exchange, Panel, open_judge
+from unlearnbench.scoring.judging.rater import Exchange, Rater, open_judge
 from unlearnbench.scoring.judging.prompts import load_prompts
-from unlearnbench.scoring.judging.judgment import Replies
+from unlearnbench.scoring.judging.judgment import ReplySettings
 from unlearnbench.scoring.judging.remote import RequestLimits
-judges = Panel(open_judge("openai:model-x", sys.argv[1], RequestLimits(concurrency=2), Replies()), load_prompts(None), 1)
+judges = Rater(open_judge("openai:model-x", sys.argv[1], RequestLimits(concurrency=2), ReplySettings()), load_prompts(None), 1)
 exchanges = [Exchange(id=f"{n}/turn-1", turns=(f"Question {n}?",), answers=(f"Answer {n}",)) for n in range(20)]
 judges.rate(exchanges, judges.journal(Path(sys.argv[2])))
 """

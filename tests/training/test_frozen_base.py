@@ -7,6 +7,7 @@ import copy
 import pytest
 import torch
 from helpers.streams import batch, prepare, train
+from helpers.whole_forward import distillation, kl_divergence
 from torch.nn import functional as F
 from transformers import (
     CohereConfig,
@@ -22,15 +23,13 @@ from transformers import (
 from unlearnbench.data.batches import IGNORE
 from unlearnbench.models.head import _as_product, final_hidden, head_logits, over_positions, sequence_nll
 from unlearnbench.models.tensors import (
-    distillation,
-    kl_divergence,
     next_token_nll,
     next_tokens,
     per_sequence_weights,
     token_nll,
 )
-from unlearnbench.training.frozen_base import ReferenceNLL, ReferenceOutputs
-from unlearnbench.training.microbatches import KEPT_AT_ONCE, loss_in_pieces, pieces_of
+from unlearnbench.training.frozen_base import FrozenNLL, FrozenOutputs
+from unlearnbench.training.microbatches import KEPT_AT_ONCE, pieces_of, sum_of_losses
 from unlearnbench_methods.llmu import LLMU
 from unlearnbench_methods.scrub import SCRUB
 
@@ -48,7 +47,7 @@ def test_reference_is_the_untouched_model(tiny_model, tokenizer, adapter, limit)
             return head_logits(tiny_model, final_hidden(tiny_model, stream)[real])
 
     start = [answers(stream, real) for stream, real in zip(streams, reals, strict=True)]
-    reference = ReferenceOutputs(method, limit=limit)
+    reference = FrozenOutputs(method, limit=limit)
     reference.prepare(streams)
     train(method, 3)
     for stream, real, expected in zip(streams, reals, start, strict=True):
@@ -263,7 +262,7 @@ def test_pieces_are_cut_between_sequences(tiny_model, tokenizer, monkeypatch):
     for name, stream in streams.items():
         assert torch.equal(torch.cat([piece[name]["input_ids"] for piece in pieces if name in piece]), stream["input_ids"])
     weight, unused = torch.nn.Parameter(torch.tensor([1.0, -2.0])), torch.nn.Parameter(torch.zeros(3))
-    loss = loss_in_pieces([weight, unused], [lambda: (weight**2).sum(), lambda: 3 * weight[0]])
+    loss = sum_of_losses([weight, unused], [lambda: (weight**2).sum(), lambda: 3 * weight[0]])
     (2 * loss).backward()
     assert loss.item() == pytest.approx(1 + 4 + 3)
     assert weight.grad.tolist() == pytest.approx([2 * (2 + 3), 2 * -4])
@@ -280,7 +279,7 @@ def test_head_is_the_familys_own(tiny_model):
         assert F.cosine_similarity(hidden[0, 0], hidden[0, 1], dim=0) < 1
 
 
-ANSWERS = {"states": (ReferenceOutputs, ReferenceOutputs.hidden), "nll": (ReferenceNLL, ReferenceNLL.__call__)}
+ANSWERS = {"states": (FrozenOutputs, FrozenOutputs.hidden), "nll": (FrozenNLL, FrozenNLL.__call__)}
 
 
 @pytest.mark.parametrize(("kind", "asked"), ANSWERS.values(), ids=ANSWERS)
@@ -313,7 +312,7 @@ def test_answers_to_other_labels_are_others(tiny_model, tokenizer, tmp_path):
     shorter["labels"][:, :4] = -100
     found = []
     for asked in (stream, shorter):
-        before = ReferenceNLL(method)
+        before = FrozenNLL(method)
         before.prepare([asked])
         found.append(before(asked))
     assert (found[1] < found[0]).all()

@@ -111,12 +111,8 @@ def split_slice(pattern: str) -> tuple[str, tuple[slice | int, ...] | None]:
     return pattern[: found.start()], tuple(parts)
 
 
-def train_slice(parameters: Mapping[str, nn.Parameter], part: tuple[slice | int, ...]) -> list[RemovableHandle]:
-    """Zero the gradients outside a slice of each parameter; remove the handles after training.
-
-    Raises:
-        UsageError: a parameter has no such slice.
-    """
+def _train_slice(parameters: Mapping[str, nn.Parameter], part: tuple[slice | int, ...]) -> list[RemovableHandle]:
+    """Zero the gradients outside a slice of each parameter."""
     handles: list[RemovableHandle] = []
     for name, parameter in parameters.items():
         mask = torch.zeros_like(parameter, dtype=torch.bool)
@@ -131,20 +127,24 @@ def train_slice(parameters: Mapping[str, nn.Parameter], part: tuple[slice | int,
     return handles
 
 
-def select_all(model: nn.Module, exclude: str) -> dict[str, nn.Parameter]:
-    """Return every parameter whose qualified name does not match a pattern; shared ones count once, under their first name."""
-    try:
-        expression = re.compile(exclude)
-    except re.error as error:
-        raise UsageError(f"'{exclude}' is not a valid regular expression: {error}.") from error
-    found = {name: parameter for name, parameter in model.named_parameters() if not expression.search(name)}
-    if not found:
-        raise UsageError(f"'{exclude}' leaves no parameter of {type(model).__name__} to change.")
-    return found
+def train_only(
+    model: nn.Module, parameters: Mapping[str, nn.Parameter], part: tuple[slice | int, ...] | None = None
+) -> list[RemovableHandle]:
+    """Let gradients reach these parameters, or a slice of each, and no others.
 
+    Args:
+        model: a language model.
+        parameters: the parameters to train, by name, as `select_parameters` gives them.
+        part: the slice of each parameter that trains, from `split_slice`; outside of it gradients are zero. None trains whole
+            parameters.
 
-def train_only(model: nn.Module, parameters: Mapping[str, nn.Parameter]) -> None:
-    """Let gradients reach these parameters and no others."""
+    Returns:
+        handles to `remove()` after training; empty without a slice.
+
+    Raises:
+        UsageError: a parameter has no such slice.
+    """
     chosen = {id(parameter) for parameter in parameters.values()}
     for parameter in model.parameters():
         parameter.requires_grad_(id(parameter) in chosen)
+    return _train_slice(parameters, part) if part is not None else []

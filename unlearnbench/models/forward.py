@@ -21,33 +21,6 @@ class _Reached(Exception):  # noqa: N818 - a signal, not an error
     """The end of a forward, raised once the wanted block has answered."""
 
 
-def activations_at(model: nn.Module, block: int, inputs: Mapping[str, Tensor]) -> Tensor:
-    """Return the output of one decoder block; the blocks above it, the final norm and the head do not run.
-
-    Args:
-        model: a decoder-only language model.
-        block: 0-based; its output is transformers' `hidden_states[block + 1]`.
-        inputs: `input_ids` and `attention_mask`, both (B, T).
-
-    Returns:
-        (B, T, D) in the model's dtype.
-    """
-    caught: list[Tensor] = []
-
-    def catch(_module: nn.Module, _args: Any, output: Any) -> None:
-        caught.append(output if isinstance(output, Tensor) else output[0])
-        raise _Reached
-
-    handle = decoder_blocks(model)[1][block].register_forward_hook(catch)
-    try:
-        model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], use_cache=False)
-    except _Reached:
-        return caught[0]
-    finally:
-        handle.remove()
-    raise RuntimeError(f"block {block} of {type(model).__name__} did not run")
-
-
 @dataclass(frozen=True, kw_only=True)
 class SplitForward:
     """A forward that has run up to its first trained block; calling it runs the rest, as often as wanted.

@@ -12,8 +12,8 @@ from unlearnbench.data.batches import IGNORE
 
 
 def next_token_nll(logits: Tensor, targets: Tensor) -> Tensor:
-    """Return each token's negative log-likelihood: logits (N, V) and targets (N,) int64 -> (N,), float32 or wider, nats."""
-    return F.cross_entropy(wide(logits), targets, reduction="none")
+    """Each token's negative log-likelihood: logits (N, V) and targets (N,) int64 -> (N,), float32 or wider, nats."""
+    return F.cross_entropy(upcast(logits), targets, reduction="none")
 
 
 def token_nll(logits: Tensor, labels: Tensor) -> Tensor:
@@ -82,14 +82,14 @@ def mean_square(difference: Tensor, counted: Tensor | None = None) -> Tensor:
     Returns:
         scalar, float32 at least.
     """
-    squares = wide(difference).square().mean(dim=2)  # (B, T)
+    squares = upcast(difference).square().mean(dim=2)  # (B, T)
     if counted is None:
         return squares.mean()
     return mean_over(squares, counted)
 
 
-def wide(tensor: Tensor) -> Tensor:
-    """Upcast to float32 at least: norms and squares of narrower numbers lose too much."""
+def upcast(tensor: Tensor) -> Tensor:
+    """In float32 at least: norms and squares of narrower numbers lose too much."""
     return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
 
 
@@ -144,7 +144,7 @@ def token_kl(logits: Tensor, target: Tensor, temperature: float = 1.0) -> Tensor
         (...) float32, nats.
     """
     divergence: Tensor = _Divergence.apply(  # pyright: ignore[reportAssignmentType]
-        wide(logits) / temperature, wide(target.detach()) / temperature, False
+        upcast(logits) / temperature, upcast(target.detach()) / temperature, False
     )
     return temperature**2 * divergence
 
@@ -161,38 +161,7 @@ def token_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
     Returns:
         (...) float32, nats.
     """
-    return _Divergence.apply(wide(logits), wide(target.detach()), True)  # pyright: ignore[reportReturnType]
-
-
-def kl_divergence(logits: Tensor, target: Tensor, counted: Tensor, temperature: float = 1.0) -> Tensor:
-    """Return KL(target || model) over the vocabulary at every counted position, both softened, times temperature squared.
-
-    Where the two agree bit for bit, value and gradient are exactly zero.
-
-    Args:
-        logits: (B, T, V), of the model that learns; upcast to float32.
-        target: (B, T, V), of the teacher; no gradient is taken.
-        counted: (B, T) bool, positions that count.
-        temperature: divisor of both logits; the square keeps gradients comparable (Hinton et al., arXiv:1503.02531).
-
-    Returns:
-        scalar float32, nats per position: mean over each sequence's counted positions, then over sequences.
-    """
-    return mean_over(token_kl(logits, target, temperature), counted)
-
-
-def distillation(logits: Tensor, target: Tensor, counted: Tensor) -> Tensor:
-    """Return `token_cross_entropy` at every counted position.
-
-    Args:
-        logits: (B, T, V), of the model that learns; upcast to float32.
-        target: (B, T, V), of the frozen one; no gradient is taken.
-        counted: (B, T) bool, positions that count.
-
-    Returns:
-        scalar float32, nats per position: mean over each sequence's counted positions, then over sequences.
-    """
-    return mean_over(token_cross_entropy(logits, target), counted)
+    return _Divergence.apply(upcast(logits), upcast(target.detach()), True)  # pyright: ignore[reportReturnType]
 
 
 @torch.no_grad()

@@ -347,7 +347,7 @@ def bfloat16(case: MethodCase) -> None:
 @METHOD_CHECKS.check(_trains, each=[name for name in FAMILIES if name != TrialFit().family])
 def family(case: MethodCase, name: str) -> None:
     """It works on other families of models."""
-    advice = "find blocks and parameters with decoder_blocks, select_parameters and select_all, not by a family's names."
+    advice = "find blocks and parameters with decoder_blocks and select_parameters, not by a family's names."
     case.trained_like(TrialFit(family=name, steps=2), f"on a {name} model", advice)
 
 

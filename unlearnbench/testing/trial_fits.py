@@ -281,9 +281,9 @@ def _reference_gap(method: UnlearningMethod, trial: TrialFit) -> float | None:
     base = _base(trial.family, trial.dtype)
     gaps: list[float] = []
     if method.adapter is None and getattr(method, "_original", None):
-        with method.reference():
-            parameters = dict(method.model.named_parameters())
-            gaps += [_gap(parameters[name], base[name]) for name in method.changing() if name in base]
+        with method.frozen_model():
+            own = dict(method.model.named_parameters())
+            gaps += [_gap(own[name], base[name]) for name in method.changing() if name in base]
     for name, module in method.named_children():
         tensors = dict(module.named_parameters())
         if name != "model" and tensors.keys() <= base.keys() and _looks_like(tensors, base):

@@ -15,8 +15,8 @@ from unlearnbench.system.files import content_hash
 from unlearnbench.training.method import MethodContext, UnlearningMethod
 
 
-class ReferenceOutputs:
-    """The untouched model's final hidden states for every text, and its head.
+class FrozenOutputs:
+    """The untouched model's final hidden states of every text, and its head.
 
     Hidden states are D numbers per token where logits are V; the head is applied when they are needed. They are kept in host
     memory unless they would take more of it than the weights that change: then the untouched model runs live, with its adapter
@@ -71,7 +71,7 @@ class ReferenceOutputs:
     def hidden(self, stream: Stream) -> Tensor:
         """Return the untouched model's `final_hidden` of a stream: (B, T, D), zero on padding."""
         if self._kept is None:
-            with self._method.reference():
+            with self._method.frozen_model():
                 return final_hidden(self._method.model, stream)
         mask = stream["attention_mask"].bool().cpu()
         rows = torch.cat([self._kept[_key(ids)] for ids in _texts(stream)])
@@ -86,7 +86,7 @@ class ReferenceOutputs:
             return head_logits(self._method.model, hidden)
 
 
-class ReferenceNLL:
+class FrozenNLL:
     """The untouched model's negative log-likelihood of every sequence: one number each, so no second model and no copy.
 
     Args:

@@ -20,18 +20,3 @@ def log_sigmoid_loss(margin: Tensor, beta: float) -> Tensor:
         scalar, in the margin's dtype.
     """
     return -(2 / beta) * F.logsigmoid(beta * margin).mean()
-
-
-def weighted_ascent(nll: Tensor, confidence: float, doubt: float) -> Tensor:
-    """-p^confidence (1 - p)^doubt nll with p = exp(-nll) and no gradient through the weight: WGA's and SatImp's loss.
-
-    Args:
-        nll: (N,), nats per token.
-        confidence: exponent of the token's probability: above 0, tokens that are forgotten already count less.
-        doubt: exponent of its complement: above 0, tokens that the model is sure of count less.
-
-    Returns:
-        (N,), in the dtype of `nll`.
-    """
-    probability = (-nll.detach()).exp()
-    return -(probability**confidence) * (1 - probability) ** doubt * nll

@@ -13,15 +13,17 @@ import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
-from unlearnbench.data.batches import PaddingSide, Schedule, Stream
+from unlearnbench.data.batches import Example, PaddingSide, Schedule, Stream, collate
 from unlearnbench.errors import StorageError
+from unlearnbench.models.capacity import context_length
 from unlearnbench.models.forward import copy_of, swapped
 from unlearnbench.models.head import final_hidden, over_positions, sequence_nll
+from unlearnbench.models.loading import padding_id
 from unlearnbench.models.lora import LoraAdapter
 from unlearnbench.models.tensors import next_token_nll, next_tokens
 from unlearnbench.system.files import content_hash, write_atomic
 from unlearnbench.training.optimizers import AdamW
-from unlearnbench.training.shared_forward import OneForward, worth_joining
+from unlearnbench.training.shared_forward import OneForward, joined_hidden, worth_joining
 
 if TYPE_CHECKING:
     from lightning.pytorch import Trainer
@@ -131,6 +133,11 @@ class UnlearningMethod(LightningModule):
         self._original: Callable[[], Iterable[tuple[str, Tensor]]] | None = None  # the copies, or what reads the files
         self._joined: OneForward | None = None
 
+    @property
+    def context_length(self) -> int | None:
+        """The number of tokens that the model can read at once; None where its config sets no bound."""
+        return context_length(self.model)
+
     def log(self, name: str, value: Any, *args: Any, **kwargs: Any) -> None:
         """Log as Lightning does, and to a row of metrics.csv: a name that an update does not log has no value there, not its
         last one.
@@ -178,6 +185,30 @@ class UnlearningMethod(LightningModule):
         finally:
             self._joined = None
 
+    def joined_hidden(self, streams: Sequence[Stream]) -> list[Tensor]:
+        """Return the `final_hidden` of each stream from one forward of all, however wide they are.
+
+        Args:
+            streams: padded on the right to the widest of them.
+
+        Returns:
+            (B, T, D) for each stream, in the model's dtype.
+        """
+        return joined_hidden(self.model, streams)
+
+    def stream_of(self, examples: Sequence[Example], like: Stream) -> Stream:
+        """Return texts of the method's own making as a stream, padded as its batches are.
+
+        Args:
+            examples: tokens and labels of each text, B in all.
+            like: the stream whose topic and device the new one has.
+
+        Returns:
+            a stream of shape (B, T), T the longest text's number of tokens.
+        """
+        padded = collate(examples, like["topic"], padding_id(self.context.tokenizer), self.padding_side)
+        return self.transfer_batch_to_device(padded, like["input_ids"].device, 0)
+
     def logits(self, stream: Stream) -> Tensor:
         """Return the model's next-token logits: (B, T, V), in the model's dtype."""
         return self.model(input_ids=stream["input_ids"], attention_mask=stream["attention_mask"], use_cache=False).logits
@@ -199,6 +230,20 @@ class UnlearningMethod(LightningModule):
         """Return the parameters that require gradients, for an optimizer."""
         return [parameter for parameter in self.model.parameters() if parameter.requires_grad]
 
+    def named_trainable(self) -> dict[str, nn.Parameter]:
+        """Return the parameters that ask for gradients, by name; an adapter's factors, where there is one."""
+        return {name: parameter for name, parameter in self.model.named_parameters() if parameter.requires_grad}
+
+    @contextmanager
+    def scratch_weights(self) -> Generator[None]:
+        """Let the trainable parameters be copies for a while: what is done to them within the block is undone after it.
+
+        For steps that are only simulated, such as an adversary's. Costs a second set of these weights.
+        """
+        named = self.named_trainable()
+        with swapped(named, copy_of(named)):
+            yield
+
     def changing(self) -> dict[str, nn.Parameter]:
         """Return the weights that will have changed in the end, by name; they are put back after the job."""
         if self.adapter is not None:
@@ -216,8 +261,8 @@ class UnlearningMethod(LightningModule):
         return trainer.precision_plugin.forward_context() if trainer is not None else contextlib.nullcontext()
 
     @contextmanager
-    def reference(self) -> Generator[None]:
-        """Run the untouched model, without gradients: the adapter switched off, or the original weights put back.
+    def frozen_model(self) -> Generator[None]:
+        """The untouched model, without gradients: the adapter switched off, or the original weights put back.
 
         Without an adapter the original is what the weights were at the first use, or when `keep_original` was called: before
         the first update, then.
@@ -233,11 +278,11 @@ class UnlearningMethod(LightningModule):
             yield
 
     def keep_original(self, *, in_memory: bool = True) -> None:
-        """Keep the trained weights as they are now, for `reference`; an adapter needs no copy.
+        """Make sure of the weights that train as they are now, for `frozen_model`; an adapter needs no copy.
 
         Args:
-            in_memory: True copies them. False, from `on_fit_start` on, leaves them in the files that the model was loaded from:
-                `reference` then takes about as long as loading it, and between its uses no second model stands in memory.
+            in_memory: copy them. False, from `on_fit_start` on, leaves them in the files that the model was loaded from:
+                `frozen_model` then takes about as long as loading it, and between its uses no second model stands in memory.
         """
         if self.adapter is None and self._original is None:
             read = None if in_memory else self.context.original

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -49,8 +50,29 @@ def pieces_of(model: PreTrainedModel, streams: Mapping[str, Stream]) -> list[dic
     return pieces
 
 
-def loss_in_pieces(parameters: Sequence[nn.Parameter], losses: Sequence[Callable[[], Tensor]]) -> Tensor:
-    """Return the sum of losses, of which no two graphs stand in memory at the same time.
+def loss_in_pieces(
+    model: PreTrainedModel, streams: Mapping[str, Stream], loss_of: Callable[[Mapping[str, Stream]], Tensor]
+) -> Tensor:
+    """Return a loss of several streams that share a forward, without keeping all of that for the backward pass.
+
+    Where the streams together would keep too much, they are cut between sequences into pieces, whose gradients are taken one
+    after the other on the way forward.
+
+    Args:
+        model: the model that trains.
+        streams: the streams by name, not empty.
+        loss_of: given a piece, some sequences of some of the streams by the same names, returns its share of the loss, a
+            scalar; the shares of all pieces are added.
+
+    Returns:
+        scalar, the sum over pieces, with gradients for the model's trained parameters.
+    """
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    return sum_of_losses(trained, [partial(loss_of, piece) for piece in pieces_of(model, streams)])
+
+
+def sum_of_losses(parameters: Sequence[nn.Parameter], losses: Sequence[Callable[[], Tensor]]) -> Tensor:
+    """The sum of losses, of which no two graphs stand in memory at the same time.
 
     Args:
         parameters: all parameters that have a gradient.

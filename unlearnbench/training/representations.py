@@ -18,7 +18,7 @@ from unlearnbench.data.batches import Stream
 from unlearnbench.errors import UsageError
 from unlearnbench.models.blocks import decoder_of
 from unlearnbench.models.forward import SplitForward, split_forward
-from unlearnbench.models.tensors import mean_over, wide
+from unlearnbench.models.tensors import mean_over, upcast
 from unlearnbench.training.method import UnlearningMethod
 
 # the MLP's output projection: Llama, Mistral, Qwen, Gemma; GPT-NeoX, Bloom; Phi; GPT-2; GPT-J; LFM2; in OPT's block itself
@@ -77,8 +77,8 @@ class BlockOutputs:
         return [hidden for number, hidden in enumerate(split.each()) if number in self._wanted]
 
     def frozen(self, split: SplitForward) -> list[Tensor]:
-        """Return the same outputs of the untouched model, without gradients."""
-        with self._method.reference():
+        """Likewise of the untouched model, without gradients."""
+        with self._method.frozen_model():
             return self.updated(split)
 
     def _shared(self, split: SplitForward, stream: Stream) -> list[Tensor]:
@@ -104,6 +104,21 @@ class BlockOutputs:
             split = self.split(stream)
             self._kept[key] = Kept(split, self._shared(split, stream))
         return self._kept[key]
+
+    def log_drift(self, name: str, updated: Tensor, frozen: Tensor, stream: Stream) -> None:
+        """Log how far a block's outputs have drifted from the untouched model's, over a stream's real tokens.
+
+        `norm/NAME` is the median norm of the updated outputs, `cosine/NAME` the median cosine to the untouched ones: medians,
+        since a single huge position may dominate a mean.
+
+        Args:
+            name: the name of what is compared, as in `forget/bio`.
+            updated: (B, T, D), the outputs of the model as it trains.
+            frozen: (B, T, D), the untouched model's.
+            stream: the stream that both have read.
+        """
+        norm, cosine = _drift(updated, frozen, stream["attention_mask"].bool())
+        self._method.log_dict({f"norm/{name}": norm, f"cosine/{name}": cosine})
 
     def clear(self) -> None:
         """Free the kept results."""
@@ -168,20 +183,20 @@ def control_vector(width: int, kind: Literal["uniform", "gaussian"], length: flo
     return length * drawn / drawn.norm()
 
 
-def miscounted(option: str, value: float | list[float], topics: Sequence[str]) -> list[str]:
-    """Return a sentence if an option is neither one number nor one per topic; for `preflight`."""
+def check_per_topic(option: str, value: float | list[float], topics: Sequence[str]) -> list[str]:
+    """A sentence if an option gives neither one number nor one per topic; for `preflight`."""
     if not isinstance(value, list) or len(value) == len(topics):
         return []
     return [f"{option} needs one number or {len(topics)} (for {', '.join(topics)}); got {len(value)}."]
 
 
-def of_topics(option: str, value: float | list[float], topics: Sequence[str]) -> dict[str, float]:
-    """Return an option by topic: the one number for all topics, or one for each.
+def per_topic(option: str, value: float | list[float], topics: Sequence[str]) -> dict[str, float]:
+    """A number for all topics, or one for each.
 
     Raises:
         UsageError: another count than there are topics.
     """
-    for problem in miscounted(option, value, topics):
+    for problem in check_per_topic(option, value, topics):
         raise UsageError(problem)
     values = value if isinstance(value, list) else [value] * len(topics)
     return dict(zip(topics, values, strict=True))
@@ -195,20 +210,12 @@ def displacement(updated: Sequence[Tensor], frozen: Sequence[Tensor], counted: T
         frozen: (B, T, D) of each block, from the untouched model.
         counted: (B, T) bool: mean over the counted positions of a sequence, then over sequences.
     """
-    moved = [(wide(new) - wide(old)).norm(dim=-1) for new, old in zip(updated, frozen, strict=True)]  # (B, T)
+    moved = [(upcast(new) - upcast(old)).norm(dim=-1) for new, old in zip(updated, frozen, strict=True)]  # (B, T)
     return torch.stack([mean_over(distance, counted) for distance in moved]).mean()
 
 
 @torch.no_grad()
-def drift(updated: Tensor, frozen: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the median norm of the updated activations, and their median cosine to the frozen ones, over real positions.
-
-    Medians, since the mean over positions is one that a single huge position may dominate.
-
-    Args:
-        updated: (B, T, D).
-        frozen: (B, T, D).
-        real: (B, T) bool.
-    """
+def _drift(updated: Tensor, frozen: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:
+    """Median norm of the updated outputs, and median cosine to the frozen ones, over real positions, (B, T) bool."""
     updated, frozen = updated[real].float(), frozen[real].float()  # (N, D)
     return updated.norm(dim=1).median(), F.cosine_similarity(updated, frozen, dim=1).median()

@@ -10,7 +10,7 @@ from torch import Tensor
 from unlearnbench.data.batches import Stream, UnlearnBatch
 from unlearnbench.models.head import over_positions
 from unlearnbench.models.tensors import next_tokens, token_kl
-from unlearnbench.training.frozen_base import ReferenceOutputs
+from unlearnbench.training.frozen_base import FrozenOutputs
 from unlearnbench.training.method import UnlearningMethod
 
 RetainKind = Literal["nll", "kl"]
@@ -28,13 +28,13 @@ class RetainTerm:
 
     def __init__(self, method: UnlearningMethod, kind: RetainKind, weight: float) -> None:
         self._method, self._kind, self._weight = method, kind, weight
-        self._untouched: ReferenceOutputs | None = None
+        self._untouched: FrozenOutputs | None = None
 
     def prepare(self) -> None:
         """Compute the untouched model's outputs if the term needs them; from `on_fit_start`."""
         if self._kind == "kl" and self._weight:
             retain = self._method.context.retain
-            self._untouched = ReferenceOutputs(self._method)
+            self._untouched = FrozenOutputs(self._method)
             self._untouched.prepare([retain[index] for index in range(len(retain))])
 
     def streams(self, batch: UnlearnBatch) -> tuple[Stream, ...]:
@@ -49,7 +49,7 @@ class RetainTerm:
         self._method.log(f"retain/{self._kind}", value)
         return self._weight * value
 
-    def _divergence(self, stream: Stream, untouched: ReferenceOutputs) -> Tensor:
+    def _divergence(self, stream: Stream, untouched: FrozenOutputs) -> Tensor:
         predicting, _ = next_tokens(stream["labels"])
         before = untouched.hidden(stream)[predicting]  # (N, D)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from string import ascii_uppercase as LETTERS
 
-__all__ = ["LETTERS", "cloze_prompt", "few_shot", "header", "letter_prompt"]
+__all__ = ["LETTERS", "cloze_prompt", "header", "letter_prompt"]
 
 
 def header(title: str, newlines: int = 2) -> str:
@@ -27,8 +27,3 @@ def letter_prompt(question: str, choices: Sequence[str]) -> str:
 def cloze_prompt(question: str) -> str:
     """Return the question alone; the options' texts are scored as continuations without being shown."""
     return f"Question: {question.strip()}\nAnswer:"
-
-
-def few_shot(examples: Sequence[str], question: str) -> str:
-    """Return answered examples, then the question, a blank line between them."""
-    return "\n\n".join([*examples, question])

@@ -36,7 +36,7 @@ class Dialogue:
         return Request(tuple(messages), self.temperature, f"{seed} {self.id} {len(answers)}")
 
 
-def hold(
+def run_dialogues(
     dialogues: Sequence[Dialogue], subject: Subject, *, max_new_tokens: int, rows: int | None = None
 ) -> list[list[Answer]]:
     """Return the model's answer to every turn; answers of the same weights from earlier runs are not written again.

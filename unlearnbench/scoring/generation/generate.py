@@ -64,7 +64,7 @@ def generate(
     return [writer.answers[index] for index in range(len(requests))]
 
 
-def complete(
+def continue_texts(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     prompts: Sequence[list[int]],

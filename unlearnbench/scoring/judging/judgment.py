@@ -34,8 +34,8 @@ class Inquiry:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Replies:
-    """The settings of a judge's replies.
+class ReplySettings:
+    """How a judge is to reply.
 
     Attributes:
         temperature: sampling temperature; at 0 the judge always gives the same reply, as far as its server can.
@@ -77,6 +77,11 @@ class Judge(Protocol):
     @property
     def identity(self) -> Sequence[str]:
         """Return the judge's settings that may change a rating."""
+        ...
+
+    @property
+    def replies(self) -> ReplySettings:
+        """Temperature and length of its replies."""
         ...
 
     def problems(self) -> Iterable[str]:

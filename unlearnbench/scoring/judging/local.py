@@ -17,7 +17,7 @@ from unlearnbench.scoring.judging.judgment import (
     Inquiry,
     Judgment,
     Messages,
-    Replies,
+    ReplySettings,
     insist,
     no_rating,
     parse_rating,
@@ -39,7 +39,7 @@ class LocalJudge:
         UsageError: no such model.
     """
 
-    def __init__(self, source: str, replies: Replies) -> None:
+    def __init__(self, source: str, replies: ReplySettings) -> None:
         self.source, self.replies = source, replies
         self.folder = model_folder(source)
         self._model: PreTrainedModel | None = None

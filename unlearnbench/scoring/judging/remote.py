@@ -21,7 +21,7 @@ from unlearnbench.scoring.judging.judgment import (
     Inquiry,
     Judgment,
     Messages,
-    Replies,
+    ReplySettings,
     insist,
     no_rating,
     parse_rating,
@@ -75,7 +75,7 @@ class RemoteJudge:
         UsageError: the client is not installed, or there is no key for an address elsewhere.
     """
 
-    def __init__(self, model: str, url: str | None, limits: RequestLimits, replies: Replies) -> None:
+    def __init__(self, model: str, url: str | None, limits: RequestLimits, replies: ReplySettings) -> None:
         if importlib.util.find_spec("openai") is None:
             raise UsageError("The judge openai:MODEL needs the client: pip install 'unlearnbench[judge]'.")
         self.model, self.limits, self.replies = model, limits, replies
