@@ -93,11 +93,13 @@ if TYPE_CHECKING:
     "For benchmarks: offering a benchmark"
     from unlearnbench.plugins.specs import BenchmarkSpec as BenchmarkSpec
     from unlearnbench.records.base import Half as Half
+    from unlearnbench.records.cells import Measure as Measure
     from unlearnbench.records.cells import Metric as Metric
     from unlearnbench.records.items import ItemResult as ItemResult
     from unlearnbench.records.items import ItemText as ItemText
     from unlearnbench.scoring.benchmark import Benchmark as Benchmark
     from unlearnbench.scoring.benchmark import Subject as Subject
+    from unlearnbench.scoring.benchmark import UntouchedModel as UntouchedModel
     from unlearnbench.scoring.benchmark import Workload as Workload
     from unlearnbench.scoring.selection import first_of_each_part as first_of_each_part
     from unlearnbench.scoring.selection import in_half as in_half
@@ -108,6 +110,12 @@ if TYPE_CHECKING:
     from unlearnbench.data.tables import Table as Table
     from unlearnbench.data.tables import list_configs as list_configs
     from unlearnbench.data.tables import read_table as read_table
+
+    "For benchmarks: reading texts"
+    from unlearnbench.scoring.likelihood import Predictions as Predictions
+    from unlearnbench.scoring.likelihood import Reading as Reading
+    from unlearnbench.scoring.likelihood import base_predictions as base_predictions
+    from unlearnbench.scoring.likelihood import read_texts as read_texts
 
     "For benchmarks: multiple choice"
     from unlearnbench.records.items import Question as Question

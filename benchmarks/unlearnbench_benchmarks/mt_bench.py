@@ -185,7 +185,7 @@ class MtBench(Benchmark):
             return {}
         repeats = [share for item in written if (share := repeated_ngrams(item.text)) is not None]
         spreads = [Ratings(ratings=item.ratings).spread for item in items if len(item.ratings) > 1]
-        told = {
+        figures = {
             "answer_tokens": fmean(item.tokens for item in written),
             "at_token_limit": fmean(item.tokens >= self.max_new_tokens for item in written),
             "repeated_4grams": fmean(repeats) if repeats else 0.0,

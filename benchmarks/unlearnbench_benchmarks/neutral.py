@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 from unlearnbench.api import (
     Benchmark,
@@ -33,6 +34,24 @@ PART = "text"
 LIKELIEST = 64  # tokens of the base's distribution that are kept at each place; the others are one outcome together
 
 
+class Paragraph(NamedTuple):
+    """One text to read.
+
+    Attributes:
+        id: id of the item.
+        part: part of the benchmark; there is one.
+        text: the text.
+    """
+
+    id: str
+    part: str
+    text: str
+
+
+def _id_of(paragraph: Paragraph) -> str:
+    return paragraph.id
+
+
 class Neutral(Benchmark):
     """Plain text: twenty paragraphs on everyday matters, or your own.
 
@@ -51,14 +70,13 @@ class Neutral(Benchmark):
         self._half: Half | None = None
 
     @cached_property
-    def _texts(self) -> list[ItemText]:
+    def _texts(self) -> Sequence[Paragraph]:
         if self.source is None:
             found = OWN_TEXT.read_text(encoding="utf-8").strip().split("\n\n")
         else:
             table = read_table(self.source, columns=("text",))
             found = [table.text(index, "text") for index in range(len(table.rows))]
-        items = [ItemText(id=f"{PART}/{number}", text=text) for number, text in enumerate(found)]
-        return in_half(items, self._half, lambda item: item.id)
+        return in_half([Paragraph(f"{PART}/{number}", PART, text) for number, text in enumerate(found)], self._half, _id_of)
 
     @property
     def metric(self) -> Metric:
@@ -89,7 +107,7 @@ class Neutral(Benchmark):
         return True
 
     def texts(self) -> Iterable[ItemText]:
-        return self._texts
+        return [ItemText(id=paragraph.id, text=paragraph.text) for paragraph in self._texts]
 
     def evaluate(self, subject: Subject) -> Iterable[ItemResult]:
         from unlearnbench.api import base_predictions, read_texts  # torch: not needed to list or plan
@@ -98,7 +116,7 @@ class Neutral(Benchmark):
         base = base_predictions(subject, asked, LIKELIEST)
         readings = read_texts(subject.model, subject.tokenizer, asked[: subject.limit])
         for number, (item, reading) in enumerate(zip(self._texts, readings, strict=False)):
-            read = subject.tokenizer.decode(reading.tokens, skip_special_tokens=True)
+            read = str(subject.tokenizer.decode(reading.tokens, skip_special_tokens=True))
             values = {"bits_per_byte": float(reading.nll().sum()) / math.log(2) / len(read.encode())}
             if base is not None and base[number].tokens.equal(reading.tokens):  # a checkpoint may have another tokenizer
                 values["divergence"] = float(base[number].divergence(reading).mean())

@@ -125,7 +125,7 @@ class DPO(UnlearningMethod):
             refusal = self._refused[sum(ids_here) % len(REFUSALS)]
             grown = width + len(refusal)
             refused.append(splice(prompt, refusal, grown if readable is None else min(grown, readable)))
-            forgotten.append(splice(prompt, own[len(prompt) :], width))
+            forgotten.append(splice(prompt, ids_here[len(prompt) :], width))
         return self.stream_of(refused, stream), self.stream_of(forgotten, stream)
 
     def _refusals(self) -> list[list[int]]:

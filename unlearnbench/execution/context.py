@@ -39,12 +39,12 @@ class JobContext:
     dtype: str
     device: torch.device
     limit: int | None
-    base: UntouchedModel | None
     trainer: TrainerOptions
     looks: LookPlan | None
     memory: Path | None  # what the trials of a search share; None: what is kept is kept in the user's cache
     cache_folder: Path
     reporter: Reporter
+    base: UntouchedModel | None = None
     callbacks: Callable[[Job], Sequence[Any]] = lambda job: ()
     loggers: Callable[[Job], Sequence[Any]] = lambda job: ()
 

@@ -84,11 +84,11 @@ class Predictions(NamedTuple):
         The tokens that are not among the most likely ones count as one outcome, so that this is a lower bound, and 0 for the
         same distributions. Lin (1991), IEEE Transactions on Information Theory 37.
         """
-        own = _with_rest(self.log_probabilities.exp())
-        other = _with_rest(reading.log_probabilities.cpu().gather(1, self.likeliest).exp())
-        middle = (own + other) / 2
-        terms = [torch.special.xlogy(one, one / middle.clamp_min(torch.finfo(one.dtype).tiny)) for one in (own, other)]
-        return (sum(terms).sum(-1) / (2 * math.log(2))).clamp(0, 1)  # pyright: ignore[reportAttributeAccessIssue,reportUnknownMemberType]
+        mine = _with_rest(self.log_probabilities.exp())
+        theirs = _with_rest(reading.log_probabilities.cpu().gather(1, self.likeliest).exp())
+        middle = ((mine + theirs) / 2).clamp_min(torch.finfo(mine.dtype).tiny)
+        terms = torch.special.xlogy(mine, mine / middle) + torch.special.xlogy(theirs, theirs / middle)  # (T, k + 1), nats
+        return (terms.sum(-1) / (2 * math.log(2))).clamp(0, 1)
 
 
 def _with_rest(probabilities: Tensor) -> Tensor:
@@ -122,8 +122,8 @@ def base_predictions(subject: Subject, texts: Sequence[str], likeliest: int = 64
     if path is not None:
         from safetensors.torch import save
 
-        tensors = {f"{number}.{name}": one.contiguous() for number, own in enumerate(found) for name, one in own._asdict().items()}
-        write_atomic(path, save(tensors))
+        named = ((number, name, tensor) for number, own in enumerate(found) for name, tensor in own._asdict().items())
+        write_atomic(path, save({f"{number}.{name}": tensor.contiguous() for number, name, tensor in named}))
     return found
 
 
