@@ -10,6 +10,7 @@ from unlearnbench.api import (
     LETTERS,
     BenchmarkSpec,
     ItemResult,
+    Measure,
     MultipleChoiceBenchmark,
     Question,
     Subject,
@@ -186,6 +187,16 @@ class AlwaysB(Right):
         return 1
 
 
+class MeasuresNothing(Right):
+    """Declares a measure of a value that no item has."""
+
+    def measures(self):
+        return [Measure(name="rouge", metric=self.metric, primary=True)]
+
+    def change(self, items, subject):
+        return first(items, values={"rogue": 0.5})
+
+
 WRONG: dict[str, type[Right]] = {
     "documented": Undocumented,
     "built_from_its_options": ReadsAtOnce,
@@ -199,6 +210,7 @@ WRONG: dict[str, type[Right]] = {
     "progress_reported": NoProgress,
     "parts_declared": HidesAPart,
     "items_sound": CountsFromOne,
+    "measures_sound": MeasuresNothing,
     "model_untouched": Trains,
     "prints_nothing": Prints,
     "direction_right": Upside,

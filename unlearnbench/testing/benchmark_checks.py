@@ -23,6 +23,7 @@ from unlearnbench.records.base import Options, Value
 from unlearnbench.records.items import ItemResult
 from unlearnbench.scoring.benchmark import Benchmark, MultipleChoiceBenchmark, Subject
 from unlearnbench.scoring.choice.log_likelihood import encode_questions, longest_text
+from unlearnbench.scoring.measures import faults, measure_score
 from unlearnbench.testing.checks import CheckFailed, NotApplicable, Registry, require
 from unlearnbench.testing.entry_points import described, entry_point_of
 from unlearnbench.testing.tiny_models import ConstantAnswers, Oracle, RandomAnswers, tiny_model, tiny_tokenizer
@@ -359,6 +360,21 @@ def items_sound(case: BenchmarkCase) -> None:
 
 
 @BENCHMARK_CHECKS.check()
+def measures_sound(case: BenchmarkCase) -> None:
+    """Its measures can be made of its parts, and items have the finite values that they are made of."""
+    benchmark = case.benchmark()
+    measures, parts, items = benchmark.measures(), benchmark.parts(), case.items()
+    problem = next(faults(measures, parts), None)
+    require(problem is None, f"measures() cannot be used: {problem}")
+    for item in items:
+        bad = {name: value for name, value in item.values.items() if not math.isfinite(value)}
+        require(not bad, f"the item {item.id} has values {bad}; leave out what it does not have.")
+    for measure in measures:
+        missing = measure_score(measure, parts, items) is None and not benchmark.reads_base
+        require(not missing, f"no item has what the measure {measure.name} is made of: {measure.value!r} in its values.")
+
+
+@BENCHMARK_CHECKS.check()
 def model_untouched(case: BenchmarkCase) -> None:
     """The model is as before: weights, mode, hooks."""
     case.items()
@@ -401,11 +417,13 @@ def oracle_is_best(case: BenchmarkCase) -> None:
 
 @BENCHMARK_CHECKS.check()
 def chance_right(case: BenchmarkCase) -> None:
-    """A model that answers at random scores what the metric declares as chance."""
+    """A model that answers at random scores what the metric declares as chance; of a loss or rating, no better than that."""
     items, metric = case.items("random", MANY), case.benchmark().metric
     score, error = _mean(items), _error(items)
+    worse = score > metric.chance if metric.better == "lower" else score < metric.chance
+    unbounded = worse and not any(item.logprobs for item in items)  # a loss has no worst value that chance could be
     require(
-        abs(score - metric.chance) <= ERRORS * error + 1e-6,
+        unbounded or abs(score - metric.chance) <= ERRORS * error + 1e-6,
         f"a model that answers at random scores {score:.3f} (standard error {error:.3f}, {len(items)} items), and chance is "
         f"declared as {metric.chance:.3f}; for multiple choice it is the mean of 1 / number of options.",
     )
