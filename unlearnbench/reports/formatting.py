@@ -50,9 +50,10 @@ def span(estimate: Estimate | None, unit: str = "fraction", digits: int = 3) -> 
 def heading(column: Column, board: Leaderboard) -> str:
     """The column's title with the arrow that says which way is good: `wmdp ↓`, with a reference `wmdp →.262`."""
     judged = f" ({column.note})" if column.note else ""
-    arrow = ARROWS[column.role]
+    info = next(info for info in board.benchmarks if info.name == column.benchmark)
+    arrow = "(lower is better)" if column.role == "retain" and info.better == "lower" else ARROWS[column.role]
     if board.reference and column.ideal is not None:
-        arrow = f"→{figure(column.ideal, next(info.unit for info in board.benchmarks if info.name == column.benchmark))}"
+        arrow = f"→{figure(column.ideal, info.unit)}"
     return f"{column.title}{judged} {arrow}".strip()
 
 
