@@ -16,7 +16,7 @@ import pytest
 import torch
 from conftest import tiny_llama
 from helpers.model_folders import adapter_of, edit_json
-from helpers.mutations import Bytes, Meaning, damaged, misshapen, places, profile, said
+from helpers.mutations import Bytes, Meaning, damaged, is_another_model, misshapen, places, profile, said
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -73,35 +73,6 @@ def check(kinds, whole, tmp_path) -> Callable[[str, str, bytes], None]:
             assert is_another_model(json.loads((kinds[kind] / name).read_text()), json.loads(content))
 
     return check
-
-
-def is_another_model(before: Any, after: Any) -> bool:
-    """Whether settings are a model's that somebody may have meant: no reader can know of the damage.
-
-    They have other values of the same kind, or lack outermost keys: models that older versions of transformers or PEFT saved
-    lack many, and have others that only their authors know. A key that is still to be recognised is no such case.
-    """
-    if not isinstance(before, dict) or not isinstance(after, dict):
-        return False
-    gone = {name for name in before if after.get(name) is None}
-    return all(same_kind(before[name], after[name]) for name in before.keys() - gone) and not any(
-        recognisable(new, name) for new in after.keys() - before.keys() for name in gone
-    )
-
-
-def same_kind(before: Any, after: Any) -> bool:
-    if isinstance(before, dict) and isinstance(after, dict):
-        return before.keys() == after.keys() and all(same_kind(before[name], after[name]) for name in before)
-    if isinstance(before, list) and isinstance(after, list):
-        return len(before) == len(after) and all(map(same_kind, before, after))
-    numbers = [isinstance(value, int | float) and not isinstance(value, bool) for value in (before, after)]
-    return before == after or all(numbers) or (type(before) is type(after) and not isinstance(before, dict | list))
-
-
-def recognisable(new: str, old: str) -> bool:
-    """Whether a name is another one with a letter more or less, with other capitals, or with spaces around it."""
-    one, other = sorted((new.strip().casefold(), old.casefold()), key=len)
-    return one == other or any(one == other[:place] + other[place + 1 :] for place in range(len(other)))
 
 
 def scores(folder: Path) -> Scores | str:

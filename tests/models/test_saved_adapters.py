@@ -9,10 +9,10 @@ import warnings
 import pytest
 import torch
 from conftest import tiny_llama
-from helpers.model_folders import adapter_of, edit_json
+from helpers.model_folders import adapter_of, edit_json, tiny_gpt2
 from peft import AutoPeftModelForCausalLM
 from safetensors.torch import load_file
-from transformers import GPT2Config, GPT2LMHeadModel, LlamaForCausalLM
+from transformers import LlamaForCausalLM
 
 from unlearnbench.errors import UsageError
 from unlearnbench.models.folders import base_folder
@@ -149,13 +149,7 @@ def test_an_adapter_of_a_wider_model_or_other_names(tiny_folder, tmp_path):
 
 @pytest.fixture(scope="module")
 def gpt2(tmp_path_factory, tokenizer):
-    """A base that stores its weights as (in, out)."""
-    folder = tmp_path_factory.mktemp("gpt2") / "model"
-    torch.manual_seed(0)
-    shape = {"vocab_size": 2048, "n_embd": 32, "n_layer": 4, "n_head": 4, "n_positions": 128, "initializer_range": 0.2}
-    GPT2LMHeadModel(GPT2Config(**shape, bos_token_id=0, eos_token_id=2)).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder
+    return tiny_gpt2(tmp_path_factory.mktemp("gpt2") / "model", tokenizer)
 
 
 @pytest.mark.filterwarnings("ignore:.*fan_in_fan_out")
