@@ -39,7 +39,7 @@ methods:{METHODS}""")
         ("none", "rmu", "npo", "grad-diff", "lora"), "done"
     )
     cells = [json.loads(cell.read_text()) for cell in (tmp_path / "run").glob("cells/*/mcq/*.json")]
-    assert len(cells) == 5
+    assert [cell["truncated"] for cell in cells] == [8] * 5
     exported = cli("export", tmp_path / "run", "grad-diff", tmp_path / "out")
     assert exported.code == 0, exported.err
     assert answers(cli, tmp_path / "out", tmp_path) == logprobs(tmp_path / "run", "grad-diff")
