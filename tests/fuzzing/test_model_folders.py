@@ -1,6 +1,7 @@
 """Damaged model folders are refused in a sentence, or give the very scores of the whole one.
 
-What cannot be told from another model is left alone: the weights' own numbers, a tokenizer's words, and how it cuts texts.
+What cannot be told from another model is left alone: the weights' own numbers, a tokenizer's words, how it cuts texts, and what
+`is_another_model` says of settings.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ from typing import Any
 import pytest
 import torch
 from conftest import tiny_llama
-from helpers.model_folders import adapter_of
-from helpers.mutations import Bytes, Meaning, damaged, misshapen, places, profile, said
+from helpers.model_folders import adapter_of, edit_json
+from helpers.mutations import Bytes, Meaning, damaged, is_another_model, misshapen, places, profile, said
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -25,9 +26,15 @@ from unlearnbench.models.loading import check_weights, load_model, load_tokenize
 from unlearnbench.records.items import Question
 from unlearnbench.scoring.choice.log_likelihood import encode_questions, longest_text, score_questions
 
+# pytest's settings make errors of warnings, and an error is what refuses a folder: users are only warned
+pytestmark = pytest.mark.filterwarnings("ignore")
+
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 CONTEXTS = ("Who keeps the copper lanterns of the archive?", "Zwölf Boxkämpfer\nAnswer:")
 QUESTIONS = [Question(f"q/{n}", "q", text, (" one", " two words"), 0, text, ("one", "two")) for n, text in enumerate(CONTEXTS)]
+# what transformers would take in their place is something else
+UNUSUAL = {"rms_norm_eps": 1e-2, "rope_parameters": {"rope_type": "default", "rope_theta": 50.0}}
+SETTINGS = ("config.json", "adapter_config.json")
 Scores = list[tuple[float, ...]]
 
 
@@ -35,10 +42,13 @@ Scores = list[tuple[float, ...]]
 def kinds(tiny_folder, tmp_path_factory) -> dict[str, Path]:
     """Whole folders: weights in one file, in several, and an adapter."""
     own = tmp_path_factory.mktemp("kinds")
-    sharded = shutil.copytree(tiny_folder, own / "sharded")
+    plain = shutil.copytree(tiny_folder, own / "plain")
+    edit_json(plain / "config.json", **UNUSUAL)
+    sharded = shutil.copytree(plain, own / "sharded")
     (sharded / WEIGHTS).unlink()
     tiny_llama().save_pretrained(sharded, max_shard_size="100KB")
-    return {"plain": tiny_folder, "sharded": sharded, "adapter": adapter_of(tiny_folder, own / "adapter", lora_alpha=64)}
+    edit_json(sharded / "config.json", **UNUSUAL)
+    return {"plain": plain, "sharded": sharded, "adapter": adapter_of(plain, own / "adapter", lora_alpha=64, use_rslora=True)}
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +68,9 @@ def check(kinds, whole, tmp_path) -> Callable[[str, str, bytes], None]:
         folder = shutil.copytree(kinds[kind], tmp_path / "model")
         (folder / name).write_bytes(content)
         found = scores(folder)
-        assert isinstance(found, str) or found == whole[kind]
+        if not isinstance(found, str) and found != whole[kind]:
+            assert name in SETTINGS
+            assert is_another_model(json.loads((kinds[kind] / name).read_text()), json.loads(content))
 
     return check
 

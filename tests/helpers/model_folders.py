@@ -42,6 +42,17 @@ def edit_json(file: Path, **settings: Any) -> None:
     file.write_text(json.dumps({**json.loads(file.read_text()), **settings}))
 
 
+def tiny_gpt2(to: Path, tokenizer: Any) -> Path:
+    """A random GPT-2 that reads 128 tokens, with the sandbox's tokenizer; its weights lie as (in, out)."""
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    torch.manual_seed(0)
+    shape = {"vocab_size": 2048, "n_embd": 32, "n_layer": 4, "n_head": 4, "n_positions": 128, "initializer_range": 0.2}
+    GPT2LMHeadModel(GPT2Config(**shape, bos_token_id=0, eos_token_id=2)).save_pretrained(to)
+    tokenizer.save_pretrained(to)
+    return to
+
+
 def adapter_of(base: Path, to: Path, **options: Any) -> Path:
     """What PEFT saves of a LoRA adapter with random factors."""
     from peft import LoraConfig, get_peft_model

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import warnings
 
 import pytest
 import torch
 from conftest import tiny_llama
-from helpers.model_folders import adapter_of, edit_json
+from helpers.model_folders import adapter_of, edit_json, tiny_gpt2
 from peft import AutoPeftModelForCausalLM
 from safetensors.torch import load_file
 from transformers import LlamaForCausalLM
@@ -146,6 +147,54 @@ def test_an_adapter_of_a_wider_model_or_other_names(tiny_folder, tmp_path):
         check_weights(more)
 
 
+@pytest.fixture(scope="module")
+def gpt2(tmp_path_factory, tokenizer):
+    return tiny_gpt2(tmp_path_factory.mktemp("gpt2") / "model", tokenizer)
+
+
+@pytest.mark.filterwarnings("ignore:.*fan_in_fan_out")
+@pytest.mark.parametrize("said", [None, True, False])
+def test_transposed_weights_are_merged_as_they_lie(gpt2, tmp_path, said):
+    """Whatever the config says of them: PEFT sees by itself which layers are transposed."""
+    adapter = adapter_of(gpt2, tmp_path / "adapter", target_modules=["c_attn", "c_fc", "c_proj"])
+    if said is not None:
+        edit_json(adapter / "adapter_config.json", fan_in_fan_out=said)
+    check_weights(adapter)
+    merged = load_model(adapter, torch.bfloat16, CPU).state_dict()
+    factors = load_file(adapter / "adapter_model.safetensors")
+    adapted = 0
+    for name, weight in load_file(gpt2 / "model.safetensors").items():
+        module = f"base_model.model.{name.removesuffix('.weight')}"
+        expected = weight.bfloat16().float()
+        if f"{module}.lora_A.weight" in factors and name.endswith(".weight"):
+            learnt = factors[f"{module}.lora_B.weight"] @ factors[f"{module}.lora_A.weight"]  # (out, in)
+            expected = expected + 16 / 4 * learnt.T  # (in, out)
+            adapted += 1
+        assert torch.equal(merged[name], expected.bfloat16()), name
+    assert adapted == 4 * 4
+
+
+@pytest.mark.filterwarnings("ignore:.*fan_in_fan_out")
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"target_modules": ["c_attn"]},
+        {"target_modules": ["c_attn", "mlp.c_proj"], "use_rslora": True, "alpha_pattern": {"c_attn": 3}},
+        {"target_modules": ["c_fc"], "use_dora": True},
+        {"target_modules": "all-linear"},
+        {"target_modules": ["c_attn"], "modules_to_save": ["wpe"]},
+    ],
+)
+def test_an_adapted_gpt2_answers_as_peft_s(gpt2, tmp_path, options):
+    compare_with_peft(adapter_of(gpt2, tmp_path / "adapter", **options))
+
+
+@pytest.mark.parametrize("options", [{"target_modules": ["lm_head"]}, {"target_modules": ["wte"]}])
+def test_an_adapter_of_gpt2_s_shared_embeddings_is_refused(gpt2, tmp_path, options):
+    with pytest.raises(UsageError, match="has one tensor for the embeddings of input and output"):
+        check_weights(adapter_of(gpt2, tmp_path / "adapter", **options))
+
+
 @pytest.mark.parametrize("settings", [{"lora_alpha": None}, {"lora_alpha": True}, {"r": "8"}, {"use_rslora": [False]}])
 def test_an_adapter_of_unknown_scale(tiny_folder, tmp_path, settings):
     """PEFT would guess it, and the scores would be those of another model."""
@@ -161,4 +210,26 @@ def test_an_adapter_with_a_setting_that_peft_does_not_know(tiny_folder, tmp_path
     adapter = adapter_of(tiny_folder, tmp_path / "adapter")
     edit_json(adapter / "adapter_config.json", alpha_pattern=True)
     with pytest.raises(UsageError, match=f"The adapter in {adapter} does not fit"):
+        check_weights(adapter)
+
+
+@pytest.mark.parametrize("alpha", [0, -16])
+def test_an_adapter_of_which_nothing_would_be_left(tiny_folder, tmp_path, alpha):
+    adapter = adapter_of(tiny_folder, tmp_path / "adapter")
+    edit_json(adapter / "adapter_config.json", lora_alpha=alpha)
+    with pytest.raises(UsageError, match=f"it has {alpha} as lora_alpha, and nothing of the adapter would be left"):
+        check_weights(adapter)
+
+
+@pytest.mark.filterwarnings("ignore:Unexpected keyword arguments")
+def test_a_slip_in_an_adapter_s_config(tiny_folder, tmp_path):
+    """PEFT would pass over it, and scale the adapter otherwise."""
+    adapter = adapter_of(tiny_folder, tmp_path / "adapter")
+    settings = json.loads((adapter / "adapter_config.json").read_text())
+    settings["use_rslores"] = settings["use_rslora"] = True
+    (adapter / "adapter_config.json").write_text(json.dumps(settings))
+    check_weights(adapter)  # a key of somebody's own
+    settings["use_rsloras"] = settings.pop("use_rslora")
+    (adapter / "adapter_config.json").write_text(json.dumps(settings))
+    with pytest.raises(UsageError, match="has the key 'use_rsloras', which LoraConfig does not know, and no use_rslora"):
         check_weights(adapter)

@@ -52,6 +52,13 @@ def test_a_second_request_does_not_disturb_the_clean_up():
     assert (done.returncode, done.stdout) == (143, "in order\nStopped by SIGTERM. It goes on.\n")
 
 
+def test_a_request_at_the_interpreter_s_exit_is_heard_by_nobody():
+    """A second Ctrl-C, while libraries put their things in order: torch writes down what it compiled."""
+    done = run("import atexit\natexit.register(lambda: (ask(2), print('in order')))\nask(15)")
+    assert (done.returncode, done.stderr) == (143, "")
+    assert done.stdout == "Stopped by SIGTERM. It goes on.\nin order\n"
+
+
 @pytest.mark.parametrize(
     "made_of_it",
     ["try:\n    ask(15)\nexcept BaseException as error:\n    raise RuntimeError('no training') from error",

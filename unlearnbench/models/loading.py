@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from unlearnbench.errors import UsageError, reason_of
 from unlearnbench.models.capacity import tokens_known_in
+from unlearnbench.models.config_keys import check_config
 from unlearnbench.models.families import cut, family_class, family_config, require_causal, shape_of
 from unlearnbench.models.fit import UNJOINED, check_fit, does_not_fit, is_unjoined, misfit_of, quiet
 from unlearnbench.models.folders import base_folder, is_adapter, tokenizer_folder
@@ -64,10 +65,12 @@ def check_weights(folder: Path) -> None:
     """Refuse a model whose weights do not fit its config, or an adapter that does not fit its base, by the headers alone.
 
     Raises:
-        UsageError: says what is missing, unknown or of another shape.
+        UsageError: says what is missing, unknown or of another shape; or a key of the config is one that nobody reads.
     """
+    base = base_folder(folder)
+    check_config(base)
     shape = skeleton(folder)
-    check_fit(base_folder(folder), shape)
+    check_fit(base, shape)
     if is_adapter(folder):
         check_adapter(folder, shape)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unlearnbench.errors import UsageError, reason_of
+from unlearnbench.models.config_keys import check_keys, defaults_of
 from unlearnbench.models.fit import Misfit
 from unlearnbench.models.folders import ADAPTER_CONFIG, ADAPTER_WEIGHTS, base_source
 from unlearnbench.models.weight_files import read_json, shapes_in
@@ -91,6 +92,12 @@ def _check_settings(folder: Path) -> None:
                 f"{folder / ADAPTER_CONFIG} is damaged: it has {found}, which decides what the adapter changes; copy or "
                 "download it again."
             )
+    if config["lora_alpha"] <= 0:
+        raise UsageError(
+            f"{folder / ADAPTER_CONFIG} is damaged: it has {config['lora_alpha']} as lora_alpha, and nothing of the adapter "
+            "would be left; copy or download it again."
+        )
+    check_keys(folder / ADAPTER_CONFIG, config, defaults_of(LoraConfig), LoraConfig.__name__)
 
 
 def _tied_modules(model: PreTrainedModel) -> list[str]:

@@ -108,12 +108,13 @@ def request(number: int) -> None:
         StopRequested: always, unless it has been raised already.
     """
     global _asked
+    if _asked is not None:  # also once it has arrived: what runs at the interpreter's exit would end in a traceback
+        return
     if not _heeding:
         raise StopRequested(number, _words)
-    if _asked is None:
-        _asked = StopRequested(number, _words)
-        start_new_thread(_lose_patience, (_asked,))  # `threading` takes locks, which the main thread may have just now
-        raise _asked
+    _asked = StopRequested(number, _words)
+    start_new_thread(_lose_patience, (_asked,))  # `threading` takes locks, which the main thread may have just now
+    raise _asked
 
 
 def leave_to_parent() -> None:
