@@ -4,8 +4,8 @@
     python -m examples.sandbox.write_figures RUN
     python -m examples.sandbox.write_figures --demo DEMO
 
-The README has the table that `make demo` ends with (DEMO is its folder), docs/sandbox.md that of all rows, docs/findings.md what
-the search's trials reached (trials.json), and each method's page its own row and what was chosen.
+The README has the table that `make demo` ends with (DEMO is its folder), docs/sandbox.md that of all rows, docs/findings.md
+what the search's trials reached (trials.json), and each method's page its own row and what was chosen.
 """
 
 from __future__ import annotations
