@@ -66,7 +66,7 @@ rooms: $(BIN)/.installed ## draw the rooms and their imports for docs/how-it-is-
 
 ##@ For maintainers
 
-wheel: $(BIN)/.installed ## build sdist and wheel into dist/, and try the wheel in an environment that pip fills (a minute)
+wheel: $(BIN)/.installed ## build sdist and wheel into dist/, and try the wheel in an environment that pip fills (minutes)
 	rm -rf dist
 	$(BIN)/python -m build --no-isolation --outdir dist . > /dev/null
 	DISTRIBUTIONS="$(abspath dist)" OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/third_party/test_own_wheel.py

@@ -1,7 +1,8 @@
 """The wheel and the sdist of unlearnbench: what is in them, and the wheel at work where there is no checkout.
 
 In the suite the environment's libraries are links to the running environment's: those that the wheel requires, and no others.
-`make wheel` names the folder with what it built, and has pip install the wheel with all that it requires.
+`make wheel` names the folder with what it built, and has pip install the wheel with all that it requires: 1.7 GB in 45,000
+files, a minute to install and three to remove (29 November 2026, on two busy cores).
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ def wheel(built: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def fresh(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fresh]:
-    """An environment with the wheel; removed in the end, since with libraries of its own it has 1.7 GB."""
+    """An environment with the wheel; removed in the end, since pip's libraries are large."""
     folder = tmp_path_factory.mktemp("environment")
     environment = Fresh(folder / "venv", tmp_path_factory.mktemp("outside"))
     if BUILT:
