@@ -2,27 +2,35 @@
 
     unlearnbench compare --out RUN
     python -m examples.sandbox.write_figures RUN
+    python -m examples.sandbox.write_figures --demo DEMO
 
-docs/sandbox.md has the table of all rows, docs/findings.md what the search's trials reached (trials.json), and each method's
-page its own row and what was chosen.
+The README has the table that `make demo` ends with (DEMO is its folder), docs/sandbox.md that of all rows, docs/findings.md
+what the search's trials reached (trials.json), and each method's page its own row and what was chosen.
 """
 
 from __future__ import annotations
 
 import argparse
+import io
 import re
 from collections.abc import Sequence
 from pathlib import Path
+
+from rich.console import Console
 
 from unlearnbench.leaderboard.reading import read_leaderboard
 from unlearnbench.records.leaderboard import Estimate, Leaderboard, Row
 from unlearnbench.records.manifest import BASELINE, RANDOM_NOISE
 from unlearnbench.records.tuning import RowTrials, Tuning
 from unlearnbench.reports.formatting import figure, heading, span
+from unlearnbench.reports.terminal import render
 from unlearnbench.reports.tuning import said
 
 HERE = Path(__file__).parent
+README = HERE.parents[1] / "README.md"
 DOCS = HERE.parents[1] / "docs"
+DEMO = r"(?<=<!-- demo -->\n```\n).*(?=```\n<!-- end -->)"
+COLUMNS = 80
 RETRAIN = "retrain"
 LEAST = (0.95, 0.75, 0.5)
 NEAR = ("virology", "computer_security")
@@ -30,10 +38,20 @@ AFTER = ("mmlu ↑", *(f"{part} ↑" for part in NEAR), "mt_bench ↑", "F ↑",
 
 
 def main() -> None:
-    """Write docs/sandbox.md and the methods' pages."""
+    """Write the README, or docs/sandbox.md, docs/findings.md and the methods' pages."""
     parser = argparse.ArgumentParser(description="Write the sandbox's figures into the documentation.")
     parser.add_argument("run", type=Path, help="folder of a comparison of all rows")
-    board = read_leaderboard(parser.parse_args().run)
+    parser.add_argument("--demo", action="store_true", help="the folder is that of `make demo`: write the README")
+    given = parser.parse_args()
+    board = read_leaderboard(given.run)
+    if given.demo:
+        put(README, DEMO, terminal_table(board))
+    else:
+        write_pages(board)
+
+
+def write_pages(board: Leaderboard) -> None:
+    """Write docs/sandbox.md, docs/findings.md and the methods' pages."""
     tuning = Tuning.model_validate_json((HERE / "trials.json").read_text(encoding="utf-8"))
     lines = {row.variant: line(row) for row in board.rows if row.method != RANDOM_NOISE}
     head_of_rows = ("row", heading(next(column for column in board.columns if column.title == "wmdp"), board), *AFTER)
@@ -48,6 +66,15 @@ def main() -> None:
             r"(?<=## On the sandbox\n\n).*",
             section(row, tuning, board) + table(head_of_rows, shown),
         )
+
+
+def terminal_table(board: Leaderboard) -> str:
+    """What a terminal of 80 columns shows, without the notes below."""
+    console = Console(width=COLUMNS, file=io.StringIO(), color_system=None)
+    with console.capture() as shown:
+        console.print(render(board, width=COLUMNS))
+    end = "┘\n"
+    return "".join(f"{line.rstrip()}\n" for line in (shown.get().partition(end)[0] + end).splitlines())
 
 
 def section(row: RowTrials, tuning: Tuning, board: Leaderboard) -> str:

@@ -23,7 +23,8 @@ from unlearnbench.plugins import hookspecs
 from unlearnbench.plugins.options import list_options
 from unlearnbench.plugins.registry import find_plugin, list_plugins
 
-PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
+ROOT_PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md")]
+PAGES = [*ROOT_PAGES, *sorted(DOCS.rglob("*.md"))]
 ROOMS = ("unlearnbench", "methods", "benchmarks")
 LINK = re.compile(r"(?<!!)\[[^]]+\]\(([^)\s]+)\)")
 MADE_UP = {"NAME", "mine", "up-and-down", "grad-diff-demo", "sums"}  # what pages call plugins that are still to be written
@@ -187,3 +188,7 @@ def test_site_is_built_without_a_warning(tmp_path):
     for page in DOCS.rglob("*.md"):
         place = page.relative_to(DOCS).with_suffix("")
         assert (tmp_path / "site" / place / "index.html").is_file() or place.name == "index", f"{place} is not on the site"
+    contributing = (tmp_path / "site" / "contributing" / "index.html").read_text(encoding="utf-8")
+    assert 'href="../your-first-method/"' in contributing
+    assert 'href="contributing/"' in (tmp_path / "site" / "index.html").read_text(encoding="utf-8")
+    assert (tmp_path / "site" / "security" / "index.html").is_file()

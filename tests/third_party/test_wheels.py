@@ -7,69 +7,35 @@ come from their wheels.
 from __future__ import annotations
 
 import json
-import os
-import site
-import subprocess
-import sys
-import sysconfig
-import venv
 from pathlib import Path
 
 import pytest
+from helpers.installing import ROOT, THIRD_PARTY, Fresh, build
 
 pytestmark = pytest.mark.slow
-HERE = Path(__file__).parent
-ROOT = HERE.parents[1]
 PLUGINS = ("grad_diff_demo", "sums", "broken", "clumsy", "future", "rival_rmu")
-
-
-def build(source: Path, wheels: Path) -> None:
-    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(wheels), str(source)]
-    subprocess.run(command, check=True, capture_output=True)
 
 
 @pytest.fixture(scope="module")
 def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("wheels")
-    for source in (ROOT, *(HERE / name for name in PLUGINS)):
-        build(source, folder)
+    for source in (ROOT, *(THIRD_PARTY / name for name in PLUGINS)):
+        build(source, folder, "--wheel")
     return folder
-
-
-class Fresh:
-    """An environment of its own, and the command line in it."""
-
-    def __init__(self, folder: Path, cache: Path) -> None:
-        venv.create(folder, with_pip=False)
-        self.python = folder / "bin" / "python"
-        self.cache = cache
-        self.packages = Path(sysconfig.get_path("purelib", vars={"base": str(folder), "platbase": str(folder)}))
-        # the libraries of the running environment, behind its own: editable installs of it are not taken over
-        shared = [path for path in sys.path if path.endswith("site-packages")] or site.getsitepackages()
-        (self.packages / "libraries.pth").write_text("\n".join(dict.fromkeys(shared)) + "\n")
-
-    def install(self, *wheels: Path) -> None:
-        command = [sys.executable, "-m", "pip", "--python", str(self.python), "install", "--quiet", "--no-deps", "--no-index"]
-        subprocess.run([*command, "--force-reinstall", *map(str, wheels)], check=True, capture_output=True)
-
-    def __call__(self, *arguments: object) -> subprocess.CompletedProcess[str]:
-        environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
-        environment |= {"UNLEARNBENCH_CACHE": str(self.cache), "COLUMNS": "200"}
-        command = [str(self.python.with_name("unlearnbench")), *map(str, arguments)]
-        return subprocess.run(command, capture_output=True, text=True, env=environment, check=False, cwd=self.cache)
 
 
 @pytest.fixture(scope="module")
 def fresh(wheels: Path, tmp_path_factory: pytest.TempPathFactory) -> Fresh:
     """unlearnbench and all plugins but the one that claims a name that is taken."""
     environment = Fresh(tmp_path_factory.mktemp("environment") / "venv", tmp_path_factory.mktemp("cache"))
+    environment.link(next(wheels.glob("unlearnbench-0*.whl")))
     environment.install(*(wheel for wheel in wheels.glob("*.whl") if not wheel.name.startswith("rival")))
     return environment
 
 
 def test_everything_comes_from_its_wheel(fresh):
     code = "import unlearnbench, unlearnbench_methods.rmu as rmu; print(unlearnbench.__file__); print(rmu.__file__)"
-    said = subprocess.run([fresh.python, "-c", code], capture_output=True, text=True, check=True, cwd=fresh.cache).stdout
+    said = fresh.run(fresh.python, "-c", code).stdout
     assert all(Path(line).is_relative_to(fresh.packages) for line in said.split())
     assert {path.name for path in fresh.packages.iterdir()} >= {
         "unlearnbench",
@@ -107,7 +73,7 @@ def test_plugins_are_compared(fresh, tmp_path):
 def test_new_plugin_becomes_a_wheel(fresh, tmp_path):
     """What `new` of the installed wheel writes, built, installed, checked and compared."""
     assert fresh("new", "method", "afternoon", "--out", tmp_path / "afternoon").returncode == 0
-    build(tmp_path / "afternoon", tmp_path)
+    build(tmp_path / "afternoon", tmp_path, "--wheel")
     fresh.install(*tmp_path.glob("*.whl"))
     checked = fresh("check", "afternoon", "--json")
     outcomes = json.loads(checked.stdout)
@@ -136,7 +102,8 @@ def test_broken_plugins_are_named(fresh, name, said):
 
 
 def test_a_name_that_is_taken(wheels, fresh, tmp_path):
-    environment = Fresh(tmp_path / "venv", fresh.cache)
+    environment = Fresh(tmp_path / "venv", fresh.outside)
+    environment.link(next(wheels.glob("unlearnbench-0*.whl")))
     environment.install(*wheels.glob("unlearnbench-0*.whl"), *wheels.glob("rival*.whl"))
     done = environment("compare", "--methods", "rmu", "--out", tmp_path / "run")
     assert (done.returncode, (tmp_path / "run").exists()) == (2, False)
