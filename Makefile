@@ -38,7 +38,7 @@ third-party: $(BIN)/.installed ## plugins as wheels beside the wheel of unlearnb
 	$(BIN)/python -m pytest -m slow tests/third_party tests/cli/test_new.py
 
 reference: $(BIN)/.installed ## write the pages that follow from the code: API, recipe, command line
-	$(BIN)/python tests/docs/reference.py
+	PYTHONPATH=tests $(BIN)/python tests/docs/reference.py
 
 families: $(BIN)/.installed ## try every family of models and write docs/families.md (ten minutes)
 	PYTHONPATH=tests $(BIN)/python tests/docs/families.py

@@ -24,10 +24,15 @@ class Answered(NamedTuple):
 def encode_prompts(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase, *, special: bool = True) -> list[list[int]]:
     """Tokenise texts that something follows: opened as the tokenizer does it, never ended.
 
+    Many tokenizers put an end token behind every text, since they were saved after a fine-tuning.
+
     Args:
-        texts: in any order.
-        tokenizer: many put an end token behind every text, since they were saved after a fine-tuning.
-        special: whether it adds its special tokens; a chat template writes them itself.
+        texts: the texts, in any order.
+        tokenizer: the model's tokenizer.
+        special: add the tokenizer's special tokens; a chat template writes them itself.
+
+    Returns:
+        the token ids of each text, in their order.
     """
     if not texts:
         return []
@@ -62,7 +67,10 @@ def encode_answers(
 
 
 def open_ended(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
-    """The tokenizer, or a copy of it, that puts nothing behind a text: for libraries that tokenise prompts themselves.
+    """Return the tokenizer, or a copy of it, that puts nothing behind a text: for libraries that tokenise prompts themselves.
+
+    Args:
+        tokenizer: the model's tokenizer.
 
     Raises:
         UsageError: what it puts there cannot be taken off.

@@ -29,11 +29,14 @@ def render_template(messages: Sequence[Message], tokenizer: PreTrainedTokenizerB
 
 
 def check_chat(tokenizer: PreTrainedTokenizerBase, roles: Sequence[str] = TALK) -> str:
-    """Why such conversations cannot be held with this tokenizer's chat template; empty where they can.
+    """Return why such conversations cannot be held with a tokenizer's chat template; empty where they can. For `preflight`.
 
     Args:
-        tokenizer: one without a chat template can hold any conversation.
-        roles: who speaks, turn by turn: system, user, assistant. Every turn is tried, as a conversation grows.
+        tokenizer: the model's tokenizer; one without a chat template can hold any conversation.
+        roles: the speaker of each turn: `system`, `user` or `assistant`. Every turn is tried, as a conversation grows.
+
+    Returns:
+        a sentence, or an empty text.
     """
     if not tokenizer.chat_template:
         return ""

@@ -46,7 +46,11 @@ class Table:
         return content_hash(self.rows)
 
     def text(self, index: int, column: str) -> str:
-        """A row's text in a column.
+        """Return a row's text in a column.
+
+        Args:
+            index: the row's index, from 0.
+            column: the column's name.
 
         Raises:
             UsageError: it is something else: null, a number, a list.
@@ -57,7 +61,11 @@ class Table:
         return value
 
     def texts(self, index: int, column: str) -> list[str]:
-        """A row's list of texts in a column.
+        """Return a row's list of texts in a column.
+
+        Args:
+            index: the row's index, from 0.
+            column: the column's name.
 
         Raises:
             UsageError: it is no list, or has something else in it.
@@ -71,12 +79,12 @@ class Table:
         return value
 
     def label(self, index: int, column: str, default: str | None = None) -> str:
-        """A row's name for something: a text or a whole number.
+        """Return a row's name for something, a text or a whole number, as a text.
 
         Args:
-            index: of the row.
-            column: which has the name.
-            default: where there is none.
+            index: the row's index, from 0.
+            column: the column that has the name.
+            default: the name where there is none; None refuses such a row.
 
         Raises:
             UsageError: it is something else, or there is none and no default.
@@ -106,7 +114,14 @@ def kind_of(value: object) -> str:
 
 
 def list_configs(text: str) -> list[str]:
-    """The configs of a data set, in its own order; empty for a plain file."""
+    """Return the configs of a data set, in its own order; empty for a plain file.
+
+    Args:
+        text: the source, `ID_OR_PATH[@revision]` or `sandbox:NAME`.
+
+    Raises:
+        UsageError: there is no such source.
+    """
     source = parse_source(text)
     path = source.path
     if path is None:
@@ -121,9 +136,10 @@ def read_table(
     """Read a data set.
 
     Args:
-        text: the source; without `#split`, `default_split` or the only split is taken.
-        default_split: which split a benchmark wants.
-        columns: every row must have them.
+        text: the source, `ID_OR_PATH[@revision][:config][#split]` or `sandbox:NAME[:config][#split]`; without `#split`,
+            `default_split` or the only split is taken.
+        default_split: the split that a benchmark wants.
+        columns: the columns that every row must have.
         header: the columns of csv files that do not begin with their names.
 
     Raises:

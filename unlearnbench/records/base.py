@@ -9,7 +9,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 Role = Literal["forget", "retain"]
-Half = Literal["selection", "reporting"]  # of a benchmark's items: what settings are chosen on, what they are reported on
+Half = Literal["selection", "reporting"]
+"""The type of a half of a benchmark's items: the one that settings are chosen on, or the one that they are reported on."""
 
 
 class Record(BaseModel):

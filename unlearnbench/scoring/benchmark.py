@@ -26,15 +26,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Subject:
-    """What is scored, and how much of the benchmark.
+    """The model that is scored, and how much of the benchmark is asked.
 
     Attributes:
-        model: in eval mode.
-        tokenizer: of the model.
-        seed: for benchmarks that sample.
-        limit: the first so many items of each part; None for all.
-        progress: call it with the number of items just done.
-        weights: hash of the model's weights; empty where it is not known.
+        model: the model, in eval mode.
+        tokenizer: the model's tokenizer.
+        seed: the seed for benchmarks that sample.
+        limit: the number of items of each part, the first ones; None for all.
+        progress: a function to call with the number of items just done.
+        weights: the hash of the model's weights; empty where it is not known.
         keep: a folder that outlives the run, for what is dear to obtain; None where there is none.
     """
 
@@ -49,14 +49,14 @@ class Subject:
 
 @dataclass(frozen=True, kw_only=True)
 class Workload:
-    """How much it takes to score one model.
+    """What scoring one model takes.
 
     Attributes:
-        items: that are scored.
-        generated: tokens that the model writes, at most.
-        judge_requests: to a judge elsewhere.
-        judge_tokens: about so many in them and in the replies.
-        judge_reply_tokens: how many of these are in the replies.
+        items: the number of items that are scored.
+        generated: the number of tokens that the model writes, at most.
+        judge_requests: the number of requests to a judge's API.
+        judge_tokens: about the number of tokens in these requests and in the replies.
+        judge_reply_tokens: the number of those in the replies.
     """
 
     items: int
@@ -88,11 +88,22 @@ class Benchmark(ABC):
 
     @abstractmethod
     def count(self, limit: int | None) -> int:
-        """How many items `evaluate` will score."""
+        """Return the number of items that `evaluate` will score.
+
+        Args:
+            limit: the number of items of each part; None for all.
+        """
 
     @abstractmethod
     def evaluate(self, subject: Subject) -> Iterable[ItemResult]:
-        """Score the model, item by item."""
+        """Score the model, item by item.
+
+        Args:
+            subject: the model, its tokenizer, and how much of the benchmark is asked.
+
+        Returns:
+            the items' results, in any order; `subject.progress(1)` tells of each one that is done.
+        """
 
     def complete(self, items: Sequence[ItemResult], keep: Path) -> list[ItemResult] | None:
         """Score what was left without a score, where that takes no model: a judge that was away is there again.
@@ -115,11 +126,21 @@ class Benchmark(ABC):
         return {}
 
     def figures(self, items: Sequence[ItemResult]) -> dict[str, float]:
-        """What is told beside the score, by name: length of answers; as `judge_sd` how far the judge agrees with itself."""
+        """Return what is told beside the score, by name, such as the mean length of answers.
+
+        `judge_sd` is how far a judge agrees with itself.
+
+        Args:
+            items: the results of `evaluate`.
+        """
         return {}
 
     def group_items(self, items: Sequence[ItemResult]) -> dict[str, list[ItemResult]]:
-        """The items of each group; groups that follow from items instead of parts are made here."""
+        """Return the items of each group; groups that follow from items instead of parts are made here.
+
+        Args:
+            items: the results of `evaluate`.
+        """
         wanted = {name: set(parts) for name, parts in self.groups().items()}
         return {name: [item for item in items if item.part in parts] for name, parts in wanted.items()}
 
@@ -130,8 +151,12 @@ class Benchmark(ABC):
     def keep_half(self, half: Half) -> bool:
         """Have this half of the items only, from now on; see `in_half`. Called before anything is read.
 
+        Args:
+            half: the half of the items that is asked.
+
         Returns:
-            whether it does. Otherwise everything is asked, and what does not belong to the half is left out afterwards.
+            True where the benchmark does so. Otherwise everything is asked, and what does not belong to the half is left out
+            afterwards.
         """
         return False
 
@@ -150,7 +175,11 @@ class Benchmark(ABC):
         return ()
 
     def estimate(self, limit: int | None) -> Workload:
-        """What scoring one model takes, for `compare --dry-run`."""
+        """Return what scoring one model takes, for `compare --dry-run`.
+
+        Args:
+            limit: the number of items of each part; None for all.
+        """
         return Workload(items=self.count(limit))
 
 
@@ -160,6 +189,7 @@ class MultipleChoiceBenchmark(Benchmark):
     Attributes:
         per_token: compare options by mean log-probability per token (cloze) instead of the sum (letters).
         chat: ask through the model's chat template.
+        role: what parts measure that no topic claims: knowledge to `retain` or to `forget`.
     """
 
     per_token: ClassVar[bool] | bool = False
@@ -186,7 +216,11 @@ class MultipleChoiceBenchmark(Benchmark):
         return asked
 
     def item_of(self, question: Question) -> str:
-        """The id of the item that a question belongs to, where an item is asked as several questions."""
+        """Return the id of the item that a question belongs to; override it where an item is asked as several questions.
+
+        Args:
+            question: one of `load_questions`.
+        """
         return question.id
 
     def keep_half(self, half: Half) -> bool:
@@ -239,7 +273,17 @@ class MultipleChoiceBenchmark(Benchmark):
         return self.score(subject, first_of_each_part(self.questions, subject.limit))
 
     def score(self, subject: Subject, asked: Sequence[Question]) -> list[ItemResult]:
-        """Ask the model; what the tokenizer makes of the questions is kept for the next model that has the same one."""
+        """Ask the model some questions; for benchmarks that override `evaluate`.
+
+        What the tokenizer makes of the questions is kept for the next model that has the same one.
+
+        Args:
+            subject: what `evaluate` was given.
+            asked: the questions, `first_of_each_part(self.questions, subject.limit)` as a rule.
+
+        Returns:
+            the result of each question, in their order.
+        """
         from unlearnbench.scoring.choice.log_likelihood import (  # torch: not needed to list or plan
             encode_questions,
             longest_text,

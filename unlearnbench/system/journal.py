@@ -41,11 +41,19 @@ class Journal:
             self._records.setdefault(record["key"], record)
 
     def get(self, key: str) -> Record | None:
-        """The first record that was kept under the key."""
+        """Return the first record that was kept under a key, or None.
+
+        Args:
+            key: the record's name.
+        """
         return self._records.get(key)
 
     def add(self, key: str, record: Mapping[str, Any]) -> None:
         """Keep a record, durably; one whose key is known is not kept again.
+
+        Args:
+            key: the record's name.
+            record: JSON-able values by name.
 
         Raises:
             StorageError: the file cannot be written.

@@ -51,6 +51,7 @@ class Check:
         plugin: whose property it is.
         name: of the check; one that is made for each family of models ends in the family, as in `family[gemma]`.
         promise: the property, in a sentence.
+        function: what is tried; raises `CheckFailed`.
         expected_failure: why it is known to fail; None where it should pass.
         strict: a failure that is expected has to come.
     """

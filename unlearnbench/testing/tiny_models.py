@@ -35,7 +35,6 @@ SHAPE = {
     "tie_word_embeddings": True,
     "initializer_range": 0.2,  # wide enough that every text has activations of its own
 }
-# what each family's config needs beside the shape
 FAMILIES: dict[str, dict[str, Any]] = {
     "llama": {"num_key_value_heads": 1},
     "mistral": {"num_key_value_heads": 1},
@@ -47,10 +46,12 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "gpt_neox": {},
     "phi": {},
 }
+"""The families of models that methods are checked on, as transformers calls them, with what each one's config needs beside the
+shape."""
 
 
 def tiny_model(family: str = "llama", seed: int = 0) -> PreTrainedModel:
-    """A random model of 8 blocks, 16 wide, with room for the sandbox's tokenizer; in eval mode, float32.
+    """Return a random model of 8 blocks, 16 wide, with room for the sandbox's tokenizer; in eval mode, float32.
 
     Args:
         family: one of `FAMILIES`, as transformers calls it.
@@ -71,7 +72,7 @@ def tiny_model(family: str = "llama", seed: int = 0) -> PreTrainedModel:
 
 @functools.cache
 def tiny_tokenizer() -> PreTrainedTokenizerBase:
-    """The sandbox's tokenizer: 2,048 tokens, a chat template, a padding token."""
+    """Return the sandbox's tokenizer: 2,048 tokens, a chat template, a padding token."""
     return load_tokenizer(sandbox_folder() / "model")
 
 
@@ -82,7 +83,11 @@ def _folders() -> tempfile.TemporaryDirectory[str]:
 
 @functools.cache
 def tiny_folder(family: str = "llama") -> Path:
-    """A tiny model as an ordinary model folder, kept until the process ends."""
+    """Return a tiny model as an ordinary model folder, kept until the process ends.
+
+    Args:
+        family: one of `FAMILIES`, as transformers calls it.
+    """
     from transformers.utils import logging
 
     logging.disable_progress_bar()
@@ -115,11 +120,26 @@ class AnsweringModel(PreTrainedModel, GenerationMixin):
         self.post_init()
 
     def states(self, ids: Tensor, mask: Tensor) -> Tensor:
-        """(B, T) tokens and which of them are real -> (B, T) int64."""
+        """Return the rule's state behind each token.
+
+        Args:
+            ids: (B, T) int64, the tokens.
+            mask: (B, T), 1 on real tokens.
+
+        Returns:
+            (B, T) int64.
+        """
         raise NotImplementedError
 
     def scores(self, states: Tensor) -> Tensor:
-        """(..., 1) states -> (..., V) logits, float32."""
+        """Return the logits that states mean.
+
+        Args:
+            states: (..., 1) int64.
+
+        Returns:
+            (..., V) float32.
+        """
         raise NotImplementedError
 
     def get_output_embeddings(self) -> nn.Module:

@@ -62,9 +62,15 @@ class MethodContext:
     reused: dict[str, float] = field(default_factory=dict, init=False)
 
     def recall(self, *key: str) -> dict[str, Tensor] | None:
-        """Tensors that an earlier run kept under this key for the same model, corpora and budget, or None.
+        """Return tensors that an earlier run kept under this key for the same model, corpora and budget, or None.
 
         What they cost is counted as this run's, too, and marked as reused: a row must not look cheap because another paid.
+
+        Args:
+            key: the words that `keep` was given.
+
+        Returns:
+            the tensors by name, on the CPU.
         """
         from safetensors import SafetensorError, safe_open
         from safetensors.torch import load_file
@@ -89,10 +95,10 @@ class MethodContext:
         A cache that cannot be written costs time later, nothing now.
 
         Args:
-            tensors: by name.
-            key: what tells them from others of the same model, corpora and budget.
-            seconds: that making them took.
-            tokens: that were read for it.
+            tensors: the tensors by name.
+            key: words that tell them from others of the same model, corpora and budget.
+            seconds: the wall-clock time that making them took.
+            tokens: the number of tokens that were read for it.
         """
         from safetensors.torch import save
 
@@ -144,11 +150,29 @@ class UnlearningMethod(LightningModule):
         super().log(name, value, *args, **kwargs)
 
     def nll(self, stream: Stream) -> Tensor:
-        """Negative log-likelihood of a stream: scalar, nats per token; mean over sequences of each one's mean."""
+        """Return the negative log-likelihood of a stream: the mean over sequences of each one's mean over counted tokens.
+
+        Args:
+            stream: (B, T), `batch["forget"]` or `batch["retain"]`.
+
+        Returns:
+            scalar, float32 or wider, nats per token, with gradient.
+
+        Raises:
+            ValueError: a sequence has no counted token.
+        """
         return self.nll_of(self.final_hidden(stream), stream)
 
     def nll_of(self, hidden: Tensor, stream: Stream) -> Tensor:
-        """`nll` where the final hidden states, (B, T, D), are there already."""
+        """Return `nll` where the final hidden states are there already.
+
+        Args:
+            hidden: (B, T, D), from `final_hidden` or `joined_hidden`.
+            stream: (B, T), the stream that they belong to.
+
+        Returns:
+            scalar, float32 or wider, nats per token, with gradient.
+        """
         predicting, targets = next_tokens(stream["labels"])
 
         def loss_of(logits: Tensor, part: slice) -> list[Tensor]:
@@ -157,11 +181,25 @@ class UnlearningMethod(LightningModule):
         return over_positions(self.model, hidden, predicting, loss_of).total
 
     def sequence_nll(self, stream: Stream) -> Tensor:
-        """Each sequence's negative log-likelihood: (B,), nats; the sum over its counted tokens."""
+        """Return each sequence's negative log-likelihood, for losses that are not a sum over tokens.
+
+        Args:
+            stream: (B, T), one side of a batch.
+
+        Returns:
+            (B,) float32 or wider, nats: the sum over each sequence's counted tokens, with gradient.
+        """
         return sequence_nll(self.model, self.final_hidden(stream), stream["labels"])
 
     def final_hidden(self, stream: Stream) -> Tensor:
-        """What goes into the output head, after the final norm: (B, T, D) in the model's dtype."""
+        """Return what goes into the output head, after the final norm.
+
+        Args:
+            stream: (B, T), one side of a batch.
+
+        Returns:
+            (B, T, D) in the model's dtype, with gradient; for `over_positions` and `nll_of`.
+        """
         joined = None if self._joined is None else self._joined.hidden(stream)
         return final_hidden(self.model, stream) if joined is None else joined
 
@@ -174,7 +212,7 @@ class UnlearningMethod(LightningModule):
         has a forward of its own.
 
         Args:
-            streams: those that the loss depends on.
+            streams: the streams that the loss depends on; those of `RetainTerm` are what `RetainTerm.streams` returns.
         """
         self._joined = OneForward(self.model, streams) if worth_joining(streams, self.trainable()) else None
         try:
@@ -207,16 +245,23 @@ class UnlearningMethod(LightningModule):
         return self.transfer_batch_to_device(padded, like["input_ids"].device, 0)
 
     def logits(self, stream: Stream) -> Tensor:
-        """The model's next-token logits: (B, T, V), in the model's dtype."""
+        """Return the model's next-token logits, whole: `over_positions` does with a fraction of the memory.
+
+        Args:
+            stream: (B, T), one side of a batch.
+
+        Returns:
+            (B, T, V) in the model's dtype, with gradient.
+        """
         return self.model(input_ids=stream["input_ids"], attention_mask=stream["attention_mask"], use_cache=False).logits
 
     def use_adapter(self, kind: Literal["none", "lora"], rank: int, targets: Sequence[str] | None = None) -> None:
         """Train a low-rank adapter and nothing else, or with `none` what is trained without one.
 
         Args:
-            kind: of adapter.
-            rank: of its two factors.
-            targets: names of the linear layers it is for; None means all of the decoder blocks.
+            kind: `lora`, or `none` for no adapter.
+            rank: the rank of each factor, at least 1.
+            targets: the names of the linear layers that get factors; None means all of the decoder blocks.
         """
         if kind == "lora":
             self.adapter = LoraAdapter(self.model, rank=rank, targets=targets)
@@ -224,7 +269,7 @@ class UnlearningMethod(LightningModule):
                 parameter.requires_grad_("lora_" in name)
 
     def trainable(self) -> list[nn.Parameter]:
-        """The parameters that ask for gradients, for an optimizer."""
+        """Return the parameters that ask for gradients, for an optimizer."""
         return [parameter for parameter in self.model.parameters() if parameter.requires_grad]
 
     def named_trainable(self) -> dict[str, nn.Parameter]:
@@ -242,24 +287,26 @@ class UnlearningMethod(LightningModule):
             yield
 
     def changing(self) -> dict[str, nn.Parameter]:
-        """The weights that will have changed in the end, by name; what is put back after the job."""
+        """Return the weights that will have changed in the end, by name; they are put back after the job."""
         if self.adapter is not None:
             return self.adapter.changing()
         return {name: parameter for name, parameter in self.model.named_parameters() if parameter.requires_grad}
 
     def delta_numbers(self) -> int:
-        """How many numbers a delta holds at most: an adapter's factors, or the weights that change."""
+        """Return the most numbers that a delta holds: those of an adapter's factors, or of the weights that change."""
         own = self.trainable() if self.adapter is not None else self.changing().values()
         return sum(parameter.numel() for parameter in own)
 
     def computation(self) -> AbstractContextManager[Any]:
-        """The trainer's precision, for passes of one's own outside `training_step`."""
+        """Return a context with the trainer's precision, for passes of your own outside `training_step`."""
         trainer: Trainer | None = getattr(self, "_trainer", None)
         return trainer.precision_plugin.forward_context() if trainer is not None else contextlib.nullcontext()
 
     @contextmanager
     def frozen_model(self) -> Generator[None]:
-        """The untouched model, without gradients: the adapter switched off, or the original weights put back.
+        """Let the model be the untouched one within the block, without gradients.
+
+        The adapter is switched off, or the original weights are put back.
 
         Without an adapter the original is what the weights were at the first use, or when `keep_original` was called: before
         the first update, then.
@@ -306,13 +353,13 @@ class UnlearningMethod(LightningModule):
         return any(is_overridden(hook, own) for own in lookers for hook in hooks if hasattr(own, hook))
 
     def preflight(self, topics: Sequence[str]) -> Iterable[str]:
-        """What is wrong with the options for these topics and this model, a sentence each.
+        """Return what is wrong with the options for these topics and this model, a sentence each; override it.
 
         Called before anything is computed, on a method that was built on the model's shape: `self.model` has its config and
         every name, and no weights. What fits no model at all is better refused in `__init__`.
 
         Args:
-            topics: in the order in which updates take them.
+            topics: the topics' names, in the order in which updates take them.
         """
         return ()
 

@@ -18,11 +18,11 @@ _MARK = "an answer"
 
 @dataclass(frozen=True)
 class Request:
-    """One answer that is wanted.
+    """One answer that is wanted of a model.
 
     Attributes:
-        messages: the conversation so far, ending with a user's turn.
-        temperature: 0 takes the likeliest token each time.
+        messages: the conversation so far, `{"role": ..., "content": ...}` each, ending with a user's turn.
+        temperature: the sampling temperature; 0 takes the likeliest token each time.
         seed: any text; the same seed draws the same answer, alone or in a batch.
     """
 
@@ -33,12 +33,12 @@ class Request:
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """What a model answered.
+    """A model's answer.
 
     Attributes:
-        text: without special tokens and surrounding space.
-        tokens: generated, the one that ended it not counted.
-        ended: the model ended it; else it was cut at the limit.
+        text: the answer, without special tokens and surrounding space.
+        tokens: the number of generated tokens, without the one that ended it.
+        ended: true where the model ended the answer, false where it was cut at the limit.
         error: why there is no answer; empty where there is one.
     """
 

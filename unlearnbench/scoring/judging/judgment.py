@@ -35,11 +35,11 @@ class Inquiry:
 
 @dataclass(frozen=True, kw_only=True)
 class ReplySettings:
-    """How a judge is to reply.
+    """Settings of a judge's replies.
 
     Attributes:
-        temperature: at 0 it always says the same, as far as it can.
-        tokens: a reply ends there at the latest.
+        temperature: the sampling temperature; at 0 the judge always says the same, as far as it can.
+        tokens: the number of tokens at which a reply is cut.
     """
 
     temperature: float = 0.0
@@ -47,7 +47,7 @@ class ReplySettings:
 
     @property
     def identity(self) -> str:
-        """Both, as they may change a rating."""
+        """Both settings as a text, since they may change a rating."""
         return f"temperature {self.temperature:g}, {self.tokens} tokens"
 
 
@@ -72,11 +72,11 @@ Arrived = Callable[[Inquiry, Judgment], None]
 
 
 class Judge(Protocol):
-    """Somebody who rates."""
+    """A judge, behind an API or in memory."""
 
     @property
     def identity(self) -> Sequence[str]:
-        """What of the judge may change a rating."""
+        """All of the judge that may change a rating: where it is, its name or weights, its replies."""
         ...
 
     @property
@@ -85,11 +85,16 @@ class Judge(Protocol):
         ...
 
     def problems(self) -> Iterable[str]:
-        """What stands in the way of asking, a sentence each; rates nothing."""
+        """Return what stands in the way of asking, a sentence each; nothing is rated."""
         ...
 
     def rate(self, inquiries: Sequence[Inquiry], arrived: Arrived) -> None:
-        """Ask everything; every inquiry arrives exactly once, as soon as it is answered or given up."""
+        """Ask everything; every inquiry arrives exactly once, as soon as it is answered or given up.
+
+        Args:
+            inquiries: the ratings that are wanted.
+            arrived: called with an inquiry and its judgment.
+        """
         ...
 
 
