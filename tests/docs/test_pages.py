@@ -26,7 +26,14 @@ from unlearnbench.plugins.registry import find_plugin, list_plugins
 PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
 ROOMS = ("unlearnbench", "methods", "benchmarks")
 LINK = re.compile(r"(?<!!)\[[^]]+\]\(([^)\s]+)\)")
-MADE_UP = {"NAME", "mine", "up-and-down", "grad-diff-demo", "sums"}  # what pages call plugins that are still to be written
+MADE_UP = {
+    "NAME",
+    "mine",
+    "up-and-down",
+    "grad-diff-demo",
+    "sums",
+    "recital",
+}  # what pages call plugins that are still to be written
 COMMAND = re.compile(rf"unlearnbench (?:{'|'.join(sorted({path[0] for path in reference.commands()}))})\b")
 
 
