@@ -74,6 +74,13 @@ class Entry(NamedTuple):
     bases: list[str]
 
 
+class Found(NamedTuple):
+    """A type, and the module where it lives."""
+
+    kind: Any
+    home: str
+
+
 def parsed(docstring: str | None) -> Doc:
     """A docstring in its parts; sections as Google's style has them."""
     parts: dict[str, list[str]] = {"": []}
@@ -94,12 +101,13 @@ def _flat(text: str) -> str:
     return re.sub(r"\s+", " ", text).strip()
 
 
-def entry_of(name: str, thing: Any, *, alone: bool = True) -> Entry:
+def entry_of(name: str, thing: Any, home: str, *, alone: bool = True) -> Entry:
     """What the page says of a thing.
 
     Args:
         name: as an author writes it.
         thing: a function, a class, a constant or an alias of a type.
+        home: the module where it lives.
         alone: a class whose name an author imports; else its constructor is nobody's business.
     """
     thing = inspect.unwrap(thing) if callable(thing) else thing
@@ -118,7 +126,7 @@ def entry_of(name: str, thing: Any, *, alone: bool = True) -> Entry:
         lines = _call(name, parameters, signature.return_annotation)
         return Entry(name, lines, parsed(inspect.getdoc(thing)), [p.name for p in parameters], [], [])
     shown = re.sub(r"<[\w.]*?(\w+) object at 0x\w+>", r"\1", repr(thing)).replace("typing.", "").replace("collections.abc.", "")
-    return Entry(name, [HOME.sub("", shown)], parsed(_said_below(name)), [], [], [])
+    return Entry(name, [HOME.sub("", shown)], parsed(module_names(home)[1].get(name.rpartition(".")[2])), [], [], [])
 
 
 def _bases(thing: type) -> list[str]:
@@ -178,7 +186,8 @@ def _members(thing: type) -> Iterator[Member]:
         if inspect.isfunction(function):
             signature = inspect.signature(function)
             parameters = list(signature.parameters.values())[0 if isinstance(member, staticmethod) else 1 :]
-            lines = _call(f".{name}", parameters, signature.return_annotation)
+            context = inspect.isgeneratorfunction(inspect.unwrap(function)) and hasattr(function, "__wrapped__")
+            lines = _call(f".{name}", parameters, "AbstractContextManager[None]" if context else signature.return_annotation)
             yield Member(name, lines, doc, [p.name for p in parameters], elsewhere)
         elif isinstance(member, property | functools.cached_property):
             getter = member.fget if isinstance(member, property) else member.func
@@ -232,7 +241,7 @@ def _ours(thing: object) -> bool:
 
 
 @functools.cache
-def _module_names(module: str) -> tuple[dict[str, str], dict[str, str]]:
+def module_names(module: str) -> tuple[dict[str, str], dict[str, str]]:
     """What a module imports, types included: name -> module; and what stands below its constants and aliases, by name."""
     body = ast.parse(inspect.getsource(importlib.import_module(module))).body
     imported: dict[str, str] = {}
@@ -251,17 +260,8 @@ def _module_names(module: str) -> tuple[dict[str, str], dict[str, str]]:
     return imported, said
 
 
-def _said_below(name: str) -> str | None:
-    """The string below a constant's assignment, in the module where it lives."""
-    from unlearnbench import api
-
-    _, kit, name = name.rpartition("testing.")
-    home = _module_names("unlearnbench.testing")[0][name] if kit else api._MODULE_OF.get(name, "unlearnbench.api")
-    return _module_names(home)[1].get(name)
-
-
-def types_in(thing: Any) -> dict[str, type]:
-    """Our own classes that stand in the signatures of a thing, by name."""
+def types_in(thing: Any) -> dict[str, Found]:
+    """Our own classes and aliases that stand in the signatures of a thing, by name."""
     if not inspect.isclass(thing) and not inspect.isfunction(thing):
         return {}
     public = {key: m for key, m in vars(thing).items() if not key.startswith("_") or key in ("__init__", "__call__")}
@@ -275,11 +275,12 @@ def types_in(thing: Any) -> dict[str, type]:
     names = {word for text in written for word in re.findall(r"\b_?[A-Z]\w+", text)}
     module, found = sys.modules[thing.__module__], {}
     for name in sorted(names):
-        if not hasattr(module, name) and not _module_names(module.__name__)[0].get(name, "").startswith("unlearnbench"):
+        if not hasattr(module, name) and not module_names(module.__name__)[0].get(name, "").startswith("unlearnbench"):
             continue
-        home = module if hasattr(module, name) else importlib.import_module(_module_names(module.__name__)[0][name])
-        if inspect.isclass(kind := getattr(home, name)) and _ours(kind):
-            found[name] = kind
+        home = module_names(module.__name__)[0].get(name, module.__name__)
+        kind = getattr(importlib.import_module(home), name)
+        if inspect.isclass(kind) if _ours(kind) else home.startswith("unlearnbench") and typing.get_origin(kind) is not None:
+            found[name] = Found(kind, home)
     return found
 
 

@@ -6,8 +6,9 @@ import inspect
 import re
 from typing import Any
 
-from docs.api_entries import Doc, Entry, Member, entry_of, types_in
+from docs.api_entries import Doc, Entry, Member, entry_of, module_names, types_in
 
+FOR_TESTS, GIVEN = "For tests: `unlearnbench.testing`", "Types in signatures"
 INTRO = """# API
 
 `unlearnbench.api` is all that a plugin imports, and `unlearnbench.testing` what its tests do; nothing else is promised. A name
@@ -20,23 +21,25 @@ def sections() -> dict[str, list[Entry]]:
     """The entries of the page by their headings; last what is imported for tests, and the types that nobody imports."""
     from unlearnbench import api, testing
 
-    page: dict[str, list[Entry]] = {"The version": [entry_of("API_VERSION", api.API_VERSION)]}
+    page = {"The version": [entry_of("API_VERSION", api.API_VERSION, "unlearnbench.api")]}
     shown: dict[str, Any] = {}
-    for heading, names in api.HEADINGS.items():
-        page[heading] = [entry_of(name, getattr(api, name)) for name in names]
-        shown |= {name: getattr(api, name) for name in names}
-    page["For tests: `unlearnbench.testing`"] = [
-        entry_of(f"testing.{name}", getattr(testing, name)) for name in testing.__all__
+    for heading, homes in api.HEADINGS.items():
+        page[heading] = [entry_of(name, getattr(api, name), home) for name, home in homes.items()]
+        shown |= {name: getattr(api, name) for name in homes}
+    kit = module_names("unlearnbench.testing")[0]
+    page[FOR_TESTS] = [
+        entry_of(f"testing.{name}", getattr(testing, name), kit.get(name, "unlearnbench.testing")) for name in testing.__all__
     ]
     shown |= {name: getattr(testing, name) for name in testing.__all__}
-    page["Types that are given to you"] = []
+    page[GIVEN] = []
     waiting = list(shown.values())
     while waiting:
-        for name, kind in types_in(waiting.pop(0)).items():
+        for name, (kind, home) in types_in(waiting.pop(0)).items():
             if name not in shown and not name.startswith("_"):
                 shown[name] = kind
                 waiting.append(kind)
-                page["Types that are given to you"].append(entry_of(name, kind, alone=False))
+                page[GIVEN].append(entry_of(name, kind, home, alone=False))
+    page[GIVEN].sort(key=lambda entry: entry.name)
     return page
 
 
@@ -51,8 +54,8 @@ def api_page(mark: str) -> str:
     lines = [INTRO.format(version=api.API_VERSION), mark, ""]
     for heading, entries in sections().items():
         lines += [f"## {heading}", ""]
-        if heading == "Types that are given to you":
-            lines += ["What the functions above return or take, and you need not import.", ""]
+        if heading == GIVEN:
+            lines += ["What stands in the signatures above, and you need not import.", ""]
         for entry in entries:
             lines += _shown(entry)
     return "\n".join(lines)

@@ -8,12 +8,14 @@ import random
 import socket
 import socketserver
 import sys
+import textwrap
 import threading
 
 import pytest
 from helpers.pages import DOCS, FENCE
 
 from unlearnbench.plugins.registry import _manager
+from unlearnbench.plugins.specs import MethodSpec
 from unlearnbench.testing import checks_of
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of Lightning and torch among themselves
@@ -57,6 +59,41 @@ def test_shown_method(load):
     (spec,) = load("docs_shown_method", blocks("write-a-method.md")[0]).unlearnbench_methods()
     wrong = found_wrong(spec)
     assert set(wrong) == {"entry_point"}, wrong
+
+
+MINE = """
+import torch
+from torch import Tensor
+
+from unlearnbench.api import (
+    RetainKind, RetainTerm, Stream, UnlearningMethod, next_token_nll, next_tokens, over_positions, upcast,
+)
+
+
+{grad_diff}
+
+
+class Mine(GradDiff):
+    def training_step(self, batch, batch_idx):
+        return super().training_step(batch, batch_idx) + self.surprise(batch["retain"])
+
+    def configure_optimizers(self):
+        return torch.optim.AdamW(self.trainable(), lr=1e-3)
+
+{surprise}
+"""
+
+
+@pytest.mark.parametrize("retain", ["nll", "kl"])
+def test_examples_of_the_api_page(load, retain):
+    """`RetainTerm` and `over_positions` as their entries show them, together in a method, run for three updates."""
+    shown = {code.split("(")[0]: code for code in blocks("api.md")}
+    surprise = textwrap.indent(shown["def surprise"], "    ")
+    module = load("docs_api_examples", MINE.format(grad_diff=shown["class GradDiff"], surprise=surprise))
+    spec = MethodSpec(name="mine", factory=module.Mine, summary="from the page", source="docs/api.md")
+    outcomes = {check.name: check.outcome() for check in checks_of(spec, {"retain": retain, "retain_weight": 2.0})}
+    for name in ("trains", "reference_untouched"):
+        assert outcomes[name].status == "passed", outcomes[name].message
 
 
 def test_shown_benchmark(load):

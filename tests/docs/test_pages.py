@@ -82,7 +82,7 @@ def test_what_is_not_described_is_found():
                 texts: what to steer on.
             """
 
-    entry = api_entries.entry_of("Steered", Steered)
+    entry = api_entries.entry_of("Steered", Steered, __name__)
     missing = ["Steered(strength)", "Steered.limit", "Steered.__call__", "Steered.__call__(stream)"]
     assert api_entries.undescribed(entry) == missing
     assert ".limit: int = 3" in entry.signature

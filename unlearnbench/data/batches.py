@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 PaddingSide = Literal["left", "right"]
+"""The side of a batch that is padded."""
 
 
 class Stream(TypedDict):

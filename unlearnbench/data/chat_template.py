@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 Message = dict[str, str]  # role and content
+"""A turn of a conversation: `role`, which is `system`, `user` or `assistant`, and `content`."""
 TALK = ("user", "assistant", "user")
 
 

@@ -80,17 +80,18 @@ def over_positions(
     The logits of a few positions stand in memory at a time. The gradients of head and hidden states are taken chunk by chunk
     on the way forward, so nothing is computed twice.
 
-    The mean negative log-likelihood of a stream, and beside it what a method might weigh against it, the mean entropy:
+    In a method, the mean negative log-likelihood of a stream and, weighed against it, the mean entropy of the predictions:
 
-        predicting, targets = next_tokens(stream["labels"])
+        def surprise(self, stream: Stream) -> Tensor:
+            predicting, targets = next_tokens(stream["labels"])
 
-        def loss_of(logits: Tensor, part: slice) -> list[Tensor]:
-            logs = upcast(logits).log_softmax(dim=-1)
-            return [next_token_nll(logits, targets[part]), -(logs.exp() * logs).sum(dim=-1)]
+            def loss_of(logits: Tensor, part: slice) -> list[Tensor]:
+                logs = upcast(logits).log_softmax(dim=-1)
+                return [next_token_nll(logits, targets[part]), -(logs.exp() * logs).sum(dim=-1)]
 
-        loss = over_positions(self.model, self.final_hidden(stream), predicting, loss_of, (1.0, -0.1))
-        self.log("nll", loss.terms[0])
-        return loss.total
+            loss = over_positions(self.model, self.final_hidden(stream), predicting, loss_of, (1.0, -0.1))
+            self.log("nll", loss.terms[0])
+            return loss.total
 
     Args:
         model: the model whose head is applied, `self.model`.

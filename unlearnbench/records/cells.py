@@ -7,6 +7,7 @@ from typing import Any, Literal
 from unlearnbench.records.base import Record, Role
 
 Ideal = Literal["chance", "base", "reference"] | float
+"""The type of what unlearning should come to: a named score of the comparison, or a number."""
 
 
 class Metric(Record):

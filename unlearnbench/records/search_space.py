@@ -76,6 +76,7 @@ class ShareOf:
 
 Domain = Linear | Log | Choice | ShareOf
 Space = Mapping[str, Domain]
+"""The type of what tuning searches: a range or choice for each option, by its name."""
 _RANGES: dict[str, type[Linear] | type[Log]] = {"linear": Linear, "log": Log}
 FORMS = "[a, b, c], {linear: [low, high]}, {log: [low, high]}, {blocks: [low, high]} or {steps: [low, high]} with shares"
 

@@ -84,7 +84,7 @@ class Benchmark(ABC):
 
     @abstractmethod
     def digest(self) -> str:
-        """Hash of everything that is asked: data, prompts, references."""
+        """Return the hash of everything that is asked: data, prompts, references, settings of the answers."""
 
     @abstractmethod
     def count(self, limit: int | None) -> int:
@@ -118,11 +118,11 @@ class Benchmark(ABC):
         return None
 
     def parts(self) -> list[str]:
-        """The names of its parts, in the data's order."""
+        """Return the names of its parts, in the data's order."""
         return []
 
     def groups(self) -> dict[str, list[str]]:
-        """Parts that are also reported together, by the group's name; groups may overlap."""
+        """Return the parts that are also reported together, by the group's name; groups may overlap."""
         return {}
 
     def figures(self, items: Sequence[ItemResult]) -> dict[str, float]:
@@ -145,7 +145,7 @@ class Benchmark(ABC):
         return {name: [item for item in items if item.part in parts] for name, parts in wanted.items()}
 
     def revision(self) -> str | None:
-        """Commit of the hub data set, where there is one."""
+        """Return the commit of the hub data set, where there is one."""
         return None
 
     def keep_half(self, half: Half) -> bool:
@@ -161,16 +161,16 @@ class Benchmark(ABC):
         return False
 
     def texts(self) -> Iterable[ItemText]:
-        """What the items ask, for reports; a benchmark may keep it to itself."""
+        """Return what the items ask, for reports; a benchmark may keep it to itself."""
         return ()
 
     def preflight(self, tokenizers: Mapping[str, PreTrainedTokenizerBase]) -> Iterable[str]:
-        """What stands in the way of scoring, a sentence each: a model without a chat template, a judge that does not answer.
+        """Return what stands in the way of scoring, a sentence each: no chat template, a judge that does not answer.
 
         Called once, before anything is computed and only if something is to be scored; it writes nothing.
 
         Args:
-            tokenizers: of the models that are to be scored, by their source.
+            tokenizers: the tokenizers of the models that are to be scored, by the models' sources.
         """
         return ()
 

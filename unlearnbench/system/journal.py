@@ -14,6 +14,7 @@ from filelock import FileLock
 from unlearnbench.errors import StorageError
 
 Record = dict[str, Any]
+"""The type of a record of a `Journal`: JSON-able values by name."""
 
 
 class Journal:

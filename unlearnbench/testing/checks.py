@@ -10,6 +10,7 @@ from typing import Any, Literal
 from unlearnbench.errors import unknown_name
 
 Status = Literal["passed", "failed", "skipped", "expected failure", "unexpected pass"]
+"""The type of how a check ended."""
 BAD: tuple[Status, ...] = ("failed", "unexpected pass")
 
 

@@ -35,19 +35,20 @@ class MethodContext:
     """What a method may look at besides its batches.
 
     Attributes:
-        tokenizer: of the model.
-        topics: in the order in which updates take them.
+        tokenizer: the model's tokenizer.
+        topics: the topics' names, in the order in which updates take them.
         forget: every forget batch of the run, for methods that need a pass of their own; `update(k)` is update k's whole
             batch, where several processes or pieces share it.
-        retain: likewise.
-        steps: optimizer updates in total.
-        accumulate: parts that an update's batch comes in; `training_step` sees each part, its `batch_idx` counts them all.
-        memory: folder for what `keep` keeps; None keeps nothing.
-        reuse: trainings with other settings follow, on the same model, corpora and budget: what they share is worth keeping,
-            even where reading it back saves seconds only.
-        original: reads the weights that train as they were before the first update, by name, one at a time, in the model's
-            dtype on the CPU; None where the model was not loaded for a run.
-        reused: what making the recalled tensors cost, in `seconds` and `tokens`; empty where nothing was.
+        retain: every retain batch of the run, likewise.
+        steps: the number of optimizer updates in total.
+        accumulate: the number of pieces that an update's batch comes in; `training_step` sees each piece, and its `batch_idx`
+            counts them all.
+        memory: the folder for what `keep` keeps; None keeps nothing.
+        reuse: true where trainings with other settings follow, on the same model, corpora and budget: what they share is
+            worth keeping, even where reading it back saves seconds only.
+        original: a function that reads the weights that train as they were before the first update, by name, one at a time,
+            in the model's dtype on the CPU; None where the model was not loaded for a run.
+        reused: the cost of making the recalled tensors, in `seconds` and `tokens`; empty where nothing was.
     """
 
     tokenizer: PreTrainedTokenizerBase
@@ -110,16 +111,21 @@ class MethodContext:
 
 
 class UnlearningMethod(LightningModule):
-    """Subclass, take the model and keyword-only options, and write `training_step` and `configure_optimizers`.
+    """The base class of methods: take the model and keyword-only options, write `training_step` and `configure_optimizers`.
+
+    `training_step(self, batch: UnlearnBatch, batch_idx: int)` returns the loss of an update, a scalar with gradient, and
+    `configure_optimizers(self)` an optimizer for `self.trainable()`, as in any LightningModule. So are `on_fit_start`, where
+    `self.context` is there for the first time, `on_train_end` and the other hooks.
 
     Attributes:
         model: the language model, changed in place.
         context: tokenizer, topics and streams; set before the fit begins, not yet there in `__init__`.
-        padding_side: where batches are padded.
-        one_process: the method must see each update's batch in one piece: it runs in one process and without accumulation.
-        alternatives: the method needs other answers on the forget side, the column `alternative` of its corpus.
+        padding_side: the side on which batches are padded, `left` or `right`.
+        one_process: true where the method must see each update's batch in one piece: it runs in one process and without
+            accumulation.
+        alternatives: true where the method needs other answers on the forget side, the column `alternative` of its corpus.
         adapter: the LoRA adapter, where `use_adapter` made one.
-        logged: what `log` was given since the last update, by name; becomes metrics.csv.
+        logged: the values that `log` was given since the last update, by name; becomes metrics.csv.
         last_needed: the last decoder block that training runs, 0-based: those above need not be in memory then, and the
             head is not used; None needs the whole model.
     """

@@ -22,16 +22,17 @@ class RetainTerm:
 
     Make one in `__init__`, `prepare` it in `on_fit_start`, and call it on the retain side in `training_step`:
 
-        def __init__(self, model, *, retain: RetainKind = "nll", retain_weight: float = 1.0) -> None:
-            super().__init__(model)
-            self.held = RetainTerm(self, retain, retain_weight)
+        class GradDiff(UnlearningMethod):
+            def __init__(self, model, *, retain: RetainKind = "nll", retain_weight: float = 1.0) -> None:
+                super().__init__(model)
+                self.held = RetainTerm(self, retain, retain_weight)
 
-        def on_fit_start(self) -> None:
-            self.model.eval()  # dropout would make the untouched and the trained model differ from the start
-            self.held.prepare()
+            def on_fit_start(self) -> None:
+                self.model.eval()  # dropout would make the untouched and the trained model differ from the start
+                self.held.prepare()
 
-        def training_step(self, batch, batch_idx):
-            return self.held(batch["retain"]) - self.nll(batch["forget"])
+            def training_step(self, batch, batch_idx):
+                return self.held(batch["retain"]) - self.nll(batch["forget"])
 
     Args:
         method: the method whose model is held.

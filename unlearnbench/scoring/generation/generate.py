@@ -27,8 +27,8 @@ PLAIN_ROWS = 16  # of a batch, where rows cannot come and go
 LONGEST_STOP = 16  # tokens within which a stop text lies
 TOO_LITTLE = "the memory does not suffice for one conversation"
 NOT_FINITE = "the model's output is not finite (NaN or infinity)"
-# number of the request and its answer -> what to ask next there
 Follow = Callable[[int, Answer], Request | None]
+"""The type of a function from the number of a request and its answer to what is asked next in that conversation."""
 
 
 def generate(

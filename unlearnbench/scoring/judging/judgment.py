@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 Messages = list[dict[str, str]]
+"""The type of a conversation: `role` and `content` of each turn."""
 LOWEST, HIGHEST = 1.0, 10.0
 TRIES = 3  # replies without a usable rating
 SHOWN = 80  # characters of a reply in a message
@@ -69,6 +70,7 @@ class Judgment:
 
 
 Arrived = Callable[[Inquiry, Judgment], None]
+"""The type of a function that takes a judgment as soon as it is there."""
 
 
 class Judge(Protocol):
