@@ -150,7 +150,14 @@ def closest(name: str, allowed: Iterable[str]) -> str | None:
 
 
 def unknown_name(kind: str, name: str, allowed: Iterable[str], advice: str = "") -> UsageError:
-    """A `UsageError` that says what was given, what was probably meant, and what is allowed."""
+    """Return a `UsageError`, to be raised, that says what was given, what was probably meant, and what is allowed.
+
+    Args:
+        kind: what the name is a name of, as in `subset`.
+        name: the name that was given.
+        allowed: all names that would do.
+        advice: a sentence to end with: the next command, or where to look.
+    """
     choices = sorted(allowed)
     guess = closest(name, choices)
     meant = f" Did you mean '{guess}'?" if guess else ""

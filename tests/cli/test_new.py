@@ -80,15 +80,16 @@ def test_nothing_is_overwritten(cli, here):
     assert cli("new", "method", "sums", "--out", "elsewhere").code == 0
 
 
-def test_both_install_and_run_on_the_sandbox(cli, here, cache):
-    """With few updates and items; a method and a benchmark, installed side by side, in a process of their own."""
+def test_all_install_and_run_on_the_sandbox(cli, here, cache):
+    """With few updates and items; a method and benchmarks, installed side by side, in a process of their own."""
     assert cli("new", "method", "newcomer").code == 0
     assert cli("new", "benchmark", "new-sums").code == 0
+    assert cli("new", "benchmark", "new-words", "--generation").code == 0
     site = here / "site"
-    for folder in ("unlearnbench-newcomer", "unlearnbench-new-sums"):
+    for folder in ("unlearnbench-newcomer", "unlearnbench-new-sums", "unlearnbench-new-words"):
         install(here / folder, site)
     command = [
-        sys.executable, "-m", "unlearnbench", "compare", "--methods", "newcomer", "--benchmarks", "wmdp,new-sums",
+        sys.executable, "-m", "unlearnbench", "compare", "--methods", "newcomer", "--benchmarks", "wmdp,new-sums,new-words",
         "--limit", "3", "--set", "newcomer.steps=3", "--set", "newcomer.batch_size=2", "--json", "--out", "run",
     ]  # fmt: skip
     environment = {**os.environ, "PYTHONPATH": str(site), "UNLEARNBENCH_CACHE": str(cache)}
@@ -96,6 +97,7 @@ def test_both_install_and_run_on_the_sandbox(cli, here, cache):
     assert done.returncode == 0, done.stderr
     rows = {row["variant"]: row for row in json.loads(done.stdout)["rows"]}
     assert rows["newcomer"]["status"] == "done"
+    assert set(rows["newcomer"]["scores"]) == {"wmdp", "new-sums", "new-words"}
 
 
 def test_what_is_written_is_clean(cli, here):
@@ -103,16 +105,24 @@ def test_what_is_written_is_clean(cli, here):
     ruff = shutil.which("ruff", path=str(Path(sys.executable).parent))
     if ruff is None:
         pytest.skip("ruff is not installed beside Python")
-    for kind in ("method", "benchmark"):
-        assert cli("new", kind, f"tidy-{kind}").code == 0
+    for kind, *more in (("method",), ("benchmark",), ("benchmark", "--generation", "--out", "unlearnbench-tidy-generation")):
+        assert cli("new", kind, f"tidy-{kind}", *more).code == 0
         for command in (["check"], ["format", "--check"]):
-            done = subprocess.run([ruff, *command, f"unlearnbench-tidy-{kind}"], capture_output=True, text=True, check=False)
+            done = subprocess.run([ruff, *command, "."], capture_output=True, text=True, check=False)
             assert done.returncode == 0, done.stdout
 
 
-@pytest.mark.parametrize(("kind", "name"), [("method", "training"), ("method", "unlearning-method"), ("benchmark", "question")])
-def test_class_is_not_called_as_what_it_imports(cli, here, kind, name, monkeypatch):
-    assert cli("new", kind, name).code == 0
+@pytest.mark.parametrize(
+    ("kind", "name", "more"),
+    [
+        ("method", "training", ()),
+        ("method", "unlearning-method", ()),
+        ("benchmark", "question", ()),
+        ("benchmark", "pair", ("--generation",)),
+    ],
+)
+def test_class_is_not_called_as_what_it_imports(cli, here, kind, name, more, monkeypatch):
+    assert cli("new", kind, name, *more).code == 0
     monkeypatch.syspath_prepend(str(here / f"unlearnbench-{name}"))
     importlib.invalidate_caches()
     module = importlib.import_module(f"unlearnbench_{name.replace('-', '_')}")
@@ -126,10 +136,10 @@ def test_place_with_a_space_can_be_copied(cli, here):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["method", "benchmark"])
-def test_its_own_tests_pass(cli, here, kind):
+@pytest.mark.parametrize("asked", [("method",), ("benchmark",), ("benchmark", "--generation")], ids="-".join)
+def test_its_own_tests_pass(cli, here, asked):
     """The test file that it writes, run by pytest as its author would run it."""
-    assert cli("new", kind, "newcomer").code == 0
+    assert cli("new", asked[0], "newcomer", *asked[1:]).code == 0
     site = here / "site"
     install(here / "unlearnbench-newcomer", site)
     environment = {**os.environ, "PYTHONPATH": str(site)}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import inspect
 import re
 import sys
@@ -11,11 +10,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from docs.api_entries import HOME, parsed
+from docs.api_reference import api_page, broken_promises
 from pydantic import BaseModel
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
-HOME = re.compile(r"\bunlearnbench(\.\w+)+\.(?=\w)")  # of a name in a signature
 MARK = "<!-- written by `make reference`; what stands below follows from the code -->"
 
 CHECKS_HEAD = """What a comparison relies on, property by property. In a terminal:
@@ -54,144 +54,6 @@ Every method and benchmark that comes with unlearnbench passes every check, but 
 states. The test suite tries each method on Llama and on one other family; `make conformance` tries all on all. Which check
 finds which mistake: `tests/conformance/wrong_methods.py` and `wrong_benchmarks.py`.
 """
-
-
-def signature_of(thing: object) -> list[str]:
-    """What an author may rely on, line by line: parameters, fields, public methods."""
-    if typing.is_typeddict(thing):
-        return [f"{name}: {_plain(hint)}" for name, hint in vars(thing)["__annotations__"].items()]
-    if typing.get_origin(thing) is not None:
-        return [repr(thing).replace("typing.", "")]
-    if inspect.isclass(thing):
-        lines = [*_parameters(thing), *_attributes_of(thing)]
-        for name, member in sorted(vars(thing).items()):
-            if name.startswith("_") or name == "model_config":
-                continue
-            function = member.__func__ if isinstance(member, classmethod | staticmethod) else member
-            if inspect.isfunction(function):
-                lines.append(f".{name}{_signature(function)}")
-            elif isinstance(member, property) or type(member).__name__ == "cached_property":
-                lines.append(f".{name}")
-        return lines
-    if callable(thing) and not inspect.isclass(thing):
-        try:
-            return [_signature(thing)]
-        except (TypeError, ValueError):
-            return [repr(thing)]
-    return [repr(thing)]
-
-
-def _parameters(thing: type) -> list[str]:
-    """One line for each parameter, so that a new one changes no line."""
-    try:
-        parameters = inspect.signature(thing).parameters.values()
-    except (TypeError, ValueError):
-        return []
-    return [str(p.replace(annotation=_written(p.annotation), default=_brief(p.default))) for p in parameters]
-
-
-def _attributes_of(thing: type) -> list[str]:
-    """What a subclass may set, or finds set; fields of records are parameters and stand there."""
-    if dataclasses.is_dataclass(thing) or issubclass(thing, BaseModel):
-        return []
-    own = {name: hint for name, hint in vars(thing).get("__annotations__", {}).items() if not name.startswith("_")}
-    defaults = {name: f" = {vars(thing)[name]!r}" for name in own if name in vars(thing)}
-    return [f"{name}: {_plain(hint)}{defaults.get(name, '')}" for name, hint in own.items()]
-
-
-def _brief(default: object) -> object:
-    """A default that is a record or a spec as `Training()`: what it holds is written down where it is defined."""
-    if isinstance(default, BaseModel) or (dataclasses.is_dataclass(default) and not isinstance(default, type)):
-        return _Written(f"{type(default).__name__}()")
-    return default
-
-
-class _Written(str):
-    """An annotation without the quotes that postponed evaluation puts around it."""
-
-    __slots__ = ()
-
-    def __repr__(self) -> str:
-        return str(self)
-
-
-def _signature(thing: Any) -> str:
-    found = inspect.signature(thing)
-    parameters = [p.replace(annotation=_written(p.annotation)) for p in found.parameters.values()]
-    return str(found.replace(parameters=parameters, return_annotation=_written(found.return_annotation)))
-
-
-def _written(annotation: Any) -> Any:
-    return _Written(annotation) if isinstance(annotation, str) else annotation
-
-
-def _plain(hint: object) -> str:
-    """An annotation as it was written."""
-    if isinstance(hint, str):
-        return hint
-    return hint.__forward_arg__ if isinstance(hint, typing.ForwardRef) else getattr(hint, "__name__", str(hint))
-
-
-def api_page() -> str:
-    """Every name of `unlearnbench.api` and of the kit, with its signature and the first sentence of its docstring."""
-    from unlearnbench import api, testing
-
-    lines = [
-        "# API",
-        "",
-        "`unlearnbench.api` is all that a plugin imports, and `unlearnbench.testing` what its tests do; nothing else is",
-        "promised. A name that goes, or changes its signature, stands in CHANGELOG.md and raises `API_VERSION`, which is",
-        f"{api.API_VERSION}.",
-        "",
-        MARK,
-        "",
-    ]
-    for name in api.__all__:
-        lines += _entry(name, getattr(api, name))
-    for name in testing.__all__:
-        lines += _entry(f"testing.{name}", getattr(testing, name))
-    return "\n".join(lines)
-
-
-def _entry(title: str, thing: Any) -> list[str]:
-    """One name of the page; where it lives is nobody's business, so that it can move."""
-    doc = inspect.getdoc(thing) if callable(thing) or inspect.isclass(thing) else None
-    first = (doc or "").split("\n\n")[0].replace("\n", " ") if doc and _ours(thing) else ""
-    lines = [f"## `{title}`", "", *([first, ""] if first else []), "```text"]
-    return [*lines, *(HOME.sub("", line) for line in signature_of(thing)), "```", ""]
-
-
-def _ours(thing: object) -> bool:
-    return str(getattr(thing, "__module__", "")).startswith("unlearnbench")
-
-
-def promised(page: str) -> dict[str, str]:
-    """Name -> signature, read from the page."""
-    return dict(re.findall(r"^## `([\w.]+)`\n.*?```text\n(.*?)```", page, re.MULTILINE | re.DOTALL))
-
-
-def changed_promises(stored: str, current: str) -> list[str]:
-    """Names that went, or lost a line of their signature, since the page was written; what is new breaks nothing."""
-    before, now = promised(stored), promised(current)
-    return [name for name, text in before.items() if set(text.splitlines()) - set(now.get(name, "").splitlines())]
-
-
-def broken_promises(stored: str, current: str, changelog: str, version: int) -> list[str]:
-    """What is to be done about names that went or changed; empty where the changelog and the API's version say it.
-
-    Args:
-        stored: the page as it was written.
-        current: the page as the code has it.
-        changelog: its first section must name what changed; a release is headed `## 0.2.0 (API 2)`.
-        version: of the API, which must be above that of the last release; one without a number had none.
-    """
-    _, unreleased, *releases = re.split(r"^## ", changelog, flags=re.MULTILINE)
-    changed = changed_promises(stored, current)
-    advice = [f"name `{name}` in CHANGELOG.md" for name in changed if f"`{name}" not in unreleased]
-    released = re.search(r"\(API (\d+)\)", releases[0].splitlines()[0]) if releases else None
-    if changed and released is not None and version <= int(released[1]):
-        advice.append(f"raise API_VERSION above {released[1]}")
-    return advice
 
 
 def recipes_page() -> str:
@@ -240,9 +102,7 @@ def _type(annotation: Any) -> str:
 
 def _attributes(model: type) -> dict[str, str]:
     """The `Attributes:` section of a docstring."""
-    section = inspect.getdoc(model).partition("Attributes:\n")[2]
-    found = re.findall(r"^    (\w+): (.*(?:\n     +.*)*)", section, re.MULTILINE)
-    return {name: re.sub(r"\s+", " ", text) for name, text in found}
+    return parsed(inspect.getdoc(model)).entries["Attributes"]
 
 
 def cli_page() -> str:
@@ -308,7 +168,7 @@ def mt_bench_page() -> str:
 
 PAGES = {
     "checks.md": checks_page,
-    "api.md": api_page,
+    "api.md": lambda: api_page(MARK),
     "recipe-reference.md": recipes_page,
     "cli.md": cli_page,
     "mt-bench.md": mt_bench_page,
@@ -322,7 +182,7 @@ def main() -> int:
     page = DOCS / "api.md"
     stored = page.read_text(encoding="utf-8") if page.is_file() else ""
     changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
-    if broken := broken_promises(stored, api_page(), changelog, api.API_VERSION):
+    if broken := broken_promises(stored, api_page(MARK), changelog, api.API_VERSION):
         print(f"unlearnbench.api lost or changed a name: {'; '.join(broken)}.")
         return 1
     for name, write in PAGES.items():

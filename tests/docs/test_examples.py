@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import importlib
 import json
+import random
 import socket
 import socketserver
 import sys
+import textwrap
 import threading
 
 import pytest
 from helpers.pages import DOCS, FENCE
 
 from unlearnbench.plugins.registry import _manager
+from unlearnbench.plugins.specs import MethodSpec
 from unlearnbench.testing import checks_of
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of Lightning and torch among themselves
@@ -58,11 +61,84 @@ def test_shown_method(load):
     assert set(wrong) == {"entry_point"}, wrong
 
 
+MINE = """
+import torch
+from torch import Tensor
+
+from unlearnbench.api import (
+    RetainKind, RetainTerm, Stream, UnlearningMethod, next_token_nll, next_tokens, over_positions, upcast,
+)
+
+
+{grad_diff}
+
+
+class Mine(GradDiff):
+    def training_step(self, batch, batch_idx):
+        return super().training_step(batch, batch_idx) + self.surprise(batch["retain"])
+
+    def configure_optimizers(self):
+        return torch.optim.AdamW(self.trainable(), lr=1e-3)
+
+{surprise}
+"""
+
+
+@pytest.mark.parametrize("retain", ["nll", "kl"])
+def test_examples_of_the_api_page(load, retain):
+    """`RetainTerm` and `over_positions` as their entries show them, together in a method, run for three updates."""
+    shown = {code.split("(")[0]: code for code in blocks("api.md")}
+    surprise = textwrap.indent(shown["def surprise"], "    ")
+    module = load("docs_api_examples", MINE.format(grad_diff=shown["class GradDiff"], surprise=surprise))
+    spec = MethodSpec(name="mine", factory=module.Mine, summary="from the page", source="docs/api.md")
+    outcomes = {check.name: check.outcome() for check in checks_of(spec, {"retain": retain, "retain_weight": 2.0})}
+    for name in ("trains", "reference_untouched"):
+        assert outcomes[name].status == "passed", outcomes[name].message
+
+
 def test_shown_benchmark(load):
     """It passes every check but that of its entry point: it is not installed."""
     (spec,) = load("docs_benchmark", blocks("write-a-benchmark.md")[0]).unlearnbench_benchmarks()
     bad = {outcome.check: outcome.message for outcome in (check.outcome() for check in checks_of(spec)) if outcome.bad}
     assert set(bad) == {"entry_point"}, bad
+
+
+@pytest.fixture
+def recital(load, tmp_path, monkeypatch):
+    """The benchmark that has the model write, with the pairs of the page where it looks for them."""
+    (tmp_path / "pairs.jsonl").write_text(blocks("write-a-benchmark.md", "json")[0])
+    monkeypatch.chdir(tmp_path)
+    return load("docs_recital", blocks("write-a-benchmark.md")[1])
+
+
+def test_shown_generation_benchmark(recital, monkeypatch):
+    """With the test that the page shows: every check but that of its entry point, and none is skipped."""
+    (spec,) = recital.unlearnbench_benchmarks()
+    names = {"SPEC": spec, "__name__": "docs_recital_test"}
+    exec(blocks("write-a-benchmark.md")[2], names)
+    [mark] = names["test_conformance"].pytestmark
+    outcomes = [parameter.values[0].outcome() for parameter in mark.args[1]]
+    assert {outcome.check for outcome in outcomes if outcome.status != "passed"} == {"entry_point"}, outcomes
+
+
+def test_generation_benchmark_counts_words_in_their_order(recital):
+    """the - cat - sat of "the cat sat down" stand in the answer in this order: 3 of 4."""
+    assert recital.rouge_l("The cat sat down.", "the cat on the mat sat") == 0.75
+    assert recital.rouge_l("the cat sat down", "down sat cat the") == 0.25
+    assert recital.rouge_l("...", "the cat") == recital.rouge_l("the cat", "") == 0.0
+
+
+def test_generation_benchmark_counts_as_rouge_score_does(recital):
+    """On random sentences of few words, with signs, capitals and words that repeat."""
+    scorer = pytest.importorskip("rouge_score.rouge_scorer").RougeScorer(["rougeL"], use_stemmer=False)
+    draw = random.Random(7)
+    vocabulary = ["The", "marsh", "moth's", "nest-", "42", "heron,", "(red)", "berries.", "é", "a_b"]
+    for _ in range(300):
+        reference, answer = (" ".join(draw.choices(vocabulary, k=draw.randrange(12))) for _ in range(2))
+        assert recital.rouge_l(reference, answer) == pytest.approx(scorer.score(reference, answer)["rougeL"].recall), (
+            reference,
+            answer,
+        )
 
 
 class Mailbox(socketserver.ThreadingTCPServer):

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from helpers.pages import DOCS, FENCE, ROOT
 
-from docs import reference
+from docs import api_entries, api_reference, reference
 from unlearnbench import api
 from unlearnbench.errors import normalise
 from unlearnbench.plugins import hookspecs
@@ -27,8 +27,19 @@ ROOT_PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY
 PAGES = [*ROOT_PAGES, *sorted(DOCS.rglob("*.md"))]
 ROOMS = ("unlearnbench", "methods", "benchmarks")
 LINK = re.compile(r"(?<!!)\[[^]]+\]\(([^)\s]+)\)")
-MADE_UP = {"NAME", "mine", "up-and-down", "grad-diff-demo", "sums"}  # what pages call plugins that are still to be written
+MADE_UP = {
+    "NAME",
+    "mine",
+    "up-and-down",
+    "grad-diff-demo",
+    "sums",
+    "recital",
+}  # what pages call plugins that are still to be written
 COMMAND = re.compile(rf"unlearnbench (?:{'|'.join(sorted({path[0] for path in reference.commands()}))})\b")
+
+
+def api_page() -> str:
+    return api_reference.api_page(reference.MARK)
 
 
 @pytest.mark.parametrize("name", reference.PAGES)
@@ -39,32 +50,75 @@ def test_generated_page_is_current(name):
 def test_promises_are_kept_or_their_end_is_told():
     """Against the page as it was last written: a name that goes or changes needs a changelog entry, and a new version."""
     stored, changelog = (DOCS / "api.md").read_text(encoding="utf-8"), (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
-    assert reference.broken_promises(stored, reference.api_page(), changelog, api.API_VERSION) == []
+    assert api_reference.broken_promises(stored, api_page(), changelog, api.API_VERSION) == []
+
+
+def test_every_name_of_the_api_is_described():
+    """With each argument, field and public method, so that nobody has to read the source."""
+    page = api_reference.sections()
+    names = [entry.name for entries in page.values() for entry in entries]
+    assert len(names) == len(set(names))
+    assert {*api.__all__} <= set(names)
+    assert [said for entries in page.values() for entry in entries for said in api_entries.undescribed(entry)] == []
+
+
+def test_what_is_not_described_is_found():
+    class Steered:
+        """Steers.
+
+        Args:
+            model: a language model.
+        """
+
+        limit: int = 3
+
+        def __init__(self, model, *, strength: float) -> None: ...
+
+        def __call__(self, stream): ...
+
+        def prepare(self, texts):
+            """Prepare.
+
+            Args:
+                texts: what to steer on.
+            """
+
+    entry = api_entries.entry_of("Steered", Steered, __name__)
+    missing = ["Steered(strength)", "Steered.limit", "Steered.__call__", "Steered.__call__(stream)"]
+    assert api_entries.undescribed(entry) == missing
+    assert ".limit: int = 3" in entry.signature
+
+
+def test_page_shows_calls_results_and_what_they_give_back():
+    page = api_page()
+    assert ".__call__(stream: Stream) -> Tensor" in api_reference.promised(page)["RetainTerm"]
+    assert api_reference.promised(page)["over_positions"].endswith(") -> Loss\n")
+    assert "total: Tensor" in api_reference.promised(page)["Loss"]  # nobody imports it, and everybody is given it
 
 
 def test_lost_or_changed_name_needs_a_changelog_entry():
     """A name that is new, and a line that is new, need none."""
-    page = reference.api_page()
-    assert len(reference.promised(page)) > 50
-    assert "alternatives: bool = False" in reference.promised(page)["UnlearningMethod"]
-    assert "testing.parametrize_checks" in reference.promised(page)
-    lost = page.replace("## `token_kl`", "## `token_kl_old`")
+    page = api_page()
+    assert len(api_reference.promised(page)) > 50
+    assert "alternatives: bool = False" in api_reference.promised(page)["UnlearningMethod"]
+    assert "testing.parametrize_checks" in api_reference.promised(page)
+    lost = page.replace("### `token_kl`", "### `token_kl_old`")
     changed = page.replace("per_token", "per_tokens")
     quiet, told = "# Changelog\n\n## Unreleased\n\n## 0.1.0\n", "# Changelog\n\n## Unreleased\n- `token_kl` went\n\n## 0.1.0\n"
-    assert reference.broken_promises(page, lost, quiet, 1) == ["name `token_kl` in CHANGELOG.md"]
-    assert reference.broken_promises(page, lost, told, 1) == []
-    assert "name `score_questions` in CHANGELOG.md" in reference.broken_promises(page, changed, told, 1)
-    assert reference.broken_promises(lost, page, told, 1) == ["name `token_kl_old` in CHANGELOG.md"]
-    assert reference.broken_promises(page, page + "\n## `new`\n\nNew.\n\n```text\n()\n```\n", quiet, 1) == []
+    assert api_reference.broken_promises(page, lost, quiet, 1) == ["name `token_kl` in CHANGELOG.md"]
+    assert api_reference.broken_promises(page, lost, told, 1) == []
+    assert "name `MultipleChoiceBenchmark` in CHANGELOG.md" in api_reference.broken_promises(page, changed, told, 1)
+    assert api_reference.broken_promises(lost, page, told, 1) == ["name `token_kl_old` in CHANGELOG.md"]
+    assert api_reference.broken_promises(page, page + "\n### `new`\n\nNew.\n\n```text\n()\n```\n", quiet, 1) == []
 
 
 def test_change_since_a_release_raises_the_version():
-    page = reference.api_page()
-    lost = page.replace("## `token_kl`", "## `token_kl_old`")
+    page = api_page()
+    lost = page.replace("### `token_kl`", "### `token_kl_old`")
     told = "# Changelog\n\n## Unreleased\n- `token_kl` went\n\n## 0.2.0 (API 3)\n\n## 0.1.0 (API 2)\n"
-    assert reference.broken_promises(page, lost, told, 3) == ["raise API_VERSION above 3"]
-    assert reference.broken_promises(page, lost, told, 4) == []
-    assert reference.broken_promises(page, page, told, 3) == []
+    assert api_reference.broken_promises(page, lost, told, 3) == ["raise API_VERSION above 3"]
+    assert api_reference.broken_promises(page, lost, told, 4) == []
+    assert api_reference.broken_promises(page, page, told, 3) == []
 
 
 def test_every_hook_stands_with_its_arguments():

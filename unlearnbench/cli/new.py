@@ -28,16 +28,22 @@ def method(name: Name, out: Folder = None) -> None:
 
 
 @app.command("benchmark")
-def benchmark(name: Name, out: Folder = None) -> None:
+def benchmark(
+    name: Name,
+    out: Folder = None,
+    generation: Annotated[
+        bool, typer.Option("--generation", help="Let the model write its answers, scored by ROUGE-L, instead of choosing.")
+    ] = False,
+) -> None:
     """Write a benchmark: module, entry point, test, README, licence and CI file."""
-    _write("benchmark", name, out)
+    _write("benchmark", name, out, generation=generation)
 
 
-def _write(kind: OfferedKind, name: str, out: Path | None) -> None:
+def _write(kind: OfferedKind, name: str, out: Path | None, *, generation: bool = False) -> None:
     from unlearnbench.plugins.kinds import KINDS
     from unlearnbench.plugins.scaffold import new_plugin
 
-    folder = new_plugin(kind, name, out)
+    folder = new_plugin(kind, name, out, generation=generation)
     asked = KINDS[kind].tried.format(name=name)
     typer.echo(f"The {kind} {name} is in {folder}. What comes next:")
     typer.echo(f"  pip install -e {shlex.quote(str(folder))}\n  unlearnbench compare {asked}\n  unlearnbench check {name}")

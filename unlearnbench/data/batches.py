@@ -24,30 +24,48 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 PaddingSide = Literal["left", "right"]
+"""The side of a batch that is padded."""
 
 
 class Stream(TypedDict):
-    """One side of a batch. Labels outside what counts (padding, prompts) are -100.
+    """One side of a batch, a dictionary.
 
-    `alternative` has other answers in the same order; on the forget side, for methods that ask for them.
+    Attributes:
+        input_ids: (B, T) int64, the tokens.
+        attention_mask: (B, T) int64, 1 on real tokens and 0 on padding.
+        labels: (B, T) int64, the tokens that count, where they stand, and -100 elsewhere: on padding and prompts.
+        topic: the topic's name.
+        alternative: other answers in the same order, a stream of its own; on the forget side, for methods that set
+            `alternatives`.
     """
 
-    input_ids: Tensor  # (B, T) int64
-    attention_mask: Tensor  # (B, T) int64, 1 on real tokens
-    labels: Tensor  # (B, T) int64
+    input_ids: Tensor
+    attention_mask: Tensor
+    labels: Tensor
     topic: str
     alternative: NotRequired[Stream]
 
 
 class UnlearnBatch(TypedDict):
-    """The argument of `training_step`: both sides belong to the same topic."""
+    """The batch that `training_step` gets, a dictionary; both sides belong to the same topic.
+
+    Attributes:
+        forget: the texts to forget.
+        retain: the texts to keep.
+    """
 
     forget: Stream
     retain: Stream
 
 
 class Example(NamedTuple):
-    """One tokenised text; `labels` are -100 on a prompt. `alternatives` are other answers to the same prompt."""
+    """One tokenised text.
+
+    Attributes:
+        ids: its token ids.
+        labels: as many: the same ids where a token counts, -100 on a prompt.
+        alternatives: other answers to the same prompt.
+    """
 
     ids: list[int]
     labels: list[int]
@@ -56,7 +74,13 @@ class Example(NamedTuple):
 
 @dataclass(frozen=True)
 class Corpus:
-    """The tokenised texts of one topic's forget or retain side; `cut` of them were longer than what the model reads."""
+    """The tokenised texts of one topic's forget or retain side.
+
+    Attributes:
+        topic: the topic's name.
+        examples: the texts, in the corpus' order.
+        cut: the number of texts that were longer than what the model reads.
+    """
 
     topic: str
     examples: tuple[Example, ...]
@@ -168,7 +192,15 @@ def _rows(stream: Stream, part_rows: slice) -> Stream:
 
 
 def prompts_of(stream: Stream, share: float) -> list[list[int]]:
-    """Return the prompt of each sequence; of a sequence that has none, the first part, a `share` of its tokens."""
+    """Return the prompt of each sequence, its tokens before the first label.
+
+    Args:
+        stream: the sequences, B in all.
+        share: the share of its tokens, from 0 to 1, that serves as the prompt of a sequence without one; one token at least.
+
+    Returns:
+        the token ids of B prompts.
+    """
     prompts: list[list[int]] = []
     for ids, labels, mask in zip(stream["input_ids"], stream["labels"], stream["attention_mask"].bool(), strict=True):
         tokens: list[int] = ids[mask].tolist()
@@ -178,7 +210,13 @@ def prompts_of(stream: Stream, share: float) -> list[list[int]]:
 
 
 def splice(prompt: list[int], reply: list[int], width: int) -> Example:
-    """Join a whole prompt and as much of another answer as fits into `width` tokens; at least one token of it."""
+    """Return a whole prompt with as much of another answer as fits; the answer counts, the prompt does not.
+
+    Args:
+        prompt: token ids, as `prompts_of` gives them.
+        reply: token ids of the other answer.
+        width: the number of tokens of both together at most; one token of the answer stays in any case.
+    """
     kept = reply[: max(width - len(prompt), 1)]
     return Example(prompt + kept, [IGNORE] * len(prompt) + kept)
 
@@ -213,7 +251,16 @@ class Schedule(Dataset[Stream]):
 
     `len` is the number of updates. A corpus that runs out starts again; with `order="shuffled"` in a new order.
     Under a `share` each update's batch is cut into equal pieces once it is padded, so that all of them together are the very
-    batch that a single process would see at once; `len` counts this process's pieces then.
+    batch that a single process would see at once; `len` counts this process's pieces then. A method finds its own two in
+    `self.context`, and `schedule[index]` is what `training_step` will see as that side of batch `index`, on the CPU.
+
+    Args:
+        corpora: the tokenised texts of each topic.
+        steps: the number of updates.
+        batch_size: the number of sequences in an update.
+        pad: the token id to pad with.
+        side: the side that is padded, `left` or `right`.
+        shuffle_seed: the seed of the order; None takes the corpora's own.
     """
 
     def __init__(
@@ -243,7 +290,11 @@ class Schedule(Dataset[Stream]):
         return _rows(whole, slice(first, first + rows))
 
     def update(self, step: int) -> Stream:
-        """Return the whole batch of an update, over all processes and pieces."""
+        """Return the whole batch of an update, over all processes and pieces, on the CPU.
+
+        Args:
+            step: the update, from 0.
+        """
         number = step % len(self.corpora)
         corpus = self.corpora[number]
         size = len(corpus.examples)
@@ -297,4 +348,5 @@ def paired_loader(forget: Schedule, retain: Schedule) -> CombinedLoader:
     return CombinedLoader(sides, "max_size_cycle")
 
 
-IGNORE = -100  # a label that does not count, as in transformers
+IGNORE = -100
+"""The label of a position that does not count, as in transformers."""

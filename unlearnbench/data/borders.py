@@ -24,10 +24,15 @@ class Answered(NamedTuple):
 def encode_prompts(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase, *, special: bool = True) -> list[list[int]]:
     """Tokenise texts that something follows: with the tokenizer's opening tokens, never with its end tokens.
 
+    Many tokenizers put an end token behind every text, since they were saved after a fine-tuning.
+
     Args:
-        texts: texts in any order.
-        tokenizer: tokenizer; many put an end token behind every text, since they were saved after a fine-tuning.
-        special: True adds the tokenizer's special tokens; a chat template writes them itself.
+        texts: the texts, in any order.
+        tokenizer: the model's tokenizer.
+        special: add the tokenizer's special tokens; a chat template writes them itself.
+
+    Returns:
+        the token ids of each text, in their order.
     """
     if not texts:
         return []
@@ -65,6 +70,9 @@ def encode_answers(
 
 def open_ended(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
     """Return the tokenizer, or a copy of it, that puts nothing behind a text: for libraries that tokenise prompts themselves.
+
+    Args:
+        tokenizer: the model's tokenizer.
 
     Raises:
         UsageError: what it puts there cannot be taken off.

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 Message = dict[str, str]  # role and content
+"""A turn of a conversation: `role`, which is `system`, `user` or `assistant`, and `content`."""
 TALK = ("user", "assistant", "user")
 
 
@@ -29,11 +30,14 @@ def render_template(messages: Sequence[Message], tokenizer: PreTrainedTokenizerB
 
 
 def check_chat(tokenizer: PreTrainedTokenizerBase, roles: Sequence[str] = TALK) -> str:
-    """Return why such conversations cannot be held with this tokenizer's chat template; empty where they can.
+    """Return why such conversations cannot be held with a tokenizer's chat template; empty where they can. For `preflight`.
 
     Args:
-        tokenizer: tokenizer; without a chat template it can hold any conversation.
-        roles: speakers, turn by turn: system, user, assistant. Every turn is tried, as a conversation grows.
+        tokenizer: the model's tokenizer; one without a chat template can hold any conversation.
+        roles: the speaker of each turn: `system`, `user` or `assistant`. Every turn is tried, as a conversation grows.
+
+    Returns:
+        a sentence, or an empty text.
     """
     if not tokenizer.chat_template:
         return ""

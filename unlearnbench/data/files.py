@@ -15,6 +15,7 @@ from unlearnbench.data.sources import DATA_ENDINGS, ending_of
 from unlearnbench.errors import UsageError
 
 Row = dict[str, Any]
+"""The type of a row of data: values by column."""
 UNPACK = {".gz": "gunzip", ".zst": "unzstd", ".bz2": "bunzip2", ".xz": "unxz", ".zip": "unzip"}
 LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 LONGEST_FIELD = 2**31 - 1  # characters; csv's own limit of 131,072 is shorter than a book

@@ -18,10 +18,18 @@ _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 
 @dataclass(frozen=True)
 class Source:
-    """A parsed source string."""
+    """A parsed source string.
 
-    text: str  # as the user wrote it
-    location: str  # a path, or a hub id
+    Attributes:
+        text: the source as the user wrote it.
+        location: a path, or a hub id.
+        revision: the commit, tag or branch behind `@`.
+        config: the config behind `:`.
+        split: the split behind `#`.
+    """
+
+    text: str
+    location: str
     revision: str | None = None
     config: str | None = None
     split: str | None = None
@@ -46,6 +54,9 @@ def sandbox_folder() -> Path:
 
 def parse_source(text: str) -> Source:
     """Split a source string into its parts; `:`, `@` and `#` in the name of a file or folder that is there belong to it.
+
+    Args:
+        text: `ID_OR_PATH[@revision][:config][#split]`, or `sandbox:NAME[:config][#split]`.
 
     Raises:
         UsageError: it is empty, or names no part of the sandbox.

@@ -48,6 +48,10 @@ class Table:
     def text(self, index: int, column: str) -> str:
         """Return a row's text in a column.
 
+        Args:
+            index: the row's index, from 0.
+            column: the column's name.
+
         Raises:
             UsageError: it is something else: null, a number, a list.
         """
@@ -58,6 +62,10 @@ class Table:
 
     def texts(self, index: int, column: str) -> list[str]:
         """Return a row's list of texts in a column.
+
+        Args:
+            index: the row's index, from 0.
+            column: the column's name.
 
         Raises:
             UsageError: it is no list, or has something else in it.
@@ -71,12 +79,12 @@ class Table:
         return value
 
     def label(self, index: int, column: str, default: str | None = None) -> str:
-        """Return a row's name for something: a text or a whole number.
+        """Return a row's name for something, a text or a whole number, as a text.
 
         Args:
-            index: number of the row, from 0.
-            column: column that has the name.
-            default: name where the row has none.
+            index: the row's index, from 0.
+            column: the column that has the name.
+            default: the name where there is none; None refuses such a row.
 
         Raises:
             UsageError: it is something else, or there is none and no default.
@@ -106,7 +114,14 @@ def kind_of(value: object) -> str:
 
 
 def list_configs(text: str) -> list[str]:
-    """Return the configs of a data set, in its own order; empty for a plain file."""
+    """Return the configs of a data set, in its own order; empty for a plain file.
+
+    Args:
+        text: the source, `ID_OR_PATH[@revision]` or `sandbox:NAME`.
+
+    Raises:
+        UsageError: there is no such source.
+    """
     source = parse_source(text)
     path = source.path
     if path is None:
@@ -121,10 +136,11 @@ def read_table(
     """Read a data set.
 
     Args:
-        text: source; without `#split`, `default_split` or the only split is taken.
-        default_split: split that a benchmark reads unless the source names one.
-        columns: columns that every row must have.
-        header: columns of csv files that do not begin with their names.
+        text: the source, `ID_OR_PATH[@revision][:config][#split]` or `sandbox:NAME[:config][#split]`; without `#split`,
+            `default_split` or the only split is taken.
+        default_split: the split that a benchmark wants.
+        columns: the columns that every row must have.
+        header: the columns of csv files that do not begin with their names.
 
     Raises:
         UsageError: missing, empty, not UTF-8, not JSON, without a column, an unknown config or split; names file and line.

@@ -32,7 +32,13 @@ def body_of(model: nn.Module) -> Any:
 
 
 def decoder_blocks(model: nn.Module) -> tuple[str, nn.ModuleList]:
-    """Return the decoder blocks and their qualified name: model.layers, gpt_neox.layers, transformer.h.
+    """Return the qualified name of a model's list of decoder blocks, and that list.
+
+    Args:
+        model: a decoder-only language model.
+
+    Returns:
+        the name, as in `model.layers`, `gpt_neox.layers` or `transformer.h`, and the blocks, lowest first.
 
     Raises:
         UsageError: the model has no list of as many modules as its config has layers.
@@ -71,8 +77,12 @@ def select_parameters(model: nn.Module, pattern: str, blocks: Sequence[int]) -> 
 
     Args:
         model: a decoder-only language model.
-        pattern: regular expression, searched in the name below the block (`mlp.down_proj.weight`).
-        blocks: 0-based block numbers.
+        pattern: a regular expression, searched in the name below the block (`mlp.down_proj.weight`); `OUTPUT_PROJECTION` and
+            `PROJECTIONS` fit many families.
+        blocks: block numbers, from 0.
+
+    Returns:
+        the parameters by their qualified names, block by block; for `train_only`.
 
     Raises:
         UsageError: a block or parameter that the model lacks; says what it has.
@@ -97,9 +107,15 @@ def select_parameters(model: nn.Module, pattern: str, blocks: Sequence[int]) -> 
 
 
 def split_slice(pattern: str) -> tuple[str, tuple[slice | int, ...] | None]:
-    """Split `NAME[0, 14336:]` into the pattern for the name and the slice of the tensor; None where there is no slice.
+    """Split `NAME[0, 14336:]` into the pattern for the name and the slice of the tensor.
 
     Families that keep all experts in one tensor need it: Mixtral's expert 0 is a slice of `mlp.experts.gate_up_proj`.
+
+    Args:
+        pattern: a regular expression for parameters' names, with or without a slice in brackets behind it.
+
+    Returns:
+        the regular expression, for `select_parameters`, and the slice, for `train_only`; None where there is no slice.
     """
     found = _SLICE.search(pattern)
     if found is None:

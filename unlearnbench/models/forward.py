@@ -28,10 +28,10 @@ class SplitForward:
     The frozen and the updated model agree below the first trained block, so both start from here.
 
     Attributes:
-        blocks: blocks from the first trained one to the last one that is needed.
-        hidden: (B, T, D), the input of the first of them; without a graph.
+        blocks: the blocks from the first trained one to the last one that is needed.
+        hidden: (B, T, D), what goes into the first of them; without a graph.
         calls: the other arguments that the model calls each block with: masks, positions.
-        tupled: number of values that this family's blocks return in a tuple; 0 where they return the hidden states alone.
+        tupled: the number of things that this family's blocks return in a tuple; 0 where they return the hidden states alone.
     """
 
     blocks: Sequence[nn.Module]
@@ -41,13 +41,11 @@ class SplitForward:
 
     @property
     def prefix(self) -> dict[str, Tensor]:
-        """Return the tensors that `split_forward` needs so that the blocks below do not run again."""
+        """The tensors with which the blocks below need not run again; `BlockOutputs` keeps them."""
         return {"hidden": self.hidden, "tupled": torch.tensor(self.tupled)}
 
     def each(self) -> Iterator[Tensor]:
-        """Yield the output of each block, one after the other, with the weights as they are now: (B, T, D) in the model's
-        dtype.
-        """
+        """Yield the output of each block in turn, with the weights as they are now: (B, T, D) in the model's dtype."""
         hidden = self.hidden
         for block, (arguments, options) in zip(self.blocks, self.calls, strict=True):
             output = block(hidden, *arguments, **options)
@@ -55,7 +53,7 @@ class SplitForward:
             yield hidden
 
     def __call__(self) -> Tensor:
-        """Return the output of the last block: (B, T, D)."""
+        """Return the output of the last block, with the weights as they are now: (B, T, D) in the model's dtype."""
         (last,) = deque(self.each(), maxlen=1)
         return last
 

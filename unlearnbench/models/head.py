@@ -26,15 +26,21 @@ LOGITS_AT_ONCE = {"cpu": 2**22, "cuda": 2**26}
 PRODUCT_ROWS = 128  # of a chunk at least, where the head's gradient is a product: fewer rows make it slow
 CHUNKS_KEPT = 8  # of so many the logits may stay for the backward pass
 
-# logits (n, V) of some positions, and which of all positions they are -> one (n,) loss per term
 LossOf = Callable[[Tensor, slice], Sequence[Tensor]]
+"""The type of a loss for `over_positions`: a function from the logits, (n, V), of some of the N counted positions, and the
+slice of the N that these are, to K losses of shape (n,). The slice cuts what a loss needs beside logits: `targets[part]`."""
 
 
 class Loss(NamedTuple):
-    """A weighted sum of terms; only `total` has a gradient."""
+    """A weighted sum of terms, as `over_positions` gives it.
+
+    Attributes:
+        total: scalar, float32 or wider, the sum of the terms times their coefficients; it has the gradient.
+        terms: (K,), float32 or wider, the terms without coefficients and without gradients, for `log`.
+    """
 
     total: Tensor
-    terms: Tensor  # (K,) float32, or float64 for a model in it
+    terms: Tensor
 
 
 def final_hidden(model: PreTrainedModel, stream: Stream) -> Tensor:
@@ -69,17 +75,35 @@ def _answer_class() -> Any:
 def over_positions(
     model: PreTrainedModel, hidden: Tensor, counted: Tensor, loss_of: LossOf, coefficients: Sequence[float] = (1.0,)
 ) -> Loss:
-    """Compute losses of the logits: the mean over each sequence's counted positions, then over sequences.
+    """Return losses of the logits: their means over each sequence's counted positions, then over sequences.
 
-    The gradients of head and hidden states are taken chunk by chunk on the way forward, so nothing is computed twice.
+    The logits of a few positions stand in memory at a time. The gradients of head and hidden states are taken chunk by chunk
+    on the way forward, so nothing is computed twice.
+
+    In a method, the mean negative log-likelihood of a stream and, weighed against it, the mean entropy of the predictions:
+
+        def surprise(self, stream: Stream) -> Tensor:
+            predicting, targets = next_tokens(stream["labels"])
+
+            def loss_of(logits: Tensor, part: slice) -> list[Tensor]:
+                logs = upcast(logits).log_softmax(dim=-1)
+                return [next_token_nll(logits, targets[part]), -(logs.exp() * logs).sum(dim=-1)]
+
+            loss = over_positions(self.model, self.final_hidden(stream), predicting, loss_of, (1.0, -0.1))
+            self.log("nll", loss.terms[0])
+            return loss.total
 
     Args:
-        model: model whose head is applied.
-        hidden: (B, T, D), from `final_hidden`.
-        counted: (B, T) bool, the positions whose logits are wanted.
-        loss_of: function from the logits of a slice of the counted positions, in row-major order, to K losses for each
-            position.
-        coefficients: (K,), weights of the terms in the total.
+        model: the model whose head is applied, `self.model`.
+        hidden: (B, T, D), from `UnlearningMethod.final_hidden`, in the model's dtype.
+        counted: (B, T) bool, true at the N positions whose logits are wanted; those that predict a counted token are the
+            first of `next_tokens`.
+        loss_of: given the logits, (n, V) in the model's dtype, of a slice of the N counted positions in row-major order, and
+            that slice, returns K losses of shape (n,), in nats or whatever the method's unit is.
+        coefficients: K numbers, the weight of each term in the total; a term at 0 is only measured.
+
+    Returns:
+        a `Loss`: `total`, scalar with gradient, and `terms`, (K,) without, both float32 or wider.
 
     Raises:
         ValueError: a sequence counts nothing.

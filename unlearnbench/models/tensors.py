@@ -12,7 +12,15 @@ from unlearnbench.data.batches import IGNORE
 
 
 def next_token_nll(logits: Tensor, targets: Tensor) -> Tensor:
-    """Each token's negative log-likelihood: logits (N, V) and targets (N,) int64 -> (N,), float32 or wider, nats."""
+    """Return each token's negative log-likelihood.
+
+    Args:
+        logits: (N, V), any float dtype; the softmax is taken in float32 at least.
+        targets: (N,) int64, the tokens that were to be predicted.
+
+    Returns:
+        (N,) float32 or wider, nats.
+    """
     return F.cross_entropy(upcast(logits), targets, reduction="none")
 
 
@@ -38,13 +46,14 @@ def token_nll(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def next_tokens(labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the positions that predict a counted token, and these tokens.
+    """Return where a counted token is predicted, and which token it is: the logits at t predict the token at t + 1.
 
     Args:
         labels: (B, T) int64, `IGNORE` where nothing counts.
 
     Returns:
-        (B, T) bool, true at t where the token at t+1 counts; and those tokens, (N,) int64, in row-major order.
+        two tensors: (B, T) bool, true at the N positions t whose next token counts; and those tokens, (N,) int64, in
+        row-major order.
     """
     predicting = torch.zeros_like(labels, dtype=torch.bool)
     predicting[:, :-1] = labels[:, 1:] != IGNORE
@@ -89,16 +98,26 @@ def mean_square(difference: Tensor, counted: Tensor | None = None) -> Tensor:
 
 
 def upcast(tensor: Tensor) -> Tensor:
-    """In float32 at least: norms and squares of narrower numbers lose too much."""
+    """Return a tensor in float32 at least: norms, squares and softmaxes of narrower numbers lose too much.
+
+    Args:
+        tensor: any float dtype; one in float32 or wider comes back as it is.
+    """
     return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
 
 
 def mean_over(values: Tensor, counted: Tensor) -> Tensor:
-    """Return the mean over each sequence's counted positions, then over sequences: scalar.
+    """Return the mean over each sequence's counted positions, then over sequences.
 
     Args:
-        values: (B, T).
-        counted: (B, T) bool.
+        values: (B, T), a number for each position.
+        counted: (B, T) bool, true where a position counts.
+
+    Returns:
+        scalar, float32 or wider.
+
+    Raises:
+        ValueError: a sequence counts nothing.
     """
     return (values * per_sequence_weights(counted)).sum(dim=1).mean()
 

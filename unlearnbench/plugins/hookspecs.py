@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 PROJECT = "unlearnbench"
 hookspec = pluggy.HookspecMarker(PROJECT)
 hookimpl = pluggy.HookimplMarker(PROJECT)
+"""Mark a function of a module as a hook: `@hookimpl` above `unlearnbench_methods`, `unlearnbench_benchmarks` or one of the
+[hooks for extensions](hooks.md)."""
 
 
 class MethodHooks:

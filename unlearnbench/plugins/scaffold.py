@@ -21,23 +21,24 @@ LONGEST = 40
 OURS = ("methods", "benchmarks")  # their modules would be called as the packages that come with unlearnbench
 # template -> where it goes
 FILES = {
-    "{kind}/module.py.txt": "{module}.py",
-    "{kind}/readme.md.txt": "README.md",
+    "{template}/module.py.txt": "{module}.py",
+    "{template}/readme.md.txt": "README.md",
     "both/pyproject.toml.txt": "pyproject.toml",
-    "both/test.py.txt": "tests/test_{module}.py",
+    "{tests}/test.py.txt": "tests/test_{module}.py",
     "both/ci.yml.txt": ".github/workflows/tests.yml",
     "both/gitignore.txt": ".gitignore",
     "both/license.txt": "LICENSE",
 }
 
 
-def new_plugin(kind: OfferedKind, name: str, out: Path | None = None) -> Path:
+def new_plugin(kind: OfferedKind, name: str, out: Path | None = None, *, generation: bool = False) -> Path:
     """Write a distribution that offers a method or benchmark of that name.
 
     Args:
-        kind: kind of the plugin.
-        name: name as users will type it; small letters, digits and single hyphens.
-        out: folder to make; by default `unlearnbench-NAME` in the working folder.
+        kind: what it offers.
+        name: as users will type it; small letters, digits and single hyphens.
+        out: the folder to make; by default `unlearnbench-NAME` in the working folder.
+        generation: of a benchmark: the model writes its answers, where it otherwise chooses.
 
     Returns:
         the folder.
@@ -50,17 +51,20 @@ def new_plugin(kind: OfferedKind, name: str, out: Path | None = None) -> Path:
     if folder.exists():
         raise UsageError(f"{folder} exists already, and nothing is overwritten; choose another place with --out FOLDER.")
     check_folder(folder)
+    template = "generation" if generation else kind
     values = {
         "kind": kind,
+        "template": template,
+        "tests": "generation" if generation else "both",
         "name": name,
         "module": f"unlearnbench_{name.replace('-', '_')}",
-        "camel": _class_name(kind, name),
+        "camel": _class_name(kind, name, template),
         "distribution": f"unlearnbench-{name}",
         "version": __version__,
         "year": str(datetime.date.today().year),
     }
-    for template, place in FILES.items():
-        text = string.Template(_template(template.format(**values))).substitute(values)
+    for source, place in FILES.items():
+        text = string.Template(_template(source.format(**values))).substitute(values)
         write_atomic(folder / place.format(**values), text.encode())
     return folder
 
@@ -69,10 +73,10 @@ def _template(name: str) -> str:
     return (resources.files("unlearnbench.plugins") / "templates" / name).read_text(encoding="utf-8")
 
 
-def _class_name(kind: OfferedKind, name: str) -> str:
-    """Return the name in capitals; where the module uses that word already (`training`), the kind stands behind it."""
-    word = "".join(part.capitalize() for part in name.split("-"))
-    return word + kind.capitalize() if word in re.findall(r"\w+", _template(f"{kind}/module.py.txt")) else word
+def _class_name(kind: OfferedKind, name: str, template: str) -> str:
+    """The name in capitals; where the module uses that word already (`training`), the kind stands behind it."""
+    own = "".join(part.capitalize() for part in name.split("-"))
+    return own + kind.capitalize() if own in re.findall(r"\w+", _template(f"{template}/module.py.txt")) else own
 
 
 def _check_name(name: str) -> None:

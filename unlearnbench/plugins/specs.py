@@ -71,7 +71,15 @@ class MethodSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class BenchmarkSpec:
-    """A benchmark as a plugin offers it; the factory takes keyword-only options and no model."""
+    """A benchmark as a plugin offers it.
+
+    Attributes:
+        name: the name as users type it; also the name of the entry point.
+        factory: called as `factory(**options)`; its keyword-only parameters are the benchmark's options, and pydantic's types
+            (`PositiveInt`) bound them.
+        summary: one line.
+        source: paper or data set.
+    """
 
     name: str
     factory: Callable[..., Benchmark]

@@ -9,7 +9,9 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 Role = Literal["forget", "retain"]
-Half = Literal["selection", "reporting"]  # of a benchmark's items: what settings are chosen on, what they are reported on
+"""The type of what a benchmark measures: knowledge to forget or to retain."""
+Half = Literal["selection", "reporting"]
+"""The type of a half of a benchmark's items: the one that settings are chosen on, or the one that they are reported on."""
 
 
 class Record(BaseModel):
@@ -40,4 +42,5 @@ def unfit_numbers(given: Any, found: Any, path: tuple[str | int, ...] = ()) -> I
 
 
 Value = None | bool | int | float | str | list[Any] | dict[str, Any]
+"""The type of an option as YAML and JSON have it."""
 Options = dict[str, Value]

@@ -10,10 +10,7 @@ from pydantic import Field, field_validator
 from unlearnbench.records.base import Record, Role
 
 Ideal = Literal["chance", "base", "reference"] | float
-Reduction = Literal["mean", "harmonic", "auc", "ks", "difference", "relative-auc"]
-OF_REFERENCE: tuple[Reduction, ...] = ("ks", "difference", "relative-auc")  # these need the items of a model that never knew
-SCORE = "score"  # the value that every item has
-MEASURE_NAME = re.compile(r"[a-z][a-z0-9_]*")
+"""The type of what unlearning should come to: a named score of the comparison, or a number."""
 
 
 class Metric(Record):
@@ -82,9 +79,9 @@ class Job(Record):
 
     Attributes:
         variant: the row of the table.
-        method: the plugin's name; `checkpoint` for somebody's finished model.
-        seed: for everything random.
-        identity: hash of all that may change the unlearned weights.
+        method: the plugin's name; `checkpoint` for a finished model.
+        seed: the seed of everything random.
+        identity: the hash of all that may change the unlearned weights.
     """
 
     variant: str
@@ -94,7 +91,13 @@ class Job(Record):
 
 
 class CellKey(Record):
-    """(variant, benchmark, seed): the name of one durable result."""
+    """The name of one durable result.
+
+    Attributes:
+        variant: the row of the table.
+        benchmark: the column's benchmark.
+        seed: the seed of everything random.
+    """
 
     variant: str
     benchmark: str
@@ -130,7 +133,12 @@ class Cost(Record):
 
 
 class PartScore(Record):
-    """A score over some of a benchmark's items."""
+    """A score over some of a benchmark's items.
+
+    Attributes:
+        value: the mean score of these items, in the metric's unit.
+        n: the number of items with a score.
+    """
 
     value: float
     n: int
@@ -153,11 +161,26 @@ class MeasureScore(Record):
 class CellResult(Record):
     """One finished cell: a score, its parts, and everything needed to trust it.
 
-    `parts` divide the items; `groups` are unions of parts and may overlap. `truncated` counts the items whose context was
-    cut to fit the model. `n` counts the items with a score, `asked` all of them; where they differ, `missing` has the
-    reasons, each with its number of items. `partial` counts the scores that fewer ratings bear than were asked for. `figures`
-    are what a benchmark tells beside its score, by name; `measures` what it makes of the values of its items. `items_hash` is
-    the sha256 of the file of per-item results, `checksum` that of the record as JSON without this entry.
+    Attributes:
+        schema_version: the version of this record's layout.
+        key: row, benchmark and seed.
+        identity: the hash of all that may change the score.
+        status: `done`, `failed`, or `diverged` where the unlearned weights are not finite.
+        error: why it failed; None where it did not.
+        metric: what the score means; None where nothing was scored.
+        value: the mean score of the items, in the metric's unit; None where nothing was scored.
+        n: the number of items with a score.
+        asked: the number of all items.
+        missing: the reasons for items without a score, each with its number of items.
+        partial: the number of scores that fewer ratings bear than were asked for.
+        figures: what the benchmark tells beside its score, by name.
+        truncated: the number of items whose context was cut to fit the model.
+        parts: the scores of the benchmark's parts, by name; they divide the items.
+        groups: the scores of groups of parts, by name; they may overlap.
+        items_hash: the sha256 of the file of per-item results.
+        checksum: the sha256 of the record as JSON without this entry.
+        cost: time, memory and tokens.
+        provenance: where the score came from: versions, options, hashes, machine.
     """
 
     schema_version: Literal[1, 2] = 2
@@ -183,5 +206,5 @@ class CellResult(Record):
 
     @property
     def incomplete(self) -> bool:
-        """Whether it is done but for items without a score (some, or all, which is a failure) or without all ratings."""
+        """True where items have no score, or not all their ratings."""
         return self.asked is not None and (self.n < self.asked or self.partial > 0)

@@ -12,7 +12,12 @@ INTERIOR = 0.381966  # of a range: a point that whole-number options refuse wher
 
 @dataclass(frozen=True)
 class Linear:
-    """A range whose values are equally likely; whole numbers where both ends are."""
+    """A range whose values are equally likely; whole numbers where both ends are.
+
+    Attributes:
+        low: the smallest value.
+        high: the largest value.
+    """
 
     low: float
     high: float
@@ -20,7 +25,12 @@ class Linear:
 
 @dataclass(frozen=True)
 class Log:
-    """A range whose logarithms are equally likely, as suits learning rates; whole numbers where both ends are."""
+    """A range whose logarithms are equally likely, as suits learning rates; whole numbers where both ends are.
+
+    Attributes:
+        low: the smallest value, above 0.
+        high: the largest value.
+    """
 
     low: float
     high: float
@@ -28,7 +38,11 @@ class Log:
 
 @dataclass(frozen=True)
 class Choice:
-    """A few values."""
+    """A few values, each equally likely.
+
+    Attributes:
+        values: the values, at least one.
+    """
 
     values: tuple[Any, ...]
 
@@ -38,6 +52,11 @@ class ShareOf:
     """A whole number between two shares of the model's decoder blocks, or of the budget's steps.
 
     A block from the second to the third fifth means something in a model of any depth, where a number does not.
+
+    Attributes:
+        whole: what the shares are shares of: the model's decoder blocks, or the budget's steps.
+        low: the smallest share, from 0 to 1.
+        high: the largest share, from 0 to 1.
     """
 
     whole: Literal["blocks", "steps"]
@@ -45,7 +64,11 @@ class ShareOf:
     high: float
 
     def of(self, total: int) -> Linear:
-        """The whole numbers that are meant; blocks are numbered from 0."""
+        """Return the range of whole numbers that is meant.
+
+        Args:
+            total: the number of blocks, which are numbered from 0, or of steps.
+        """
         last = total - 1 if self.whole == "blocks" else total
         low = min(round(self.low * total), last)
         return Linear(low, max(min(round(self.high * total), last), low))
@@ -53,6 +76,7 @@ class ShareOf:
 
 Domain = Linear | Log | Choice | ShareOf
 Space = Mapping[str, Domain]
+"""The type of what tuning searches: a range or choice for each option, by its name."""
 _RANGES: dict[str, type[Linear] | type[Log]] = {"linear": Linear, "log": Log}
 FORMS = "[a, b, c], {linear: [low, high]}, {log: [low, high]}, {blocks: [low, high]} or {steps: [low, high]} with shares"
 

@@ -40,15 +40,15 @@ class UntouchedModel:
 
 @dataclass(frozen=True, kw_only=True)
 class Subject:
-    """What is scored, and how much of the benchmark.
+    """The model that is scored, and how much of the benchmark is asked.
 
     Attributes:
-        model: in eval mode.
-        tokenizer: tokenizer of the model.
-        seed: for benchmarks that sample.
-        limit: the first so many items of each part; None for all.
-        progress: call it with the number of items just done.
-        weights: hash of the model's weights; empty where it is not known.
+        model: the model, in eval mode.
+        tokenizer: the model's tokenizer.
+        seed: the seed for benchmarks that sample.
+        limit: the number of items of each part, the first ones; None for all.
+        progress: a function to call with the number of items just done.
+        weights: the hash of the model's weights; empty where it is not known.
         keep: a folder that outlives the run, for what is dear to obtain; None where there is none.
         base: untouched model; None where it is not known, as in a look at a training.
     """
@@ -65,14 +65,14 @@ class Subject:
 
 @dataclass(frozen=True, kw_only=True)
 class Workload:
-    """How much it takes to score one model.
+    """What scoring one model takes.
 
     Attributes:
-        items: that are scored.
-        generated: tokens that the model writes, at most.
-        judge_requests: to a judge elsewhere.
-        judge_tokens: about so many in them and in the replies.
-        judge_reply_tokens: how many of these are in the replies.
+        items: the number of items that are scored.
+        generated: the number of tokens that the model writes, at most.
+        judge_requests: the number of requests to a judge's API.
+        judge_tokens: about the number of tokens in these requests and in the replies.
+        judge_reply_tokens: the number of those in the replies.
     """
 
     items: int
@@ -109,15 +109,26 @@ class Benchmark(ABC):
 
     @abstractmethod
     def digest(self) -> str:
-        """Hash of everything that is asked: data, prompts, references."""
+        """Return the hash of everything that is asked: data, prompts, references, settings of the answers."""
 
     @abstractmethod
     def count(self, limit: int | None) -> int:
-        """How many items `evaluate` will score."""
+        """Return the number of items that `evaluate` will score.
+
+        Args:
+            limit: the number of items of each part; None for all.
+        """
 
     @abstractmethod
     def evaluate(self, subject: Subject) -> Iterable[ItemResult]:
-        """Score the model, item by item."""
+        """Score the model, item by item.
+
+        Args:
+            subject: the model, its tokenizer, and how much of the benchmark is asked.
+
+        Returns:
+            the items' results, in any order; `subject.progress(1)` tells of each one that is done.
+        """
 
     def complete(self, items: Sequence[ItemResult], keep: Path) -> list[ItemResult] | None:
         """Score what was left without a score, where that takes no model: a judge that was away is there again.
@@ -132,50 +143,68 @@ class Benchmark(ABC):
         return None
 
     def parts(self) -> list[str]:
-        """The names of its parts, in the data's order."""
+        """Return the names of its parts, in the data's order."""
         return []
 
     def groups(self) -> dict[str, list[str]]:
-        """Parts that are also reported together, by the group's name; groups may overlap."""
+        """Return the parts that are also reported together, by the group's name; groups may overlap."""
         return {}
 
     def figures(self, items: Sequence[ItemResult]) -> dict[str, float]:
-        """What is told beside the score, by name: length of answers; as `judge_sd` how far the judge agrees with itself."""
+        """Return what is told beside the score, by name, such as the mean length of answers.
+
+        `judge_sd` is how far a judge agrees with itself.
+
+        Args:
+            items: the results of `evaluate`.
+        """
         return {}
 
     def group_items(self, items: Sequence[ItemResult]) -> dict[str, list[ItemResult]]:
-        """The items of each group; groups that follow from items instead of parts are made here."""
+        """Return the items of each group; groups that follow from items instead of parts are made here.
+
+        Args:
+            items: the results of `evaluate`.
+        """
         wanted = {name: set(parts) for name, parts in self.groups().items()}
         return {name: [item for item in items if item.part in parts] for name, parts in wanted.items()}
 
     def revision(self) -> str | None:
-        """Commit of the hub data set, where there is one."""
+        """Return the commit of the hub data set, where there is one."""
         return None
 
     def keep_half(self, half: Half) -> bool:
         """Have this half of the items only, from now on; see `in_half`. Called before anything is read.
 
+        Args:
+            half: the half of the items that is asked.
+
         Returns:
-            whether it does. Otherwise everything is asked, and what does not belong to the half is left out afterwards.
+            True where the benchmark does so. Otherwise everything is asked, and what does not belong to the half is left out
+            afterwards.
         """
         return False
 
     def texts(self) -> Iterable[ItemText]:
-        """What the items ask, for reports; a benchmark may keep it to itself."""
+        """Return what the items ask, for reports; a benchmark may keep it to itself."""
         return ()
 
     def preflight(self, tokenizers: Mapping[str, PreTrainedTokenizerBase]) -> Iterable[str]:
-        """What stands in the way of scoring, a sentence each: a model without a chat template, a judge that does not answer.
+        """Return what stands in the way of scoring, a sentence each: no chat template, a judge that does not answer.
 
         Called once, before anything is computed and only if something is to be scored; it writes nothing.
 
         Args:
-            tokenizers: of the models that are to be scored, by their source.
+            tokenizers: the tokenizers of the models that are to be scored, by the models' sources.
         """
         return ()
 
     def estimate(self, limit: int | None) -> Workload:
-        """What scoring one model takes, for `compare --dry-run`."""
+        """Return what scoring one model takes, for `compare --dry-run`.
+
+        Args:
+            limit: the number of items of each part; None for all.
+        """
         return Workload(items=self.count(limit))
 
 
@@ -185,6 +214,7 @@ class MultipleChoiceBenchmark(Benchmark):
     Attributes:
         per_token: compare options by mean log-probability per token (cloze) instead of the sum (letters).
         chat: ask through the model's chat template.
+        role: what parts measure that no topic claims: knowledge to `retain` or to `forget`.
     """
 
     per_token: ClassVar[bool] | bool = False
@@ -211,7 +241,11 @@ class MultipleChoiceBenchmark(Benchmark):
         return asked
 
     def item_of(self, question: Question) -> str:
-        """The id of the item that a question belongs to, where an item is asked as several questions."""
+        """Return the id of the item that a question belongs to; override it where an item is asked as several questions.
+
+        Args:
+            question: one of `load_questions`.
+        """
         return question.id
 
     def keep_half(self, half: Half) -> bool:
@@ -264,7 +298,17 @@ class MultipleChoiceBenchmark(Benchmark):
         return self.score(subject, first_of_each_part(self.questions, subject.limit))
 
     def score(self, subject: Subject, asked: Sequence[Question]) -> list[ItemResult]:
-        """Ask the model; what the tokenizer makes of the questions is kept for the next model that has the same one."""
+        """Ask the model some questions; for benchmarks that override `evaluate`.
+
+        What the tokenizer makes of the questions is kept for the next model that has the same one.
+
+        Args:
+            subject: what `evaluate` was given.
+            asked: the questions, `first_of_each_part(self.questions, subject.limit)` as a rule.
+
+        Returns:
+            the result of each question, in their order.
+        """
         from unlearnbench.scoring.choice.log_likelihood import (  # torch: not needed to list or plan
             encode_questions,
             longest_text,

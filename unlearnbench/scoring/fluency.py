@@ -30,7 +30,14 @@ def is_degenerate(text: str) -> bool:
 
 
 def repeated_ngrams(text: str) -> float | None:
-    """Return the share of a text's n-grams of words that occurred in it before; None for a text that is too short."""
+    """Return the share of a text's 4-grams of words that it had contained before.
+
+    Args:
+        text: an answer.
+
+    Returns:
+        from 0 to 1, below .1 for ordinary prose; None for a text of fewer than 8 words.
+    """
     words = text.split()
     return repeated(words) if len(words) >= FEWEST_TOKENS else None
 

@@ -24,7 +24,12 @@ AnyItem = TypeVar("AnyItem", bound=HasPart)
 
 
 def first_of_each_part(items: Sequence[AnyItem], limit: int | None) -> Sequence[AnyItem]:
-    """Return the first `limit` items of each part, in order; all of them where the limit is None."""
+    """Return the first items of each part, in order.
+
+    Args:
+        items: anything with a `part`, in the data's order.
+        limit: the number of items of each part, as in `Subject.limit`; None for all.
+    """
     if limit is None:
         return items
     seen: Counter[str] = Counter()
@@ -37,10 +42,15 @@ def first_of_each_part(items: Sequence[AnyItem], limit: int | None) -> Sequence[
 
 
 def in_half(items: Sequence[AnyItem], half: Half | None, item_of: Callable[[AnyItem], str]) -> Sequence[AnyItem]:
-    """Return a half of each part's items, in order; all of them where the half is None.
+    """Return a half of each part's items, in order; for `Benchmark.keep_half`.
 
     Every part is ordered by a hash of the ids, and dealt out in turn: which half an item is in follows from ids and parts,
     and both halves have as many of each part, give or take one. Turns of one conversation, `ID/turn-1`, stay together.
+
+    Args:
+        items: anything with a `part`, in the data's order.
+        half: the half that is wanted; None for all items.
+        item_of: returns the id of the item that an element belongs to.
     """
     if half is None:
         return items

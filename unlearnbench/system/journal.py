@@ -14,6 +14,7 @@ from filelock import FileLock
 from unlearnbench.errors import StorageError
 
 Record = dict[str, Any]
+"""The type of a record of a `Journal`: JSON-able values by name."""
 
 
 class Journal:
@@ -41,11 +42,19 @@ class Journal:
             self._records.setdefault(record["key"], record)
 
     def get(self, key: str) -> Record | None:
-        """Return the first record that was kept under the key."""
+        """Return the first record that was kept under a key, or None.
+
+        Args:
+            key: the record's name.
+        """
         return self._records.get(key)
 
     def add(self, key: str, record: Mapping[str, Any]) -> None:
         """Keep a record, durably; a record whose key is known is not kept again.
+
+        Args:
+            key: the record's name.
+            record: JSON-able values by name.
 
         Raises:
             StorageError: the file cannot be written.

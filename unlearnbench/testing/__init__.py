@@ -94,9 +94,18 @@ def parametrize_checks(
     expected_failures: Mapping[str, str] | None = None,
     answers: Answers | None = None,
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Parametrize a test with the checks: the test runs once for every check, handed on as `check`; call it.
+    """Return a pytest decorator: the test runs once for every check, handed on as `check`; call it.
 
-    The arguments are those of `checks_of`. A failure that is expected is a strict xfail with its reason.
+    A failure that is expected is a strict xfail with its reason.
+
+    Args:
+        spec: what the plugin offers.
+        options: as in `checks_of`.
+        expected_failures: as in `checks_of`.
+        answers: as in `checks_of`.
+
+    Raises:
+        UsageError: there is no check of that name.
     """
     import pytest
 
@@ -104,7 +113,11 @@ def parametrize_checks(
 
 
 def parameters_of(checks: Iterable[Check]) -> list[Any]:
-    """Return checks, of several plugins if need be, as arguments for `pytest.mark.parametrize`."""
+    """Return checks as arguments for `pytest.mark.parametrize`.
+
+    Args:
+        checks: from `checks_of`, of several plugins if need be.
+    """
     import pytest
 
     def marks(check: Check) -> list[Any]:

@@ -38,6 +38,7 @@ LOCAL = ("127.0.0.1", "localhost", "::1")
 Kind = Literal["llama", "oracle", "random", "A", "B", "C", "D"]  # a letter: always that answer
 LETTERS: tuple[Kind, ...] = ("A", "B", "C", "D")
 Answers = Callable[[Benchmark, "PreTrainedTokenizerBase"], Iterable[tuple[str, str]]]
+"""The type of a function that, given a benchmark and a tokenizer, returns each prompt, as the model gets it, and its answer."""
 
 
 class NoNetworkError(OSError):

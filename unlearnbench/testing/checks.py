@@ -11,6 +11,7 @@ from typing import Any, Literal
 from unlearnbench.errors import unknown_name
 
 Status = Literal["passed", "failed", "skipped", "expected failure", "unexpected pass"]
+"""The type of how a check ended."""
 BAD: tuple[Status, ...] = ("failed", "unexpected pass")
 
 
@@ -52,8 +53,9 @@ class Check:
         plugin: name of the plugin under test.
         name: name of the check; one that is made for each family of models ends in the family, as in `family[gemma]`.
         promise: the property, in a sentence.
-        expected_failure: reason why it is known to fail; None where it should pass.
-        strict: True reports an expected failure that does not come.
+        function: what is tried; raises `CheckFailed`.
+        expected_failure: why it is known to fail; None where it should pass.
+        strict: a failure that is expected has to come.
     """
 
     plugin: str

@@ -35,7 +35,6 @@ SHAPE = {
     "tie_word_embeddings": True,
     "initializer_range": 0.2,  # wide enough that every text has activations of its own
 }
-# what each family's config needs beside the shape
 FAMILIES: dict[str, dict[str, Any]] = {
     "llama": {"num_key_value_heads": 1},
     "mistral": {"num_key_value_heads": 1},
@@ -47,6 +46,8 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "gpt_neox": {},
     "phi": {},
 }
+"""The families of models that methods are checked on, as transformers calls them, with what each one's config needs beside the
+shape."""
 
 
 def tiny_model(family: str = "llama", seed: int = 0) -> PreTrainedModel:
@@ -82,7 +83,11 @@ def _folders() -> tempfile.TemporaryDirectory[str]:
 
 @functools.cache
 def tiny_folder(family: str = "llama") -> Path:
-    """Return a tiny model as an ordinary model folder, kept until the process ends."""
+    """Return a tiny model as an ordinary model folder, kept until the process ends.
+
+    Args:
+        family: one of `FAMILIES`, as transformers calls it.
+    """
     from transformers.utils import logging
 
     logging.disable_progress_bar()
@@ -115,11 +120,26 @@ class AnsweringModel(PreTrainedModel, GenerationMixin):
         self.post_init()
 
     def states(self, ids: Tensor, mask: Tensor) -> Tensor:
-        """Return one state per token, from (B, T) tokens and the mask of real ones: (B, T) int64."""
+        """Return the rule's state behind each token.
+
+        Args:
+            ids: (B, T) int64, the tokens.
+            mask: (B, T), 1 on real tokens.
+
+        Returns:
+            (B, T) int64.
+        """
         raise NotImplementedError
 
     def scores(self, states: Tensor) -> Tensor:
-        """Return logits, (..., V) float32, from (..., 1) states."""
+        """Return the logits that states mean.
+
+        Args:
+            states: (..., 1) int64.
+
+        Returns:
+            (..., V) float32.
+        """
         raise NotImplementedError
 
     def get_output_embeddings(self) -> nn.Module:

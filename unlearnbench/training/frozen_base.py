@@ -16,15 +16,17 @@ from unlearnbench.training.method import MethodContext, UnlearningMethod
 
 
 class FrozenOutputs:
-    """The untouched model's final hidden states of every text, and its head.
+    """The untouched model's final hidden states of every text, and its head: its logits without a second model.
 
     Hidden states are D numbers per token where logits are V; the head is applied when they are needed. They are kept in host
     memory unless they would take more of it than the weights that change: then the untouched model runs live, with its adapter
     switched off or the original weights put back.
 
+    Make one in `on_fit_start`, `prepare` it there, and ask it in `training_step`.
+
     Args:
-        method: method with the model in question, before its first update.
-        limit: bytes that kept states may take; None: as many as the weights that change.
+        method: the method whose model is meant, before its first update.
+        limit: the number of bytes that kept states may take; None: as many as the weights that change.
     """
 
     def __init__(self, method: UnlearningMethod, *, limit: int | None = None) -> None:
@@ -39,8 +41,8 @@ class FrozenOutputs:
         """Compute the outputs that will be needed; before the first update.
 
         Args:
-            streams: streams on the CPU, composed as they will be used later, so that outputs are bit-equal the first time
-                round.
+            streams: the streams on the CPU, composed as they will be asked for, so that answers are bit-equal the first time
+                round: `[self.context.retain[index] for index in range(len(self.context.retain))]`.
         """
         method = self._method
         head = method.model.get_output_embeddings()
@@ -69,7 +71,14 @@ class FrozenOutputs:
 
     @torch.no_grad()
     def hidden(self, stream: Stream) -> Tensor:
-        """Return the untouched model's `final_hidden` of a stream: (B, T, D), zero on padding."""
+        """Return the untouched model's `final_hidden` of a stream.
+
+        Args:
+            stream: (B, T), one whose texts were prepared.
+
+        Returns:
+            (B, T, D) in the model's dtype, on the stream's device, without gradient; zero on padding where states are kept.
+        """
         if self._kept is None:
             with self._method.frozen_model():
                 return final_hidden(self._method.model, stream)
@@ -81,7 +90,14 @@ class FrozenOutputs:
 
     @torch.no_grad()
     def logits(self, hidden: Tensor) -> Tensor:
-        """Return the untouched model's logits for its hidden states: (N, D) -> (N, V)."""
+        """Return the untouched model's logits for its hidden states.
+
+        Args:
+            hidden: (N, D), some positions of what `hidden` returned.
+
+        Returns:
+            (N, V) in the model's dtype, without gradient.
+        """
         with swapped(self._head, self._original_head):
             return head_logits(self._method.model, hidden)
 
@@ -89,8 +105,10 @@ class FrozenOutputs:
 class FrozenNLL:
     """The untouched model's negative log-likelihood of every sequence: one number each, so no second model and no copy.
 
+    Make one in `on_fit_start` or before, `prepare` it in `on_fit_start`, and call it in `training_step`.
+
     Args:
-        method: method with the model in question, before its first update.
+        method: the method whose model is meant, before its first update.
     """
 
     def __init__(self, method: UnlearningMethod) -> None:
@@ -102,7 +120,7 @@ class FrozenNLL:
         """Compute the likelihoods that will be needed, each distinct sequence once; before the first update.
 
         Args:
-            streams: streams on the CPU, composed as they will be used later.
+            streams: the streams on the CPU, composed as they will be asked for.
         """
         for stream in streams:
             keys = _scored(stream)
@@ -114,13 +132,28 @@ class FrozenNLL:
                 self._kept.setdefault(key, value)
 
     def __call__(self, stream: Stream) -> Tensor:
-        """Return for each sequence the sum over its counted tokens: (B,) in float64, nats."""
+        """Return the untouched model's negative log-likelihood of each sequence, the sum over its counted tokens.
+
+        Args:
+            stream: (B, T), one whose sequences were prepared.
+
+        Returns:
+            (B,) float64, nats, without gradient.
+
+        Raises:
+            KeyError: a sequence that was not prepared.
+        """
         values = [self._kept[key] for key in _scored(stream)]
         return torch.tensor(values, dtype=torch.float64, device=stream["input_ids"].device)
 
     def gain(self, stream: Stream) -> Tensor:
-        """Return the rise of each sequence's log-likelihood since the start: (B,), nats, with gradient; exactly 0 before the
-        first update.
+        """Return by how much each sequence is likelier than it was.
+
+        Args:
+            stream: (B, T), one whose sequences were prepared.
+
+        Returns:
+            (B,) float32 or wider, nats, with gradient; exactly 0 before the first update.
         """
         nll = self._method.sequence_nll(stream)
         return self(stream).to(nll.dtype) - nll

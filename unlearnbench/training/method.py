@@ -35,19 +35,20 @@ class MethodContext:
     """The data that a method may use besides its batches.
 
     Attributes:
-        tokenizer: tokenizer of the model.
-        topics: names of the topics, in the order in which updates take them.
+        tokenizer: the model's tokenizer.
+        topics: the topics' names, in the order in which updates take them.
         forget: every forget batch of the run, for methods that need a pass of their own; `update(k)` is update k's whole
             batch, where several processes or pieces share it.
         retain: every retain batch of the run, likewise.
-        steps: optimizer updates in total.
-        accumulate: number of parts of an update's batch; `training_step` sees each part, its `batch_idx` counts them all.
-        memory: folder for what `keep` keeps; None keeps nothing.
-        reuse: True where trainings with other settings follow, on the same model, corpora and budget: what they share is worth
-            keeping, even where reading it back saves seconds only.
-        original: reader of the trained weights as they were before the first update, by name, one at a time, in the model's
-            dtype on the CPU; None where the model was not loaded for a run.
-        reused: cost of making the recalled tensors, in `seconds` and `tokens`; empty where none were recalled.
+        steps: the number of optimizer updates in total.
+        accumulate: the number of pieces that an update's batch comes in; `training_step` sees each piece, and its `batch_idx`
+            counts them all.
+        memory: the folder for what `keep` keeps; None keeps nothing.
+        reuse: true where trainings with other settings follow, on the same model, corpora and budget: what they share is
+            worth keeping, even where reading it back saves seconds only.
+        original: a function that reads the weights that train as they were before the first update, by name, one at a time,
+            in the model's dtype on the CPU; None where the model was not loaded for a run.
+        reused: the cost of making the recalled tensors, in `seconds` and `tokens`; empty where nothing was.
     """
 
     tokenizer: PreTrainedTokenizerBase
@@ -62,9 +63,15 @@ class MethodContext:
     reused: dict[str, float] = field(default_factory=dict, init=False)
 
     def recall(self, *key: str) -> dict[str, Tensor] | None:
-        """Return the tensors that an earlier run kept under this key for the same model, corpora and budget, or None.
+        """Return tensors that an earlier run kept under this key for the same model, corpora and budget, or None.
 
         What they cost is counted as this run's, too, and marked as reused: a row must not look cheap because another paid.
+
+        Args:
+            key: the words that `keep` was given.
+
+        Returns:
+            the tensors by name, on the CPU.
         """
         from safetensors import SafetensorError, safe_open
         from safetensors.torch import load_file
@@ -89,10 +96,10 @@ class MethodContext:
         A cache that cannot be written costs time later, nothing now.
 
         Args:
-            tensors: tensors by name.
-            key: words that tell these tensors from others of the same model, corpora and budget.
-            seconds: seconds that it took to make them.
-            tokens: tokens that were read for it.
+            tensors: the tensors by name.
+            key: words that tell them from others of the same model, corpora and budget.
+            seconds: the wall-clock time that making them took.
+            tokens: the number of tokens that were read for it.
         """
         from safetensors.torch import save
 
@@ -104,19 +111,23 @@ class MethodContext:
 
 
 class UnlearningMethod(LightningModule):
-    """Subclass, take the model and keyword-only options, and write `training_step` and `configure_optimizers`.
+    """The base class of methods: take the model and keyword-only options, write `training_step` and `configure_optimizers`.
+
+    `training_step(self, batch: UnlearnBatch, batch_idx: int)` returns the loss of an update, a scalar with gradient, and
+    `configure_optimizers(self)` an optimizer for `self.trainable()`, as in any LightningModule. So are `on_fit_start`, where
+    `self.context` is there for the first time, `on_train_end` and the other hooks.
 
     Attributes:
         model: the language model, changed in place.
         context: tokenizer, topics and streams; set before the fit begins, not yet there in `__init__`.
-        padding_side: side on which batches are padded.
-        one_process: True where the method must see each update's batch in one piece: it runs in one process and without
+        padding_side: the side on which batches are padded, `left` or `right`.
+        one_process: true where the method must see each update's batch in one piece: it runs in one process and without
             accumulation.
-        alternatives: True where the method needs other answers on the forget side, the column `alternative` of its corpus.
+        alternatives: true where the method needs other answers on the forget side, the column `alternative` of its corpus.
         adapter: the LoRA adapter, where `use_adapter` made one.
-        logged: values passed to `log` since the last update, by name; they become metrics.csv.
-        last_needed: last decoder block that training runs, 0-based: those above need not be in memory then, and the head is not
-            used; None needs the whole model.
+        logged: the values that `log` was given since the last update, by name; becomes metrics.csv.
+        last_needed: the last decoder block that training runs, 0-based: those above need not be in memory then, and the
+            head is not used; None needs the whole model.
     """
 
     padding_side: ClassVar[PaddingSide] = "right"
@@ -147,11 +158,29 @@ class UnlearningMethod(LightningModule):
         super().log(name, value, *args, **kwargs)
 
     def nll(self, stream: Stream) -> Tensor:
-        """Return the negative log-likelihood of a stream: scalar, nats per token; mean over sequences of each one's mean."""
+        """Return the negative log-likelihood of a stream: the mean over sequences of each one's mean over counted tokens.
+
+        Args:
+            stream: (B, T), `batch["forget"]` or `batch["retain"]`.
+
+        Returns:
+            scalar, float32 or wider, nats per token, with gradient.
+
+        Raises:
+            ValueError: a sequence has no counted token.
+        """
         return self.nll_of(self.final_hidden(stream), stream)
 
     def nll_of(self, hidden: Tensor, stream: Stream) -> Tensor:
-        """Return `nll` for final hidden states, (B, T, D), that are computed already."""
+        """Return `nll` where the final hidden states are there already.
+
+        Args:
+            hidden: (B, T, D), from `final_hidden` or `joined_hidden`.
+            stream: (B, T), the stream that they belong to.
+
+        Returns:
+            scalar, float32 or wider, nats per token, with gradient.
+        """
         predicting, targets = next_tokens(stream["labels"])
 
         def loss_of(logits: Tensor, part: slice) -> list[Tensor]:
@@ -160,11 +189,25 @@ class UnlearningMethod(LightningModule):
         return over_positions(self.model, hidden, predicting, loss_of).total
 
     def sequence_nll(self, stream: Stream) -> Tensor:
-        """Return each sequence's negative log-likelihood: (B,), nats; the sum over its counted tokens."""
+        """Return each sequence's negative log-likelihood, for losses that are not a sum over tokens.
+
+        Args:
+            stream: (B, T), one side of a batch.
+
+        Returns:
+            (B,) float32 or wider, nats: the sum over each sequence's counted tokens, with gradient.
+        """
         return sequence_nll(self.model, self.final_hidden(stream), stream["labels"])
 
     def final_hidden(self, stream: Stream) -> Tensor:
-        """Return the input of the output head, after the final norm: (B, T, D) in the model's dtype."""
+        """Return what goes into the output head, after the final norm.
+
+        Args:
+            stream: (B, T), one side of a batch.
+
+        Returns:
+            (B, T, D) in the model's dtype, with gradient; for `over_positions` and `nll_of`.
+        """
         joined = None if self._joined is None else self._joined.hidden(stream)
         return final_hidden(self.model, stream) if joined is None else joined
 
@@ -177,7 +220,7 @@ class UnlearningMethod(LightningModule):
         has a forward of its own.
 
         Args:
-            streams: streams that the loss depends on.
+            streams: the streams that the loss depends on; those of `RetainTerm` are what `RetainTerm.streams` returns.
         """
         self._joined = OneForward(self.model, streams) if worth_joining(streams, self.trainable()) else None
         try:
@@ -210,16 +253,23 @@ class UnlearningMethod(LightningModule):
         return self.transfer_batch_to_device(padded, like["input_ids"].device, 0)
 
     def logits(self, stream: Stream) -> Tensor:
-        """Return the model's next-token logits: (B, T, V), in the model's dtype."""
+        """Return the model's next-token logits, whole: `over_positions` does with a fraction of the memory.
+
+        Args:
+            stream: (B, T), one side of a batch.
+
+        Returns:
+            (B, T, V) in the model's dtype, with gradient.
+        """
         return self.model(input_ids=stream["input_ids"], attention_mask=stream["attention_mask"], use_cache=False).logits
 
     def use_adapter(self, kind: Literal["none", "lora"], rank: int, targets: Sequence[str] | None = None) -> None:
         """Train a low-rank adapter and nothing else, or with `none` the weights that are trained without one.
 
         Args:
-            kind: kind of adapter.
-            rank: rank of its two factors.
-            targets: names of the adapted linear layers; None means all of the decoder blocks.
+            kind: `lora`, or `none` for no adapter.
+            rank: the rank of each factor, at least 1.
+            targets: the names of the linear layers that get factors; None means all of the decoder blocks.
         """
         if kind == "lora":
             self.adapter = LoraAdapter(self.model, rank=rank, targets=targets)
@@ -227,7 +277,7 @@ class UnlearningMethod(LightningModule):
                 parameter.requires_grad_("lora_" in name)
 
     def trainable(self) -> list[nn.Parameter]:
-        """Return the parameters that require gradients, for an optimizer."""
+        """Return the parameters that ask for gradients, for an optimizer."""
         return [parameter for parameter in self.model.parameters() if parameter.requires_grad]
 
     def named_trainable(self) -> dict[str, nn.Parameter]:
@@ -251,18 +301,20 @@ class UnlearningMethod(LightningModule):
         return {name: parameter for name, parameter in self.model.named_parameters() if parameter.requires_grad}
 
     def delta_numbers(self) -> int:
-        """Return the largest count of numbers in a delta: an adapter's factors, or the weights that change."""
-        stored = self.trainable() if self.adapter is not None else self.changing().values()
-        return sum(parameter.numel() for parameter in stored)
+        """Return the most numbers that a delta holds: those of an adapter's factors, or of the weights that change."""
+        own = self.trainable() if self.adapter is not None else self.changing().values()
+        return sum(parameter.numel() for parameter in own)
 
     def computation(self) -> AbstractContextManager[Any]:
-        """Return the trainer's precision as a context, for forwards outside `training_step`."""
+        """Return a context with the trainer's precision, for passes of your own outside `training_step`."""
         trainer: Trainer | None = getattr(self, "_trainer", None)
         return trainer.precision_plugin.forward_context() if trainer is not None else contextlib.nullcontext()
 
     @contextmanager
     def frozen_model(self) -> Generator[None]:
-        """The untouched model, without gradients: the adapter switched off, or the original weights put back.
+        """Let the model be the untouched one within the block, without gradients.
+
+        The adapter is switched off, or the original weights are put back.
 
         Without an adapter the original is what the weights were at the first use, or when `keep_original` was called: before
         the first update, then.
@@ -309,13 +361,13 @@ class UnlearningMethod(LightningModule):
         return any(is_overridden(hook, looker) for looker in lookers for hook in hooks if hasattr(looker, hook))
 
     def preflight(self, topics: Sequence[str]) -> Iterable[str]:
-        """Return the problems of the options with these topics and this model, a sentence each.
+        """Return what is wrong with the options for these topics and this model, a sentence each; override it.
 
         Called before anything is computed, on a method that was built on the model's shape: `self.model` has its config and
         every name, and no weights. What fits no model at all is better refused in `__init__`.
 
         Args:
-            topics: names of the topics, in the order in which updates take them.
+            topics: the topics' names, in the order in which updates take them.
         """
         return ()
 

@@ -27,13 +27,12 @@ class AdamW(torch.optim.AdamW):
             it off to read or change the gradients in between.
 
     Args:
-        parameters: parameters to train.
-        lr: learning rate.
-        eps: epsilon, added to the root of the second moment.
-        weight_decay: decoupled weight decay.
-        master_weights: True keeps a float32 copy of each narrower parameter, steps it and rounds it back; costs 4 bytes a
-            weight.
-        rows: masks, broadcast over a parameter, of the numbers in it that may change; see `salient_rows`.
+        parameters: the parameters to train, `self.trainable()`.
+        lr: the learning rate.
+        eps: the number that is added to the root of the second moment.
+        weight_decay: the decoupled weight decay.
+        master_weights: keep a float32 copy of each narrower parameter, step it and round it back; costs 4 bytes a weight.
+        rows: bool masks, broadcast over a parameter, of what may change of it; see `salient_rows`.
 
     Raises:
         UsageError: weight decay together with `rows`: it would move what must stay.
@@ -141,19 +140,26 @@ class ReferenceAdamW(AdamW):
     """AdamW as transformers 4 had it: epsilon is added to the root of the second moment before its bias correction.
 
     That equals torch's AdamW with eps / sqrt(1 - beta2^t) at step t, so the first steps are damped. Weights decay after the
-    step, not before it. RMU's reference uses it.
+    step, not before it. RMU's reference implementation uses it.
+
+    Args:
+        parameters: the parameters to train, `self.trainable()`.
+        lr: the learning rate.
+        eps: the number that is added to the root of the second moment, before the correction.
+        weight_decay: the decoupled weight decay.
+        master_weights: keep a float32 copy of each narrower parameter, step it and round it back; costs 4 bytes a weight.
     """
 
     def __init__(
         self,
-        params: Iterable[nn.Parameter],
+        parameters: Iterable[nn.Parameter],
         *,
         lr: float,
         eps: float = 1e-6,
         weight_decay: float = 0.0,
         master_weights: bool = False,
     ) -> None:
-        super().__init__(params, lr=lr, eps=eps, master_weights=master_weights)
+        super().__init__(parameters, lr=lr, eps=eps, master_weights=master_weights)
         self._eps, self._weight_decay, self._steps = eps, weight_decay, 0
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:

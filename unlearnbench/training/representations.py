@@ -21,22 +21,30 @@ from unlearnbench.models.forward import SplitForward, split_forward
 from unlearnbench.models.tensors import mean_over, upcast
 from unlearnbench.training.method import UnlearningMethod
 
-# the MLP's output projection: Llama, Mistral, Qwen, Gemma; GPT-NeoX, Bloom; Phi; GPT-2; GPT-J; LFM2; in OPT's block itself
 OUTPUT_PROJECTION = r"(^|(mlp|ffn|feed_forward)\.)(down_proj|dense_4h_to_h|fc2|c_proj|fc_out|w2)\.weight$"
+"""A pattern for `select_parameters`: the MLP's output projection of Llama, Mistral, Qwen, Gemma; GPT-NeoX, Bloom; Phi; GPT-2;
+GPT-J; LFM2; OPT."""
+
 # attention and MLP projections in the families' various names
 NAMES = (
     "q_proj k_proj v_proj o_proj out_proj qkv_proj Wqkv c_attn gate_proj up_proj gate_up_proj down_proj query_key_value dense "
     "dense_h_to_4h dense_4h_to_h fc1 fc2 fc_in fc_out c_fc c_proj q_a_proj q_b_proj kv_a_proj_with_mqa kv_b_proj w1 w2 w3"
 )
-# attention and MLP projections, all that an adapter can be for
 PROJECTIONS = rf"({NAMES.replace(' ', '|')})\.weight$"
+"""A pattern for `select_parameters`: attention and MLP projections in the families' various names, all that an adapter can be
+for."""
 
 
 class Kept(NamedTuple):
-    """The intermediate results that updates with the same batch need not compute again."""
+    """What the updates that share a batch need not compute again.
+
+    Attributes:
+        split: the forward up to the first trained block.
+        frozen: (B, T, D) for each wanted block, lowest first, the untouched model's outputs.
+    """
 
     split: SplitForward
-    frozen: list[Tensor]  # (B, T, D) for each wanted block
+    frozen: list[Tensor]
 
 
 class BlockOutputs:
@@ -46,9 +54,9 @@ class BlockOutputs:
     a search share what lies below, and the untouched model's outputs of what `kept` is asked.
 
     Args:
-        method: method whose model and untouched model are run.
-        blocks: blocks whose outputs are wanted, 0-based.
-        first: first block that trains.
+        method: the method whose model and untouched model are meant.
+        blocks: the blocks whose outputs are wanted, from 0.
+        first: the first block that trains, from 0.
 
     Raises:
         UsageError: the model's blocks answer with more than one text's hidden states.
@@ -62,7 +70,14 @@ class BlockOutputs:
         self._kept: dict[str, Kept] = {}
 
     def split(self, stream: Stream) -> SplitForward:
-        """Run a stream up to the first trained block."""
+        """Run the model on a stream up to the first trained block, without gradients.
+
+        Args:
+            stream: (B, T), one side of a batch.
+
+        Returns:
+            the forward so far, which `updated` and `frozen` go on with.
+        """
         inputs = {"input_ids": stream["input_ids"], "attention_mask": stream["attention_mask"]}
         context, key = self._method.context, ("prefix", str(self._first), _digest(stream))
         known = context.recall(*key) if context.reuse else None
@@ -73,11 +88,25 @@ class BlockOutputs:
         return split
 
     def updated(self, split: SplitForward) -> list[Tensor]:
-        """Return the outputs of the wanted blocks, lowest first: (B, T, D) each, with the weights as they are now."""
+        """Return the output of each wanted block with the weights as they are now.
+
+        Args:
+            split: from `split` or `worst_case`.
+
+        Returns:
+            (B, T, D) for each block, lowest first, in the model's dtype, with gradient.
+        """
         return [hidden for number, hidden in enumerate(split.each()) if number in self._wanted]
 
     def frozen(self, split: SplitForward) -> list[Tensor]:
-        """Likewise of the untouched model, without gradients."""
+        """Return the output of each wanted block of the untouched model.
+
+        Args:
+            split: from `split`.
+
+        Returns:
+            (B, T, D) for each block, lowest first, in the model's dtype, without gradient.
+        """
         with self._method.frozen_model():
             return self.updated(split)
 
@@ -96,7 +125,11 @@ class BlockOutputs:
         return frozen
 
     def kept(self, stream: Stream) -> Kept:
-        """Return split and frozen outputs of a stream, taken from the update before where it had the same batch."""
+        """Return split and frozen outputs of a stream, taken from the update before where it had the same batch.
+
+        Args:
+            stream: (B, T), one side of a batch.
+        """
         key = _digest(stream)
         if key not in self._kept:
             while len(self._kept) >= self._method.context.accumulate:
@@ -117,11 +150,11 @@ class BlockOutputs:
             frozen: (B, T, D), the untouched model's.
             stream: the stream that both have read.
         """
-        norm, cosine = _drift(updated, frozen, stream["attention_mask"].bool())
+        norm, cosine = drift(updated, frozen, stream["attention_mask"].bool())
         self._method.log_dict({f"norm/{name}": norm, f"cosine/{name}": cosine})
 
     def clear(self) -> None:
-        """Free the kept results."""
+        """Let go of what is kept; call it in `on_train_end`."""
         self._kept.clear()
 
 
@@ -140,11 +173,11 @@ def worst_case(
     norm. Source: Sheshadri et al., "Latent Adversarial Training", arXiv:2407.15549.
 
     Args:
-        split: the forward to attack; unchanged.
-        loss_of: function of the loss that the method minimises, scalar.
-        real: (B, T) bool, positions that may be perturbed.
-        steps: steps of the adversary; 0 returns the forward unchanged.
-        radius: length of the perturbation, as a share of a position's norm.
+        split: the forward to attack, from `BlockOutputs.split`; unchanged.
+        loss_of: given a forward, returns what the method minimises, a scalar.
+        real: (B, T) bool, the positions that may be perturbed.
+        steps: the number of the adversary's steps; 0 gives the forward back as it is.
+        radius: the length of a perturbation, as a share of its position's norm.
 
     Returns:
         the worst forward that was tried, the clean one among them.
@@ -172,26 +205,40 @@ def worst_case(
 
 
 def control_vector(width: int, kind: Literal["uniform", "gaussian"], length: float) -> Tensor:
-    """Draw a random target: (D,) float32 of a given length, on the CPU, so that a seed means the same on every device.
+    """Return a random vector of a given length, drawn on the CPU, so that a seed means the same on every device.
 
     Args:
-        width: D.
+        width: D, the model's hidden width.
         kind: `uniform` draws each coordinate from [0, 1), `gaussian` is isotropic.
-        length: norm of the target.
+        length: the vector's norm.
+
+    Returns:
+        (D,) float32.
     """
     drawn = torch.rand(width) if kind == "uniform" else torch.randn(width)
     return length * drawn / drawn.norm()
 
 
 def check_per_topic(option: str, value: float | list[float], topics: Sequence[str]) -> list[str]:
-    """A sentence if an option gives neither one number nor one per topic; for `preflight`."""
+    """Return a sentence if an option gives neither one number nor one per topic; for `preflight`.
+
+    Args:
+        option: the option's name, as in `rmu.alpha`.
+        value: the option's value.
+        topics: the topics' names.
+    """
     if not isinstance(value, list) or len(value) == len(topics):
         return []
     return [f"{option} needs one number or {len(topics)} (for {', '.join(topics)}); got {len(value)}."]
 
 
 def per_topic(option: str, value: float | list[float], topics: Sequence[str]) -> dict[str, float]:
-    """A number for all topics, or one for each.
+    """Return an option's number for each topic: the same for all, or the one at the topic's place.
+
+    Args:
+        option: the option's name, as in `rmu.alpha`.
+        value: one number, or as many as there are topics.
+        topics: the topics' names, in their order.
 
     Raises:
         UsageError: another count than there are topics.
@@ -203,19 +250,22 @@ def per_topic(option: str, value: float | list[float], topics: Sequence[str]) ->
 
 
 def displacement(updated: Sequence[Tensor], frozen: Sequence[Tensor], counted: Tensor) -> Tensor:
-    """Return the mean over blocks of the distance that counted positions have moved: scalar; of zero the slope is zero.
+    """Return the mean over blocks of the distance that counted positions have moved; where it is zero, so is its slope.
 
     Args:
-        updated: (B, T, D) of each block, from the trained model.
-        frozen: (B, T, D) of each block, from the untouched model.
-        counted: (B, T) bool: mean over the counted positions of a sequence, then over sequences.
+        updated: (B, T, D) for each block, the outputs of the model as it trains.
+        frozen: (B, T, D) for each block, the untouched model's.
+        counted: (B, T) bool: the mean is over the counted positions of a sequence, then over sequences.
+
+    Returns:
+        scalar, float32 or wider.
     """
     moved = [(upcast(new) - upcast(old)).norm(dim=-1) for new, old in zip(updated, frozen, strict=True)]  # (B, T)
     return torch.stack([mean_over(distance, counted) for distance in moved]).mean()
 
 
 @torch.no_grad()
-def _drift(updated: Tensor, frozen: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:
+def drift(updated: Tensor, frozen: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:
     """Median norm of the updated outputs, and median cosine to the frozen ones, over real positions, (B, T) bool."""
     updated, frozen = updated[real].float(), frozen[real].float()  # (N, D)
     return updated.norm(dim=1).median(), F.cosine_similarity(updated, frozen, dim=1).median()

@@ -22,21 +22,22 @@ from unlearnbench.data.batches import Stream
 if TYPE_CHECKING:
     from unlearnbench.training.method import UnlearningMethod
 
-# the type of an option: the share of rows that trains, 1 for all
 SalientShare = Annotated[float, Field(gt=0, le=1)]
+"""The type of an option for `salient_rows`: the share of the weights' rows that train, above 0 to 1, which is all."""
 
 
 def salient_rows(method: UnlearningMethod, share: float) -> dict[nn.Parameter, Tensor]:
-    """Select the rows of the trained weights with the largest forget gradients; for `AdamW(..., rows=salient_rows(self,
-    share))`.
+    """Return which rows of the trained weights have the largest forget gradients, for `AdamW(..., rows=...)`.
+
+    That is SURE (Zhang et al., arXiv:2410.16454): fewer, larger changes survive rounding to 4 bits.
 
     The gradient is the mean over one pass through the forget texts, or over the run's batches where they are fewer. It stands
     in float32 beside the weights for a moment.
 
     Args:
-        method: method with its context, before its first update.
-        share: share of all rows of all trained weights together; the paper's percentile of 90 is .1. 1 trains everything and
-            computes nothing.
+        method: the method, with its context and before its first update: call it in `configure_optimizers`.
+        share: the share of all rows of all trained weights together; the paper's percentile of 90 is .1. 1 trains everything
+            and computes nothing.
 
     Returns:
         for each weight that is restricted a bool mask, true on the rows to train: (..., rows, 1), or (1,) of a vector, which

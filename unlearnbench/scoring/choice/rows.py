@@ -11,11 +11,11 @@ LONGEST = 9  # digits of an index; Python refuses to read thousands
 
 
 def read_choices(table: Table, index: int) -> tuple[list[str], int]:
-    """Return the options of a row and the position of the right one.
+    """Return the options of a row and the position of the right one, from 0.
 
     Args:
-        table: table with the columns choices, a list of texts, and answer, an index from 0 or a letter.
-        index: number of the row, from 0.
+        table: a table with the columns `choices`, a list of texts, and `answer`, an index from 0 or a letter.
+        index: the row's index, from 0.
 
     Raises:
         UsageError: not a list of 2 to 26 texts, no such answer, or the table's answers seem to count from 1.

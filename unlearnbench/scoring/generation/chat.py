@@ -18,12 +18,12 @@ _MARK = "an answer"
 
 @dataclass(frozen=True)
 class Request:
-    """An answer to be generated.
+    """One answer that is wanted of a model.
 
     Attributes:
-        messages: conversation so far, ending with a user's turn.
-        temperature: sampling temperature; 0 takes the likeliest token each time.
-        seed: seed, any text; the same seed draws the same answer, alone or in a batch.
+        messages: the conversation so far, `{"role": ..., "content": ...}` each, ending with a user's turn.
+        temperature: the sampling temperature; 0 takes the likeliest token each time.
+        seed: any text; the same seed draws the same answer, alone or in a batch.
     """
 
     messages: tuple[Message, ...]
@@ -33,13 +33,13 @@ class Request:
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """An answer of a model.
+    """A model's answer.
 
     Attributes:
-        text: text of the answer, without special tokens and surrounding space.
-        tokens: number of generated tokens, without the one that ended it.
-        ended: True where the model ended it; else it was cut at the limit.
-        error: reason why there is no answer; empty where there is one.
+        text: the answer, without special tokens and surrounding space.
+        tokens: the number of generated tokens, without the one that ended it.
+        ended: true where the model ended the answer, false where it was cut at the limit.
+        error: why there is no answer; empty where there is one.
     """
 
     text: str = ""

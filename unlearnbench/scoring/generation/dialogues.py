@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Dialogue:
-    """The user's side of a conversation, the same whatever the model answers.
+    """A conversation whose user's side is fixed, whatever the model answers.
 
     Attributes:
-        id: id of the dialogue; with the subject's seed and the turn, the seed of each answer.
-        turns: turns of the user, one after the other.
-        temperature: sampling temperature of all answers.
+        id: the item's id; with the subject's seed and the turn, the seed of each answer.
+        turns: the user's messages, one after the other.
+        temperature: the sampling temperature of all answers; 0 takes the likeliest token each time.
     """
 
     id: str
@@ -29,7 +29,12 @@ class Dialogue:
     temperature: float
 
     def request(self, answers: Sequence[Answer], seed: int) -> Request:
-        """Return the next request after these answers."""
+        """Return the request for the next turn.
+
+        Args:
+            answers: the model's answers so far, fewer than there are turns.
+            seed: the subject's seed.
+        """
         messages = [{"role": "user", "content": self.turns[0]}]
         for answer, turn in zip(answers, self.turns[1:], strict=False):
             messages += [{"role": "assistant", "content": answer.text}, {"role": "user", "content": turn}]
@@ -39,15 +44,22 @@ class Dialogue:
 def run_dialogues(
     dialogues: Sequence[Dialogue], subject: Subject, *, max_new_tokens: int, rows: int | None = None
 ) -> list[list[Answer]]:
-    """Return the model's answer to every turn; answers of the same weights from earlier runs are not written again.
+    """Return the model's answer to every turn; what the same weights have answered before is not written again.
 
-    After an answer that could not be generated the turns that follow have none either. `subject.progress` is told of each.
+    The conversations go through the model's chat template, as in `generate`, and are answered in batches. After an answer
+    that could not be generated the turns that follow have none either. `subject.progress` is told of each answer.
 
     Args:
-        dialogues: dialogues in any order.
-        subject: subject; its weights and folder decide what is kept and where; without them nothing is kept.
-        max_new_tokens: largest length of an answer, in tokens.
-        rows: number of answers written at once; None for as many as memory holds.
+        dialogues: the conversations, in any order; a single turn is a prompt.
+        subject: what `Benchmark.evaluate` was given; its weights and folder decide what is kept and where.
+        max_new_tokens: the number of tokens at which an answer is cut.
+        rows: the number of answers that are written at once; None for as many as memory holds.
+
+    Returns:
+        for each dialogue, in their order, an answer to each turn; one that could not be generated says why in `error`.
+
+    Raises:
+        UsageError: the chat template refuses a conversation.
     """
     talks = _Talks(dialogues, subject, max_new_tokens)
     waiting = {number: request for number in range(len(dialogues)) if (request := talks.next_request(number)) is not None}

@@ -27,7 +27,8 @@ PLAIN_ROWS = 16  # of a batch, where rows cannot come and go
 LONGEST_STOP = 16  # tokens within which a stop text lies
 TOO_LITTLE = "the memory does not suffice for one conversation"
 NOT_FINITE = "the model's output is not finite (NaN or infinity)"
-Follow = Callable[[int, Answer], Request | None]  # number of the request and its answer -> what to ask next there
+Follow = Callable[[int, Answer], Request | None]
+"""The type of a function from the number of a request and its answer to what is asked next in that conversation."""
 
 
 def generate(
@@ -39,20 +40,23 @@ def generate(
     follow: Follow | None = None,
     rows: int | None = None,
 ) -> list[Answer]:
-    """Answer every request.
+    """Let a model answer chat requests, in batches.
+
+    A conversation goes through the model's chat template; where it has none, it becomes plain `User: ...` and
+    `Assistant: ...` lines, and an answer ends where the model begins another such line. In a benchmark `run_dialogues` does
+    this and keeps the answers.
 
     Args:
-        model: model in eval mode.
-        tokenizer: tokenizer of the model.
-        requests: requests in any order.
-        max_new_tokens: largest length of an answer, in tokens; it ends there at the latest, or where the model can read no
-            further.
-        follow: function called with each finished answer; it returns the next request in the same conversation, whose keys and
-            values are still in memory.
-        rows: number of requests answered at once; None for as many as memory holds.
+        model: the model, in eval mode.
+        tokenizer: the model's tokenizer.
+        requests: the requests, in any order.
+        max_new_tokens: the number of tokens at which an answer is cut, if the model's context does not end before.
+        follow: called with the number of a request and its answer as soon as it is there; the request that it returns is
+            asked next in the same conversation, whose keys and values are still in memory. None asks nothing more.
+        rows: the number of answers that are written at once; None for as many as memory holds.
 
     Returns:
-        in the order of the requests, the last answer to each; one that could not be generated says why.
+        the last answer to each request, in their order; one that could not be generated says why in `error`.
 
     Raises:
         UsageError: the chat template refuses the conversation.
@@ -73,16 +77,19 @@ def continue_texts(
     temperature: float = 1.0,
     seed: str = "",
 ) -> list[list[int]]:
-    """Continue tokenised texts; the continuations come in their order, without their prompts.
+    """Continue tokenised texts, without a chat template.
 
     Args:
-        model: model in eval mode.
-        tokenizer: tokenizer of the model.
-        prompts: token ids, none of them empty.
-        max_new_tokens: largest length of a continuation, in tokens; it ends there, or with an end token, which is not part of
-            it.
-        temperature: sampling temperature; 0 takes the likeliest token each time.
-        seed: seed; the same seed draws the same continuations.
+        model: the model, in eval mode.
+        tokenizer: the model's tokenizer.
+        prompts: the token ids of each text, none of them empty.
+        max_new_tokens: the number of tokens at which a continuation is cut; an end token, which is not part of it, ends it
+            before.
+        temperature: the sampling temperature; 0 takes the likeliest token each time.
+        seed: any text; the same seed draws the same continuations.
+
+    Returns:
+        the token ids of each continuation, without its prompt, in the order of the prompts.
 
     Raises:
         ValueError: a prompt that the model cannot read, or an output that is not finite.

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 Messages = list[dict[str, str]]
+"""The type of a conversation: `role` and `content` of each turn."""
 LOWEST, HIGHEST = 1.0, 10.0
 TRIES = 3  # replies without a usable rating
 SHOWN = 80  # characters of a reply in a message
@@ -35,11 +36,11 @@ class Inquiry:
 
 @dataclass(frozen=True, kw_only=True)
 class ReplySettings:
-    """How a judge is to reply.
+    """Settings of a judge's replies.
 
     Attributes:
-        temperature: sampling temperature; at 0 the judge always gives the same reply, as far as its server can.
-        tokens: largest length of a reply, in tokens.
+        temperature: the sampling temperature; at 0 the judge always says the same, as far as it can.
+        tokens: the number of tokens at which a reply is cut.
     """
 
     temperature: float = 0.0
@@ -47,7 +48,7 @@ class ReplySettings:
 
     @property
     def identity(self) -> str:
-        """Return both, as they may change a rating."""
+        """Both settings as a text, since they may change a rating."""
         return f"temperature {self.temperature:g}, {self.tokens} tokens"
 
 
@@ -69,14 +70,15 @@ class Judgment:
 
 
 Arrived = Callable[[Inquiry, Judgment], None]
+"""The type of a function that takes a judgment as soon as it is there."""
 
 
 class Judge(Protocol):
-    """A judge: it rates answers."""
+    """A judge, behind an API or in memory."""
 
     @property
     def identity(self) -> Sequence[str]:
-        """Return the judge's settings that may change a rating."""
+        """All of the judge that may change a rating: where it is, its name or weights, its replies."""
         ...
 
     @property
@@ -85,11 +87,16 @@ class Judge(Protocol):
         ...
 
     def problems(self) -> Iterable[str]:
-        """Return the problems that prevent asking, a sentence each; rates nothing."""
+        """Return what stands in the way of asking, a sentence each; nothing is rated."""
         ...
 
     def rate(self, inquiries: Sequence[Inquiry], arrived: Arrived) -> None:
-        """Ask everything; every inquiry arrives exactly once, as soon as it is answered or given up."""
+        """Ask everything; every inquiry arrives exactly once, as soon as it is answered or given up.
+
+        Args:
+            inquiries: the ratings that are wanted.
+            arrived: called with an inquiry and its judgment.
+        """
         ...
 
 

@@ -43,14 +43,14 @@ AGAIN = (408, 409, 429)  # and 5xx
 
 @dataclass(frozen=True, kw_only=True)
 class RequestLimits:
-    """The limits on requests to a judge.
+    """Limits to how hard a judge's API may be asked.
 
     Attributes:
-        concurrency: number of requests at a time.
-        retries: retries of one request, after time-outs, dropped connections, 429 and 5xx.
+        concurrency: the number of requests at a time.
+        retries: the number of times that a request is made again after time-outs, dropped connections, 429 and 5xx.
         timeout: seconds for one reply, from the first byte sent to the last received.
-        requests: largest number of requests in total; None for any number.
-        tokens: largest number of tokens in total, of requests and replies; None for any number.
+        requests: the number of requests in total; None for any number.
+        tokens: the number of tokens of requests and replies in total; None for any number.
     """
 
     concurrency: int = 8
