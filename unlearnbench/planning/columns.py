@@ -1,4 +1,4 @@
-"""The columns of a comparison: benchmarks ready to evaluate, and what looks at trainings ask."""
+"""The columns of a comparison: benchmarks ready to evaluate, and the questions of looks at trainings."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from unlearnbench.records.recipe import Recipe
 
 
 def plan_benchmarks(recipe: Recipe, problems: Problems) -> list[BenchmarkPlan]:
-    """Every benchmark whose options are right and whose data can be read."""
+    """Return every benchmark whose options are right and whose data can be read."""
     if not recipe.benchmarks:
         problems.add(
             UsageError("There is nothing to score with; name benchmarks with --benchmarks, for example --benchmarks wmdp,mmlu.")
@@ -26,19 +26,21 @@ def plan_benchmarks(recipe: Recipe, problems: Problems) -> list[BenchmarkPlan]:
 
 
 def _ask(plan: BenchmarkPlan) -> list[object]:
-    """All that a comparison asks of a benchmark before it scores; the digest reads the data, so what is wrong there is said."""
-    own = plan.benchmark
+    """Return all that a comparison reads of a benchmark before it scores; the digest reads the data, so mistakes there are
+    reported.
+    """
+    benchmark = plan.benchmark
     with guarded(plan.plugin.info, "before it scores"):
-        return [own.digest(), own.metric, own.parts(), own.groups()]
+        return [benchmark.digest(), benchmark.metric, benchmark.parts(), benchmark.groups()]
 
 
 def plugin_of(name: str, given: Mapping[str, Any]) -> str:
-    """The plugin of a column: `benchmark: NAME` scores one twice, and what stands behind a colon is for the plugin."""
+    """Return the plugin of a column: `benchmark: NAME` scores one twice, and what stands behind a colon is for the plugin."""
     return str(given.get("benchmark", name)).partition(":")[0]
 
 
 def plan_benchmark(name: str, given: dict[str, Any], half: Half | None) -> BenchmarkPlan:
-    """A benchmark of the recipe; `benchmark: NAME` lets one be scored twice with other options."""
+    """Plan a benchmark of the recipe; `benchmark: NAME` lets one be scored twice with other options."""
     options = dict(given)
     base, colon, argument = str(options.pop("benchmark", name)).partition(":")
     plugin = find_plugin("benchmark", base)
@@ -54,7 +56,7 @@ def plan_benchmark(name: str, given: dict[str, Any], half: Half | None) -> Bench
 
 
 def plan_looks(recipe: Recipe, benchmarks: Sequence[BenchmarkPlan]) -> LookPlan:
-    """What looks at trainings ask: benchmarks of right and wrong answers, of the half that chooses.
+    """Plan the questions of looks at trainings: benchmarks of right and wrong answers, of the half that chooses.
 
     Raises:
         UsageError: they would not see both what is forgotten and what is kept.
@@ -63,8 +65,10 @@ def plan_looks(recipe: Recipe, benchmarks: Sequence[BenchmarkPlan]) -> LookPlan:
     columns: list[tuple[BenchmarkPlan, ManifestBenchmark]] = []
     for plan in benchmarks:
         if plan.benchmark.metric.unit == "fraction":
-            own = plan if recipe.half == "selection" else plan_benchmark(plan.name, recipe.benchmarks[plan.name], "selection")
-            columns.append((own, manifest_benchmark(own, recipe)))
+            chosen = (
+                plan if recipe.half == "selection" else plan_benchmark(plan.name, recipe.benchmarks[plan.name], "selection")
+            )
+            columns.append((chosen, manifest_benchmark(chosen, recipe)))
     heads = [head for _, head in columns]
     if not forget_targets(heads) or not keep_targets(heads):
         raise UsageError(
