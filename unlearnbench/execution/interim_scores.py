@@ -94,13 +94,11 @@ class InterimScorer:
             subject = Subject(
                 model=model, tokenizer=self._tokenizer, seed=self._seed, limit=self._plan.limit, progress=lambda _: None
             )
-            results = list(plan.benchmark.evaluate(subject))
-            items[plan.name] = in_half(results, plan.half, lambda item: item.id) if plan.all_asked else results
+            values = list(plan.benchmark.evaluate(subject))
+            items[plan.name] = in_half(values, plan.half, lambda item: item.id) if plan.all_asked else values
         scores: dict[Subset, Any] = {}
         for target in (*self._forget, *self._keep):
-            results = [
-                item.score for item in items[target.subset.benchmark] if item.scored and item.part in target.subset.parts
-            ]
+            values = [item.score for item in items[target.subset.benchmark] if item.scored and item.part in target.subset.parts]
             scores[target.subset] = sum(values) / max(len(values), 1)
         return scores
 
