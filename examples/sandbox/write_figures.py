@@ -60,7 +60,7 @@ def section(row: RowTrials, tuning: Tuning, board: Leaderboard) -> str:
     fixed = {n: v for n, v in (board.recipe["methods"][row.row] or {}).items() if n not in {"method", *row.settings}}
     return (
         f"`{said(row.settings)}`: trial {chosen.number} of {len(row.trials)} of [the search](../sandbox.md), the one with\n"
-        f"the {rule}. The half of the questions that chose it reads {shares}.\n"
+        f"the {rule}. On the half of the questions that the search used: {shares}.\n"
         f"Set by hand for all trials: `{said(fixed)}`. All questions, {over}:\n\n"
     )
 
