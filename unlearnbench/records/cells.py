@@ -1,4 +1,4 @@
-"""The facts a comparison leaves behind, as frozen models with a JSON round trip."""
+"""The facts that a comparison leaves behind, as frozen models with a JSON round trip."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ Ideal = Literal["chance", "base", "reference"] | float
 
 
 class Metric(Record):
-    """What a benchmark's scores mean.
+    """The meaning of a benchmark's scores.
 
     Attributes:
-        name: accuracy, rating.
-        role: what the benchmark measures unless a topic claims a part of it: knowledge to forget or to retain.
-        better: which direction is better for a model as such (for `forget` parts the table turns it round).
-        chance: the score of a model that knows nothing.
-        ideal: what unlearning should come to. On parts to forget: `chance`, `reference` (the score of a model that never knew)
+        name: name of the metric: accuracy, rating.
+        role: role of the benchmark unless a topic claims a part of it: it measures knowledge to forget or to retain.
+        better: direction that is better for a model as such (for `forget` parts the table reverses it).
+        chance: score of a model that knows nothing.
+        ideal: score that unlearning should come to. On parts to forget: `chance`, `reference` (the score of a model that never knew)
             or a number; None is the reference where the comparison names one, else chance. On parts to keep: `base` or
             `reference`; None is the base.
-        unit: `fraction` or `points`.
-        note: stands in the column's head: who judged.
+        unit: unit of the scores: `fraction` or `points`.
+        note: note in the column's head, such as the judge's name.
     """
 
     name: str = "accuracy"
@@ -37,9 +37,9 @@ class Job(Record):
     """One unit of work: unlearn once, then score every benchmark.
 
     Attributes:
-        variant: the row of the table.
-        method: the plugin's name; `checkpoint` for somebody's finished model.
-        seed: for everything random.
+        variant: row of the table.
+        method: name of the plugin; `checkpoint` for a finished model.
+        seed: seed of everything random.
         identity: hash of all that may change the unlearned weights.
     """
 
@@ -61,17 +61,17 @@ class CellKey(Record):
 
 
 class Cost(Record):
-    """What a cell cost; unlearning is counted in each cell of its job.
+    """The cost of a cell; unlearning is counted in each cell of its job.
 
     Attributes:
-        unlearn_seconds: wall clock of the fit, without loading, and of what it reused.
-        reused_seconds: the share of it that an earlier run spent, on tensors that were kept and taken again.
-        evaluate_seconds: wall clock of scoring.
-        look_seconds: wall clock of scoring while it was unlearning, which `unlearn_seconds` does not count.
-        peak_bytes: largest resident memory of the job's process from the job's beginning, where the system tells.
-        peak_gpu_bytes: largest allocation on the GPU during the job; None on CPU.
-        trained_parameters: numbers that the method may change.
-        tokens: seen by training, padding not counted; what was reused counts as seen.
+        unlearn_seconds: wall-clock seconds of the fit, without loading, and of what it reused.
+        reused_seconds: share of these seconds that an earlier run spent, on tensors that were kept and taken again.
+        evaluate_seconds: wall-clock seconds of scoring.
+        look_seconds: wall-clock seconds of scoring while it was unlearning, which `unlearn_seconds` does not count.
+        peak_bytes: largest resident memory of the job's process from the job's beginning, in bytes, where the system tells.
+        peak_gpu_bytes: largest allocation on the GPU during the job, in bytes; None on CPU.
+        trained_parameters: count of numbers that the method may change.
+        tokens: tokens seen by training, padding not counted; what was reused counts as seen.
     """
 
     unlearn_seconds: float | None = None
@@ -123,5 +123,5 @@ class CellResult(Record):
 
     @property
     def incomplete(self) -> bool:
-        """Whether it is done but for items without a score (some, or all, which is a failure) or without all ratings."""
+        """Return whether it is done but for items without a score (some, or all, which is a failure) or without all ratings."""
         return self.asked is not None and (self.n < self.asked or self.partial > 0)

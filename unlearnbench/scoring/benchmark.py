@@ -1,4 +1,4 @@
-"""What a benchmark is, and the base class of those that ask multiple-choice questions."""
+"""The interface of a benchmark, and the base class of benchmarks that ask multiple-choice questions."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Subject:
-    """What is scored, and how much of the benchmark.
+    """The model to score, and the part of the benchmark to score it on.
 
     Attributes:
-        model: in eval mode.
+        model: model in eval mode.
         tokenizer: tokenizer of the model.
-        seed: for benchmarks that sample.
-        limit: the first so many items of each part; None for all.
-        progress: call it with the number of items just done.
+        seed: seed of benchmarks that sample.
+        limit: number of items scored in each part, from the first on; None for all.
+        progress: function to call with the number of items just done.
         weights: hash of the model's weights; empty where it is not known.
-        keep: a folder that outlives the run, for what is dear to obtain; None where there is none.
+        keep: folder that outlives the run, for results that are costly to obtain; None where there is none.
     """
 
     model: PreTrainedModel
@@ -49,14 +49,14 @@ class Subject:
 
 @dataclass(frozen=True, kw_only=True)
 class Workload:
-    """How much it takes to score one model.
+    """The work of scoring one model.
 
     Attributes:
-        items: that are scored.
-        generated: tokens that the model writes, at most.
-        judge_requests: to a judge elsewhere.
-        judge_tokens: about so many in them and in the replies.
-        judge_reply_tokens: how many of these are in the replies.
+        items: number of items that are scored.
+        generated: largest number of tokens that the model writes.
+        judge_requests: number of requests to a judge behind an API.
+        judge_tokens: approximate number of tokens in these requests and in the replies.
+        judge_reply_tokens: number of these tokens that are in the replies.
     """
 
     items: int
@@ -67,11 +67,12 @@ class Workload:
 
 
 class Benchmark(ABC):
-    """Something that scores a model. Options are keyword-only parameters of `__init__`, which reads no data.
+    """A benchmark: it scores a model. Options are keyword-only parameters of `__init__`, which reads no data.
 
     Attributes:
         incidental: options that cannot change a score, such as time-outs; cells that differ in them alone are the same.
-        prompt_version: of the wording, for the record; count it up when that changes; `digest` covers it all the same.
+        prompt_version: version of the wording, for the record; count it up when the wording changes; `digest` covers it all the
+            same.
     """
 
     incidental: ClassVar[frozenset[str]] = frozenset()
@@ -80,26 +81,26 @@ class Benchmark(ABC):
     @property
     @abstractmethod
     def metric(self) -> Metric:
-        """What the scores mean; may read the data."""
+        """Return the metric: the meaning of the scores; may read the data."""
 
     @abstractmethod
     def digest(self) -> str:
-        """Hash of everything that is asked: data, prompts, references."""
+        """Return the hash of everything that is asked: data, prompts, references."""
 
     @abstractmethod
     def count(self, limit: int | None) -> int:
-        """How many items `evaluate` will score."""
+        """Return the number of items that `evaluate` will score."""
 
     @abstractmethod
     def evaluate(self, subject: Subject) -> Iterable[ItemResult]:
         """Score the model, item by item."""
 
     def complete(self, items: Sequence[ItemResult], keep: Path) -> list[ItemResult] | None:
-        """Score what was left without a score, where that takes no model: a judge that was away is there again.
+        """Score the items that have no score yet, where that takes no model: a judge that did not answer is there again.
 
         Args:
-            items: of an earlier evaluation, with and without scores.
-            keep: as in `Subject`.
+            items: results of an earlier evaluation, with and without scores.
+            keep: folder that outlives the run, as in `Subject`.
 
         Returns:
             all items anew; None where the model is needed.
@@ -107,28 +108,30 @@ class Benchmark(ABC):
         return None
 
     def parts(self) -> list[str]:
-        """The names of its parts, in the data's order."""
+        """Return the names of its parts, in the data's order."""
         return []
 
     def groups(self) -> dict[str, list[str]]:
-        """Parts that are also reported together, by the group's name; groups may overlap."""
+        """Return the parts that are also reported together, by the group's name; groups may overlap."""
         return {}
 
     def figures(self, items: Sequence[ItemResult]) -> dict[str, float]:
-        """What is told beside the score, by name: length of answers; as `judge_sd` how far the judge agrees with itself."""
+        """Return figures beside the score, by name: length of answers; as `judge_sd` the spread of the judge's ratings of one
+        answer.
+        """
         return {}
 
     def group_items(self, items: Sequence[ItemResult]) -> dict[str, list[ItemResult]]:
-        """The items of each group; groups that follow from items instead of parts are made here."""
+        """Return the items of each group; groups that follow from items instead of parts are made here."""
         wanted = {name: set(parts) for name, parts in self.groups().items()}
         return {name: [item for item in items if item.part in parts] for name, parts in wanted.items()}
 
     def revision(self) -> str | None:
-        """Commit of the hub data set, where there is one."""
+        """Return the commit of the hub data set, where there is one."""
         return None
 
     def keep_half(self, half: Half) -> bool:
-        """Have this half of the items only, from now on; see `in_half`. Called before anything is read.
+        """Restrict the benchmark to this half of the items, from now on; see `in_half`. Called before anything is read.
 
         Returns:
             whether it does. Otherwise everything is asked, and what does not belong to the half is left out afterwards.
@@ -136,21 +139,22 @@ class Benchmark(ABC):
         return False
 
     def texts(self) -> Iterable[ItemText]:
-        """What the items ask, for reports; a benchmark may keep it to itself."""
+        """Return the items' questions, for reports; a benchmark may keep them to itself."""
         return ()
 
     def preflight(self, tokenizers: Mapping[str, PreTrainedTokenizerBase]) -> Iterable[str]:
-        """What stands in the way of scoring, a sentence each: a model without a chat template, a judge that does not answer.
+        """Return the problems that prevent scoring, a sentence each: a model without a chat template, a judge that does not
+        answer.
 
         Called once, before anything is computed and only if something is to be scored; it writes nothing.
 
         Args:
-            tokenizers: of the models that are to be scored, by their source.
+            tokenizers: tokenizers of the models that are to be scored, by their source.
         """
         return ()
 
     def estimate(self, limit: int | None) -> Workload:
-        """What scoring one model takes, for `compare --dry-run`."""
+        """Return the work of scoring one model, for `compare --dry-run`."""
         return Workload(items=self.count(limit))
 
 
@@ -158,8 +162,8 @@ class MultipleChoiceBenchmark(Benchmark):
     """A benchmark whose items are questions with options; subclasses say which questions.
 
     Attributes:
-        per_token: compare options by mean log-probability per token (cloze) instead of the sum (letters).
-        chat: ask through the model's chat template.
+        per_token: True compares options by mean log-probability per token (cloze) instead of the sum (letters).
+        chat: True asks through the model's chat template.
     """
 
     per_token: ClassVar[bool] | bool = False
@@ -174,7 +178,7 @@ class MultipleChoiceBenchmark(Benchmark):
 
     @cached_property
     def questions(self) -> Sequence[Question]:
-        """The rendered questions, or a half of them.
+        """Return the rendered questions, or a half of them.
 
         Raises:
             UsageError: there are none.
@@ -186,7 +190,7 @@ class MultipleChoiceBenchmark(Benchmark):
         return asked
 
     def item_of(self, question: Question) -> str:
-        """The id of the item that a question belongs to, where an item is asked as several questions."""
+        """Return the id of the item that a question belongs to, where an item is asked as several questions."""
         return question.id
 
     def keep_half(self, half: Half) -> bool:
@@ -195,12 +199,12 @@ class MultipleChoiceBenchmark(Benchmark):
 
     @property
     def metric(self) -> Metric:
-        """Accuracy; chance is the mean of one over the number of options."""
+        """Return accuracy; chance is the mean of one over the number of options."""
         options = [len(question.continuations) for question in self.questions]
         return Metric.model_validate({"role": self.role, "chance": round(sum(1 / n for n in options) / len(options), 6)})
 
     def digest(self) -> str:
-        """Hash of the rendered prompts, so that data, wording and few-shot examples are all in it."""
+        """Return the hash of the rendered prompts, so that data, wording and few-shot examples are all in it."""
         asked = [[q.id, q.part, q.context, q.continuations, q.answer] for q in self.questions]
         return content_hash([*asked, [self.per_token, self.chat]])
 
@@ -225,7 +229,7 @@ class MultipleChoiceBenchmark(Benchmark):
             yield from self._untold_options(source, tokenizer)
 
     def _untold_options(self, source: str, tokenizer: PreTrainedTokenizerBase) -> Iterable[str]:
-        """The first option that is nothing to this tokenizer."""
+        """Yield the first option that has no token in this tokenizer."""
         options = {option.strip(): question for question in self.questions for option in question.continuations}
         for option, ids in zip(options, encode_prompts(list(options), tokenizer, special=False), strict=True):
             if not ids:
@@ -239,7 +243,7 @@ class MultipleChoiceBenchmark(Benchmark):
         return self.score(subject, first_of_each_part(self.questions, subject.limit))
 
     def score(self, subject: Subject, asked: Sequence[Question]) -> list[ItemResult]:
-        """Ask the model; what the tokenizer makes of the questions is kept for the next model that has the same one."""
+        """Ask the model; the tokenised questions are kept for the next model that has the same tokenizer."""
         from unlearnbench.scoring.choice.log_likelihood import (  # torch: not needed to list or plan
             encode_questions,
             longest_text,
