@@ -17,9 +17,9 @@ class Metric(Record):
         role: role of the benchmark unless a topic claims a part of it: it measures knowledge to forget or to retain.
         better: direction that is better for a model as such (for `forget` parts the table reverses it).
         chance: score of a model that knows nothing.
-        ideal: score that unlearning should come to. On parts to forget: `chance`, `reference` (the score of a model that never knew)
-            or a number; None is the reference where the comparison names one, else chance. On parts to keep: `base` or
-            `reference`; None is the base.
+        ideal: score that unlearning should come to. On parts to forget: `chance`, `reference` (the score of a model that
+            never knew) or a number; None is the reference where the comparison names one, else chance. On parts to keep:
+            `base` or `reference`; None is the base.
         unit: unit of the scores: `fraction` or `points`.
         note: note in the column's head, such as the judge's name.
     """
