@@ -1,4 +1,4 @@
-"""Where `unlearnbench` and `python -m unlearnbench` begin: can be stopped before the command line is imported."""
+"""The entry point of `unlearnbench` and `python -m unlearnbench`: it can be stopped before the command line is imported."""
 
 import sys
 

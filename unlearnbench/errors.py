@@ -26,13 +26,13 @@ class UnlearnbenchError(Exception):
 
 
 class UsageError(UnlearnbenchError):
-    """The user asked for something that cannot be done as asked: nothing was computed, nothing was written."""
+    """A command that cannot be carried out: nothing was computed, nothing was written."""
 
     exit_code = 2
 
 
 class CombinedUsageError(UsageError):
-    """Several things that cannot be done as asked, numbered; `problems` has the sentences."""
+    """Several mistakes at once, numbered; `problems` has the sentences."""
 
     def __init__(self, problems: Iterable[str]) -> None:
         self.problems = tuple(map(printable, problems))
@@ -44,7 +44,7 @@ class CombinedUsageError(UsageError):
 
 
 class PluginError(UsageError):
-    """A plugin that was asked for cannot be used; names the distribution it comes from."""
+    """A plugin that a recipe or a command names cannot be used; the message names its distribution."""
 
 
 class CellError(UnlearnbenchError):
@@ -52,11 +52,11 @@ class CellError(UnlearnbenchError):
 
 
 class StorageError(UnlearnbenchError):
-    """A disk or folder does not take what is to be kept: the comparison stops, what is finished stays."""
+    """A disk or folder that cannot be written: the comparison stops, finished cells stay."""
 
     @classmethod
     def of(cls, path: object, error: OSError) -> StorageError:
-        """What an operating system's error means for whoever runs a comparison."""
+        """Return the error with its cause and the next step for a user."""
         advice = {
             errno.ENOSPC: "free some room on the disk",
             errno.EDQUOT: "free some of the quota",
@@ -72,24 +72,24 @@ class StorageError(UnlearnbenchError):
 
 
 def printable(text: str) -> str:
-    """A text on one line, whatever a file had in it: control characters and halves of characters are written out."""
+    """Return a text on one line, whatever a file had in it: control characters and halves of characters are written out."""
     whole = text if text.isprintable() else re.sub(r"\s*\n\s*", " ", text)
     return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in whole)
 
 
 def one_line(error: BaseException) -> str:
-    """All that an error says, as one line."""
-    said = " ".join(str(error).split())
-    return (said if len(said) <= MOST_SAID else f"{said[:MOST_SAID]}...") or "no message"
+    """Return an error's whole message as one line."""
+    words = " ".join(str(error).split())
+    return (words if len(words) <= MOST_SAID else f"{words[:MOST_SAID]}...") or "no message"
 
 
 def reason_of(error: BaseException) -> str:
-    """What an error says, for the middle of a sentence: without its full stop; its type where it says nothing."""
+    """Return an error's message for the middle of a sentence: without its full stop; its type where it has none."""
     return one_line(error).rstrip(".") if str(error).strip() else type(error).__name__
 
 
 class Problems:
-    """What is wrong, collected so that a user hears all of it at once."""
+    """Mistakes, collected so that a user sees all of them at once."""
 
     def __init__(self) -> None:
         self._found: dict[str, UsageError] = {}  # by sentence: what is wrong for two reasons is said once
@@ -106,7 +106,7 @@ class Problems:
 
     @contextmanager
     def noted(self) -> Generator[None]:
-        """What the block raises as a `UsageError` is noted, and one goes on after it."""
+        """Note a `UsageError` that the block raises, and go on after it."""
         try:
             yield
         except UsageError as error:
@@ -115,17 +115,17 @@ class Problems:
     def attempt(
         self, function: Callable[Parameters, Result], *args: Parameters.args, **kwargs: Parameters.kwargs
     ) -> Result | None:
-        """The function's result, or None where it raised a `UsageError`, which is noted."""
+        """Return the function's result, or None where it raised a `UsageError`, which is noted."""
         with self.noted():
             return function(*args, **kwargs)
         return None
 
     def each(self, reword: Callable[[str], str]) -> None:
-        """Say every problem in other words."""
+        """Replace every problem's words."""
         self._found = {reworded: UsageError(reworded) for reworded in map(reword, self._found)}
 
     def settle(self) -> None:
-        """Go on where nothing is wrong.
+        """Raise the problems, if there are any.
 
         Raises:
             UsageError: the one problem, as it was raised, or a `CombinedUsageError` with all of them.
@@ -138,12 +138,12 @@ class Problems:
 
 
 def normalise(name: str) -> str:
-    """The form in which names are compared: `mt-bench` and `mt_bench` are one name."""
+    """Return the form in which names are compared: `mt-bench` and `mt_bench` are one name."""
     return name.replace("_", "-").lower()
 
 
 def closest(name: str, allowed: Iterable[str]) -> str | None:
-    """The allowed name that a typing error most likely meant, or None."""
+    """Return the allowed name that a typing error most likely meant, or None."""
     by_form = {normalise(candidate): candidate for candidate in allowed}
     found = difflib.get_close_matches(normalise(name), by_form, n=1, cutoff=0.55)
     return by_form[found[0]] if found else None

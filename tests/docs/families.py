@@ -1,4 +1,4 @@
-"""Writes docs/families.md: what each family of models was found to do here, tiny and random (`make families`, minutes)."""
+"""Write docs/families.md: the results of trying each family of models here, tiny and random (`make families`, minutes)."""
 
 from __future__ import annotations
 
@@ -26,22 +26,22 @@ PAGE = Path(__file__).parents[2] / "docs" / "families.md"
 CLOSE = 5e-5  # nats
 HEAD = """# Families of models
 
-What transformers calls a family is the `model_type` in a model's `config.json`. Each of these was tried as a tiny random model
-of four blocks; `make families` tries them again and writes this page. A family that is not here is tried out when it is used: a
-model that cannot be packed is scored the plain way, and one whose predictions depend on what follows is refused.
+A family is the `model_type` in a model's `config.json`. Each of these was tried as a tiny random model of four blocks;
+`make families` tries them again and writes this page. A family that is not here is checked when it is used: a model that cannot
+be packed is scored the plain way, and one whose predictions depend on later tokens is refused.
 
-- **scored**: `packed`, texts share a row, and what they begin with is computed once; or `plain`, padded, one row each. Either
+- **scored**: `packed`, texts share a row, and their common beginning is computed once; or `plain`, padded, one row each. Either
   way every log-probability equals that of one forward for each option, within 5e-5 nats.
-- **all weights**: [grad-diff](methods/grad-diff.md) trains every weight; what it leaves, stored and put into a fresh model,
-  scores the same.
-- **LoRA**: likewise with `adapter=lora`. What remains out is told beforehand: peft leaves Mamba's layers alone, and takes the
+- **all weights**: [grad-diff](methods/grad-diff.md) trains every weight; the result, stored and put into a fresh model, scores
+  the same.
+- **LoRA**: the same with `adapter=lora`. Exceptions are refused beforehand: peft leaves Mamba's layers alone, and takes the
   projections of some families for those of their experts.
 - **blocks**: [rmu](methods/rmu.md) trains two blocks and steers the second, in a model loaded up to there as in the whole one.
   `default` are its own matrices; `named` needs `parameters` of yours, since the MLPs are called otherwise or hold all experts
   in one tensor.
 
-A dash is a refusal: one sentence, before anything is computed. Of multimodal families the text is scored and trained; pictures
-are none of it.
+A dash is a refusal: one sentence, before anything is computed. Of multimodal families only the text part is scored and
+trained, without pictures.
 
 """
 

@@ -1,4 +1,4 @@
-"""Writes the pages that follow from the code: the API's names, the recipe's keys, the command line (`make reference`)."""
+"""Write the pages that follow from the code: the API's names, the recipe's keys, the command line (`make reference`)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 MARK = "<!-- written by `make reference`; what stands below follows from the code -->"
 
-CHECKS_HEAD = """What a comparison relies on, property by property. In a terminal:
+CHECKS_HEAD = """The properties that a comparison relies on. In a terminal:
 
 ```console
 $ unlearnbench check rmu
@@ -37,9 +37,9 @@ def test_conformance(check):
     check()
 ```
 
-Methods run through the same code as in a comparison, three updates on random models of 8 blocks; `options` (or `--set`) give
-those that do not fit such a model. A failure that is expected is passed with its reason, and reported when it does not come.
-A package can state both itself, in the plugin's module or in a package around it; the command and pytest begin with that:
+Methods run through the same code as in a comparison, three updates on random models of 8 blocks; `options` (or `--set`) replace
+defaults that do not fit such a model. Pass an expected failure with its reason; it is reported if it does not come. A package
+can state both itself, in the plugin's module or in a package around it; the command and pytest begin with that:
 
 ```python
 CONFORMANCE = {
@@ -111,7 +111,7 @@ def cli_page() -> str:
 
     from unlearnbench.cli import app
 
-    lines = ["# Command line", "", "What `unlearnbench COMMAND --help` says.", "", MARK, ""]
+    lines = ["# Command line", "", "The output of `unlearnbench COMMAND --help`.", "", MARK, ""]
     usual, app.rich_markup_mode = app.rich_markup_mode, None  # plain text, without frames
     try:
         for path in commands():

@@ -48,7 +48,9 @@ Trials = Annotated[int | None, typer.Option(min=1, metavar="N", help="Trials of 
 TuneSeconds = Annotated[
     float | None,
     typer.Option(
-        "--tune-seconds", metavar="S", help="Seconds of unlearning and scoring per method, instead of or beside --trials."
+        "--tune-seconds",
+        metavar="S",
+        help="Budget of each method in seconds of unlearning and scoring, instead of trials or beside them.",
     ),
 ]
 ProbeEvery = Annotated[

@@ -1,4 +1,4 @@
-"""One cell of a job: score a benchmark, sum its items up, or say what went wrong; each kept durably."""
+"""One cell of a job: score a benchmark and summarise its items, or record the error; each kept durably."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Unlearned:
-    """What a fit leaves: the hash of the weights and what it cost."""
+    """The result of unlearning: the hash of the weights and the cost."""
 
     weights: str
     cost: Cost
@@ -40,7 +40,7 @@ class Unlearned:
 
 @contextmanager
 def _unchanged(plan: JobPlan, name: str, loaded: LoadedModel, context: JobContext) -> Generator[None]:
-    """A benchmark that changes the model does so for itself alone."""
+    """Keep a benchmark's changes of the model from the next benchmark."""
     before = loaded.state()
     try:
         yield
@@ -54,7 +54,7 @@ def _unchanged(plan: JobPlan, name: str, loaded: LoadedModel, context: JobContex
 
 
 def fail_job(plan: JobPlan, context: JobContext, error: BaseException, cost: Cost | None = None) -> Iterator[CellResult]:
-    """Every due cell of a job as failed, each one durable."""
+    """Fail every due cell of a job, each one durable."""
     for name in plan.due:
         yield _failure(plan, name, context, error, cost)
 
@@ -117,12 +117,12 @@ def _score(plan: JobPlan, name: str, loaded: LoadedModel, context: JobContext, u
 
 
 def summed_up(items: Sequence[ItemResult], benchmark: Benchmark) -> dict[str, Any]:
-    """What a cell says about its items; those without a score count in no mean, and a cell where none has any failed."""
+    """Return a cell's figures from its items; those without a score count in no mean, and a cell where none has any failed."""
     scored = [item for item in items if item.scored]
     asked = {"asked": len(items), "missing": dict(Counter(item.error for item in items if not item.scored))}
     if not scored:
-        said = f"none of {len(items)} items has a score: {items[0].error}; the same command asks for them again"
-        return {"status": "failed", "error": said, **asked}
+        reason = f"none of {len(items)} items has a score: {items[0].error}; the same command asks for them again"
+        return {"status": "failed", "error": reason, **asked}
     groups = benchmark.group_items(scored)
     return {
         "status": "done",
@@ -143,10 +143,10 @@ def summed_up(items: Sequence[ItemResult], benchmark: Benchmark) -> dict[str, An
 
 
 def _with_scoring(cost: Cost, seconds: float, device: torch.device) -> Cost:
-    """The job's cost so far with that of scoring; memory is the larger of training and scoring."""
+    """Return the job's cost so far with that of scoring; memory is the larger of training and scoring."""
     gpu = torch.cuda.max_memory_allocated() if device.type == "cuda" else None
     peaks = {"peak_bytes": (cost.peak_bytes, peak_bytes()), "peak_gpu_bytes": (cost.peak_gpu_bytes, gpu)}
-    largest = {name: max((one for one in pair if one is not None), default=None) for name, pair in peaks.items()}
+    largest = {name: max((peak for peak in pair if peak is not None), default=None) for name, pair in peaks.items()}
     return cost.model_copy(update={"evaluate_seconds": seconds, **largest})
 
 
@@ -169,7 +169,7 @@ def _by_part(items: Iterable[ItemResult]) -> dict[str, list[ItemResult]]:
 
 
 def _failure(plan: JobPlan, name: str, context: JobContext, error: BaseException, cost: Cost | None = None) -> CellResult:
-    """A cell that says what went wrong, kept like any other."""
+    """Make a cell that records the error, kept like any other."""
     kind = "" if isinstance(error, UnlearnbenchError) else f"{type(error).__name__}: "
     result = CellResult(
         key=plan.key(name),

@@ -1,4 +1,4 @@
-"""What a comparison's folder holds that it should not: damaged and foreign files, and what a killed process left."""
+"""Clean-up of a comparison's folder: damaged and foreign files, and those that a killed process left."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ QUESTIONS = re.compile(r".+-[0-9a-f]{16}\.parquet")
 
 
 def tidy(run: RunFolder, plans: Sequence[JobPlan]) -> Iterator[str]:
-    """Set aside what is no cell, delta or questions, or a damaged one of these plans; a sentence about each."""
+    """Set aside files that are no cell, delta or questions, or damaged ones of these plans; yield a sentence about each."""
     for path in sorted(run.root.rglob(".*.tmp")):
         if left_behind(path):
             path.unlink(missing_ok=True)
@@ -40,7 +40,7 @@ def tidy(run: RunFolder, plans: Sequence[JobPlan]) -> Iterator[str]:
 
 
 def forget_failures(run: RunFolder, plans: Sequence[JobPlan]) -> None:
-    """Remove the records of cells that failed, so that they are computed again, even if that is cut off."""
+    """Remove the records of cells that failed, so that they are computed again, even if that is interrupted."""
     for plan in plans:
         for benchmark, identity in plan.cells.items():
             found = run.read_cell(plan.key(benchmark), identity)

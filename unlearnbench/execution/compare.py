@@ -86,7 +86,7 @@ def _check_loggers(comparison: Comparison, how: Execution) -> None:
 
 
 def _begin(comparison: Comparison, manifest: Manifest, reporter: Reporter, how: Execution) -> Comparison:
-    """Leave the plan, put the folder in order, and look again at what is due in it."""
+    """Write the plan, tidy the folder, and check again which of its cells are due."""
     run = comparison.run
     run.write_text("recipe.yaml", comparison.recipe.to_yaml())
     run.write_text(PLAN_FILE, manifest.model_dump_json(indent=1))
@@ -103,7 +103,7 @@ def _begin(comparison: Comparison, manifest: Manifest, reporter: Reporter, how: 
 
 
 def _check_same_plan(run: RunFolder, manifest: Manifest, holding: Holding) -> None:
-    """A process that joins has the plan of the one that holds the folder, or waits a moment for it to be written."""
+    """Check that a process that joins has the plan of the process that holds the folder; wait a moment for it to be written."""
     patience = time.monotonic() + JOIN_SECONDS
     while time.monotonic() < patience:
         with contextlib.suppress(UsageError):
@@ -144,7 +144,7 @@ def _compute(
 
 
 def _manifest(comparison: Comparison) -> Manifest:
-    """The plan on disk: which cells make up the table."""
+    """Return the plan on disk: the cells that make up the table."""
     rows: dict[str, ManifestRow] = {}
     for plan in comparison.jobs:
         cells = {str(plan.key(benchmark)): identity for benchmark, identity in plan.cells.items()}
@@ -182,16 +182,16 @@ def _drop_deltas(comparison: Comparison, keep: KeepDeltas) -> None:
 
 
 def _best_seed(run: RunFolder, row: ManifestRow) -> int:
-    """The seed that would score highest had the row been run with it alone."""
+    """Return the seed that would score highest had the row been run with it alone."""
     manifest = read_manifest(run)
     against = {BASELINE, *manifest.recipe.get("reference", ())} - {row.variant}
     others = [head for head in manifest.rows if head.variant in against]
     scores: dict[int, float] = {}
     for seed in row.seeds:
-        own = {name: identity for name, identity in row.cells.items() if name.endswith(f"/{seed}")}
-        rows = [*others, row.model_copy(update={"seeds": [seed], "cells": own})]
+        of_seed = {name: identity for name, identity in row.cells.items() if name.endswith(f"/{seed}")}
+        rows = [*others, row.model_copy(update={"seeds": [seed], "cells": of_seed})]
         alone = manifest.model_copy(update={"rows": rows})
         board = build_leaderboard(alone, read_cells(run, alone))
-        summary = next(one.summary for one in board.rows if one.variant == row.variant)
+        summary = next(scored.summary for scored in board.rows if scored.variant == row.variant)
         scores[seed] = (summary.score.value if summary else None) or 0.0
     return max(row.seeds, key=lambda seed: scores[seed])

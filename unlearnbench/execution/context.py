@@ -1,4 +1,4 @@
-"""What every job of a comparison shares."""
+"""The context that all jobs of a comparison share."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class JobContext:
-    """What every job of a comparison shares."""
+    """The context that all jobs of a comparison share."""
 
     run: RunFolder
     cache: ScoreCache
@@ -52,13 +52,13 @@ class JobContext:
 def job_context(
     comparison: Comparison, reporter: Reporter, hook: Any, loggers: Callable[[Job], Sequence[Any]] = lambda job: ()
 ) -> JobContext:
-    """What the jobs of a comparison share.
+    """Build the context that the jobs of a comparison share.
 
     Args:
-        comparison: that they belong to.
-        reporter: is told how they go.
-        hook: of the loaded extensions.
-        loggers: Lightning loggers of a job, beside those of extensions.
+        comparison: comparison that they belong to.
+        reporter: reporter of their progress.
+        hook: hooks of the loaded extensions.
+        loggers: function that returns Lightning loggers of a job, beside those of extensions.
     """
     return JobContext(
         run=comparison.run,
@@ -93,10 +93,10 @@ def _untouched(comparison: Comparison) -> UntouchedModel | None:
 
 
 def extension_callbacks(hook: Any, job: Job) -> list[Callback]:
-    """The Lightning callbacks that extensions add to a job."""
+    """Return the Lightning callbacks that extensions add to a job."""
     return [callback for offered in hook.unlearnbench_trainer_callbacks(job=job) or [] for callback in offered or []]
 
 
 def extension_loggers(hook: Any, job: Job) -> list[Logger]:
-    """The Lightning loggers that extensions add to a job."""
+    """Return the Lightning loggers that extensions add to a job."""
     return [logger for offered in hook.unlearnbench_trainer_loggers(job=job) or [] for logger in offered or []]

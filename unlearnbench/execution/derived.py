@@ -1,4 +1,4 @@
-"""Rows that are derived from another row: their weights are made of its change, without training."""
+"""Rows that are derived from another row: their weights are computed from its change, without training."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MAKERS: dict[str, Callable[[Tensors, Tensors, int], dict[str, Tensor]]] = {RANDO
 
 
 def derive(plan: JobPlan, loaded: LoadedModel, context: JobContext) -> dict[str, Tensor]:
-    """A derived job's tensors, made of the delta that its source left; the model is as before.
+    """Return a derived job's tensors, computed from the delta that its source left; the model is as before.
 
     Raises:
         CellError: its source left no delta.

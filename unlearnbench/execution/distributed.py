@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def rank_zero() -> bool:
-    """Whether this process stores and scores; Lightning numbers those that it starts."""
+    """Return whether this process stores and scores; Lightning numbers the processes that it starts."""
     return os.environ.get("LOCAL_RANK", "0") == "0"
 
 
@@ -30,10 +30,10 @@ def train_in_processes(plan: JobPlan, context: JobContext) -> None:
     """
     error: Mapping[str, Any] | None = None
     with Worker(plan, context) as worker:
-        for said in worker.messages():
-            relay(said, plan, context.reporter)
-            if said["kind"] == "error":
-                error = said
+        for message in worker.messages():
+            relay(message, plan, context.reporter)
+            if message["kind"] == "error":
+                error = message
         code = worker.wait()
     if error is not None:
         raise error_of(error)

@@ -50,13 +50,13 @@ EXPLODED = 1e4  # times the first loss, or 1 where that is smaller
 
 @dataclass(frozen=True, kw_only=True)
 class Fitted:
-    """What a fit leaves.
+    """The result of a fit.
 
     Attributes:
-        delta: the tensors that changed, or an adapter's factors; on the CPU.
-        cost: of the fit.
-        looks: at the training.
-        best: the update that the weights are from, where looks chose it.
+        delta: tensors that changed, or an adapter's factors; on the CPU.
+        cost: cost of the fit.
+        looks: looks at the training.
+        best: number of the update that the weights are from, where looks chose it.
     """
 
     delta: dict[str, Tensor]
@@ -66,7 +66,7 @@ class Fitted:
 
 
 def fit(plan: JobPlan, loaded: LoadedModel, context: JobContext) -> Fitted:
-    """Let the method train on its streams; afterwards the model is whole and changed."""
+    """Train the method on its streams; afterwards the model is whole and changed."""
     fitted = _train(
         plan, loaded, context
     )  # a function of its own, so that optimizer and gradients are gone before what follows
@@ -142,7 +142,7 @@ def _train(plan: JobPlan, loaded: LoadedModel, context: JobContext) -> Fitted:
 def _method_context(
     plan: JobPlan, loaded: LoadedModel, context: JobContext, method: UnlearningMethod, trainer: Trainer
 ) -> MethodContext:
-    """The streams, this process's share of them, and what else a method may look at."""
+    """Return the streams, this process's share of them, and the other data that a method may use."""
     from unlearnbench.data.batches import Schedule, Share, encode_corpus
     from unlearnbench.training.method import MethodContext
 
@@ -197,7 +197,7 @@ def _method_context(
 def _trainer(
     plan: JobPlan, context: JobContext, method: UnlearningMethod, callbacks: Sequence[Any], loggers: list[Logger]
 ) -> Trainer:
-    """Lightning's Trainer with the recipe's settings."""
+    """Return Lightning's Trainer with the recipe's settings."""
     import lightning.pytorch as pl
 
     training, options = plan.variant.training, context.trainer
@@ -234,7 +234,7 @@ def _watch(
     logged: dict[str, list[Tensor]],
     as_built: Callable[[], None],
 ) -> Any:
-    """A Lightning callback that counts tokens, reports what is logged, and stops when the loss is not a number or explodes.
+    """Return a Lightning callback that counts tokens, reports the loss, and stops when it is not a number or explodes.
 
     What is random goes on from where building the method left it: with several processes Lightning seeds them once more.
     """

@@ -1,4 +1,4 @@
-"""Looks at a training while it goes on: score a few questions, keep the best weights, or give a hopeless trial up.
+"""Looks at a training while it goes on: score a few questions, keep the best weights, or stop a hopeless trial.
 
 A look asks the half of the questions that chooses, and only benchmarks of right and wrong answers: they are cheap and draw no
 random numbers.
@@ -30,11 +30,11 @@ if TYPE_CHECKING:
 
 
 class InterimScorer:
-    """Looks at one training.
+    """The looks at one training.
 
     Attributes:
-        looks: so far; the first one is the untouched model's.
-        seconds: that they took.
+        looks: looks so far; the first one is the untouched model's.
+        seconds: seconds that they took.
     """
 
     def __init__(self, plan: LookPlan, row: str, tokenizer: PreTrainedTokenizerBase, seed: int) -> None:
@@ -79,7 +79,7 @@ class InterimScorer:
 
     @torch.no_grad()
     def put_best_back(self, weights: Mapping[str, nn.Parameter]) -> int | None:
-        """Go back to the best weights; the update they are from, or None where looks were for something else."""
+        """Put the best weights back; return the update they are from, or None where looks do not choose weights."""
         if self._best is None:
             return None
         look, kept = self._best
@@ -88,24 +88,24 @@ class InterimScorer:
         return look.update
 
     def _scores(self, model: Any) -> dict[Subset, Any]:
-        """The mean over each subset that F and K need."""
+        """Return the mean over each subset that F and K need."""
         items: dict[str, Sequence[ItemResult]] = {}
         for plan, _ in self._plan.columns:
             subject = Subject(
                 model=model, tokenizer=self._tokenizer, seed=self._seed, limit=self._plan.limit, progress=lambda _: None
             )
-            own = list(plan.benchmark.evaluate(subject))
-            items[plan.name] = in_half(own, plan.half, lambda item: item.id) if plan.all_asked else own
+            values = list(plan.benchmark.evaluate(subject))
+            items[plan.name] = in_half(values, plan.half, lambda item: item.id) if plan.all_asked else values
         scores: dict[Subset, Any] = {}
         for target in (*self._forget, *self._keep):
-            own = [item.score for item in items[target.subset.benchmark] if item.scored and item.part in target.subset.parts]
-            scores[target.subset] = sum(own) / max(len(own), 1)
+            values = [item.score for item in items[target.subset.benchmark] if item.scored and item.part in target.subset.parts]
+            scores[target.subset] = sum(values) / max(len(values), 1)
         return scores
 
 
 @contextlib.contextmanager
 def _for_scoring(model: Any) -> Generator[None]:
-    """In eval mode and without gradients; the mode of every module is put back."""
+    """Score in eval mode and without gradients; the mode of every module is put back."""
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
@@ -117,7 +117,7 @@ def _for_scoring(model: Any) -> Generator[None]:
 
 
 def interim_callback(scorer: InterimScorer, every: int, accumulate: int) -> Callback:
-    """A Lightning callback that looks before the first update, then every so many, and after the last."""
+    """Return a Lightning callback that looks before the first update, then every so many, and after the last."""
     from lightning.pytorch import Callback
 
     class Looking(Callback):
@@ -136,11 +136,11 @@ def interim_callback(scorer: InterimScorer, every: int, accumulate: int) -> Call
 
 
 def trained(method: Any) -> dict[str, nn.Parameter]:
-    """What a method trains, by name."""
+    """Return the weights that a method trains, by name."""
     return {name: parameter for name, parameter in method.model.named_parameters() if parameter.requires_grad}
 
 
 def best_look(looks: Sequence[Look], keep_at_least: float) -> Look:
-    """The look with the highest F of those that kept enough, else with the highest S; of equals the first."""
+    """Return the look with the highest F of those that kept enough, else with the highest S; of equals the first."""
     kept = [look for look in looks if look.keep >= keep_at_least]
     return max(kept or looks, key=lambda look: look.forget if kept else look.score)

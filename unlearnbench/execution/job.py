@@ -25,7 +25,7 @@ from unlearnbench.system.process_state import restored_process_state
 
 
 def run_job(plan: JobPlan, loaded: LoadedModel, context: JobContext) -> Iterator[CellResult]:
-    """Do one job, yielding each cell once it is durable; what fails becomes failed cells, the rest goes on."""
+    """Run one job, yielding each cell once it is durable; errors become failed cells, and the other cells go on."""
     started = time.perf_counter()
     reset_peak()
     try:
@@ -47,7 +47,7 @@ def run_job(plan: JobPlan, loaded: LoadedModel, context: JobContext) -> Iterator
 
 
 def _complete(plan: JobPlan, name: str, context: JobContext) -> CellResult | None:
-    """An earlier cell that only lacks some scores, with them; None where that takes the model."""
+    """Return an earlier cell that lacks only some scores, completed; None where that takes the model."""
     key, identity = plan.key(name), plan.cells[name]
     cell = context.run.read_cell(key, identity)
     if cell is None or not cell.incomplete:
@@ -62,7 +62,7 @@ def _complete(plan: JobPlan, name: str, context: JobContext) -> CellResult | Non
 
 
 def _unlearn(plan: JobPlan, loaded: LoadedModel, context: JobContext) -> Unlearned:
-    """Train or derive, or take the delta of an earlier run that was cut off after that."""
+    """Train or derive, or take the delta of an earlier run that was interrupted after that."""
     if plan.variant.plugin is None or plan.variant.training is None:
         return Unlearned(weights=plan.variant.weights, cost=Cost())
     if (stored := _stored(plan, loaded, context)) is not None:
@@ -109,7 +109,7 @@ def unlearn_here(plan: JobPlan, loaded: LoadedModel, context: JobContext) -> Unl
 def _keep(
     plan: JobPlan, delta: Mapping[str, Tensor], cost: Cost, context: JobContext, looks: Mapping[str, Any] | None = None
 ) -> Unlearned:
-    """Make a job's delta durable, with what tells it from others."""
+    """Make a job's delta durable, with the hash that identifies it."""
     unlearned = Unlearned(weights=weights_hash(plan.variant.weights, context.dtype, delta), cost=cost, looks=looks or {})
     manifest = {
         "weights": unlearned.weights,

@@ -1,4 +1,4 @@
-"""A log per job in the run folder: what it did and when; what its own process writes may be appended to the same file."""
+"""A log per job in the run folder: its events and their times; its process may append output to the same file."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class LoggedReporter:
     def __init__(self, reporter: Reporter, run: RunFolder) -> None:
         self._reporter, self._run = reporter, run
         self._done: dict[tuple[str, int], int] = {}
-        self._said: dict[tuple[str, int], float] = {}
+        self._reported: dict[tuple[str, int], float] = {}
         self._lock = threading.Lock()  # jobs may go on in several threads
         self._begun: Job | None = None  # the one that began last
 
@@ -62,12 +62,12 @@ class LoggedReporter:
         self._reporter.warn(line)
 
     def library(self, line: str) -> None:
-        """Note what a library warns of in this process, where one job is carried out at a time."""
+        """Note a library's warning in this process, where one job is carried out at a time."""
         if self._begun is not None:
             self._write(self._begun, line)
 
     def durable(self, job: Job, result: CellResult) -> None:
-        """A cell is on disk; what failed says where."""
+        """Note that a cell is on disk, or where it failed."""
         if result.status == "done":
             self._write(job, f"{result.key}: {result.value} over {result.n} items in {result.cost.evaluate_seconds} s")
             return
@@ -76,14 +76,14 @@ class LoggedReporter:
 
     def _begin(self, job: Job, line: str) -> None:
         key = (job.variant, job.seed)
-        self._done[key], self._said[key] = 0, time.monotonic()
+        self._done[key], self._reported[key] = 0, time.monotonic()
         self._write(job, line)
 
     def _advance(self, job: Job, count: int, what: str) -> None:
         key, now = (job.variant, job.seed), time.monotonic()
         self._done[key] = self._done.get(key, 0) + count
-        if now - self._said.get(key, 0.0) >= QUIET_SECONDS:
-            self._said[key] = now
+        if now - self._reported.get(key, 0.0) >= QUIET_SECONDS:
+            self._reported[key] = now
             self._write(job, f"{self._done[key]} {what}")
 
     def _write(self, job: Job, line: str) -> None:

@@ -1,4 +1,4 @@
-"""What libraries warn of while a comparison runs."""
+"""Warnings of libraries while a comparison runs."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ LIBRARIES = ("py.warnings", "transformers", "huggingface_hub", "datasets", "torc
 
 
 class _Handler(logging.Handler):
-    """Passes each message on, on one line."""
+    """A handler that passes each message on, on one line."""
 
-    def __init__(self, told: Callable[[str], None]) -> None:
+    def __init__(self, report: Callable[[str], None]) -> None:
         super().__init__(logging.WARNING)
-        self._told = told
+        self._report = report
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            self._told(f"{record.name}: {' '.join(record.getMessage().split())}")
+            self._report(f"{record.name}: {' '.join(record.getMessage().split())}")
         except Exception:  # a message that cannot be put together is no reason to stop
             self.handleError(record)
 
 
 @contextmanager
-def overheard(told: Callable[[str], None]) -> Generator[None]:
-    """Give the warnings of libraries to `told` meanwhile, instead of to standard error."""
-    handler = _Handler(told)
+def overheard(report: Callable[[str], None]) -> Generator[None]:
+    """Pass the warnings of libraries to `report` in the block, instead of to standard error."""
+    handler = _Handler(report)
     before = [(logger, logger.handlers, logger.propagate) for logger in map(logging.getLogger, LIBRARIES)]
     logging.captureWarnings(True)
     for logger, _, _ in before:

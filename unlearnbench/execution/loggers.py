@@ -1,4 +1,4 @@
-"""Lightning loggers of a job, beside metrics.csv; they only watch, so that no identity covers this file."""
+"""Lightning loggers of a job, beside metrics.csv; they change no result, so that no identity covers this file."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ def job_loggers(name: str, job: Job, run: RunFolder, offered: Callable[[Job], Se
 
     Args:
         name: `trainer.logger` of the recipe.
-        job: that trains.
-        run: the comparison's folder, below whose `logs` everything goes.
-        offered: further loggers of a job, from extensions and from Python.
+        job: job that trains.
+        run: folder of the comparison, below whose `logs` everything goes.
+        offered: function that returns further loggers of a job, from extensions and from Python.
     """
     if not rank_zero():
         yield []
@@ -46,7 +46,7 @@ def job_loggers(name: str, job: Job, run: RunFolder, offered: Callable[[Job], Se
 
 
 def _set_apart(logger: Logger) -> None:
-    """Let a logger draw random numbers, as for a run's name, without the training's next ones being others."""
+    """Let a logger draw random numbers, as for a run's name, without changing those that the training draws next."""
 
     def apart(call: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(call)
@@ -70,7 +70,7 @@ def _tensorboard(job: Job, run: RunFolder) -> Logger:
 
 
 def _wandb(job: Job, run: RunFolder) -> Logger:
-    """Kept in the folder; what is sent while it trains, and where to, is left to wandb's own variables."""
+    """Return a wandb logger that keeps its files in the folder; uploads are left to wandb's own variables."""
     import wandb  # pyright: ignore[reportMissingImports]
     from lightning.pytorch.loggers import WandbLogger
 
@@ -91,7 +91,9 @@ def _finish_wandb() -> None:
 
 
 def _mlflow(job: Job, run: RunFolder) -> Logger:
-    """One database for all jobs, so that mlflow can show them side by side; or the server that MLFLOW_TRACKING_URI names."""
+    """Return an mlflow logger with one database for all jobs, for comparison side by side; or the server of
+    MLFLOW_TRACKING_URI.
+    """
     from lightning.pytorch.loggers import MLFlowLogger
 
     for talker in ("mlflow", "mlflow.store.db.utils", "alembic"):
@@ -107,7 +109,7 @@ def _title(job: Job) -> str:
 
 
 def _folder(job: Job, run: RunFolder) -> Path:
-    """The job's folder of logs, made."""
+    """Return the job's folder of logs, made."""
     folder = run.log_path(job)
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""What a process of our own tells its parent, one JSON line a message: both ends of the wire."""
+"""The messages of a job's process to its parent, one JSON line each: both ends of the pipe."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ if TYPE_CHECKING:
 
 
 def decode(line: bytes) -> dict[str, Any] | None:
-    """A message; None for what a plugin that found the pipe may have written into it."""
+    """Return a message; None for bytes of a plugin that found the pipe and wrote into it."""
     try:
-        said = json.loads(line)
+        message = json.loads(line)
     except ValueError:
         return None
-    return said if isinstance(said, dict) and "kind" in said else None
+    return message if isinstance(message, dict) and "kind" in message else None
 
 
-def relay(said: Mapping[str, Any], plan: JobPlan, reporter: Reporter) -> None:
+def relay(message: Mapping[str, Any], plan: JobPlan, reporter: Reporter) -> None:
     """Pass a worker's progress on."""
-    match said:
+    match message:
         case {"kind": "loading"}:
             reporter.loading(plan.job)
         case {"kind": "unlearning", "steps": steps}:
@@ -45,10 +45,10 @@ def relay(said: Mapping[str, Any], plan: JobPlan, reporter: Reporter) -> None:
             pass
 
 
-def error_of(said: Mapping[str, Any]) -> Exception:
-    """The error that a worker told of."""
+def error_of(message: Mapping[str, Any]) -> Exception:
+    """Return the error that a worker reported."""
     kinds = {"diverged": FloatingPointError, "storage": StorageError}
-    return kinds.get(said["type"], CellError)(said["reason"])
+    return kinds.get(message["type"], CellError)(message["reason"])
 
 
 class MessagePipe:
@@ -61,7 +61,7 @@ class MessagePipe:
             os.set_inheritable(pipe, False)  # what plugins start cannot write to it
 
     def say(self, kind: str, **facts: Any) -> None:
-        """One message, from whatever thread."""
+        """Write one message, from whatever thread."""
         if self._pipe is None:
             return
         line = json.dumps({"kind": kind, **facts}).encode() + b"\n"
@@ -70,7 +70,7 @@ class MessagePipe:
                 line = line[os.write(self._pipe, line) :]
 
     def expect(self, plans: Sequence[JobPlan]) -> None:
-        """Nothing: the parent knows what it ordered."""
+        """Ignore the plans: the parent knows what it ordered."""
 
     def loading(self, job: Job) -> None:
         self.say("loading")
@@ -95,7 +95,7 @@ class MessagePipe:
 
 
 def end_with_parent() -> None:
-    """When the other end of standard input closes, the parent is gone: end, with all that this process started."""
+    """End with the parent: when the other end of standard input closes, this process ends with all that it started."""
     watched = os.dup(0)  # plugins that read standard input find it empty
     with open(os.devnull, "rb") as nothing:
         os.dup2(nothing.fileno(), 0)

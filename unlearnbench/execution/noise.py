@@ -1,4 +1,4 @@
-"""The control random-noise: what a row's weights would be had it changed them as much, but at random."""
+"""The control random-noise: a row's weights if they had changed as much, but at random."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from torch import Tensor
 
 
 def add_noise(base: Mapping[str, Tensor], changed: Mapping[str, Tensor], seed: int) -> dict[str, Tensor]:
-    """The base's tensors plus Gaussian noise that has, tensor by tensor, the norm of the change.
+    """Return the base's tensors plus Gaussian noise that has, tensor by tensor, the norm of the change.
 
     Args:
-        base: by name, any float dtype.
-        changed: the same tensors as another row left them.
-        seed: with a tensor's name it decides the noise, whatever other tensors there are.
+        base: tensors by name, any float dtype.
+        changed: same tensors as another row left them.
+        seed: seed; with a tensor's name it decides the noise, whatever other tensors there are.
 
     Returns:
         The noisy tensors in the dtype of the base; the norms are equal up to its rounding.

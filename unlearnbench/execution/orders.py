@@ -1,4 +1,4 @@
-"""What another process is asked to do: one job, as JSON."""
+"""The order to another process: one job, as JSON."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ class JobOrder(Record):
         variant: row of the job.
         seed: seed of the job.
         identity: hash of all that may change the unlearned weights, as the sender planned it.
-        cells: identity of each cell that is owed, by its benchmark; none: train, and leave the delta.
+        cells: identity of each cell that is owed, by its benchmark; without any the process trains, and leaves the delta.
         cache: folder of the user's cache.
-        device: where to compute.
+        device: type of the device to compute on.
     """
 
     run: Path

@@ -1,4 +1,4 @@
-"""Where and how a comparison runs."""
+"""The place and manner of a comparison's run."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Execution:
-    """How a comparison is run.
+    """The manner in which a comparison is run.
 
     Attributes:
         executor: name of one of `EXECUTORS`.
-        limits: that its jobs keep to.
-        keep_deltas: which unlearned weights stay on disk.
-        retry_failed: compute failed cells again.
-        join: take jobs of a comparison that another process has begun in the same folder.
-        items: keep the benchmarks' questions, and show them and the answers in the report.
-        command: the command line, for the report.
-        loggers: Lightning loggers of a job that trains, beside those of the recipe and of extensions; jobs in other processes
-            cannot be given any.
+        limits: limits of its jobs.
+        keep_deltas: unlearned weights that stay on disk.
+        retry_failed: True computes failed cells again.
+        join: True takes jobs of a comparison that another process has begun in the same folder.
+        items: True keeps the benchmarks' questions, and shows them and the answers in the report.
+        command: command line, for the report.
+        loggers: function that returns Lightning loggers of a job that trains, beside those of the recipe and of extensions;
+            jobs in other processes cannot be given any.
 
     Raises:
         UsageError: `keep_deltas` is no such word.
@@ -54,13 +54,13 @@ class Execution:
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """Where a comparison runs, and how.
+    """The place of a comparison's run, and its manner.
 
     Attributes:
-        out: its folder.
-        cache: the user's cache.
-        device: where to compute.
-        how: with which executor, and what it leaves behind.
+        out: folder of the comparison.
+        cache: folder of the user's cache.
+        device: device to compute on.
+        how: executor, limits, and the files that stay on disk.
 
     Raises:
         UsageError: there is no such device.
@@ -76,7 +76,7 @@ class Place:
             raise unknown_name("value of --device", self.device, get_args(Device))
 
     def request(self, recipe: Recipe) -> Request:
-        """A recipe's comparison here, for the preflight."""
+        """Return the request for a recipe's comparison here, for the preflight."""
         return Request(
             recipe=recipe,
             out=self.out,

@@ -1,4 +1,4 @@
-"""Try plugins in a process of their own before anything is planned, so that one that cannot even be loaded stops nobody else.
+"""A trial of plugins in a separate process before anything is planned, so that one that cannot be loaded stops no other.
 
 As `python -m unlearnbench.execution.plugin_trial MODEL TASKS` it is that process: it imports the plugins, builds the methods on
 the model's shape and makes the benchmarks, as the preflight of the parent will.
@@ -29,7 +29,7 @@ SECONDS = 120.0  # that one plugin may take to load and to be built
 
 
 class Task(NamedTuple):
-    """One plugin to try: what a row or column of the recipe asks of it."""
+    """A plugin to try, with the row or column of the recipe that uses it."""
 
     kind: OfferedKind
     name: str  # of the row or column
@@ -38,14 +38,14 @@ class Task(NamedTuple):
 
 
 def examine(recipe: Recipe, cache: Path, problems: Problems) -> tuple[Recipe, dict[str, str]]:
-    """What of a recipe can be loaded; mistakes in it are left to its preflight.
+    """Return the part of a recipe whose plugins load; mistakes in it are left to its preflight.
 
     What was fine once is remembered with its source, and not tried again.
 
     Args:
-        recipe: what to compare.
-        cache: the user's, for what was fine.
-        problems: where benchmarks that cannot be loaded are noted: there is no table without its columns.
+        recipe: recipe of the comparison.
+        cache: folder of the user's cache, for plugins that loaded before.
+        problems: problems, to which benchmarks that cannot be loaded are added: there is no table without its columns.
 
     Returns:
         the recipe without these benchmarks; and the rows whose method cannot be loaded, with the reason.
@@ -68,7 +68,7 @@ def examine(recipe: Recipe, cache: Path, problems: Problems) -> tuple[Recipe, di
 
 
 def _try_all(tasks: Sequence[Task], model: str, memory: JsonCache) -> list[str | None]:
-    """What is wrong with each, tried in as many processes as it takes."""
+    """Return the error of each plugin or None, tried in as many processes as it takes."""
     reasons: list[str | None] = [None] * len(tasks)
     keys: dict[int, str] = {}
     for number, task in enumerate(tasks):
@@ -90,17 +90,17 @@ def _try_all(tasks: Sequence[Task], model: str, memory: JsonCache) -> list[str |
 
 
 def _examine(model: str, tasks: Mapping[int, Task]) -> dict[int, str | None]:
-    """What is wrong with plugins, in order, up to the first that takes the process with it."""
+    """Return the errors of plugins, in order, up to the first that takes the process with it."""
     found: dict[int, str | None] = {}
     with Process(["unlearnbench.execution.plugin_trial", model, json.dumps(list(tasks.values()))], Path(os.devnull)) as process:
         started = time.monotonic()
-        while (said := process.read(started + SECONDS - time.monotonic())) is not None:
-            for one in said:
-                found[list(tasks)[len(found)]] = one["reason"]
+        while (messages := process.read(started + SECONDS - time.monotonic())) is not None:
+            for message in messages:
+                found[list(tasks)[len(found)]] = message["reason"]
                 started = time.monotonic()
             if time.monotonic() - started >= SECONDS:
                 break
-        hung = said is not None
+        hung = messages is not None
         code = 0 if hung else process.wait()
     if len(found) < len(tasks):
         number = list(tasks)[len(found)]
@@ -111,7 +111,7 @@ def _examine(model: str, tasks: Mapping[int, Task]) -> dict[int, str | None]:
 
 
 def main() -> int:
-    """Examine every plugin, saying what is wrong with each as it goes."""
+    """Try every plugin, reporting the error of each as it goes."""
     from unlearnbench.execution.messages import MessagePipe, end_with_parent
 
     leave_to_parent()
@@ -124,7 +124,7 @@ def main() -> int:
 
 
 def _problem(task: Task, model: str) -> str | None:
-    """What is wrong with a plugin; a mistake in the recipe is none of it, nor a method that needs real weights to be built."""
+    """Return a plugin's error; mistakes in the recipe do not count, nor methods that need real weights to be built."""
     try:
         _TRIALS[task.kind](task, model)
     except PluginError as error:

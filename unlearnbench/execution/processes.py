@@ -36,11 +36,11 @@ LAST_WORDS_SECONDS = 10.0  # from the last message to the end of a process
 
 
 class Process:
-    """A process of our own that tells us things; leaving it as a context ends it with all that it started.
+    """A process of ours that sends messages; leaving it as a context ends it with all that it started.
 
     Args:
-        words: a module to run and its arguments; `--tell` and the descriptor to write to follow.
-        output: where what it prints is added.
+        words: words of the command: a module to run and its arguments; `--tell` and the descriptor to write to follow.
+        output: file to which its output is added.
         environment: variables that it has beside ours.
     """
 
@@ -63,22 +63,22 @@ class Process:
         self.end()
 
     def messages(self) -> Iterator[dict[str, Any]]:
-        """What it says, until it falls silent."""
-        while (said := self.read()) is not None:
-            yield from said
+        """Yield its messages, until it closes the pipe."""
+        while (messages := self.read()) is not None:
+            yield from messages
 
     def read(self, seconds: float | None = None) -> list[dict[str, Any]] | None:
-        """What it has said since; waits so long if there is nothing, and is None after its last word."""
+        """Return its new messages; waits so many seconds if there are none, and is None once it has closed the pipe."""
         if seconds is not None and not select.select([self.pipe], [], [], max(seconds, 0.0))[0]:
             return []
         content = os.read(self.pipe, 1 << 16)
         if not content:
             return None
         *lines, self._unread = (self._unread + content).split(b"\n")
-        return [said for line in lines if (said := decode(line)) is not None]
+        return [message for line in lines if (message := decode(line)) is not None]
 
     def wait(self) -> int:
-        """Its exit code, or minus the signal that ended it; one that lives on in silence is killed.
+        """Return its exit code, or minus the signal that ended it; one that lives on in silence is killed.
 
         Raises:
             StopRequested: it was asked to stop before it could leave that to this process.
@@ -93,7 +93,7 @@ class Process:
         return code
 
     def end(self) -> None:
-        """Kill it with all that it started, and let go of the pipe."""
+        """Kill it with all that it started, and close the pipe."""
         if self.pipe < 0:
             return
         with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -109,10 +109,10 @@ class Worker(Process):
     """A process for one job.
 
     Args:
-        plan: of the job.
-        context: of the comparison, whose recipe lies in the run folder.
-        due: the benchmarks to score; without any it trains and leaves the delta.
-        beside: how many such processes there are at a time; they share the cores.
+        plan: plan of the job.
+        context: context of the comparison, whose recipe lies in the run folder.
+        due: benchmarks to score; without any it trains and leaves the delta.
+        beside: number of such processes at a time; they share the cores.
     """
 
     def __init__(self, plan: JobPlan, context: JobContext, due: tuple[str, ...] = (), *, beside: int = 1) -> None:
@@ -131,12 +131,12 @@ class Worker(Process):
         super().__init__(["unlearnbench.execution.worker", order.model_dump_json()], self._log, share_of_cores(beside))
 
     def where_to_look(self) -> str:
-        """The end of a sentence: where what it printed can be read."""
+        """Return the end of a sentence: the file in which its output can be read."""
         return f"its output is in {self._log.relative_to(self._root)}"
 
 
 def share_of_cores(processes: int) -> dict[str, str]:
-    """The variable that gives each of so many processes its share of the cores, unless the user has set it.
+    """Return the variable that gives each of so many processes its share of the cores, unless the user has set it.
 
     More threads than cores wait for each other at every product: two processes with two threads each on two cores train a
     small model twenty times slower than with one each.
@@ -165,13 +165,13 @@ def _start(command: list[str], telling: int, log: Path, environment: Mapping[str
 
 
 def how_it_ended(code: int) -> str:
-    """A worker's end that it did not announce, in words.
+    """Return a worker's unannounced end in words.
 
     Args:
-        code: its exit code, or minus the number of the signal that ended it.
+        code: exit code of the process, or minus the number of the signal that ended it.
     """
     if code >= 0:
         return f"its process left with exit code {code} before the job was done"
-    name = signal.Signals(-code).name if -code in {one.value for one in signal.Signals} else f"signal {-code}"
+    name = signal.Signals(-code).name if -code in {known.value for known in signal.Signals} else f"signal {-code}"
     memory = "; the system may have run out of memory" if -code == signal.SIGKILL else ""
     return f"its process was ended by {name} ({(signal.strsignal(-code) or 'unknown').lower()}){memory}"

@@ -1,4 +1,4 @@
-"""Where a number comes from: recorded with every cell and shown, so that it can be trusted or doubted."""
+"""The provenance of a number: recorded with every cell and shown, so that it can be checked."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from unlearnbench.records.recipe import TrainerOptions
 
 
 def last_frames(error: BaseException) -> list[str]:
-    """The last frames, without the folders they lie in: a cell is for publishing."""
+    """Return the last frames, without the folders they lie in: a cell is for publishing."""
     frames = traceback.extract_tb(error.__traceback__)[-8:]
     return [f"{Path(frame.filename).name}:{frame.lineno} in {frame.name}" for frame in frames]
 
@@ -40,7 +40,7 @@ def cell_provenance(
     limit: int | None,
     weights: str | None,
 ) -> dict[str, Any]:
-    """Everything a cell's numbers depend on, for the record."""
+    """Return everything a cell's numbers depend on, for the record."""
     variant = plan.variant
     method = variant.plugin
     return {
@@ -75,7 +75,7 @@ def cell_provenance(
 
 
 def _corpora(topic: TopicData) -> dict[str, str | None]:
-    """What a topic's corpora were: hashes of their rows, and commits where they came from the hub."""
+    """Return the origin of a topic's corpora: hashes of their rows, and commits where they came from the hub."""
     sides = (("forget", topic.forget), ("retain", topic.retain))
     hashes: dict[str, str | None] = {name: table.digest for name, table in sides}
     return hashes | {f"{name}_revision": table.revision for name, table in sides if table.revision}
@@ -87,7 +87,9 @@ def _names(topic: TopicData) -> dict[str, str]:
 
 @cache
 def git_state() -> dict[str, Any] | None:
-    """Commit of the working copy that the command was started in, and whether it was changed since; None outside of one."""
+    """Return the commit of the working copy that the command was started in, and whether it was changed; None outside
+    of one.
+    """
     try:
         commit = _git("rev-parse", "HEAD")
         return {"commit": commit, "changed": bool(_git("status", "--porcelain", "--untracked-files=no"))}
@@ -104,7 +106,7 @@ LIBRARIES = ("torch", "transformers", "lightning", "datasets", "peft", "tokenize
 
 
 def environment(device: torch.device) -> dict[str, Any]:
-    """Where a score was computed: recorded, not hashed."""
+    """Return the machine and libraries that a score was computed on: recorded, not hashed."""
     versions = {name: metadata.version(name) for name in LIBRARIES}
     return {
         "device": torch.cuda.get_device_name() if device.type == "cuda" else f"{platform.machine()} CPU",
@@ -125,7 +127,7 @@ def reset_peak() -> None:
 
 
 def peak_bytes() -> int | None:
-    """Largest resident memory of this process since `reset_peak`, where the system tells; else since its start."""
+    """Return the largest resident memory of this process since `reset_peak`, where the system tells; else since its start."""
     with contextlib.suppress(OSError, StopIteration, ValueError):
         lines = Path("/proc/self/status").read_text().splitlines()
         return int(next(line for line in lines if line.startswith("VmHWM:")).split()[1]) * 1024

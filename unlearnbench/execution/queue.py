@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 @dataclass
 class Claim:
-    """A job that this process has, as a context.
+    """A claim of this process on a job, as a context.
 
     Attributes:
-        plan: of the job; `due` is what it still owes.
-        lock: that keeps other processes from it; None where there are none.
-        open: jobs that this process is at, from which this one goes when it is released.
+        plan: plan of the job; `due` is what it still owes.
+        lock: lock that keeps other processes from the job; None where there are none.
+        open: open jobs of this process, from which this one is removed when it is released.
     """
 
     plan: JobPlan
@@ -38,7 +38,7 @@ class Claim:
         self.release()
 
     def release(self) -> None:
-        """Let others have the job."""
+        """Release the job for other processes."""
         if self.plan.job in self.open:
             self.open.remove(self.plan.job)
         if self.lock is not None:
@@ -46,12 +46,12 @@ class Claim:
 
 
 class Queue:
-    """The jobs that are left; true while there are any. One that is derived from another comes after that one's training.
+    """The jobs that are left; true while there are any. A job that is derived from another comes after that one's training.
 
     Args:
-        plans: in order; those that owe nothing are left out.
-        run: where their cells are.
-        holding: on the folder; without one the jobs are nobody else's.
+        plans: plans of the jobs, in order; those that owe nothing are left out.
+        run: folder of their cells.
+        holding: hold on the folder; without one no other process takes its jobs.
     """
 
     def __init__(self, plans: Sequence[JobPlan], run: RunFolder, holding: Holding | None = None) -> None:
@@ -63,7 +63,7 @@ class Queue:
         return bool(self._left)
 
     def take(self) -> Claim | None:
-        """The next job that no other process is at; None where there is none now."""
+        """Return the next job that no other process has claimed; None where there is none now."""
         for _ in range(len(self._left)):
             plan = self._left.popleft()
             if self._holding is None:
@@ -80,7 +80,7 @@ class Queue:
         return None
 
     def _is_ready(self, plan: JobPlan, holding: Holding) -> bool:
-        """Whether what a job is derived from lies on the disk, or nobody is left to bring it there."""
+        """Return whether the delta that a job is derived from is on the disk, or no process is left to make it."""
         source = plan.source
         if source is None or self._run.read_manifest(self._run.delta_path_of(source)) is not None:
             return True
@@ -93,6 +93,6 @@ class Queue:
 
 
 def missing(plan: JobPlan, run: RunFolder) -> tuple[str, ...]:
-    """The due benchmarks of a job whose cells are not on the disk, or not to the last item."""
+    """Return the due benchmarks of a job whose cells are not on the disk, or not to the last item."""
     found = {name: run.read_cell(plan.key(name), plan.cells[name]) for name in plan.due}
     return tuple(name for name, cell in found.items() if cell is None or cell.incomplete)

@@ -1,4 +1,4 @@
-"""Who is told how far a comparison is."""
+"""The reporter of a comparison's progress."""
 
 from __future__ import annotations
 
@@ -12,38 +12,38 @@ if TYPE_CHECKING:
 
 
 class Reporter(Protocol):
-    """Who is told how far things are; several jobs may go on at a time."""
+    """A receiver of a comparison's progress; several jobs may go on at a time."""
 
     def expect(self, plans: Sequence[JobPlan]) -> None:
-        """So many more jobs are to come, such as the next trials of a search."""
+        """Note that so many more jobs are to come, such as the next trials of a search."""
         ...
 
     def loading(self, job: Job) -> None:
-        """A job begins: its model is on the way into memory."""
+        """Note that a job begins: its model is on the way into memory."""
         ...
 
     def unlearning(self, job: Job, steps: int) -> None:
-        """A fit begins."""
+        """Note that a fit begins."""
         ...
 
     def step(self, job: Job, loss: float | None) -> None:
-        """One update is done; the loss in the method's own unit."""
+        """Note that one update is done; the loss in the method's own unit."""
         ...
 
     def scoring(self, job: Job, benchmark: str, items: int) -> None:
-        """A benchmark begins."""
+        """Note that a benchmark begins."""
         ...
 
     def scored(self, job: Job, items: int) -> None:
-        """So many more items are done."""
+        """Note that so many more items are done."""
         ...
 
     def finished(self, result: CellResult) -> None:
-        """A cell is durable."""
+        """Note that a cell is durable."""
         ...
 
     def warn(self, line: str) -> None:
-        """Something that does not stop the comparison."""
+        """Report a problem that does not stop the comparison."""
         ...
 
 

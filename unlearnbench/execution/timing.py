@@ -1,4 +1,4 @@
-"""A moment's trial of what nobody knows the duration of yet: a few updates of a row, a few items of a benchmark."""
+"""Short trials of rows and benchmarks of unknown duration: a few updates of a row, a few items of a benchmark."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ ITEMS = 32  # about so many at least, where there are: a single one fills no bat
 
 @dataclass
 class _Clock(Silent):
-    """A `Reporter` that notes when updates are done, and tells nobody."""
+    """A `Reporter` that notes the times of updates, and reports nothing."""
 
     begun: float = 0.0
     updates: list[float] = field(default_factory=list[float])
@@ -42,7 +42,7 @@ class _Clock(Silent):
 
 
 def with_trials(comparison: Comparison, known: Durations) -> Durations:
-    """What is known, and for the rest what a moment's trial in this process says; what fails in it stays unknown.
+    """Return the known durations, and for the rest those of a short trial in this process; one that fails stays unknown.
 
     Nothing is written but to a folder that is gone afterwards. No judge elsewhere is asked, and no row is tried that trains in
     several processes.
@@ -53,8 +53,8 @@ def with_trials(comparison: Comparison, known: Durations) -> Durations:
         if plan.due and alone and known.to_unlearn(plan) is None and not comparison.has_delta(plan):
             rows.setdefault(plan.job.variant, plan)
     owed = {name: plan for plan in comparison.jobs for name in plan.due if plan.cells[name] not in known.cached}
-    columns = [one for one in comparison.benchmarks if one.name in owed and one.name not in known.evaluate]
-    columns = [one for one in columns if not one.benchmark.estimate(comparison.recipe.limit).judge_requests]
+    columns = [column for column in comparison.benchmarks if column.name in owed and column.name not in known.evaluate]
+    columns = [column for column in columns if not column.benchmark.estimate(comparison.recipe.limit).judge_requests]
     if not rows and not columns:
         return known
     with tempfile.TemporaryDirectory(prefix="unlearnbench-") as folder:
@@ -70,7 +70,7 @@ def with_trials(comparison: Comparison, known: Durations) -> Durations:
             loggers=_none,
             trainer=comparison.recipe.trainer.model_copy(update={"logger": "none"}),
         )
-        unlearn, evaluate = _tried(rows, [(one, owed[one.name]) for one in columns], context)
+        unlearn, evaluate = _tried(rows, [(column, owed[column.name]) for column in columns], context)
     return replace(
         known,
         unlearn={**known.unlearn, **unlearn},
@@ -80,14 +80,14 @@ def with_trials(comparison: Comparison, known: Durations) -> Durations:
 
 
 def _none(job: Job) -> Sequence[Any]:
-    """No extension takes part in a trial."""
+    """Return no loggers: no extension takes part in a trial."""
     return ()
 
 
 def _tried(
     rows: Mapping[str, JobPlan], columns: Sequence[tuple[BenchmarkPlan, JobPlan]], context: JobContext
 ) -> tuple[dict[str, float], dict[str, float]]:
-    """Seconds of each row's training and of each benchmark's scoring, one model at a time in memory."""
+    """Return the seconds of each row's training and of each benchmark's scoring, one model at a time in memory."""
     unlearn: dict[str, float] = {}
     evaluate: dict[str, float] = {}
     loaded: LoadedModel | None = None
@@ -98,7 +98,7 @@ def _tried(
                 loaded = LoadedModel(model, context.dtype, context.device)
             if loaded is None:
                 continue
-            for column in (one for one, plan in columns if plan.variant.model == model):
+            for column in (candidate for candidate, plan in columns if plan.variant.model == model):
                 with contextlib.suppress(Exception, SystemExit):
                     evaluate[column.name] = _scoring(column, loaded, context)
             for name, plan in rows.items():
@@ -110,7 +110,7 @@ def _tried(
 
 
 def _training(plan: JobPlan, loaded: LoadedModel, context: JobContext) -> float:
-    """Seconds of the whole budget, from a few of its updates."""
+    """Return the seconds of the whole budget, from a few of its updates."""
     training = plan.variant.training
     assert training is not None
     clock = _Clock()
@@ -126,8 +126,8 @@ def _training(plan: JobPlan, loaded: LoadedModel, context: JobContext) -> float:
 
 
 def _scoring(column: BenchmarkPlan, loaded: LoadedModel, context: JobContext) -> float:
-    """Seconds of all items, from a few of each part."""
-    own, limit = column.benchmark, max(ITEMS // max(len(column.benchmark.parts()), 1), 1)
+    """Return the seconds of all items, from a few of each part."""
+    benchmark, limit = column.benchmark, max(ITEMS // max(len(column.benchmark.parts()), 1), 1)
     if context.limit is not None:
         limit = min(limit, context.limit)
     seed_all(0)
@@ -136,5 +136,5 @@ def _scoring(column: BenchmarkPlan, loaded: LoadedModel, context: JobContext) ->
         progress=lambda count: None,
     )  # fmt: skip
     started = time.perf_counter()
-    count = len(list(own.evaluate(subject)))
-    return (time.perf_counter() - started) * own.count(context.limit) / max(count, 1)
+    count = len(list(benchmark.evaluate(subject)))
+    return (time.perf_counter() - started) * benchmark.count(context.limit) / max(count, 1)

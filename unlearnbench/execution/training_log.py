@@ -1,4 +1,4 @@
-"""What a method logs while it trains, as metrics.csv."""
+"""The values that a method logs during training, as metrics.csv."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ METRICS = "metrics.csv"
 
 
 class MetricsFile:
-    """What a method logs, as rows of `update,name,value` in metrics.csv."""
+    """The values that a method logs, as rows of `update,name,value` in metrics.csv."""
 
     def __init__(self, folder: Path, every: int) -> None:
         self._folder, self._every = folder, every
@@ -42,7 +42,7 @@ class MetricsFile:
             self._stack.close()
 
     def write(self, update: int, logged: Mapping[str, Sequence[Tensor]]) -> None:
-        """Rows of one update, counted from 0: the mean over the pieces of its batch.
+        """Write the rows of one update, counted from 0: the mean over the pieces of its batch.
 
         Each name has its own rhythm, since updates take topics, and some methods their steps, in turn.
         """

@@ -1,4 +1,4 @@
-"""`python -m unlearnbench.execution.worker ORDER`: one job in a process of its own; for `processes`, not for users.
+"""`python -m unlearnbench.execution.worker ORDER`: one job in a separate process; for `processes`, not for users.
 
 An order that names cells is for the whole job, one that names none for the delta alone; then Lightning starts this module once
 more for each further process. What happens is said in JSON lines on the descriptor given by `--tell`.
@@ -34,7 +34,7 @@ RANK_ZERO_SECONDS = 20.0
 
 
 def main() -> int:
-    """Do the job; 1 if that failed as a whole."""
+    """Run the job; return 1 if it failed as a whole."""
     leave_to_parent()
     parser = argparse.ArgumentParser()
     parser.add_argument("order", type=JobOrder.model_validate_json)
@@ -48,7 +48,7 @@ def main() -> int:
         carry_out(wanted.order, parent)
     except (Exception, SystemExit) as error:  # the parent turns it into failed cells
         kinds = {FloatingPointError: "diverged", StorageError: "storage"}
-        kind = next((word for one, word in kinds.items() if isinstance(error, one)), "failed")
+        kind = next((word for error_type, word in kinds.items() if isinstance(error, error_type)), "failed")
         name = "" if isinstance(error, UnlearnbenchError | FloatingPointError) else f"{type(error).__name__}: "
         parent.say("error", type=kind, reason=name + one_line(error))
         if not rank_zero():
@@ -58,7 +58,7 @@ def main() -> int:
 
 
 def carry_out(order: JobOrder, parent: MessagePipe) -> None:
-    """Do what is ordered: the cells that are owed, each durable before it is told of; or the delta alone."""
+    """Carry out the order: the cells that are owed, each durable before it is reported; or the delta alone."""
     plan, context = _plan(order, parent)
     if plan.due:
         for result in local.execute(Queue([plan], context.run), context, Limits()):

@@ -1,4 +1,4 @@
-"""From a comparison's plan and its finished cells to the table: rows, intervals, verdicts and ranks; pure."""
+"""From a comparison's plan and its finished cells to the table: rows, intervals, verdicts and ranks; pure functions."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ __all__ = ["build_leaderboard", "check_settings"]
 def build_leaderboard(
     manifest: Manifest, cells: Cells, items: Items | None = None, settings: TableSettings | None = None
 ) -> Leaderboard:
-    """The table of a comparison. Rows: the baseline, then by rank, then what is not ranked.
+    """Build the table of a comparison. Rows: the baseline, then by rank, then the unranked ones.
 
     Args:
-        manifest: the rows and benchmarks of the comparison.
-        cells: the finished cells that belong to it.
-        items: what happened on the items of each finished cell. Without them the table has figures, but no intervals,
-            verdicts or ranks.
-        settings: how to rank and judge.
+        manifest: rows and benchmarks of the comparison.
+        cells: finished cells that belong to it.
+        items: outcomes of the items of each finished cell. Without them the table has figures, but no intervals, verdicts or
+            ranks.
+        settings: settings of ranks, margins and reference.
 
     Raises:
         UsageError: cells differ in something that makes them incomparable, or there is nothing of the name to rank by.
@@ -79,10 +79,10 @@ def build_leaderboard(
 
 
 def _row(head: ManifestRow, context: TableContext) -> Row:
-    """One row, not ranked yet."""
-    own = [context.cells[name] for name in head.cells if name in context.cells]
-    status = _status(head, own)
-    error = next((cell.error or "" for cell in own if cell.status != "done"), "")
+    """Build one row, not ranked yet."""
+    of_row = [context.cells[name] for name in head.cells if name in context.cells]
+    status = _status(head, of_row)
+    error = next((cell.error or "" for cell in of_row if cell.status != "done"), "")
     columns = _columns(head, context)
     scores = {name: score for name in context.heads if (score := _score(head, name, context)) is not None}
     summary = None if head.variant == BASELINE else _summary(context.shares(head), context)
@@ -100,21 +100,23 @@ def _row(head: ManifestRow, context: TableContext) -> Row:
         evidence=evidence,
         status=status,
         seeds=head.seeds,
-        intervals=_what_intervals_speak_of(head, scores) if any(one.low is not None for one in columns.values()) else None,
+        intervals=_what_intervals_speak_of(head, scores)
+        if any(column.low is not None for column in columns.values())
+        else None,
         summary=summary,
         scores=scores,
         columns=columns,
-        cost=_cost(own),
+        cost=_cost(of_row),
     )
 
 
-def _status(head: ManifestRow, own: Sequence[CellResult]) -> Status:
-    states = {cell.status for cell in own}
+def _status(head: ManifestRow, of_row: Sequence[CellResult]) -> Status:
+    states = {cell.status for cell in of_row}
     if "diverged" in states:
         return "diverged"
     if "failed" in states:
         return "failed"
-    return "done" if len(own) == len(head.cells) else "pending"
+    return "done" if len(of_row) == len(head.cells) else "pending"
 
 
 def _what_intervals_speak_of(head: ManifestRow, scores: Mapping[str, Score]) -> str:
@@ -128,11 +130,11 @@ def _columns(head: ManifestRow, context: TableContext) -> dict[str, Estimate]:
     found = {title: context.resampled.quantity(head.variant, subset) for title, subset in context.subsets.items()}
     limits = {column.title: limits_of(context.heads[column.benchmark]) for column in context.columns}
     level = context.settings.level
-    return {title: estimate(one, level, limits=limits[title]) for title, one in found.items() if one is not None}
+    return {title: estimate(quantity, level, limits=limits[title]) for title, quantity in found.items() if quantity is not None}
 
 
 def _score(head: ManifestRow, name: str, context: TableContext) -> Score | None:
-    """Mean over the seeds that are there; a part's n counts its items once."""
+    """Return the mean over the finished seeds; a part's n counts its items once."""
     benchmark = context.heads[name]
     found: dict[str, CellResult] = {}
     for seed in head.seeds:
@@ -167,30 +169,35 @@ def _score(head: ManifestRow, name: str, context: TableContext) -> Score | None:
         missing=dict(sum((Counter(cell.missing) for cell in found.values()), Counter[str]())),
         partial=sum(cell.partial for cell in found.values()),
         figures=_figures(list(found.values())),
-        parts={part: one for part, one in parts.items() if one is not None},
+        parts={part: part_score for part, part_score in parts.items() if part_score is not None},
         groups={**_groups(list(found.values())), **turns},
         truncated=max(cell.truncated for cell in found.values()),
     )
 
 
 def _figures(cells: Sequence[CellResult]) -> dict[str, float]:
-    """Each figure's mean over the seeds that have it."""
+    """Return each figure's mean over the seeds that have it."""
     names = dict.fromkeys(name for cell in cells for name in cell.figures)
     found = {name: [cell.figures[name] for cell in cells if name in cell.figures] for name in names}
-    return {name: round(sum(own) / len(own), 6) for name, own in found.items()}
+    return {name: round(sum(values) / len(values), 6) for name, values in found.items()}
 
 
 def _groups(cells: Sequence[CellResult]) -> dict[str, Estimate]:
-    """Each group's mean over seeds."""
+    """Return each group's mean over seeds."""
     found: dict[str, list[PartScore]] = {}
     for cell in cells:
-        for name, one in cell.groups.items():
-            found.setdefault(name, []).append(one)
-    return {name: Estimate(value=round(sum(o.value for o in own) / len(own), 6), n=own[0].n) for name, own in found.items()}
+        for name, group in cell.groups.items():
+            found.setdefault(name, []).append(group)
+    return {
+        name: Estimate(value=round(sum(o.value for o in of_seeds) / len(of_seeds), 6), n=of_seeds[0].n)
+        for name, of_seeds in found.items()
+    }
 
 
 def _summary(shares: RowShares | None, context: TableContext) -> Summary:
-    """F, K and S with their intervals; F is folded at the ideal and K a minimum, which resampling alone does not allow for."""
+    """Return F, K and S with their intervals; F is folded at the ideal and K a minimum, which resampling alone does not allow
+    for.
+    """
     nothing, level = Estimate(value=None), context.settings.level
     if shares is None:
         return Summary(forget=nothing, keep=nothing, score=nothing)
@@ -206,7 +213,7 @@ def _summary(shares: RowShares | None, context: TableContext) -> Summary:
     if keep.low is not None and kept:
         # the smallest of several noisy shares lies below the smallest share: no upper end may lie below all of theirs
         shared = 1 - (1 - level) / len(kept)
-        keep = widened(keep, 1.0, min(interval(one, shared)[1] for one in kept.values()))
+        keep = widened(keep, 1.0, min(interval(share, shared)[1] for share in kept.values()))
     distances, reaches = _distances(shares, context) if context.ideals else ({}, None)
     return Summary(
         forget=forget,
@@ -221,27 +228,27 @@ def _summary(shares: RowShares | None, context: TableContext) -> Summary:
 
 
 def _distances(shares: RowShares, context: TableContext) -> tuple[dict[str, Estimate], bool | None]:
-    """How far each topic is from the reference, and whether the row reaches it.
+    """Return each topic's distance from the reference, and whether the row reaches it.
 
     Equivalence by two one-sided tests (Schuirmann 1987), each at 1 - level, which is an interval at 1 - 2 (1 - level) wholly
     within the margin; that every topic passes needs no further correction (Berger 1982).
     """
     margin, level = context.settings.reference_margin, 1 - 2 * (1 - context.settings.level)
     referred = {target.name for target in context.forget if target.subset in context.ideals}
-    found = {topic: estimate(one, level, share=True) for topic, one in shares.left().items() if topic in referred}
-    ends = [end for one in found.values() for end in (one.low, one.high)]
+    found = {topic: estimate(left, level, share=True) for topic, left in shares.left().items() if topic in referred}
+    ends = [end for distance in found.values() for end in (distance.low, distance.high)]
     return found, all(abs(end) < margin for end in ends if end is not None) if ends and None not in ends else None
 
 
 def _of_seed(shares: RowShares, place: int) -> SeedShares:
-    """F, K and S of one seed; null where they cannot be said."""
+    """Return F, K and S of one seed; null where they are undefined."""
     figures = (float(array[place]) for array in (shares.by_seed.forget, shares.by_seed.keep, shares.by_seed.score))
-    forget, keep, score = (round(one, 6) if np.isfinite(one) else None for one in figures)
+    forget, keep, score = (round(share, 6) if np.isfinite(share) else None for share in figures)
     return SeedShares(forget=forget, keep=keep, score=score)
 
 
 def _best(rows: Sequence[Row], context: TableContext) -> dict[str, str]:
-    """By figure, the ranked row that is significantly better than every other."""
+    """Return, by figure, the ranked row that is significantly better than every other."""
     best: dict[str, str] = {}
     for name in (*context.subsets, *SUMMARY):
         figures = _ranked_figures(rows, context, name)
@@ -254,7 +261,7 @@ def _best(rows: Sequence[Row], context: TableContext) -> dict[str, str]:
 
 
 def _ranked_figures(rows: Sequence[Row], context: TableContext, by: str) -> dict[str, Quantity]:
-    """One figure of each row that can be ranked; higher is better."""
+    """Return one figure of each row that can be ranked; higher is better."""
     heads = {head.variant: head for head in context.manifest.rows}
     figures: dict[str, Quantity] = {}
     for row in rows:
@@ -272,7 +279,7 @@ def _ranked_figures(rows: Sequence[Row], context: TableContext, by: str) -> dict
 
 
 def _goodness(quantity: Quantity, title: str, context: TableContext) -> Quantity | None:
-    """A column's score as something to be high: what is to be forgotten should be close to its ideal.
+    """Return a column's score as a figure to be high: a score to forget should be close to its ideal.
 
     None where the reference, whose score the ideal is, has none yet.
     """
@@ -293,20 +300,20 @@ def _goodness(quantity: Quantity, title: str, context: TableContext) -> Quantity
 
 
 def _one_seed_answers(rows: Sequence[Row], context: TableContext) -> dict[str, dict[str, NDArray[np.float32]]]:
-    """By column of right and wrong answers: those of every finished row, the base too, that has one seed."""
+    """Return, by column of right and wrong answers, those of every finished row, the base too, that has one seed."""
     heads = {head.variant: head for head in context.manifest.rows}
     found: dict[str, dict[str, NDArray[np.float32]]] = {}
     for title, subset in context.subsets.items():
         for row in rows if not is_whole(context.heads[subset.benchmark]) else ():
             outcomes = context.outcomes(heads[row.variant], subset.benchmark)
             if row.status == "done" and len(outcomes) == 1 and outcomes[0].binary:
-                own = outcomes[0].in_parts(subset.parts)
-                found.setdefault(title, {})[row.variant] = outcomes[0].scores[own]
+                asked = outcomes[0].in_parts(subset.parts)
+                found.setdefault(title, {})[row.variant] = outcomes[0].scores[asked]
     return found
 
 
 def _with_places(rows: Sequence[Row], ranking: Ranking) -> list[Row]:
-    """The rows with rank, best share and whether they are on the Pareto front of (F, K)."""
+    """Return the rows with rank, best share and whether they are on the Pareto front of (F, K)."""
     points = {
         row.variant: (row.summary.forget.value, row.summary.keep.value)
         for row in rows
@@ -325,7 +332,7 @@ def _with_places(rows: Sequence[Row], ranking: Ranking) -> list[Row]:
 
 
 def _ordered(rows: Sequence[Row], figures: Mapping[str, Quantity], reference: Sequence[str]) -> list[Row]:
-    """The baseline, the reference, then by rank and within a rank by the figure, then the rest by S."""
+    """Return the baseline, the reference, then by rank and within a rank by the figure, then the rest by S."""
 
     def place(row: Row) -> tuple[int, int, float]:
         if row.variant == BASELINE:
@@ -341,18 +348,18 @@ def _ordered(rows: Sequence[Row], figures: Mapping[str, Quantity], reference: Se
 
 
 def _cost(cells: Sequence[CellResult]) -> Cost:
-    """What a row cost, from its cells: see `CostFigure.over`."""
+    """Return the cost of a row from its cells: see `CostFigure.over`."""
     seeds = len({cell.key.seed for cell in cells}) or 1
     unlearned = len({cell.key.seed for cell in cells if cell.cost.unlearn_seconds is not None}) or 1
     figures: dict[str, float | None] = {}
     for figure in COSTS:
-        own = [(cell.key.seed, value) for cell in cells if (value := figure.of(cell.cost)) is not None]
-        if not own:
+        values = [(cell.key.seed, value) for cell in cells if (value := figure.of(cell.cost)) is not None]
+        if not values:
             continue
         if figure.over == "largest":
-            figures[figure.field] = max(value for _, value in own)
+            figures[figure.field] = max(value for _, value in values)
         elif figure.over == "job":
-            figures[figure.field] = round(sum(dict(own).values()) / unlearned, 3)
+            figures[figure.field] = round(sum(dict(values).values()) / unlearned, 3)
         else:
-            figures[figure.field] = round(sum(value for _, value in own) / seeds, 3)
+            figures[figure.field] = round(sum(value for _, value in values) / seeds, 3)
     return Cost.model_validate(figures)

@@ -1,4 +1,4 @@
-"""Whether cells may stand in one table: nothing is averaged or compared across different identities; pure."""
+"""Checks that cells may share a table: nothing is averaged or compared across different identities; pure functions."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ OF_TRAINED = ("base_weights",)  # and with every row that starts from the same b
 
 
 def cell_name(row: ManifestRow, benchmark: str, seed: int) -> str:
-    """The name of a row's cell."""
+    """Return the name of a row's cell."""
     return str(CellKey(variant=row.variant, benchmark=benchmark, seed=seed))
 
 
@@ -37,7 +37,7 @@ def check_comparable(manifest: Manifest, cells: Mapping[str, CellResult]) -> Non
 
 
 def _check_same(names: list[str], cells: Mapping[str, CellResult], fields: tuple[str, ...]) -> None:
-    """Every finished cell against the first; a field that a cell does not record says nothing."""
+    """Check every finished cell against the first; a field that a cell does not record is skipped."""
     first: CellResult | None = None
     for name in names:
         cell = cells.get(name)
@@ -49,17 +49,17 @@ def _check_same(names: list[str], cells: Mapping[str, CellResult], fields: tuple
             raise UsageError(_differ(str(first.key), name, field, f"{_short(there)} against {_short(here)}"))
 
 
-def first_difference(one: CellResult, other: CellResult, fields: tuple[str, ...]) -> tuple[str, Any, Any] | None:
-    """The first field of provenance in which two cells differ, with both values; what one does not record says nothing."""
+def first_difference(first: CellResult, other: CellResult, fields: tuple[str, ...]) -> tuple[str, Any, Any] | None:
+    """Return the first field of provenance in which two cells differ, with both values; a field that one lacks is skipped."""
     for field in fields:
-        both = field in one.provenance and field in other.provenance
-        if both and one.provenance[field] != other.provenance[field]:
-            return field, one.provenance[field], other.provenance[field]
+        both = field in first.provenance and field in other.provenance
+        if both and first.provenance[field] != other.provenance[field]:
+            return field, first.provenance[field], other.provenance[field]
     return None
 
 
 def align(manifest: Manifest, items: Mapping[str, Outcomes]) -> dict[str, Outcomes]:
-    """Every column's items in the order of its first cell.
+    """Return every column's items in the order of its first cell.
 
     Raises:
         UsageError: a cell was asked something that another was not.
@@ -78,9 +78,9 @@ def align(manifest: Manifest, items: Mapping[str, Outcomes]) -> dict[str, Outcom
     return aligned
 
 
-def _differ(one: str, other: str, field: str, how: str) -> str:
+def _differ(first: str, other: str, field: str, how: str) -> str:
     return (
-        f"The cells {one} and {other} cannot stand in one table: they differ in '{field}' ({how}). "
+        f"The cells {first} and {other} cannot stand in one table: they differ in '{field}' ({how}). "
         "Run the comparison again; it computes what does not fit."
     )
 

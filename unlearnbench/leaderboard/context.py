@@ -1,4 +1,4 @@
-"""What all rows of a table are read against: what figures are means over, what the base knows of it, all scores; pure."""
+"""The shared context of a table's rows: the subsets of figures, the base's knowledge of them, all scores; pure functions."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ class TableContext:
     """One comparison's cells, counted.
 
     Attributes:
-        columns: of scores, each with whether it is informative.
-        subsets: what each column is the mean over, by its title.
-        reference: the rows that never knew what is to be forgotten.
-        ideals: their score on each forget target that is read against it.
-        all_forget: what F could count.
-        forget: what F counts: where base and ideal are apart.
-        keep: what K counts.
-        resampled: every run's scores.
+        columns: columns of scores, each with whether it is informative.
+        subsets: subset that each column is the mean over, by its title.
+        reference: rows that never knew what is to be forgotten.
+        ideals: score of the reference on each forget target whose ideal it is.
+        all_forget: targets that F could count.
+        forget: targets that F counts: those where base and ideal are apart.
+        keep: targets that K counts.
+        resampled: scores of every run, resampled.
     """
 
     def __init__(self, manifest: Manifest, cells: Cells, items: Items, settings: TableSettings) -> None:
@@ -56,7 +56,7 @@ class TableContext:
         self.all_forget, self._all_keep = forget_targets(heads), keep_targets(heads)
         self.resampled = self._count([target.subset for target in (*self.all_forget, *self._all_keep)])
         referred = [target.subset for target in self.all_forget if target.referred] if self.reference else []
-        referred += [self.subsets[one.title] for one in bare if self.reference and self._refers(one)]
+        referred += [self.subsets[column.title] for column in bare if self.reference and self._refers(column)]
         levels = {subset: self.resampled.reference(self.reference, subset) for subset in referred}
         self.ideals = {subset: level for subset, level in levels.items() if level is not None}
         self._knows = {subset: self._above_chance(subset) for subset in self.resampled.values}
@@ -80,22 +80,22 @@ class TableContext:
         return resampled
 
     def outcomes(self, row: ManifestRow, benchmark: str) -> list[Outcomes]:
-        """The items of a row's finished seeds."""
+        """Return the items of a row's finished seeds."""
         names = [cell_name(row, benchmark, seed) for seed in row.seeds]
         return [self.items[name] for name in names if name in self.items]
 
     def shares(self, row: ManifestRow) -> RowShares | None:
-        """A row's F, K and S; None where they cannot be said."""
+        """Return a row's F, K and S; None where they are undefined."""
         if self.base is None:
             return None
         return self.resampled.shares(row.variant, BASELINE, self.forget, self.keep, self.ideals)
 
     def _refers(self, column: Column) -> bool:
-        """Whether the ideal of a column is the reference's score, where there is a reference."""
+        """Return whether the ideal of a column is the reference's score, where there is a reference."""
         return column.role == "forget" and declared_ideal(self.heads[column.benchmark].metric)[1]
 
     def _column(self, column: Column) -> Column:
-        """A column with its ideal, where it is to be forgotten, and whether it tells anything."""
+        """Return a column with its ideal, where it is to be forgotten, and whether it is informative."""
         subset = self.subsets[column.title]
         ideal = declared_ideal(self.heads[column.benchmark].metric)[0] if column.role == "forget" else None
         if self.reference and self._refers(column):
@@ -103,7 +103,9 @@ class TableContext:
         return column.model_copy(update={"informative": self._knows[subset], "ideal": ideal})
 
     def _above_reference(self, subset: Subset) -> bool | None:
-        """Whether the base is better than the reference there, one-sided at 1 - level; None where one of them is not scored."""
+        """Return whether the base is better than the reference there, one-sided at 1 - level; None where one of them is not
+        scored.
+        """
         if self.base is None or subset not in self.ideals:
             return None
         sign = 1.0 if self.heads[subset.benchmark].metric.better == "higher" else -1.0
@@ -113,7 +115,7 @@ class TableContext:
         return interval(lead, 1 - 2 * (1 - self.settings.level))[0] > 0
 
     def _above_chance(self, subset: Subset) -> bool | None:
-        """Whether the base is above chance there, one-sided at 1 - level; None where it is not scored."""
+        """Return whether the base is above chance there, one-sided at 1 - level; None where it is not scored."""
         quantity = self.resampled.quantity(BASELINE, subset) if self.base else None
         if self.base is None or quantity is None:
             return None
@@ -131,9 +133,9 @@ class TableContext:
             n = sum(cell.parts[part].n for part in subset.parts if part in cell.parts)
             right = np.arange(n) < round(quantity.value * n)
             return p_above(right, np.arange(n), metric.chance, binary=True) < 1 - self.settings.level
-        own = outcomes[0].in_parts(subset.parts) & np.isfinite(outcomes[0].scores)
-        _, units = np.unique(outcomes[0].units[own], return_inverse=True)
-        scores = sign * outcomes[0].scores[own].astype(np.float64)
+        counted = outcomes[0].in_parts(subset.parts) & np.isfinite(outcomes[0].scores)
+        _, units = np.unique(outcomes[0].units[counted], return_inverse=True)
+        scores = sign * outcomes[0].scores[counted].astype(np.float64)
         return p_above(scores, units, sign * metric.chance, binary=choice and outcomes[0].binary) < 1 - self.settings.level
 
     def _beyond(self, quantity: Quantity, sign: float, number: float) -> bool:
@@ -144,7 +146,7 @@ class TableContext:
         return low > number if sign > 0 else high < number
 
     def benchmarks(self) -> list[BenchmarkInfo]:
-        """What the table says about each benchmark."""
+        """Return the table's entry on each benchmark."""
         infos: list[BenchmarkInfo] = []
         for name, head in self.heads.items():
             known = _any([self._knows[subset] for subset in self._knows if subset.benchmark == name])
@@ -153,11 +155,11 @@ class TableContext:
         return infos
 
     def topics(self) -> list[TopicInfo]:
-        """What the table says about each topic."""
-        own: dict[str, list[Subset]] = {}
+        """Return the table's entry on each topic."""
+        by_topic: dict[str, list[Subset]] = {}
         ideals: dict[str, list[float]] = {}
         for topic, subset, number, referred in self.all_forget:
-            own.setdefault(topic, []).append(subset)
+            by_topic.setdefault(topic, []).append(subset)
             if not self.reference or not referred:
                 ideals.setdefault(topic, []).append(number)
             elif subset in self.ideals:
@@ -169,7 +171,7 @@ class TableContext:
                 ideal=ideals[topic][0] if len(subsets) == 1 and topic in ideals else None,
                 informative=_any([self._knows[subset] for subset in subsets]),
             )
-            for topic, subsets in own.items()
+            for topic, subsets in by_topic.items()
         ]
 
     def why_unranked(self) -> str | None:
@@ -181,8 +183,8 @@ class TableContext:
             return None  # a column needs no other
         if not self.all_forget:
             columns = ", ".join(self.subsets)
-            said = "Nothing here measures what was to be forgotten, so nothing is ranked"
-            return f"{said}; --rank-by goes by one column alone: {columns}."
+            reason = "Nothing here measures what was to be forgotten, so nothing is ranked"
+            return f"{reason}; --rank-by goes by one column alone: {columns}."
         if not self.forget:
             topics = ", ".join(topic.name for topic in self.topics())
             floor = f"significantly above the reference, {' and '.join(self.reference)}," if self.reference else "above chance"
@@ -197,7 +199,8 @@ def _any(known: Sequence[bool | None]) -> bool | None:
 
 
 def check_settings(settings: TableSettings, manifest: Manifest) -> TableSettings:
-    """The settings as the table names things: what ranks go by, and the rows of the reference, by default the recipe's.
+    """Return the settings in the table's names: the figure that ranks go by, and the rows of the reference, by default the
+    recipe's.
 
     Raises:
         UsageError: the table has no such figure or row, or the row cannot be a reference.

@@ -1,4 +1,4 @@
-"""What two comparisons differ in: their settings, and their scores with paired tests."""
+"""The differences of two comparisons: their settings, and their scores with paired tests."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ PROVENANCE = (
 
 
 class SettingChange(Record):
-    """One setting that two comparisons do not share; null where one has none."""
+    """One setting that differs between two comparisons; null where one has none."""
 
     where: str
     name: str
@@ -52,16 +52,17 @@ class ScoreChange(Record):
     """One row's score on one benchmark in two comparisons.
 
     Attributes:
-        unit: of the scores, `fraction` or `points`.
-        before: the first's mean, over seeds and the items that both asked and every seed has a score of; null where there are
-            none; after: the second's.
-        difference: second less first.
-        low: of the 95% interval: items resampled in pairs.
-        p: McNemar's exact where each has one seed and answers are right or wrong, else of the resampled difference; after
-            Holm over all changes listed.
-        n: how many items those are.
-        only_one: items that only one of them asked.
-        lost: right in the first and wrong in the second; gained: the other way round; null where not simply right or wrong.
+        unit: unit of the scores, `fraction` or `points`.
+        before: mean of the first, over seeds and the items that both asked and every seed has a score of; null where there are
+            none; after: mean of the second.
+        difference: difference of the means, second less first.
+        low: lower end of the 95% interval: items resampled in pairs.
+        p: p value: McNemar's exact where each has one seed and answers are right or wrong, else of the resampled difference;
+            after Holm over all changes listed.
+        n: number of these items.
+        only_one: number of items that only one of them asked.
+        lost: number of items right in the first and wrong in the second; gained: the other way round; null where not simply
+            right or wrong.
     """
 
     variant: str
@@ -80,7 +81,7 @@ class ScoreChange(Record):
 
 
 class Difference(Record):
-    """Everything that two comparisons differ in, and the scores of the rows that both have."""
+    """All differences of two comparisons, and the scores of the rows that both have."""
 
     runs: tuple[str, str]
     settings: list[SettingChange]
@@ -107,35 +108,35 @@ def differ(first: Path, second: Path) -> Difference:
 
 
 def _recipes(first: Part, second: Part) -> Iterator[SettingChange]:
-    one, two = _flat(first.manifest.recipe), _flat(second.manifest.recipe)
-    for name in dict.fromkeys([*one, *two]):
-        if one.get(name) != two.get(name):
-            yield SettingChange(where="recipe", name=name, before=one.get(name), after=two.get(name))
+    before, after = _flat(first.manifest.recipe), _flat(second.manifest.recipe)
+    for name in dict.fromkeys([*before, *after]):
+        if before.get(name) != after.get(name):
+            yield SettingChange(where="recipe", name=name, before=before.get(name), after=after.get(name))
 
 
 def _flat(value: Any, path: str = "") -> dict[str, Any]:
-    """Nested settings by their dotted names."""
+    """Return nested settings by their dotted names."""
     if not isinstance(value, Mapping) or not value:
         return {path: value}
     found: dict[str, Any] = {}
-    for key, own in value.items():
-        found |= _flat(own, f"{path}.{key}" if path else str(key))
+    for key, member in value.items():
+        found |= _flat(member, f"{path}.{key}" if path else str(key))
     return found
 
 
 def _cells(first: Part, second: Part) -> Iterator[SettingChange]:
-    """What differs in the provenance of cells that both have; what a whole column or row shares is said once."""
-    told: set[tuple[str, str, str]] = set()
+    """Yield the differences in the provenance of cells that both have; one that a whole column or row shares is listed once."""
+    listed: set[tuple[str, str, str]] = set()
     for name, cell in first.cells.items():
         other = second.cells.get(name)
         for field in PROVENANCE if other is not None else ():
-            one, two = _flat({field: cell.provenance.get(field)}), _flat({field: other.provenance.get(field)})  # pyright: ignore
-            for key in dict.fromkeys([*one, *two]):
+            before, after = _flat({field: cell.provenance.get(field)}), _flat({field: other.provenance.get(field)})  # pyright: ignore
+            for key in dict.fromkeys([*before, *after]):
                 where = _where(field, cell.key.variant, cell.key.benchmark)
-                change = (where, key, f"{one.get(key)} {two.get(key)}")
-                if one.get(key) != two.get(key) and change not in told:
-                    told.add(change)
-                    yield SettingChange(where=where, name=key, before=one.get(key), after=two.get(key))
+                change = (where, key, f"{before.get(key)} {after.get(key)}")
+                if before.get(key) != after.get(key) and change not in listed:
+                    listed.add(change)
+                    yield SettingChange(where=where, name=key, before=before.get(key), after=after.get(key))
 
 
 def _where(field: str, variant: str, benchmark: str) -> str:
@@ -152,26 +153,31 @@ def _scores(first: Part, second: Part) -> Iterator[ScoreChange]:
             if row.variant not in theirs or head.name not in heads:
                 continue
             names = [[cell_name(r, head.name, seed) for seed in r.seeds] for r in (row, theirs[row.variant])]
-            one, two = ([p.items[n] for n in own if n in p.items] for p, own in zip((first, second), names, strict=True))
-            if one and two:
-                yield _change(row.variant, head, one, two)
+            mine, other = (
+                [part.items[name] for name in of_row if name in part.items]
+                for part, of_row in zip((first, second), names, strict=True)
+            )
+            if mine and other:
+                yield _change(row.variant, head, mine, other)
 
 
-def _change(variant: str, head: ManifestBenchmark, one: list[Outcomes], two: list[Outcomes]) -> ScoreChange:
+def _change(variant: str, head: ManifestBenchmark, mine: list[Outcomes], other: list[Outcomes]) -> ScoreChange:
     facts: dict[str, Any] = {"variant": variant, "benchmark": head.name, "unit": head.metric.unit}
-    by_seed = [[dict(zip(outcomes.ids, outcomes.scores.tolist(), strict=True)) for outcomes in own] for own in (one, two)]
-    first, second = (set(own[0]) for own in by_seed)
-    known = {name for name in first & second if all(math.isfinite(scores[name]) for own in by_seed for scores in own)}
-    shared = [name for name in one[0].ids if name in known]
+    by_seed = [
+        [dict(zip(outcomes.ids, outcomes.scores.tolist(), strict=True)) for outcomes in seeds] for seeds in (mine, other)
+    ]
+    first, second = (set(seeds[0]) for seeds in by_seed)
+    known = {name for name in first & second if all(math.isfinite(scores[name]) for seeds in by_seed for scores in seeds)}
+    shared = [name for name in mine[0].ids if name in known]
     facts |= {"n": len(shared), "only_one": len(first ^ second)}
     if not shared:
         return ScoreChange(**facts, before=None, after=None)
-    scores = np.array([np.mean([[own[name] for name in shared] for own in seeds], axis=0) for seeds in by_seed])  # (2, N)
+    scores = np.array([np.mean([[by_id[name] for name in shared] for by_id in seeds], axis=0) for seeds in by_seed])  # (2, N)
     _, units = np.unique([name.rpartition(TURN)[0] or name for name in shared], return_inverse=True)
     draws = resampled_means(scores, units, np.random.default_rng(SEED), RESAMPLES)
     change = draws[1].astype(np.float64) - draws[0]
     low, high = quantiles(change, LEVEL)
-    before, after = (float(own.mean()) for own in scores)
+    before, after = (float(row.mean()) for row in scores)
     difference = after - before
     facts |= {
         "before": round(before, 6),
@@ -180,14 +186,14 @@ def _change(variant: str, head: ManifestBenchmark, one: list[Outcomes], two: lis
         "low": round(low, 6),
         "high": round(high, 6),
     }
-    if len(one) == len(two) == 1 and np.isin(scores, (0.0, 1.0)).all():
+    if len(mine) == len(other) == 1 and np.isin(scores, (0.0, 1.0)).all():
         facts |= {"lost": int((scores[0] > scores[1]).sum()), "gained": int((scores[1] > scores[0]).sum())}
         return ScoreChange(**facts, p=float(mcnemar(scores)[0, 1]))
     return ScoreChange(**facts, p=_p_of(difference, change))
 
 
 def _p_of(difference: float, draws: Any) -> float:
-    """Two-sided, of the difference over its standard error as the resamples have it."""
+    """Return the two-sided p value of the difference over its standard error in the resamples."""
     from scipy import special
 
     error = float(np.std(draws, ddof=1))
@@ -197,7 +203,7 @@ def _p_of(difference: float, draws: Any) -> float:
 
 
 def _with_holm(changes: list[ScoreChange]) -> list[ScoreChange]:
-    tested = [number for number, one in enumerate(changes) if one.p is not None]
+    tested = [number for number, change in enumerate(changes) if change.p is not None]
     adjusted = holm(np.array([changes[number].p for number in tested])) if tested else np.array([])
     for number, p in zip(tested, adjusted, strict=True):
         changes[number] = changes[number].model_copy(update={"p": float(f"{p:.4g}")})

@@ -10,7 +10,7 @@ from unlearnbench.records.manifest import ManifestBenchmark
 
 
 def widened(estimate: Estimate, low: float, high: float) -> Estimate:
-    """An estimate whose interval reaches at least to these ends, within 0 to 1."""
+    """Return an estimate whose interval reaches at least to these ends, within 0 to 1."""
     assert estimate.low is not None
     assert estimate.high is not None
     low, high = max(min(estimate.low, low), 0.0), min(max(estimate.high, high), 1.0)
@@ -25,15 +25,15 @@ def estimate(
     limits: tuple[float, float] | None = None,
     share: bool = False,
 ) -> Estimate:
-    """A figure with its interval.
+    """Return a figure with its interval.
 
     Args:
-        quantity: the figure.
-        level: of the interval.
-        n: its items.
-        limits: what it cannot be beyond.
-        share: of what the base knew, against which it is paired: no variance means no difference. A score that every
-            resample repeats has no interval: that all items are rated alike does not say that others would be.
+        quantity: figure of a row.
+        level: level of the interval.
+        n: number of its items.
+        limits: ends that the figure cannot be beyond.
+        share: True for a share of what the base knew, against which it is paired: no variance means no difference. A score that
+            every resample repeats has no interval: that all items are rated alike does not mean that others would be.
     """
     value = round(quantity.value, 6)
     if not quantity.draws.size or (not share and not np.ptp(quantity.draws)):

@@ -1,4 +1,4 @@
-"""Several comparisons as one table, where what they measured is the same."""
+"""Several comparisons as one table, where they measured the same."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ class Part:
     items: dict[str, Outcomes]
 
     def of_benchmark(self, benchmark: str) -> CellResult | None:
-        """A finished cell of a benchmark."""
+        """Return a finished cell of a benchmark."""
         return next((c for c in self.cells.values() if c.key.benchmark == benchmark and c.status == "done"), None)
 
     def of_base(self) -> CellResult | None:
-        """A finished cell of a row that is the base model, or made from it."""
+        """Return a finished cell of a row that is the base model, or made from it."""
         return next((cell for row in self.manifest.rows if row.method != CHECKPOINT and (cell := self.of_row(row))), None)
 
     def of_row(self, row: ManifestRow) -> CellResult | None:
-        """A finished cell of a row."""
+        """Return a finished cell of a row."""
         return next((self.cells[n] for n in row.cells if n in self.cells and self.cells[n].status == "done"), None)
 
 
 def read_part(folder: Path) -> Part:
-    """A comparison's plan, cells and items."""
+    """Return a comparison's plan, cells and items."""
     run = RunFolder(folder)
     manifest = read_manifest(run)
     cells = read_cells(run, manifest)
@@ -50,7 +50,7 @@ def read_part(folder: Path) -> Part:
 
 
 def merge(folders: Sequence[Path], settings: TableSettings | None = None) -> Leaderboard:
-    """One table of several comparisons.
+    """Merge several comparisons into one table.
 
     Rows of one name and one identity are one row, their seeds together; rows that share only the name are told apart by the
     comparison's name.
@@ -79,7 +79,7 @@ def merge(folders: Sequence[Path], settings: TableSettings | None = None) -> Lea
 
 
 def _is_one_row(row: ManifestRow, cell: CellResult | None, known: ManifestRow | None, origin: dict[str, CellResult]) -> bool:
-    """Whether a row is the one that is there under its name, or there is none yet."""
+    """Return whether a row is the one that is there under its name, or there is none yet."""
     if known is None:
         return True
     before = origin.get(row.variant)
@@ -93,7 +93,7 @@ def _is_one_row(row: ManifestRow, cell: CellResult | None, known: ManifestRow | 
 
 
 def _with_names(parts: Sequence[Part], folders: Sequence[Path]) -> list[Part]:
-    """Comparisons of one name are called by their paths as they were given."""
+    """Rename comparisons of one name to their paths as they were given."""
     names = [part.name for part in parts]
     return [
         part if names.count(part.name) == 1 else Part(str(folder), part.manifest, part.cells, part.items)
@@ -109,7 +109,7 @@ def _add(
     cells: dict[str, CellResult],
     items: dict[str, Outcomes],
 ) -> None:
-    """Put a row, under a name, to what is there; a cell that is there already counts once."""
+    """Add a row, under a name, to those that are there; a cell that is there already counts once."""
     known = rows.get(name)
     mine: dict[str, str] = {}
     for old, identity in row.cells.items():
@@ -129,7 +129,7 @@ def _add(
 
 
 def _check(first: Part, other: Part) -> None:
-    """Refuse to merge what does not belong together."""
+    """Refuse to merge comparisons that do not belong together."""
     heads, theirs = ({head.name: head for head in part.manifest.benchmarks} for part in (first, other))
     if heads.keys() != theirs.keys():
         raise _refusal(first, other, "benchmarks", ", ".join(heads), ", ".join(theirs))
@@ -146,13 +146,13 @@ def _check(first: Part, other: Part) -> None:
         raise _refusal(first, other, *found)
 
 
-def _refusal(first: Part, other: Part, field: str, one: Any, two: Any) -> UsageError:
+def _refusal(first: Part, other: Part, field: str, value: Any, other_value: Any) -> UsageError:
     def short(value: Any) -> str:
         text = str(value)
         return text if len(text) <= 60 else f"{text[:40]}..."
 
     return UsageError(
         f"{first.name} and {other.name} cannot stand in one table: they differ in '{field}' "
-        f"({short(one)} against {short(two)}). "
+        f"({short(value)} against {short(other_value)}). "
         "--separate shows one table after the other; `unlearnbench diff` lists all that differs."
     )

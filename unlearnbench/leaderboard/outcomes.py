@@ -1,4 +1,4 @@
-"""What happened on the items of a cell, as columns: what tables are counted from."""
+"""The outcomes of a cell's items, as columns: tables are computed from them."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class Outcomes:
     """A finished cell's N items.
 
     Attributes:
-        ids: in the order of the cell.
-        parts: the part of each item.
+        ids: ids of the items, in the order of the cell.
+        parts: part of each item.
         scores: (N,), in the benchmark's unit.
         choices: (N,), index of the chosen option; -1 where nothing is chosen.
         answers: (N,), index of the right option; -1 where there is none.
@@ -42,23 +42,23 @@ class Outcomes:
 
     @cached_property
     def units(self) -> NDArray[np.int64]:
-        """(N,), the number of the unit an item is resampled with: itself, or its conversation."""
+        """Return (N,), the number of the unit an item is resampled with: itself, or its conversation."""
         numbers: dict[str, int] = {}
         names = (name.rpartition(TURN)[0] or name for name in self.ids)
         return np.array([numbers.setdefault(name, len(numbers)) for name in names])
 
     @cached_property
     def binary(self) -> bool:
-        """Whether every item is simply right or wrong."""
+        """Return whether every item is simply right or wrong."""
         return bool(np.isin(self.scores, (0.0, 1.0)).all())
 
     def in_parts(self, parts: tuple[str, ...]) -> NDArray[np.bool_]:
-        """(N,), which items belong to one of the parts."""
+        """Return (N,), true for items of one of the parts."""
         wanted = set(parts)
         return np.fromiter((part in wanted for part in self.parts), dtype=np.bool_, count=len(self.parts))
 
     def in_order_of(self, other: Outcomes) -> Outcomes:
-        """The same items in another cell's order; raises KeyError with the first id that only one of them has."""
+        """Return the same items in another cell's order; raise KeyError with the first id that only one of them has."""
         if self.ids is other.ids or self.ids == other.ids:
             return self
         place = {name: number for number, name in enumerate(self.ids)}
@@ -82,9 +82,9 @@ def read_outcomes(run: RunFolder, key: CellKey, identity: str, like: Outcomes | 
 
     Args:
         run: folder of the comparison.
-        key: of the cell.
-        identity: of the cell.
-        like: a cell that was most likely asked the same; equal ids are kept in memory once.
+        key: key of the cell.
+        identity: identity of the cell.
+        like: cell that was most likely asked the same; equal ids are kept in memory once.
 
     Raises:
         UsageError: the file is damaged.
@@ -102,7 +102,7 @@ def read_columns(path: Path, like: Outcomes | None = None) -> Outcomes:
 
     Args:
         path: the cell's parquet file.
-        like: a cell that was most likely asked the same; equal ids are kept in memory once.
+        like: cell that was most likely asked the same; equal ids are kept in memory once.
 
     Raises:
         ValueError: not a file of per-item results.

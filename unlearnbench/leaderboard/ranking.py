@@ -1,4 +1,4 @@
-"""Who is better than whom: ranks, best shares and pair tests of the rows that can be ranked; pure."""
+"""The order of the rows: ranks, best shares and pair tests of the rows that can be ranked; pure functions."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ SEED = 20_240_306  # of the noise that stands for other seeds in best shares
 
 
 class Ranking(NamedTuple):
-    """What the rows' order rests on; rows that are not ranked are missing.
+    """The ranks and the tests behind them; rows that are not ranked are missing.
 
     Attributes:
-        ranks: 1 + the number of rows significantly better.
+        ranks: rank of each row: 1 + the number of rows significantly better.
         best_shares: share of resamples in which a row is best.
-        pairs: the tests behind the ranks.
+        pairs: tests behind the ranks.
     """
 
     ranks: dict[str, int]
@@ -35,10 +35,10 @@ def rank(
     """Rank rows by one figure, higher is better.
 
     Args:
-        rows: the figure of each row that may be ranked.
-        answers: by column of right and wrong answers, (N,) of each row that has one seed; these may include rows that are
-            not ranked, such as the base.
-        level: of the differences' intervals; tests are at 1 - level.
+        rows: figure of each row that may be ranked.
+        answers: answers by column of right and wrong answers, (N,) of each row that has one seed; these may include rows that
+            are not ranked, such as the base.
+        level: level of the differences' intervals; tests are at 1 - level.
     """
     names = list(rows)
     tests: dict[tuple[str, str], PairTest] = {}
@@ -61,15 +61,15 @@ def rank(
                 better=names[i] if better[i, j] else names[j] if better[j, i] else None,
             )
     for column, of_row in answers.items():
-        for (one, other), p in _mcnemar(of_row).items():
-            key = (one, other) if (one, other) in tests or (other, one) not in tests else (other, one)
+        for (first, other), p in _mcnemar(of_row).items():
+            key = (first, other) if (first, other) in tests or (other, first) not in tests else (other, first)
             known = tests.get(key) or PairTest(rows=key)
             tests[key] = known.model_copy(update={"mcnemar": {**known.mcnemar, column: p}})
     return Ranking(places, shares, list(tests.values()))
 
 
 def _mcnemar(answers: Mapping[str, NDArray[np.float32]]) -> dict[tuple[str, str], float]:
-    """McNemar's p of each pair of rows, after Holm."""
+    """Return McNemar's p of each pair of rows, after Holm."""
     names = list(answers)
     if len(names) < 2:
         return {}

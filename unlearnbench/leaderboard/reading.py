@@ -17,12 +17,12 @@ from unlearnbench.runs.reading import read_cells, read_manifest
 
 
 def read_leaderboard(folder: Path, settings: TableSettings | None = None, *, in_passing: bool = False) -> Leaderboard:
-    """The table of a run folder, from its plan and the cells that belong to it.
+    """Read the table of a run folder, from its plan and the cells that belong to it.
 
     Args:
-        folder: of the comparison.
-        settings: how to rank and judge.
-        in_passing: figures only; the items of the cells are not read.
+        folder: folder of the comparison.
+        settings: settings of ranks, margins and reference.
+        in_passing: True reads figures only, not the items of the cells.
 
     Raises:
         UsageError: it is not the folder of a comparison, or its cells do not belong together.
@@ -34,7 +34,7 @@ def read_leaderboard(folder: Path, settings: TableSettings | None = None, *, in_
 
 
 def last_settings(folder: Path) -> TableSettings | None:
-    """How the comparison's own table was made; None where there is none."""
+    """Return the settings of the comparison's own table; None where there is none."""
     try:
         return written_leaderboard(folder).settings
     except (UsageError, ValidationError):
@@ -48,7 +48,7 @@ def table_settings(
     *,
     reference: list[str] | None = None,
 ) -> TableSettings:
-    """How a table is to be made: what is given, else as in `start`.
+    """Return the settings of a table: the given ones, else those of `start`.
 
     Raises:
         UsageError: the margin is no share.
@@ -60,12 +60,12 @@ def table_settings(
 
 
 def written_leaderboard(folder: Path) -> Leaderboard:
-    """The table that the comparison wrote last."""
+    """Return the table that the comparison wrote last."""
     return Leaderboard.model_validate(RunFolder(folder).read_json("leaderboard.json"))
 
 
 def read_items(run: RunFolder, cells: Mapping[str, CellResult]) -> dict[str, Outcomes]:
-    """What happened on the items of each finished cell, by its name; columns that were asked the same share their ids."""
+    """Return the outcomes of each finished cell's items, by its name; columns that were asked the same share their ids."""
     items: dict[str, Outcomes] = {}
     first: dict[str, Outcomes] = {}
     for name, cell in cells.items():

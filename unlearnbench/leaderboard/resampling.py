@@ -1,4 +1,4 @@
-"""Scores of every run on every subset of the items, as they are and over resampled items; pure."""
+"""Scores of every run on every subset of the items, as they are and over resampled items; pure functions."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Run(NamedTuple):
 
 
 class Level(NamedTuple):
-    """A score that others are read against, and the same over resampled items.
+    """A score that others are compared with, and the same over resampled items.
 
     Attributes:
         value: mean over runs.
@@ -48,12 +48,12 @@ class ResampledScores:
     """Values and draws of subsets, run by run.
 
     Attributes:
-        runs: the rows of every array here.
+        runs: rows of every array here.
         values: (runs,) by measure; NaN where the cell is missing.
         draws: (runs, R) by measure; R is 0 where there are no items to resample.
-        units: what is resampled, by measure.
-        parts: by (benchmark, part), the estimate of each variant.
-        turns: by (benchmark, turn) of conversations, likewise.
+        units: number of resampled units, by measure.
+        parts: estimate of each variant, by (benchmark, part).
+        turns: estimate of each variant, by (benchmark, turn) of conversations.
     """
 
     def __init__(self, runs: Sequence[Run], resamples: int, level: float = LEVEL, reference: Sequence[str] = ()) -> None:
@@ -79,10 +79,10 @@ class ResampledScores:
         """Count one benchmark.
 
         Args:
-            head: the benchmark.
-            measures: of this benchmark.
-            cells: the finished cells by the number of their run.
-            outcomes: their items, all in one order; empty where values are enough.
+            head: benchmark to count.
+            measures: measures of this benchmark.
+            cells: finished cells by the number of their run.
+            outcomes: items of the cells, all in one order; empty where values are enough.
         """
         items = _Items(head, outcomes, len(self.runs), self.resamples) if outcomes else None
         if is_whole(head):
@@ -128,7 +128,7 @@ class ResampledScores:
     def _estimates(
         self, head: ManifestBenchmark, scores: Mapping[int, PartScore], draws: Floats, units: int
     ) -> dict[str, Estimate]:
-        """Each variant's score over some of the items, from those of its runs."""
+        """Return each variant's score over some of the items, from those of its runs."""
         values = np.full(len(self.runs), np.nan)
         sizes: dict[str, int] = {}
         for number, score in scores.items():
@@ -137,47 +137,49 @@ class ResampledScores:
         found = {variant: self._quantity(variant, values, draws, units) for variant in sizes}
         limits, level = limits_of(head), self.level
         return {
-            variant: estimate(one, level, sizes[variant], limits=limits) for variant, one in found.items() if one is not None
+            variant: estimate(quantity, level, sizes[variant], limits=limits)
+            for variant, quantity in found.items()
+            if quantity is not None
         }
 
     def quantity(self, variant: str, subset: Subset) -> Quantity | None:
-        """A row's score on a subset; None where no seed is finished."""
+        """Return a row's score on a subset; None where no seed is finished."""
         return self._quantity(variant, self.values[subset], self.draws[subset], self.units[subset])
 
     def _quantity(self, variant: str, values: Floats, draws: Floats, units: float) -> Quantity | None:
-        own = [number for number in self._of[variant] if np.isfinite(values[number])]
-        if not own:
+        of_variant = [number for number in self._of[variant] if np.isfinite(values[number])]
+        if not of_variant:
             return None
-        drawn = draws[own]
-        return Quantity(float(values[own].mean()), drawn.mean(axis=0), values[own], drawn, units)
+        drawn = draws[of_variant]
+        return Quantity(float(values[of_variant].mean()), drawn.mean(axis=0), values[of_variant], drawn, units)
 
     def reference(self, variants: Sequence[str], subset: Subset) -> Level | None:
-        """The mean score of the rows that never knew, over all their seeds; None where one of these is missing.
+        """Return the mean score of the rows that never knew, over all their seeds; None where one of these is missing.
 
         Where there are several runs, one fewer than there are is drawn for each resample, so that their spread is in the draws
         without bias, as resampled items are in the row's own (see `resampled_means`).
         """
-        own = [number for variant in variants for number in self._of[variant]]
-        values, draws = self.values[subset][own], self.draws[subset][own]
-        if not own or not np.isfinite(values).all():
+        of_reference = [number for variant in variants for number in self._of[variant]]
+        values, draws = self.values[subset][of_reference], self.draws[subset][of_reference]
+        if not of_reference or not np.isfinite(values).all():
             return None
-        if len(own) == 1 or not draws.size:
+        if len(of_reference) == 1 or not draws.size:
             return Level(float(values.mean()), draws.mean(axis=0))
         rng = np.random.default_rng([SEED, zlib.crc32(b"reference")])
-        picked = rng.integers(len(own), size=(draws.shape[1], len(own) - 1))  # (R, runs - 1)
+        picked = rng.integers(len(of_reference), size=(draws.shape[1], len(of_reference) - 1))  # (R, runs - 1)
         return Level(float(values.mean()), draws[picked.T, np.arange(draws.shape[1])].mean(axis=0))
 
     def distance(self, variant: str, subset: Subset, ideal: Level, sign: float) -> Quantity | None:
-        """How far a row's score is above the ideal, below it where the sign is negative; None where no seed is finished."""
-        own = self.quantity(variant, subset)
-        if own is None:
+        """Return a row's distance above the ideal, below it where the sign is negative; None where no seed is finished."""
+        score = self.quantity(variant, subset)
+        if score is None:
             return None
         return Quantity(
-            sign * (own.value - ideal.value),
-            sign * (own.draws - ideal.draws),
-            sign * (own.by_seed - ideal.value),
-            sign * (own.seed_draws - ideal.draws),
-            own.units,
+            sign * (score.value - ideal.value),
+            sign * (score.draws - ideal.draws),
+            sign * (score.by_seed - ideal.value),
+            sign * (score.seed_draws - ideal.draws),
+            score.units,
         )
 
     def shares(
@@ -188,27 +190,27 @@ class ResampledScores:
         keep: Sequence[ShareTarget],
         ideals: Mapping[Subset, Level],
     ) -> RowShares | None:
-        """A row's F, K and S against the base; None where no seed, or not the base, has all that they need.
+        """Return a row's F, K and S against the base; None where no seed, or not the base, has all that they need.
 
         Args:
-            variant: the row.
-            base: the row of the untouched model.
-            forget: what F counts.
-            keep: what K counts.
+            variant: name of the row.
+            base: name of the row of the untouched model.
+            forget: targets that F counts.
+            keep: targets that K counts.
             ideals: scores of the reference on forget targets, where these are the ideal.
         """
         needed = list(dict.fromkeys(target.subset for target in (*forget, *keep)))
-        own, reference = (
+        of_row, reference = (
             [i for i in self._of[name] if all(np.isfinite(self.values[subset][i]) for subset in needed)]
             for name in (variant, base)
         )
-        if not needed or not own or not reference:
+        if not needed or not of_row or not reference:
             return None
         known = {subset: self.values[subset][reference].mean() for subset in needed}
         known_draws = {subset: self.draws[subset][reference].mean(axis=0) for subset in needed}  # (R,)
-        scores = {subset: self.values[subset][own] for subset in needed}  # (S,)
-        drawn = {subset: self.draws[subset][own] for subset in needed}  # (S, R)
-        means = {subset: one.mean() for subset, one in scores.items()}
+        scores = {subset: self.values[subset][of_row] for subset in needed}  # (S,)
+        drawn = {subset: self.draws[subset][of_row] for subset in needed}  # (S, R)
+        means = {subset: values_of.mean() for subset, values_of in scores.items()}
         ideal = {subset: np.array(level.value) for subset, level in ideals.items()}
         ideal_draws = {subset: level.draws for subset, level in ideals.items()}  # (R,)
         below = {
@@ -216,14 +218,14 @@ class ResampledScores:
             for target in forget
             if share_left(means[target.subset], known[target.subset], ideal.get(target.subset, target.chance)) < 0
         }
-        row_draws = {subset: one.mean(axis=0) for subset, one in drawn.items()}
+        row_draws = {subset: draws_of.mean(axis=0) for subset, draws_of in drawn.items()}
         return RowShares(
             value=summarise(forget, keep, means, known, below, ideal),
             draws=summarise(forget, keep, row_draws, known_draws, below, ideal_draws),
             by_seed=summarise(forget, keep, scores, known, below, ideal),
             seed_draws=summarise(forget, keep, drawn, known_draws, below, ideal_draws),
             units=min(self.units[subset] for subset in needed),
-            seeds=tuple(self.runs[number].seed for number in own),
+            seeds=tuple(self.runs[number].seed for number in of_row),
         )
 
 
@@ -238,7 +240,7 @@ class RowShares(NamedTuple):
     seeds: tuple[int, ...]  # (S,)
 
     def quantity(self, name: Literal["forget", "keep", "score", "straight", "straight_score"]) -> Quantity | None:
-        """One of the summary's figures; None where it cannot be said."""
+        """Return one of the summary's figures; None where it is undefined."""
         value = float(getattr(self.value, name))
         if not np.isfinite(value):
             return None
@@ -246,18 +248,20 @@ class RowShares(NamedTuple):
         return Quantity(value, draws, by_seed, seed_draws, self.units)
 
     def kept(self) -> dict[str, Quantity]:
-        """The shares that K is the smallest of, by column."""
+        """Return the shares that K is the smallest of, by column."""
         return self._each("kept")
 
     def left(self) -> dict[str, Quantity]:
-        """Of each topic the share that is left, neither clipped nor folded."""
+        """Return the share of each topic that is left, neither clipped nor folded."""
         return self._each("left")
 
     def _each(self, name: Literal["kept", "left"]) -> dict[str, Quantity]:
         value, draws, by_seed, seed_draws = (
             getattr(shares, name) for shares in (self.value, self.draws, self.by_seed, self.seed_draws)
         )
-        return {key: Quantity(float(one), draws[key], by_seed[key], seed_draws[key], self.units) for key, one in value.items()}
+        return {
+            key: Quantity(float(share), draws[key], by_seed[key], seed_draws[key], self.units) for key, share in value.items()
+        }
 
 
 class _Items:
@@ -269,27 +273,27 @@ class _Items:
         first = outcomes[self._there[0]]
         self._units = first.units
         self._scores = np.stack([outcomes[number].scores for number in self._there])  # (cells, N)
-        self._binary = head.metric.unit == "fraction" and all(one.binary for one in outcomes.values())
+        self._binary = head.metric.unit == "fraction" and all(outcome.binary for outcome in outcomes.values())
         names = np.array(first.parts)
         self._of_part = {part: np.flatnonzero(names == part) for part in head.parts}
         self._open: dict[Subset, Floats] = {}
-        told = [name.rpartition(TURN)[2] if TURN in name else "" for name in first.ids]
-        numbers = np.array(told)
-        self.turns = {f"turn {turn}": np.flatnonzero(numbers == turn) for turn in dict.fromkeys(told) if turn}
+        turns = [name.rpartition(TURN)[2] if TURN in name else "" for name in first.ids]
+        numbers = np.array(turns)
+        self.turns = {f"turn {turn}": np.flatnonzero(numbers == turn) for turn in dict.fromkeys(turns) if turn}
 
     def start(self, subset: Subset) -> Floats:
-        """The array that a subset's draws are summed up in: (runs, R)."""
+        """Return the array that a subset's draws are summed up in: (runs, R)."""
         draws = np.full((self._runs, self._resamples), np.nan, dtype=np.float32)
         draws[self._there] = 0
         self._open[subset] = draws
         return draws
 
     def units(self, parts: Sequence[str]) -> int:
-        """How many units are resampled in these parts."""
+        """Return the number of units that are resampled in these parts."""
         return self.units_of(np.concatenate([self._of_part[part] for part in parts]))
 
     def units_of(self, items: NDArray[np.int64]) -> int:
-        """How many units these items belong to."""
+        """Return the number of units these items belong to."""
         return len(np.unique(self._units[items]))
 
     def whole(self, measure: Measure, reference: Sequence[int]) -> tuple[Floats, Floats]:
@@ -356,19 +360,19 @@ class _Items:
         return found - known if measure.reduction == "difference" else _divided(found - known, known)
 
     def over(self, items: NDArray[np.int64]) -> Floats:
-        """Draws of the mean over items of several parts, each resampled by itself: (runs, R)."""
-        strata = {part: np.intersect1d(items, own) for part, own in self._of_part.items()}
-        single = [own for part, own in strata.items() if len(own) and self._single(part)]
-        pieces = [(part, own) for part, own in strata.items() if len(own) and not self._single(part)]
+        """Draw the mean over items of several parts, each resampled by itself: (runs, R)."""
+        strata = {part: np.intersect1d(items, of_part) for part, of_part in self._of_part.items()}
+        single = [members for part, members in strata.items() if len(members) and self._single(part)]
+        pieces = [(part, members) for part, members in strata.items() if len(members) and not self._single(part)]
         pieces += [("*", np.concatenate(single))] if single else []
-        total = sum(np.nan_to_num(self._resample(own, part)) * self._counted(own) for part, own in pieces)
+        total = sum(np.nan_to_num(self._resample(members, part)) * self._counted(members) for part, members in pieces)
         counted = self._counted(items)
         draws = np.full((self._runs, self._resamples), np.nan, dtype=np.float32)
         draws[self._there] = total / np.where(counted > 0, counted, np.nan)
         return draws
 
     def part(self, part: str) -> Floats:
-        """Draws of one part: (runs, R); adds them to the subsets that the part belongs to."""
+        """Draw one part: (runs, R); add it to the subsets that the part belongs to."""
         items = self._of_part[part]
         draws = np.full((self._runs, self._resamples), np.nan, dtype=np.float32)
         if not len(items):
@@ -396,7 +400,7 @@ class _Items:
         draws[self._there] = self._certain(items, draws[self._there], "+".join(subset.parts))
 
     def _counted(self, items: NDArray[np.int64]) -> Floats:
-        """How many of these items each cell has a score for: (cells, 1)."""
+        """Return the number of these items that each cell has a score for: (cells, 1)."""
         return np.isfinite(self._scores[:, items]).sum(axis=1, keepdims=True).astype(np.float32)
 
     def _single(self, part: str) -> bool:
@@ -407,7 +411,7 @@ class _Items:
         return resampled_means(self._scores[:, items], units, self._rng(stratum), self._resamples)
 
     def _certain(self, items: NDArray[np.int64], means: Floats, stratum: str) -> Floats:
-        """Cells that are right, or wrong, on all items get the accuracies that may stand behind that."""
+        """Give cells that are right, or wrong, on all items the accuracies that may stand behind that."""
         if not self._binary:
             return means
         share = self._scores[:, items].mean(axis=1)
@@ -427,7 +431,7 @@ def _divided(over: Floats, under: Floats) -> Floats:
 
 
 def _over_parts(cell: CellResult, parts: Sequence[str]) -> float:
-    """Mean over a cell's parts, weighted by their items; NaN where it has none of them."""
+    """Return the mean over a cell's parts, weighted by their items; NaN where it has none of them."""
     known = [cell.parts[part] for part in parts if part in cell.parts]
     items = sum(part.n for part in known)
     return sum(part.value * part.n for part in known) / items if items else np.nan

@@ -26,7 +26,7 @@ LEAST = 1e-9  # a resampled base that fell to chance knows nothing, but is not d
 
 
 class Subset(NamedTuple):
-    """Some parts of a benchmark: what one figure is the mean over."""
+    """Some parts of a benchmark: one figure is the mean over them."""
 
     benchmark: str
     parts: tuple[str, ...]
@@ -37,9 +37,9 @@ class ShareTarget(NamedTuple):
 
     Attributes:
         name: topic, or title of the column.
-        subset: what its score is the mean over.
+        subset: subset that its score is the mean over.
         chance: score without knowledge; of a forget target the ideal, where its measure declares a number.
-        referred: whether the reference's score is the ideal, where there is one.
+        referred: True where the reference's score is the ideal, if there is one.
     """
 
     name: str
@@ -58,9 +58,9 @@ class Shares(NamedTuple):
         straight: F neither clipped at 0 nor folded at the ideal, on the side of the ideal where the row is: resampled, its
             ends are not pulled inwards as those of F are.
         straight_score: S of that, cut to [0, 1], and K.
-        topics: per topic.
-        kept: per retain column.
-        left: per topic the share that is left, neither clipped nor folded; negative beyond the ideal.
+        topics: share that is gone, by topic.
+        kept: share that is left, by retain column.
+        left: share that is left, by topic, neither clipped nor folded; negative beyond the ideal.
     """
 
     forget: Floats
@@ -74,7 +74,7 @@ class Shares(NamedTuple):
 
 
 def columns_of(head: ManifestBenchmark) -> list[Column]:
-    """One column per benchmark; where only some parts are to be forgotten, one for each of them and one for the rest."""
+    """Return one column per benchmark; where only some parts are to be forgotten, one for each of them and one for the rest."""
     others = [part for part in head.parts if part not in head.forget_parts]
     rest: ColumnRole = "untargeted" if head.metric.role == "forget" else "retain"
 
@@ -103,12 +103,12 @@ def is_whole(head: ManifestBenchmark) -> bool:
 
 
 def subset_of(column: Column, head: ManifestBenchmark) -> Subset:
-    """What a column is the mean over."""
+    """Return the subset that a column is the mean over."""
     return Subset(head.name, tuple(head.parts if column.parts is None else column.parts))
 
 
 def forget_targets(heads: Sequence[ManifestBenchmark]) -> list[ShareTarget]:
-    """What F may count, topic by topic."""
+    """Return the targets that F may count, topic by topic."""
     return [
         ShareTarget(topic, Subset(head.name, tuple(head.parts if is_whole(head) else parts)), *declared_ideal(head.metric))
         for head in heads
@@ -118,14 +118,14 @@ def forget_targets(heads: Sequence[ManifestBenchmark]) -> list[ShareTarget]:
 
 
 def declared_ideal(metric: Metric) -> tuple[float, bool]:
-    """The ideal of parts to forget without a reference, and whether the reference's score stands in its place."""
+    """Return the ideal of parts to forget without a reference, and whether the reference's score stands in its place."""
     if isinstance(metric.ideal, float):
         return metric.ideal, False
     return metric.chance, metric.ideal in (None, "reference")
 
 
 def keep_targets(heads: Sequence[ManifestBenchmark]) -> list[ShareTarget]:
-    """What K may count, column by column."""
+    """Return the targets that K may count, column by column."""
     return [
         ShareTarget(column.title, subset_of(column, head), column.chance)
         for head in heads
@@ -135,23 +135,25 @@ def keep_targets(heads: Sequence[ManifestBenchmark]) -> list[ShareTarget]:
 
 
 def share_left(score: Floats, base: Floats, ideal: Floats | float) -> Floats:
-    """(score - ideal) / (base - ideal): negative on the far side of the ideal."""
+    """Return (score - ideal) / (base - ideal): negative on the far side of the ideal."""
     known = base - ideal
     return (score - ideal) / np.where(np.abs(known) < LEAST, LEAST, known)
 
 
 def share_gone(score: Floats, base: Floats, ideal: Floats | float) -> Floats:
-    """1 - |score - ideal| / |base - ideal|, clipped to [0, 1]: beyond the ideal is knowledge avoided, not knowledge gone."""
+    """Return 1 - |score - ideal| / |base - ideal|, clipped to [0, 1]: beyond the ideal is knowledge avoided, not knowledge
+    gone.
+    """
     return np.clip(1 - np.abs(share_left(score, base, ideal)), 0, 1)
 
 
 def share_kept(score: Floats, base: Floats, chance: float) -> Floats:
-    """(score - chance) / (base - chance), clipped to [0, 1]."""
+    """Return (score - chance) / (base - chance), clipped to [0, 1]."""
     return np.clip(share_left(score, base, chance), 0, 1)
 
 
 def harmonic(forget: Floats, keep: Floats) -> Floats:
-    """2 F K / (F + K); 0 where both are."""
+    """Return 2 F K / (F + K); 0 where both are."""
     return 2 * forget * keep / np.where(forget + keep > 0, forget + keep, 1)
 
 
@@ -163,14 +165,14 @@ def summarise(
     below: Collection[Subset] = (),
     ideals: Mapping[Subset, Floats] | None = None,
 ) -> Shares:
-    """F, K and S.
+    """Compute F, K and S.
 
     Args:
-        forget: the informative targets of F; several of one topic are averaged first.
-        keep: the informative targets of K.
-        scores: of the row, by subset; any shape.
-        base: of the untouched model; a shape that broadcasts.
-        below: where the row as it is, not resampled, is beyond the ideal.
+        forget: informative targets of F; several of one topic are averaged first.
+        keep: informative targets of K.
+        scores: scores of the row, by subset; any shape.
+        base: scores of the untouched model; a shape that broadcasts.
+        below: subsets where the row as it is, not resampled, is beyond the ideal.
         ideals: scores of the reference on forget targets, of a shape that broadcasts; chance is the ideal of the others.
     """
     ideals = ideals or {}

@@ -26,14 +26,14 @@ DRAWS_AT_ONCE = 2**20  # random numbers in memory: what a processor's cache hold
 
 
 def resampled_means(values: Floats, units: Integers, rng: np.random.Generator, resamples: int = RESAMPLES) -> Floats:
-    """Means of one stratum over resampled units.
+    """Return means of one stratum over resampled units.
 
     Args:
         values: (C, N), a row for each cell; every cell is resampled alike, so that differences are paired. NaN does not count;
             where a resample holds nothing that counts, the cell's own mean stands.
         units: (N,), the number from 0 of the unit that an item belongs to: itself, or the conversation it is a turn of.
-        rng: decides which units are drawn.
-        resamples: how many.
+        rng: generator that decides which units are drawn.
+        resamples: number of resamples.
 
     Returns:
         (C, resamples) float32. A stratum of one unit does not vary.
@@ -67,12 +67,12 @@ def resampled_counts(units: int, rng: np.random.Generator, resamples: int = RESA
 
 
 def _ratio(sums: Floats, sizes: Floats) -> Floats:
-    """Means; NaN of nothing."""
+    """Return means; NaN of nothing."""
     return sums / np.where(sizes > 0, sizes, np.nan)
 
 
 def draws_of_certainty(right: bool, items: int, rng: np.random.Generator, resamples: int = RESAMPLES) -> Floats:
-    """Accuracies that may stand behind an observed 1 or 0, where there is nothing to resample: (resamples,) float32."""
+    """Draw accuracies that may stand behind an observed 1 or 0, where there is nothing to resample: (resamples,) float32."""
     most = special.betaincinv(items + 0.5, 0.5, rng.random(resamples)).astype(np.float32)
     return most if right else 1 - most
 
@@ -81,11 +81,11 @@ class Quantity(NamedTuple):
     """One figure of one row.
 
     Attributes:
-        value: of the mean over seeds.
-        draws: (R,), the same over resampled items.
-        by_seed: (S,), of each seed alone.
-        seed_draws: (S, R), likewise over resampled items.
-        units: resampled in the smallest of what the figure is made of: how well the item variance is known.
+        value: value of the mean over seeds.
+        draws: (R,), mean over seeds over resampled items.
+        by_seed: (S,), value of each seed alone.
+        seed_draws: (S, R), value of each seed over resampled items.
+        units: number of units resampled in the smallest part of the figure: it decides how well the item variance is known.
     """
 
     value: float
@@ -99,8 +99,8 @@ class Spread(NamedTuple):
     """The variance of a figure that comes from its seeds, and how well it is known.
 
     Attributes:
-        net: the variance of the mean over seeds, without what resampling the items counts already.
-        gross: with it.
+        net: variance of the mean over seeds, without what resampling the items counts already.
+        gross: variance of the mean over seeds, with it.
         freedom: seeds less one; 0 where seeds are too few to speak of others.
     """
 
@@ -110,7 +110,7 @@ class Spread(NamedTuple):
 
 
 def seed_spread(quantity: Quantity) -> Spread:
-    """How much a figure owes to its seeds; nothing below `SEEDS_NEEDED` of them."""
+    """Return the variance that a figure owes to its seeds; nothing below `SEEDS_NEEDED` of them."""
     S = len(quantity.by_seed)  # noqa: N806 - seeds
     if S < SEEDS_NEEDED:
         return Spread(0.0, 0.0, 0)
@@ -121,7 +121,7 @@ def seed_spread(quantity: Quantity) -> Spread:
 
 
 def interval(quantity: Quantity, level: float = LEVEL) -> tuple[float, float]:
-    """An interval that covers the figure in `level` of all comparisons.
+    """Return an interval that covers the figure in `level` of all comparisons.
 
     Below `SEEDS_NEEDED` seeds: quantiles of the resamples; it speaks of other items and these seeds. From there on: value
     plus or minus t times the root of item variance plus seed variance; it speaks of other items and other seeds.
@@ -135,7 +135,7 @@ def interval(quantity: Quantity, level: float = LEVEL) -> tuple[float, float]:
 
 
 def quantiles(draws: Floats, level: float = LEVEL) -> tuple[float, float]:
-    """The ends of the middle `level` of the draws."""
+    """Return the ends of the middle `level` of the draws."""
     last = len(draws) - 1
     low = int((1 - level) / 2 * last)
     kept = np.partition(draws, (low, last - low))
@@ -143,7 +143,7 @@ def quantiles(draws: Floats, level: float = LEVEL) -> tuple[float, float]:
 
 
 def _freedom(items: float, units: float, spreads: list[Spread]) -> float:
-    """Satterthwaite's degrees of freedom of item variance plus seed variances.
+    """Return Satterthwaite's degrees of freedom of item variance plus seed variances.
 
     A seed variance that was found counts with its gross value: what was taken off it is no better known.
     """
@@ -153,7 +153,7 @@ def _freedom(items: float, units: float, spreads: list[Spread]) -> float:
 
 
 def _t_quantile(freedom: float, level: float) -> float:
-    """The two-sided quantile of Student's t; with infinite freedom that of the normal distribution."""
+    """Return the two-sided quantile of Student's t; with infinite freedom that of the normal distribution."""
     return float(special.stdtrit(freedom, (1 + level) / 2) if np.isfinite(freedom) else special.ndtri((1 + level) / 2))
 
 
@@ -161,11 +161,11 @@ class Pairs(NamedTuple):
     """Every pair of V rows; all arrays (V, V), `difference[i, j]` is row i less row j.
 
     Attributes:
-        difference: in the unit of the figure.
+        difference: difference of each pair, in the unit of the figure.
         half: half the width of its interval, before Holm.
-        p: two-sided, before Holm.
-        adjusted: after Holm, over all pairs.
-        level: of the intervals.
+        p: p value of each pair, two-sided, before Holm.
+        adjusted: p value of each pair, after Holm, over all pairs.
+        level: level of the intervals.
     """
 
     difference: Floats
@@ -175,12 +175,12 @@ class Pairs(NamedTuple):
     level: float = LEVEL
 
     def better(self) -> Booleans:
-        """Whether row i is significantly above row j, at 1 - level."""
+        """Return whether row i is significantly above row j, at 1 - level."""
         return (self.adjusted < 1 - self.level) & (self.difference > 0)
 
 
 def compare_pairs(rows: list[Quantity], level: float = LEVEL) -> Pairs:
-    """Paired tests of one figure on identical resamples: difference over standard error, Holm over all pairs.
+    """Test one figure in pairs on identical resamples: difference over standard error, Holm over all pairs.
 
     The standard error is known as well as its items and seeds allow, so z is read as t with their degrees of freedom.
     """
@@ -204,7 +204,7 @@ def compare_pairs(rows: list[Quantity], level: float = LEVEL) -> Pairs:
 
 
 def holm(p: Floats) -> Floats:
-    """Holm's step-down adjustment of (P,) p values: compare with the level itself."""
+    """Return Holm's step-down adjustment of (P,) p values: compare with the level itself."""
     order = np.argsort(p, kind="stable")
     stepped = np.maximum.accumulate(p[order] * (len(p) - np.arange(len(p))))
     adjusted = np.empty_like(stepped)
@@ -213,7 +213,7 @@ def holm(p: Floats) -> Floats:
 
 
 def holm_pairs(p: Floats) -> Floats:
-    """`holm` over the pairs of a symmetric (V, V) matrix; the diagonal is 1."""
+    """Return `holm` over the pairs of a symmetric (V, V) matrix; the diagonal is 1."""
     upper = np.triu_indices(len(p), 1)
     adjusted = np.ones_like(p)
     adjusted[upper] = holm(p[upper])
@@ -222,7 +222,7 @@ def holm_pairs(p: Floats) -> Floats:
 
 
 def mcnemar(right: Floats) -> Floats:
-    """Exact two-sided McNemar tests of every pair of (V, N) answers, 1 right and 0 wrong: (V, V) p values."""
+    """Return exact two-sided McNemar tests of every pair of (V, N) answers, 1 right and 0 wrong: (V, V) p values."""
     right = right.astype(np.float32)
     both = right @ right.T  # (V, V)
     only_first = np.diag(both)[:, None] - both
@@ -232,12 +232,12 @@ def mcnemar(right: Floats) -> Floats:
 
 
 def ranks(better: Booleans) -> list[int]:
-    """1 + the number of rows significantly better."""
+    """Return 1 + the number of rows significantly better."""
     return [1 + int(count) for count in better.sum(axis=0)]
 
 
 def best_shares(rows: list[Quantity], rng: np.random.Generator) -> list[float]:
-    """The share of resamples in which a row is best; ties are shared out, seeds are noise of their own variance."""
+    """Return the share of resamples in which a row is best; ties are shared out, seeds are noise of their own variance."""
     draws = np.stack([row.draws for row in rows]).astype(np.float64)  # (V, R)
     for number, row in enumerate(rows):
         if (net := seed_spread(row).net) > 0:
@@ -247,12 +247,12 @@ def best_shares(rows: list[Quantity], rng: np.random.Generator) -> list[float]:
 
 
 def pareto(points: list[tuple[float, float]]) -> list[bool]:
-    """Whether no other point is at least as high in both coordinates and higher in one."""
+    """Return whether no other point is at least as high in both coordinates and higher in one."""
     return [not any(o[0] >= p[0] and o[1] >= p[1] and o != p for o in points) for p in points]
 
 
 def wilson_low(count: float, of: int, level: float = LEVEL) -> float:
-    """The lower end of Wilson's two-sided interval for a share; 0 of nothing."""
+    """Return the lower end of Wilson's two-sided interval for a share; 0 of nothing."""
     if not of:
         return 0.0
     z, share = special.ndtri((1 + level) / 2), count / of
@@ -262,7 +262,9 @@ def wilson_low(count: float, of: int, level: float = LEVEL) -> float:
 
 
 def p_above(values: Floats | Booleans, units: Integers, chance: float, *, binary: bool) -> float:
-    """One-sided p value of a mean being no more than chance: exact binomial for right and wrong, else t over units."""
+    """Return the one-sided p value of a mean being no more than chance: exact binomial for right and wrong, else t over
+    units.
+    """
     if binary:
         return float(special.bdtrc(values.sum() - 1, len(values), chance)) if values.sum() else 1.0
     sizes = np.bincount(units)

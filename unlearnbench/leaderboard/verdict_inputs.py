@@ -1,4 +1,4 @@
-"""From a row's items to what its verdict looks at; pure."""
+"""The facts on a row's items that its verdict rests on; pure functions."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from unlearnbench.records.manifest import ManifestRow
 def verdict_inputs(
     row: ManifestRow, context: TableContext, summary: Summary | None, status: Status, error: str
 ) -> VerdictInputs:
-    """What the rules look at; only the status where the row is not whole."""
+    """Return the facts that the rules need; only the status where the row is not whole."""
     referred = row.variant in context.reference
     if status != "done" or not context.items or context.base is None:
         return VerdictInputs(status=status, error=error, reference=referred)
@@ -30,25 +30,25 @@ def verdict_inputs(
 
 
 def _letter(row: ManifestRow, context: TableContext) -> tuple[float, str] | None:
-    """`one_letter` over all retain columns together."""
+    """Return `one_letter` over all retain columns together."""
     assert context.base is not None
-    own: list[list[np.ndarray]] = []
+    by_column: list[list[np.ndarray]] = []
     base: list[np.ndarray] = []
     for column in context.columns:
         known, mine = context.outcomes(context.base, column.benchmark), context.outcomes(row, column.benchmark)
         if column.role == "retain" and column.primary and known and mine and known[0].choices.max() >= 0:
             items = known[0].in_parts(context.subsets[column.title].parts)
             base.append(known[0].choices[items])
-            own.append([one.choices[items] for one in mine])
+            by_column.append([outcomes.choices[items] for outcomes in mine])
     if not base:
         return None
-    seeds = min(len(one) for one in own)
-    answers = [np.concatenate([one[seed] for one in own]) for seed in range(seeds)]
+    seeds = min(len(choices) for choices in by_column)
+    answers = [np.concatenate([choices[seed] for choices in by_column]) for seed in range(seeds)]
     return one_letter(answers, np.concatenate(base), context.settings.level)
 
 
 def _degenerate(row: ManifestRow, context: TableContext) -> float | None:
-    """`no_language` on the retain column that looks worst."""
+    """Return `no_language` on the retain column that looks worst."""
     assert context.base is not None
     found: list[float] = []
     for column in context.columns:
@@ -60,7 +60,7 @@ def _degenerate(row: ManifestRow, context: TableContext) -> float | None:
 
 
 def _inversions(row: ManifestRow, context: TableContext) -> list[Inversion]:
-    """Every informative forget target, at a level shared among them: one of many falls beyond its ideal by chance."""
+    """Return every informative forget target, at a level shared among them: one of many falls beyond its ideal by chance."""
     assert context.base is not None
     found: list[Inversion] = []
     level = 1 - (1 - context.settings.level) / len(context.forget) if context.forget else context.settings.level

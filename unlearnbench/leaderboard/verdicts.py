@@ -1,4 +1,4 @@
-"""What a row means, in one word with its evidence; pure. The first rule that applies decides."""
+"""The meaning of a row, in one word with its evidence; pure functions. The first rule that applies decides."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ class Inversion(NamedTuple):
     """A forget target against the least that a model without knowledge scores there.
 
     Attributes:
-        target: topic and benchmark.
+        target: topic and benchmark of the target.
         high: upper end of the score's interval, at a level shared among the targets; with a reference that of the distance from
             it, towards the base.
         floor: chance, or what a model scores that answers the rarest letter throughout, where that is less; with a reference 0.
-        ideal: what the floor is called.
+        ideal: name of the floor's ideal.
     """
 
     target: str
@@ -35,17 +35,18 @@ class Inversion(NamedTuple):
 
 
 class VerdictInputs(NamedTuple):
-    """What the rules look at; None where it is not known.
+    """The facts that the rules need; None where unknown.
 
     Attributes:
-        status: of the row's cells.
-        reference: whether the row is the reference, or one of its seeds.
-        error: of the first cell that did not finish.
+        status: status of the row's cells.
+        reference: True where the row is the reference, or one of its seeds.
+        error: error of the first cell that did not finish.
         forget: F with its interval.
         keep: K with its interval.
-        letter: where the base chooses otherwise, how much of it the row answers with one letter: lower end, letter.
-        degenerate: where the base writes language, how much of it the row does not: lower end.
-        inversions: by forget target.
+        letter: lower end of the share that the row answers with one letter, of the items on which the base chooses otherwise;
+            and the letter.
+        degenerate: lower end of the share of answers that are no language, of those that the base writes in language.
+        inversions: inversions by forget target.
     """
 
     status: Status
@@ -59,7 +60,7 @@ class VerdictInputs(NamedTuple):
 
 
 def judge(facts: VerdictInputs, damage_margin: float) -> tuple[Verdict | None, list[Evidence]]:
-    """The verdict and what it rests on; None where the intervals that it needs are not there."""
+    """Return the verdict and its evidence; None where the intervals that it needs are not there."""
     if facts.status == "failed":
         return "failed", [Evidence(rule="a cell failed", value=facts.error, threshold="none")]
     if facts.status == "diverged":
@@ -90,7 +91,7 @@ def judge(facts: VerdictInputs, damage_margin: float) -> tuple[Verdict | None, l
 
 
 def _collapse(facts: VerdictInputs) -> list[Evidence]:
-    """Why the row is no longer a language model, as far as what was to be kept shows."""
+    """Return why the row is no longer a language model, from what was to be kept."""
     found: list[Evidence] = []
     if facts.keep is not None and facts.keep.high is not None and facts.keep.high < NEAR_CHANCE:
         found.append(Evidence(rule="upper end of K is near chance", value=facts.keep.high, threshold=NEAR_CHANCE))
@@ -104,13 +105,13 @@ def _collapse(facts: VerdictInputs) -> list[Evidence]:
 
 
 def one_letter(row: Sequence[NDArray[np.int8]], base: NDArray[np.int8], level: float = LEVEL) -> tuple[float, str] | None:
-    """Of the items that the base answers otherwise, the share that the row answers with its favourite letter.
+    """Return the share that the row answers with its favourite letter, of the items that the base answers otherwise.
 
     A base that itself answers one letter to nearly everything leaves few such items, and a row like it passes.
 
     Args:
-        row: for each seed, (N,) chosen options on retain items; -1 where nothing is chosen.
-        base: likewise.
+        row: (N,) chosen options on retain items, for each seed; -1 where nothing is chosen.
+        base: (N,) chosen options of the base on these items.
 
     Returns:
         The lower end of the share's interval, with as many items as there are, and the letter.
@@ -126,8 +127,8 @@ def one_letter(row: Sequence[NDArray[np.int8]], base: NDArray[np.int8], level: f
 
 
 def no_language(row: Sequence[Outcomes], base: Outcomes, kept: NDArray[np.bool_], level: float = LEVEL) -> float | None:
-    """Of the answers that the base wrote in language, the share that the row did not: lower end of its interval."""
-    written = [one.degenerate for one in row if one.degenerate is not None]
+    """Return the share that the row did not write in language, of the answers that the base did: lower end of its interval."""
+    written = [outcomes.degenerate for outcomes in row if outcomes.degenerate is not None]
     if base.degenerate is None or not written:
         return None
     fine = kept & ~base.degenerate
@@ -137,7 +138,7 @@ def no_language(row: Sequence[Outcomes], base: Outcomes, kept: NDArray[np.bool_]
 
 
 def rarest_letter(base: Outcomes, items: NDArray[np.bool_]) -> float:
-    """What a model scores at least that answers one letter throughout; 1 where nothing is chosen."""
+    """Return the least score of a model that answers one letter throughout; 1 where nothing is chosen."""
     answers = base.answers[items]
     if not len(answers) or answers.min() < 0:
         return 1.0

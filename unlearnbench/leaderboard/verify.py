@@ -1,4 +1,4 @@
-"""Whether a comparison's folder adds up: its table recomputed from the per-item results, its hashes and its schema."""
+"""Verification of a comparison's folder: its table recomputed from the per-item results, its hashes and its schema."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ MOST_DIFFERENCES = 20  # of a table that are listed; after so many the rest is c
 
 
 def verify(folder: Path) -> Iterator[str]:
-    """What does not add up, one sentence each; nothing where everything does.
+    """Yield the mismatches, one sentence each; nothing where everything matches.
 
     Nothing is changed or repaired. What is consistent in itself but was never computed cannot be seen from the folder alone:
     only running the recipe again shows that.
 
     Args:
-        folder: of the comparison.
+        folder: folder of the comparison.
 
     Raises:
         UsageError: it is not the folder of a comparison.
@@ -52,7 +52,7 @@ def verify(folder: Path) -> Iterator[str]:
 
 
 def _recipe(run: RunFolder, manifest: Manifest) -> Iterator[str]:
-    """The plan's recipe against recipe.yaml."""
+    """Check the plan's recipe against recipe.yaml."""
     import yaml
 
     try:
@@ -69,7 +69,7 @@ def _recipe(run: RunFolder, manifest: Manifest) -> Iterator[str]:
 
 
 def _row(run: RunFolder, row: ManifestRow, manifest: Manifest, cells: dict[str, CellResult]) -> Iterator[str]:
-    """Every cell of a row; what is sound is put into `cells`."""
+    """Check every cell of a row; put the sound ones into `cells`."""
     heads = {head.name: head for head in manifest.benchmarks}
     texts = {name: run.read_texts(name, head.data) for name, head in heads.items() if head.data}
     for name, identity in row.cells.items():
@@ -94,7 +94,7 @@ def _row(run: RunFolder, row: ManifestRow, manifest: Manifest, cells: dict[str, 
 
 
 def _cell(run: RunFolder, key: CellKey, identity: str, cell: CellResult, texts: Mapping[str, ItemText]) -> Iterator[str]:
-    """A cell against its name and its items."""
+    """Check a cell against its name and its items."""
     if cell.key != key or cell.identity != identity:
         yield f"the file is of the cell {cell.key} with identity {cell.identity[:16]}, not of the one that the plan names."
     if cell.status != "done":
@@ -113,7 +113,7 @@ def _cell(run: RunFolder, key: CellKey, identity: str, cell: CellResult, texts: 
 
 
 def _figures(cell: CellResult, items: list[ItemResult]) -> Iterator[str]:
-    """A cell's figures, counted again."""
+    """Recompute a cell's figures."""
     if not items:
         yield "there are no items behind its score."
         return
@@ -129,16 +129,16 @@ def _figures(cell: CellResult, items: list[ItemResult]) -> Iterator[str]:
         "truncated": (cell.truncated, sum(item.truncated for item in items)),
     }
     for part in dict.fromkeys([*cell.parts, *parts]):
-        own, kept = parts.get(part), cell.parts.get(part)
-        counted[f"parts.{part}.value"] = (kept.value if kept else None, sum(own) / len(own) if own else None)
-        counted[f"parts.{part}.n"] = (kept.n if kept else None, len(own) if own else None)
+        scores, kept = parts.get(part), cell.parts.get(part)
+        counted[f"parts.{part}.value"] = (kept.value if kept else None, sum(scores) / len(scores) if scores else None)
+        counted[f"parts.{part}.n"] = (kept.n if kept else None, len(scores) if scores else None)
     for name, (stored, found) in counted.items():
         if not _close(stored, found):
             yield f"{name} is {stored}, and its items give {_number(found)}."
 
 
 def _answers(items: list[ItemResult], texts: Mapping[str, ItemText]) -> Iterator[str]:
-    """Items against themselves: a choice is the likeliest option, and right or wrong is whether it is the answer."""
+    """Check items against themselves: a choice is the likeliest option, and right or wrong is whether it is the answer."""
     wrong = [
         i.id for i in items if i.choice is not None and i.score in (0.0, 1.0) and (i.choice == i.answer) != (i.score == 1.0)
     ]
@@ -153,7 +153,7 @@ def _answers(items: list[ItemResult], texts: Mapping[str, ItemText]) -> Iterator
 
 
 def _strangers(run: RunFolder) -> Iterator[str]:
-    """What does not belong among the cells: links, which may lead anywhere, and files that were set aside."""
+    """Yield files that do not belong among the cells: links, which may lead anywhere, and files that were set aside."""
     for path in sorted((run.root / "cells").rglob("*")):
         if path.is_symlink():
             yield f"{_relative(path, run)} is a link."
@@ -162,7 +162,7 @@ def _strangers(run: RunFolder) -> Iterator[str]:
 
 
 def _deltas(run: RunFolder, cells: Mapping[str, CellResult]) -> Iterator[str]:
-    """The weights that were kept against the hash that their scores name."""
+    """Check the weights that were kept against the hash that their scores name."""
     weights = {(c.key.variant, c.key.seed): c.provenance.get("weights") for c in cells.values() if c.status == "done"}
     for folder in sorted((run.root / "deltas").glob("*/seed-*")):
         delta = run.read_manifest(folder)
@@ -185,7 +185,7 @@ def _deltas(run: RunFolder, cells: Mapping[str, CellResult]) -> Iterator[str]:
 
 
 def hashes_of_file(path: Path) -> list[tuple[str, str]]:
-    """The sha256 of every tensor in a safetensors file, by name, without reading it into a framework.
+    """Return the sha256 of every tensor in a safetensors file, by name, without reading it into a framework.
 
     Raises:
         ValueError: not a safetensors file.
@@ -205,7 +205,7 @@ def hashes_of_file(path: Path) -> list[tuple[str, str]]:
 
 
 def _board(run: RunFolder, manifest: Manifest, cells: dict[str, CellResult]) -> Iterator[str]:
-    """leaderboard.json against the table that the cells give."""
+    """Check leaderboard.json against the table that the cells give."""
     try:
         written = run.read_json(BOARD)
         stored = Leaderboard.model_validate(written)
@@ -222,22 +222,22 @@ def _board(run: RunFolder, manifest: Manifest, cells: dict[str, CellResult]) -> 
     if stored.schema_version < board.schema_version:
         recounted = {**_as_far_as(written, recounted), "schema": stored.schema_version}
     found = list(_differences(written, recounted))
-    yield from (f"{BOARD}: {one}" for one in found[:MOST_DIFFERENCES])
+    yield from (f"{BOARD}: {difference}" for difference in found[:MOST_DIFFERENCES])
     if len(found) > MOST_DIFFERENCES:
         yield f"{BOARD}: {len(found) - MOST_DIFFERENCES} more differences."
 
 
 def _as_far_as(written: Any, recounted: Any) -> Any:
-    """The entries of a table that one of an older schema has, too."""
+    """Return the entries of a table that one of an older schema has, too."""
     if isinstance(written, dict) and isinstance(recounted, dict):
-        return {name: _as_far_as(one, recounted[name]) for name, one in written.items() if name in recounted}
+        return {name: _as_far_as(entry, recounted[name]) for name, entry in written.items() if name in recounted}
     if isinstance(written, list) and isinstance(recounted, list) and len(written) == len(recounted):
         return [_as_far_as(*pair) for pair in zip(written, recounted, strict=True)]
     return recounted
 
 
 def _differences(stored: Any, found: Any, path: str = "") -> Iterator[str]:
-    """Where two JSON values differ, by their paths; a list of rows is told by its variants."""
+    """Yield the places where two JSON values differ, by their paths; a list of rows is named by its variants."""
     if isinstance(stored, dict) and isinstance(found, dict):
         for key in dict.fromkeys([*stored, *found]):
             yield from _differences(stored.get(key), found.get(key), f"{path}.{key}" if path else str(key))
@@ -245,16 +245,16 @@ def _differences(stored: Any, found: Any, path: str = "") -> Iterator[str]:
         if len(stored) != len(found):
             yield f"{path} has {len(stored)} entries, and the items give {len(found)}."
             return
-        for number, (one, other) in enumerate(zip(stored, found, strict=True)):
+        for number, (ours, other) in enumerate(zip(stored, found, strict=True)):
             name = other.get("variant", number) if isinstance(other, dict) else number
-            yield from _differences(one, other, f"{path}[{name}]")
+            yield from _differences(ours, other, f"{path}[{name}]")
     elif not _close(stored, found):
         yield f"{path} is {_number(stored)}, and the items give {_number(found)}."
 
 
-def _close(one: Any, other: Any) -> bool:
-    numbers = all(isinstance(x, int | float) and not isinstance(x, bool) for x in (one, other))
-    return math.isclose(one, other, rel_tol=1e-6, abs_tol=CLOSE) if numbers else one == other
+def _close(first: Any, other: Any) -> bool:
+    numbers = all(isinstance(x, int | float) and not isinstance(x, bool) for x in (first, other))
+    return math.isclose(first, other, rel_tol=1e-6, abs_tol=CLOSE) if numbers else first == other
 
 
 def _number(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""What could stand in the way of a comparison: settings against the machine, methods and benchmarks against the model."""
+"""Checks before a comparison: settings against the machine, methods and benchmarks against the model."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ TRACKERS = ("tensorboard", "wandb", "mlflow")  # loggers that are packages of th
 
 
 def check_parts(recipe: Recipe, benchmarks: Sequence[BenchmarkPlan], problems: Problems) -> None:
-    """The parts that topics claim, against those that there are."""
+    """Check the parts that topics claim against those that there are."""
     have = [f"{plan.name}/{part}" for plan in benchmarks for part in plan.benchmark.parts()]
     scored = {plan.name for plan in benchmarks}
     for name, topic in recipe.topics.items():
@@ -44,7 +44,7 @@ def check_parts(recipe: Recipe, benchmarks: Sequence[BenchmarkPlan], problems: P
 
 
 def check_trainer(recipe: Recipe, variants: Sequence[VariantPlan], device: str, problems: Problems) -> None:
-    """The recipe's `trainer` section against the budgets and this machine."""
+    """Check the recipe's `trainer` section against the budgets and this machine."""
     options = recipe.trainer
     for variant in variants:
         training, devices = variant.training, variant.processes(options.devices)
@@ -74,7 +74,7 @@ def check_trainer(recipe: Recipe, variants: Sequence[VariantPlan], device: str, 
 
 
 def check_models(folders: Mapping[str, Path], problems: Problems) -> dict[str, Path]:
-    """Those of the models whose weights are what their configs ask for; the headers of their files say so."""
+    """Return those of the models whose weights fit their configs, read from the headers of their files."""
     return {source: folder for source, folder in folders.items() if problems.attempt(_fitting, folder)}
 
 
@@ -101,7 +101,7 @@ def check_adapters(recipe: Recipe, folders: Mapping[str, Path], memory: JsonCach
 
 
 def load_tokenizers(folders: Mapping[str, Path], problems: Problems) -> dict[str, PreTrainedTokenizerBase]:
-    """The tokenizers that can be loaded, by the source of their model."""
+    """Return the tokenizers that can be loaded, by the source of their model."""
     loaded = {source: problems.attempt(load_tokenizer, folder) for source, folder in folders.items()}
     return {source: tokenizer for source, tokenizer in loaded.items() if tokenizer is not None}
 
@@ -109,7 +109,7 @@ def load_tokenizers(folders: Mapping[str, Path], problems: Problems) -> dict[str
 def check_benchmarks(
     benchmarks: Sequence[BenchmarkPlan], tokenizers: Mapping[str, PreTrainedTokenizerBase], due: set[str], problems: Problems
 ) -> None:
-    """Let each benchmark that is to be scored say what stands in its way: a missing chat template, a judge that is silent."""
+    """Let each benchmark that is to be scored report its problems: a missing chat template, a judge that does not answer."""
     for plan in (plan for plan in benchmarks if plan.name in due):
         with problems.noted(), guarded(plan.plugin.info, "in preflight"):  # somebody's check is no reason for a traceback
             for sentence in plan.benchmark.preflight(tokenizers):
@@ -119,14 +119,14 @@ def check_benchmarks(
 def check_vocabularies(
     tokenizers: Mapping[str, PreTrainedTokenizerBase], folders: Mapping[str, Path], problems: Problems
 ) -> None:
-    """Each model against its tokenizer."""
+    """Check each model against its tokenizer."""
     for source, tokenizer in tokenizers.items():
         if problem := check_vocabulary(tokenizer, folders[source]):
             problems.add(UsageError(f"{source} cannot be used: {problem}"))
 
 
 def check_corpora(tokenizers: Mapping[str, PreTrainedTokenizerBase], topics: Sequence[TopicData], problems: Problems) -> None:
-    """Prompts and responses against the chat templates of the models that are trained on them."""
+    """Check prompts and responses against the chat templates of the models that are trained on them."""
     tables = [table for topic in topics for table in (topic.forget, topic.retain)]
     paired = next((table for table in tables if any(row.get("text") is None for row in table.rows)), None)
     if paired is None:
@@ -162,30 +162,32 @@ def check_methods(
 
 
 def _built(variant: VariantPlan, shape: PreTrainedModel, topics: Sequence[TopicData]) -> UnlearningMethod | None:
-    """The method on a model without weights, or None for one that needs real weights: that is tried when its turn comes."""
+    """Build the method on a model without weights, or return None for one that needs real weights: it is tried when its job
+    runs.
+    """
     assert variant.plugin is not None
     assert variant.training is not None
     from unlearnbench.training.lr_schedule import check_schedulable
 
-    own = Problems()
+    of_row = Problems()
     method = None
     try:
         method = variant.plugin.spec.factory(shape, **variant.options)
         if method.one_process and variant.training.accumulate > 1:
-            own.add(UsageError("it must see a batch in one piece; set accumulate to 1 and choose a smaller batch_size."))
+            of_row.add(UsageError("it must see a batch in one piece; set accumulate to 1 and choose a smaller batch_size."))
         if variant.training.lr_schedule is not None:
-            own.attempt(check_schedulable, method)
+            of_row.attempt(check_schedulable, method)
         for sentence in method.preflight([topic.name for topic in topics]):
-            own.add(UsageError(sentence))
+            of_row.add(UsageError(sentence))
         for topic in topics if method.alternatives else ():
             for index in range(len(topic.forget.rows)):
                 alternatives_of(topic.forget, index)
     except UsageError as error:
-        own.add(error)
+        of_row.add(error)
     except (Exception, SystemExit):  # whatever else a method raises costs its own row only, and later
         method = None
-    own.each(lambda sentence: f"'{variant.name}' does not fit {variant.model}: {sentence}")
-    own.settle()
+    of_row.each(lambda sentence: f"'{variant.name}' does not fit {variant.model}: {sentence}")
+    of_row.settle()
     return method
 
 
@@ -197,7 +199,9 @@ def check_room(
     limits: Limits,
     problems: Problems,
 ) -> None:
-    """Room on the disk for the deltas: with `none` they are removed job by job, with `best` only when all are there."""
+    """Check that the disk has room for the deltas: with `none` they are removed job by job, with `best` only when all are
+    there.
+    """
     missing = [plan for plan in jobs if plan.due and run.read_manifest(run.delta_path_of(plan.job)) is None]
     deltas = [footprints[plan.job.variant].delta for plan in missing if plan.job.variant in footprints]
     needed = room_for(deltas, keep, limits)
@@ -212,7 +216,9 @@ def check_room(
 
 
 def room_for(deltas: Iterable[int], keep: KeepDeltas, limits: Limits) -> int:
-    """Bytes that deltas of these sizes take on the disk at most: where none is kept, those of the jobs that run at a time."""
+    """Return the bytes that deltas of these sizes take on the disk at most: where none is kept, those of the jobs that run at a
+    time.
+    """
     return sum(nlargest(limits.jobs, deltas) if keep == "none" else deltas)
 
 
@@ -224,21 +230,24 @@ def check_memory(
     limits: Limits,
     problems: Problems,
 ) -> None:
-    """Memory for what each row cannot do without: the model, gradients and the optimizer's state.
+    """Check the memory that each row needs at least: the model, gradients and the optimizer's state.
 
     Args:
-        jobs: of the comparison.
-        footprints: by row.
-        processes: that train a job together, unless its method must see whole batches; on the CPU they share its memory.
-        device: `cpu` or `cuda`.
-        limits: how many jobs run at a time, and what each may hold of the host's memory.
-        problems: where to note what is too large.
+        jobs: jobs of the comparison.
+        footprints: footprints by row.
+        processes: number of processes that train a job together, unless its method must see whole batches; on the CPU they
+            share its memory.
+        device: type of the device: `cpu` or `cuda`.
+        limits: number of jobs that run at a time, and the host memory that each may hold.
+        problems: problems, to which rows that are too large are added.
     """
     if not footprints:
         return
     free, place = free_memory(device)
     sharing = {plan.job.variant: plan.variant.processes(processes) for plan in jobs if device == "cpu"}
-    needs = {name: own.least * (sharing.get(name, 1) if own.trained else 1) for name, own in footprints.items()}
+    needs = {
+        name: row_needs.least * (sharing.get(name, 1) if row_needs.trained else 1) for name, row_needs in footprints.items()
+    }
     for name, needed in needs.items():
         holds = f"'{name}' needs at least {needed / 1e9:,.1f} GB of memory for weights, gradients and optimizer"
         advice = "train an adapter, choose a smaller model or --dtype bfloat16, or leave the row out."
@@ -258,7 +267,7 @@ def check_memory(
 
 
 def free_memory(device: str) -> tuple[int, str]:
-    """Free bytes where the model will lie, and the place's name."""
+    """Return the free bytes of the device's memory, and its name."""
     if device == "cuda":
         import torch
 
@@ -270,7 +279,7 @@ def free_memory(device: str) -> tuple[int, str]:
 
 
 def device_type(device: str) -> str:
-    """`cpu` or `cuda`, whatever was asked for."""
+    """Return `cpu` or `cuda`, whatever was given."""
     if device == "auto" and shutil.which("nvidia-smi") is None:
         return "cpu"
     import torch

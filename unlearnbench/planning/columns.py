@@ -1,4 +1,4 @@
-"""The columns of a comparison: benchmarks ready to evaluate, and what looks at trainings ask."""
+"""The columns of a comparison: benchmarks ready to evaluate, and the questions of looks at trainings."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from unlearnbench.scoring.measures import faults
 
 
 def plan_benchmarks(recipe: Recipe, problems: Problems) -> list[BenchmarkPlan]:
-    """Every benchmark whose options are right and whose data can be read."""
+    """Return every benchmark whose options are right and whose data can be read."""
     if not recipe.benchmarks:
         problems.add(
             UsageError("There is nothing to score with; name benchmarks with --benchmarks, for example --benchmarks wmdp,mmlu.")
@@ -68,12 +68,12 @@ def _check_ideal(name: str, plans: Sequence[BenchmarkPlan], benchmarks: Sequence
 
 
 def plugin_of(name: str, given: Mapping[str, Any]) -> str:
-    """The plugin of a column: `benchmark: NAME` scores one twice, and what stands behind a colon is for the plugin."""
+    """Return the plugin of a column: `benchmark: NAME` scores one twice, and what stands behind a colon is for the plugin."""
     return str(given.get("benchmark", name)).partition(":")[0]
 
 
 def plan_benchmark(name: str, given: dict[str, Any], half: Half | None) -> BenchmarkPlan:
-    """A benchmark of the recipe; `benchmark: NAME` lets one be scored twice with other options."""
+    """Plan a benchmark of the recipe; `benchmark: NAME` lets one be scored twice with other options."""
     options = dict(given)
     base, colon, argument = str(options.pop("benchmark", name)).partition(":")
     plugin = find_plugin("benchmark", base)
@@ -89,7 +89,7 @@ def plan_benchmark(name: str, given: dict[str, Any], half: Half | None) -> Bench
 
 
 def plan_looks(recipe: Recipe, benchmarks: Sequence[BenchmarkPlan]) -> LookPlan:
-    """What looks at trainings ask: benchmarks of right and wrong answers, of the half that chooses.
+    """Plan the questions of looks at trainings: benchmarks of right and wrong answers, of the half that chooses.
 
     Raises:
         UsageError: they would not see both what is forgotten and what is kept.

@@ -1,4 +1,4 @@
-"""A checked recipe: what is loaded and planned, before anything is computed or written."""
+"""A checked recipe: loaded and planned, before anything is computed or written."""
 
 from __future__ import annotations
 
@@ -33,20 +33,20 @@ class Comparison:
 
     @property
     def due(self) -> int:
-        """Cells that are left to compute."""
+        """Return the number of cells that are left to compute."""
         return sum(len(plan.due) for plan in self.jobs)
 
     def has_delta(self, plan: JobPlan) -> bool:
-        """Whether a job's weights are there already."""
+        """Return whether a job's weights are there already."""
         return self.run.read_manifest(self.run.delta_path_of(plan.job)) is not None
 
     def durations(self) -> Durations:
-        """How long rows and benchmarks take, as far as finished cells and the cache tell."""
+        """Return the durations of rows and benchmarks that finished cells and the cache tell."""
         cache = ScoreCache(self.cache)
         return known_durations(self.jobs, self.benchmarks, self.run, cache, dtype=self.dtype, limit=self.recipe.limit)
 
     def estimates(self, durations: Durations) -> list[JobEstimate]:
-        """What each job still takes."""
+        """Return the estimate of each job's remaining work."""
         return [
             estimate_job(
                 plan,

@@ -1,4 +1,4 @@
-"""How long jobs will take, told from what was computed before."""
+"""The durations of jobs, estimated from earlier results."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from unlearnbench.runs.score_cache import ScoreCache
 
 @dataclass(frozen=True, kw_only=True)
 class Durations:
-    """What is known of the seconds that rows and benchmarks take on one model.
+    """The seconds that rows and benchmarks take on one model, where they are known.
 
     Attributes:
         unlearn: seconds of one training, by row.
@@ -28,14 +28,14 @@ class Durations:
     timed: Sequence[str] = field(default_factory=tuple[str, ...])
 
     def to_unlearn(self, plan: JobPlan) -> float | None:
-        """Seconds until a job that has no weights yet has them; None where nothing is known."""
+        """Return the seconds until a job that has no weights yet has them; None where nothing is known."""
         return self.unlearn.get(plan.job.variant) if plan.trains else 0.0
 
     def to_evaluate(self, plan: JobPlan) -> float | None:
-        """Seconds to score what a job still owes; None where nothing is known of a part of it."""
+        """Return the seconds to score a job's remaining benchmarks; None where nothing is known of one of them."""
         known = [self.evaluate.get(name) for name in plan.due if plan.cells[name] not in self.cached]
-        told = [one for one in known if one is not None]
-        return sum(told) if len(told) == len(known) else None
+        available = [seconds for seconds in known if seconds is not None]
+        return sum(available) if len(available) == len(known) else None
 
 
 def known_durations(
@@ -47,8 +47,10 @@ def known_durations(
     dtype: str,
     limit: int | None,
 ) -> Durations:
-    """What finished cells of other seeds and rows say, and the cache of the models that nothing is trained for."""
-    columns = {one.name: one for one in benchmarks}
+    """Return the durations in finished cells of other seeds and rows, and in the cache for models that nothing is
+    trained for.
+    """
+    columns = {benchmark.name: benchmark for benchmark in benchmarks}
     unlearn: dict[str, list[float]] = {}
     evaluate: dict[str, list[float]] = {}
     cached: set[str] = set()

@@ -1,4 +1,4 @@
-"""What a comparison will take, told from shapes and budgets alone: memory, disk, tokens, questions."""
+"""The costs of a comparison, estimated from shapes and budgets alone: memory, disk, tokens, questions."""
 
 from __future__ import annotations
 
@@ -21,19 +21,20 @@ WIDTHS = {"float32": 4, "bfloat16": 2, "float16": 2}  # bytes per number
 
 @dataclass(frozen=True, kw_only=True)
 class Footprint:
-    """What one row needs in memory and on disk, in bytes.
+    """The needs of one row in memory and on disk, in bytes.
 
     Attributes:
-        weights: of the whole model, for scoring.
-        needed: of the part of it that training runs.
-        trained: numbers that the method may change, or an adapter's factors; None where only the real model tells.
-        gradients: of these.
-        summed: what of the gradients stands while another piece of a batch is computed; without pieces each weight may be
-            stepped, and its gradient go, before the next one's is there.
-        optimizer: two moments of each, and a float32 copy of narrower weights where the method steps one.
-        sums: what a method without an optimizer gathers in host memory: two float32 numbers for each, by a rule of thumb.
-        activations: that the backward pass of one piece of a batch needs, by a rule of thumb.
-        delta: that is kept on disk, at most: what does not change is not written.
+        weights: weights of the whole model, for scoring.
+        needed: weights of the part of it that training runs.
+        trained: count of numbers that the method may change, or an adapter's factors; None where only the real model tells.
+        gradients: gradients of these numbers.
+        summed: gradients that are in memory while another piece of a batch is computed; without pieces each weight may be
+            stepped, and its gradient freed, before the next one's is there.
+        optimizer: optimizer state: two moments of each number, and a float32 copy of narrower weights where the method steps
+            one.
+        sums: sums that a method without an optimizer gathers in host memory: two float32 numbers for each, by a rule of thumb.
+        activations: activations that the backward pass of one piece of a batch needs, by a rule of thumb.
+        delta: delta that is kept on disk, at most: tensors that do not change are not written.
     """
 
     weights: int
@@ -48,27 +49,27 @@ class Footprint:
 
     @property
     def least(self) -> int:
-        """Below this the job cannot run: what goes by a rule of thumb is left out."""
+        """Return the bytes below which the job cannot run: everything but the rules of thumb."""
         return max(self.weights, self.needed + self.summed + self.optimizer)
 
     @property
     def likely(self) -> int:
-        """What the larger of training and scoring takes."""
+        """Return the bytes of the larger of training and scoring."""
         return max(self.weights, self.needed + self.gradients + self.optimizer + self.sums + self.activations)
 
 
 def footprint(shape: PreTrainedModel, method: UnlearningMethod | None, training: Training | None, dtype: str) -> Footprint:
-    """What a row needs.
+    """Return the needs of a row.
 
     Args:
-        shape: the model without weights.
-        method: built on it; None for a row that trains nothing, or that needs real weights to be built.
-        training: its budget.
-        dtype: of the weights.
+        shape: model without weights.
+        method: method built on it; None for a row that trains nothing, or that needs real weights to be built.
+        training: budget of the method.
+        dtype: dtype of the weights.
     """
     width = WIDTHS[dtype]
-    own = {id(parameter): parameter.numel() for parameter in shape.parameters()}  # tied ones once
-    whole = sum(own.values())
+    sizes = {id(parameter): parameter.numel() for parameter in shape.parameters()}  # tied ones once
+    whole = sum(sizes.values())
     if method is None or training is None:
         return Footprint(weights=whole * width)
     trained = sum(parameter.numel() for parameter in method.trainable())
@@ -92,7 +93,7 @@ def footprint(shape: PreTrainedModel, method: UnlearningMethod | None, training:
 
 
 def _needed(shape: PreTrainedModel, method: UnlearningMethod, whole: int) -> int:
-    """Numbers of the model's part that training runs: without the blocks above the last one it needs."""
+    """Return the numbers of the model's part that training runs: without the blocks above the last one it needs."""
     if method.last_needed is None:
         return whole
     from unlearnbench.models.blocks import decoder_blocks
@@ -102,7 +103,9 @@ def _needed(shape: PreTrainedModel, method: UnlearningMethod, whole: int) -> int
 
 
 def _activations(shape: PreTrainedModel, training: Training, width: int, last: int | None) -> int:
-    """Both sides of one piece: what a block keeps per token, or with checkpointing its input, for every block that runs."""
+    """Return the bytes of both sides of one piece: what a block keeps per token, or with checkpointing its input, for every
+    block that runs.
+    """
     config: Any = shape.config.get_text_config()
     inner = getattr(config, "intermediate_size", None) or 4 * config.hidden_size
     blocks = config.num_hidden_layers if last is None else last + 1
@@ -113,26 +116,26 @@ def _activations(shape: PreTrainedModel, training: Training, width: int, last: i
 
 @dataclass(frozen=True, kw_only=True)
 class JobEstimate:
-    """What one job still takes.
+    """The remaining work of one job.
 
     Attributes:
-        variant: the row.
-        seed: of the job.
-        finished: benchmarks whose cells are there.
-        failed: benchmarks whose cells say that they failed, and are not to be computed again.
+        variant: row of the job.
+        seed: seed of the job.
+        finished: benchmarks whose cells are finished.
+        failed: benchmarks whose cells failed, and are not to be computed again.
         due: benchmarks that are left to score.
-        updates: of the optimizer; 0 where nothing trains or its delta is there.
-        tokens: seen by these at most; texts are mostly shorter.
-        items: questions to score.
-        generated: tokens that the model writes at most.
-        judge_requests: to a judge elsewhere.
-        judge_tokens: about so many in them and in the replies.
-        judge_reply_tokens: how many of these are in the replies.
-        memory_bytes: what the job likely takes at its peak; None where it computes nothing.
-        trained: numbers that the method may change; None where only the real model tells.
-        delta_bytes: on disk, at most.
-        unlearn_seconds: about; None where nothing is known.
-        evaluate_seconds: about; None where nothing is known.
+        updates: optimizer updates; 0 where nothing trains or its delta is there.
+        tokens: largest number of tokens in these updates; texts are mostly shorter.
+        items: number of questions to score.
+        generated: largest number of tokens that the model writes.
+        judge_requests: number of requests to a judge behind an API.
+        judge_tokens: approximate number of tokens in these requests and in the replies.
+        judge_reply_tokens: number of these tokens that are in the replies.
+        memory_bytes: likely peak memory of the job; None where it computes nothing.
+        trained: count of numbers that the method may change; None where only the real model tells.
+        delta_bytes: largest size of the delta on disk.
+        unlearn_seconds: approximate seconds of unlearning; None where nothing is known.
+        evaluate_seconds: approximate seconds of scoring; None where nothing is known.
     """
 
     variant: str
@@ -154,7 +157,7 @@ class JobEstimate:
     evaluate_seconds: float | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """Return the fields, for JSON."""
         return asdict(self)
 
 
@@ -163,26 +166,26 @@ def estimate_job(
     benchmarks: Sequence[BenchmarkPlan],
     topics: Sequence[TopicData],
     limit: int | None,
-    own: Footprint | None,
+    needs: Footprint | None,
     *,
     trained: bool,
     failed: tuple[str, ...],
     durations: Durations,
 ) -> JobEstimate:
-    """What a job still takes.
+    """Estimate the remaining work of a job.
 
     Args:
-        plan: the job.
-        benchmarks: of the comparison.
-        topics: of the comparison.
-        limit: items of each part.
-        own: what its row needs.
-        trained: its delta is there already.
+        plan: plan of the job.
+        benchmarks: benchmarks of the comparison.
+        topics: topics of the comparison.
+        limit: number of items scored in each part; None for all.
+        own: needs of its row.
+        trained: True where its delta is there already.
         failed: benchmarks whose cells failed.
-        durations: what is known of rows and benchmarks.
+        durations: known durations of rows and benchmarks.
     """
     finished = tuple(name for name in plan.cells if name not in (*plan.due, *failed))
-    work = [one.benchmark.estimate(limit) for one in benchmarks if one.name in plan.due]
+    work = [benchmark.benchmark.estimate(limit) for benchmark in benchmarks if benchmark.name in plan.due]
     training = plan.variant.training if plan.due and not trained else None
     return JobEstimate(
         variant=plan.job.variant,
@@ -192,21 +195,21 @@ def estimate_job(
         due=plan.due,
         updates=training.steps if training and plan.trains else 0,
         tokens=_tokens(training, topics) if training and plan.trains else 0,
-        items=sum(one.items for one in work),
-        generated=sum(one.generated for one in work),
-        judge_requests=sum(one.judge_requests for one in work),
-        judge_tokens=sum(one.judge_tokens for one in work),
-        judge_reply_tokens=sum(one.judge_reply_tokens for one in work),
-        memory_bytes=own.likely if own and plan.due else None,
-        trained=own.trained if own else None,
-        delta_bytes=own.delta if own and training else 0,
+        items=sum(load.items for load in work),
+        generated=sum(load.generated for load in work),
+        judge_requests=sum(load.judge_requests for load in work),
+        judge_tokens=sum(load.judge_tokens for load in work),
+        judge_reply_tokens=sum(load.judge_reply_tokens for load in work),
+        memory_bytes=needs.likely if needs and plan.due else None,
+        trained=needs.trained if needs else None,
+        delta_bytes=needs.delta if needs and training else 0,
         unlearn_seconds=durations.to_unlearn(plan) if training else 0.0,
         evaluate_seconds=durations.to_evaluate(plan),
     )
 
 
 def _tokens(training: Training, topics: Sequence[TopicData]) -> int:
-    """Of full batches on both sides; updates take the topics in turn."""
+    """Return the tokens of full batches on both sides; updates take the topics in turn."""
     most = training.max_length
     lengths = [topic.longest("forget", most) + topic.longest("retain", most) for topic in topics]
     return sum(training.batch_size * lengths[update % len(lengths)] for update in range(training.steps)) if lengths else 0

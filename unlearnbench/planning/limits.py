@@ -1,4 +1,4 @@
-"""What jobs in processes of their own keep to."""
+"""The limits of jobs in processes of their own."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from unlearnbench.errors import Problems, UsageError
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """As many jobs as may run at a time, and what the process of one may take.
+    """The number of jobs that run at a time, and the limits of each job's process.
 
     Attributes:
-        jobs: at a time.
-        seconds: wall clock of a process, from its start; None means no limit.
-        bytes: resident memory of a process and all that it started; None means no limit.
+        jobs: number of jobs at a time.
+        seconds: longest wall-clock time of a process, from its start; None means no limit.
+        bytes: largest resident memory of a process and all that it started; None means no limit.
 
     Raises:
         UsageError: one of them leaves nothing to run with.

@@ -1,4 +1,4 @@
-"""From a recipe and the finished cells to the jobs that are left; pure."""
+"""From a recipe and the finished cells to the jobs that are left; pure functions."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from unlearnbench.system.files import content_hash
 
 @dataclass(frozen=True, kw_only=True)
 class BenchmarkPlan:
-    """One column: the benchmark, ready to evaluate, and what its cells' identity is made of.
+    """One column: the benchmark, ready to evaluate, and the parts of its cells' identity.
 
     `half` is what is scored of its items; `all_asked` where the benchmark cannot ask a half, so that answers are left out.
     """
@@ -35,7 +35,7 @@ class BenchmarkPlan:
 
     @property
     def deciding(self) -> Options:
-        """The options that may change a score."""
+        """Return the options that may change a score."""
         return {name: value for name, value in self.options.items() if name not in self.benchmark.incidental}
 
     def identity(self, limit: int | None) -> list[object]:
@@ -45,21 +45,21 @@ class BenchmarkPlan:
         return [*own, self.benchmark.digest(), limit, self.half, *base]
 
     def cache_key(self, weights: str | None, dtype: str, limit: int | None, seed: int) -> str:
-        """Under which the score of a model is kept in the user's cache."""
+        """Return the key of a model's score in the user's cache."""
         return content_hash([weights, dtype, self.identity(limit), seed])
 
 
 @dataclass(frozen=True, kw_only=True)
 class LookPlan:
-    """When to look, at what, and what for.
+    """The looks at trainings: their times, their questions and their purpose.
 
     Attributes:
-        every: updates from one look to the next.
-        columns: of the half that chooses, each with what the table knows of it.
-        limit: items of each part.
-        keep_best: put the best weights back in the end; else looks only decide whether to go on.
-        keep_at_least: K that the best weights must keep, where any do.
-        floors: row -> update -> S below which the trial is given up.
+        every: number of updates from one look to the next.
+        columns: columns of the half that chooses, each with its entry in the manifest.
+        limit: number of items scored in each part; None for all.
+        keep_best: True puts the best weights back in the end; else looks only decide whether to go on.
+        keep_at_least: smallest K of the best weights, where any keep it.
+        floors: S below which the trial is stopped, by row and update.
     """
 
     every: int
@@ -70,14 +70,14 @@ class LookPlan:
     floors: Mapping[str, Mapping[int, float]] = field(default_factory=dict)
 
     def identity(self) -> list[object]:
-        """What of it may change the weights, or whether there are any."""
+        """Return everything about the looks that may change the weights, or whether there are any."""
         asked = [plan.identity(self.limit) for plan, _ in self.columns]
         return [self.every, asked, self.keep_best, self.keep_at_least, interim_hash()]
 
 
 @dataclass(frozen=True, kw_only=True)
 class VariantPlan:
-    """One row: what unlearns (nothing, for the baseline and for checkpoints) and where the weights come from.
+    """One row: its method (none for the baseline and for checkpoints) and the source of its weights.
 
     A row that is derived from another one, as a control is, has that row's plugin, options and budget, which decide what its
     weights are made of; its `method` says how. A row whose plugin cannot be loaded has no budget, and fails with the `problem`.
@@ -94,7 +94,7 @@ class VariantPlan:
     problem: str | None = None
 
     def processes(self, devices: int) -> int:
-        """How many processes train it: the recipe's number, or one for a method that must see whole batches."""
+        """Return the number of processes that train it: the recipe's, or one for a method that must see whole batches."""
         if devices == 1 or self.plugin is None or self.training is None:  # to ask a method, its module has to be imported
             return 1
         return 1 if getattr(self.plugin.spec.factory, "one_process", False) else devices
@@ -105,11 +105,11 @@ class JobPlan:
     """One job with the cells it owes.
 
     Attributes:
-        job: its row and seed, and the identity of its weights.
-        variant: the row.
+        job: job: its row and seed, and the identity of its weights.
+        variant: row of the job.
         cells: identity of each cell, by its benchmark.
         due: benchmarks whose cells are not finished yet.
-        source: the job whose delta this one is derived from; it must have left it before this one can begin.
+        source: job whose delta this one is derived from; that delta must exist before this job can begin.
     """
 
     job: Job
@@ -120,35 +120,35 @@ class JobPlan:
 
     @property
     def trains(self) -> bool:
-        """Whether its weights come from a training of its own."""
+        """Return whether its weights come from a training of its own."""
         return self.variant.training is not None and self.source is None
 
     def key(self, benchmark: str) -> CellKey:
-        """The cell's name."""
+        """Return the key of a cell."""
         return CellKey(variant=self.job.variant, benchmark=benchmark, seed=self.job.seed)
 
 
 def job_identity(variant: VariantPlan, seed: int, topics: Sequence[TopicData], shared: Mapping[str, Any]) -> str:
-    """Hash of everything that may change the unlearned weights.
+    """Return the hash of everything that may change the unlearned weights.
 
     Args:
-        variant: its plugin's source, options and budget count, if it trains.
-        seed: counts only if it trains.
-        topics: the corpora; count only if it trains.
+        variant: row; its plugin's source, options and budget count, if it trains.
+        seed: seed; it counts only if the row trains.
+        topics: corpora; they count only if the row trains.
         shared: version, core hash, dtype, trainer settings.
     """
     if variant.problem is not None and variant.plugin is not None:
         return content_hash([variant.weights, variant.plugin.source_hash, variant.options, "cannot be loaded"])
     if variant.plugin is None or variant.training is None:
         return content_hash([variant.weights, shared["dtype"]])
-    own = [
+    of_method = [
         variant.plugin.info.name,
         variant.plugin.source_hash,
         variant.options,
         vars(variant.training),
         *([variant.method] if variant.derived_from else []),
     ]
-    return content_hash([variant.weights, own, [topic.identity() for topic in topics], dict(shared), seed])
+    return content_hash([variant.weights, of_method, [topic.identity() for topic in topics], dict(shared), seed])
 
 
 def plan_jobs(
@@ -158,7 +158,7 @@ def plan_jobs(
     identity_of: Callable[[VariantPlan, int], str],
     limit: int | None,
 ) -> list[JobPlan]:
-    """Every job of a comparison, in row order; a row that does not train has one job, with seed 0."""
+    """Return every job of a comparison, in row order; a row that does not train has one job, with seed 0."""
     columns = {plan.name: plan.identity(limit) for plan in benchmarks}
     plans: list[JobPlan] = []
     for variant in variants:
@@ -174,7 +174,7 @@ def plan_jobs(
 def what_is_due(
     plans: Sequence[JobPlan], read: Callable[[CellKey, str], CellResult | None], *, retry_failed: bool
 ) -> list[JobPlan]:
-    """The same jobs with `due` set to the cells that are not finished, or not to the last item."""
+    """Return the same jobs with `due` set to the cells that are not finished, or not to the last item."""
     marked: list[JobPlan] = []
     for plan in plans:
         due: list[str] = []

@@ -41,12 +41,12 @@ from unlearnbench.system.files import JsonCache
 
 
 def prepare(request: Request, problems: Problems | None = None, *, broken: Mapping[str, str] | None = None) -> Comparison:
-    """Check what is asked for, and plan it.
+    """Check a request, and plan it.
 
     Args:
-        request: what to compare, and where.
-        problems: what was found to be wrong before; it is said together with what is found here.
-        broken: rows whose method cannot be loaded, and why: they fail when their turn comes.
+        request: request: recipe, folder and limits.
+        problems: problems found before; they are reported together with those found here.
+        broken: reasons why methods cannot be loaded, by row: these rows fail when their turn comes.
 
     Raises:
         UsageError: anything in the recipe cannot be done: all of it at once; nothing has been written.
@@ -82,7 +82,7 @@ def plan_only(request: Request) -> Comparison:
 
 
 def _plan(request: Request, problems: Problems, broken: Mapping[str, str]) -> tuple[Comparison, dict[str, Path]]:
-    """The comparison as far as it can be planned, and the folder of each model; what is wrong is noted."""
+    """Return the comparison and the folder of each model, planned without raising: mistakes are noted."""
     device = request.device
     run = RunFolder(request.out)
     usable = problems.attempt(run.check_writable) is not None
@@ -131,7 +131,7 @@ def _plan(request: Request, problems: Problems, broken: Mapping[str, str]) -> tu
 
 
 def _plan_topics(recipe: Recipe, variants: Sequence[VariantPlan], problems: Problems) -> list[TopicData]:
-    """The corpora, where a row trains on them."""
+    """Return the corpora, where a row trains on them."""
     trains = [variant.name for variant in variants if variant.training is not None]
     missing = recipe.variants().keys() - {variant.name for variant in variants} - {BASELINE}
     if trains and not recipe.topics:
@@ -145,7 +145,7 @@ def _plan_topics(recipe: Recipe, variants: Sequence[VariantPlan], problems: Prob
 
 
 def _model_folders(variants: Iterable[VariantPlan], problems: Problems) -> dict[str, Path]:
-    """Where each model lies, by its source."""
+    """Return the folder of each model, by its source."""
     found = {source: problems.attempt(model_folder, source) for source in dict.fromkeys(v.model for v in variants)}
     return {source: folder for source, folder in found.items() if folder is not None}
 
@@ -170,7 +170,7 @@ def _read_topic(name: str, recipe: Recipe, problems: Problems) -> TopicData | No
 
 
 def _corpus(source: str, min_chars: int) -> Table:
-    """A corpus with something to read in it; the encoder leaves out texts of at most `min_chars` characters."""
+    """Return a corpus with something to read in it; the encoder leaves out texts of at most `min_chars` characters."""
     table = read_corpus(source)
     texts = (row["response"] if row.get("text") is None else row["text"] for row in table.rows)
     if not any(len(text) > min_chars for text in texts):
@@ -185,7 +185,7 @@ def _check_cuda() -> None:
 
 
 def _resolve_dtype(asked: str, device: Device) -> str:
-    """`auto`: bfloat16 on a GPU that has it, else float32."""
+    """Resolve `auto`: bfloat16 on a GPU that has it, else float32."""
     if asked != "auto":
         return asked
     if device == "cpu" or (device == "auto" and shutil.which("nvidia-smi") is None):

@@ -1,4 +1,4 @@
-"""From a recipe's name or YAML file to a recipe; what is wrong in one is said with its line."""
+"""From a recipe's name or YAML file to a recipe; mistakes in it are reported with their lines."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ PLAIN_INTEGER = re.compile(r"-?(0|[1-9][0-9]*)")
 
 
 def shipped_recipes() -> list[str]:
-    """Names of the recipes that come with the package."""
+    """Return the names of the recipes that come with the package."""
     folder = resources.files("unlearnbench") / "recipes"
     return sorted(Path(entry.name).stem for entry in folder.iterdir() if entry.name.endswith(".yaml"))
 
@@ -57,15 +57,15 @@ def parse_recipe(text: str, origin: str, name: str) -> Recipe:
     """Parse a recipe's YAML and what it extends.
 
     Args:
-        text: of the file.
-        origin: its path, for messages and for the paths of what it extends.
-        name: of the recipe, unless the text gives one.
+        text: text of the file.
+        origin: path of the file, for messages and for the paths of the recipes that it extends.
+        name: name of the recipe, unless the text gives one.
     """
     return _resolved(_parse(text, origin), name)
 
 
 def _resolved(first: _File, name: str) -> Recipe:
-    """The recipe that a file or a mapping describes with what it extends; `name` is its name unless it gives one."""
+    """Return the recipe that a file or a mapping describes with what it extends; `name` is its name unless it gives one."""
     files = [first]
     while (base := _base_of(files[-1])) is not None:
         if os.path.realpath(base) in [os.path.realpath(file.origin) for file in files]:
@@ -96,18 +96,18 @@ def _resolved(first: _File, name: str) -> Recipe:
 
 @dataclass(frozen=True)
 class _File:
-    """One recipe file, or a mapping: how messages call it, a file's nodes with their lines, and what stands in it."""
+    """One recipe file, or a mapping: its name in messages, a file's nodes with their lines, and its content."""
 
     origin: str
     root: yaml.Node | None
     content: dict[str, Any]
 
     def place(self, location: Iterable[object]) -> _Place:
-        """Where a key stands, or as much of its path as there is; in a mapping there are no lines."""
+        """Return the place of a key, or of as much of its path as there is; in a mapping there are no lines."""
         return _locate(self.root, location) if self.root is not None else _Place(0, _depth(self.content, location))
 
     def at(self, location: Iterable[object]) -> str:
-        """How a message says where a key stands."""
+        """Return the place of a key in a message's words."""
         return self.origin if self.root is None else f"{self.origin}, line {self.place(location).line}"
 
 
@@ -116,7 +116,7 @@ def _is_path(name_or_path: str) -> bool:
 
 
 def _read(name_or_path: str) -> tuple[str, str]:
-    """A recipe's text, and how messages call it: its path, or for one that ships its name alone."""
+    """Return a recipe's text, and its name in messages: its path, or for one that ships its name alone."""
     if _is_path(name_or_path):
         try:
             return Path(name_or_path).read_text(encoding="utf-8"), name_or_path
@@ -128,7 +128,7 @@ def _read(name_or_path: str) -> tuple[str, str]:
 
 
 def _parse(text: str, origin: str) -> _File:
-    """One file's YAML, each key once."""
+    """Parse one file's YAML, each key once."""
     loader = None
     try:
         loader = yaml.SafeLoader(text)
@@ -160,7 +160,7 @@ def _parse(text: str, origin: str) -> _File:
 
 
 def _with_defaults(content: Mapping[str, Any]) -> dict[str, Any]:
-    """A recipe's content in which a plugin without a value (`wmdp:`) has its defaults."""
+    """Return a recipe's content in which a plugin without a value (`wmdp:`) has its defaults."""
     return {
         section: {name: {} if options is None else options for name, options in entries.items()}
         if section in OPTIONS and isinstance(entries, Mapping)
@@ -170,7 +170,7 @@ def _with_defaults(content: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _nodes(node: yaml.Node | None, path: str = "", seen: set[int] | None = None) -> Iterator[tuple[str, yaml.Node]]:
-    """Every value below a node and itself, each once, with its dotted key."""
+    """Yield every value below a node and itself, each once, with its dotted key."""
     seen = set[int]() if seen is None else seen
     if node is None or id(node) in seen:  # aliases may go in circles
         return
@@ -185,7 +185,7 @@ def _nodes(node: yaml.Node | None, path: str = "", seen: set[int] | None = None)
 
 
 def _repeated(root: yaml.Node | None, origin: str) -> Iterator[str]:
-    """A sentence for each key that a mapping has more than once; YAML itself would keep the last one."""
+    """Yield a sentence for each key that a mapping has more than once; YAML itself would keep the last one."""
     for path, node in _nodes(root):
         lines: dict[str, list[int]] = {}
         for key, _ in node.value if isinstance(node, yaml.MappingNode) else ():
@@ -198,18 +198,18 @@ def _repeated(root: yaml.Node | None, origin: str) -> Iterator[str]:
 
 
 def _halves(root: yaml.Node | None, origin: str) -> Iterator[str]:
-    """A sentence for each value or key with half a character, which no file takes."""
+    """Yield a sentence for each value or key with half a character, which no file can store."""
     for _, node in _nodes(root):
         keys = [key for key, _ in node.value] if isinstance(node, yaml.MappingNode) else []
-        for one in (*keys, node):
-            if isinstance(one, yaml.ScalarNode) and HALF.search(one.value):
-                text = one.value.encode("ascii", "backslashreplace").decode()
-                line = one.start_mark.line + 1
+        for part in (*keys, node):
+            if isinstance(part, yaml.ScalarNode) and HALF.search(part.value):
+                text = part.value.encode("ascii", "backslashreplace").decode()
+                line = part.start_mark.line + 1
                 yield f"{origin}, line {line}: '{text}' has half a character (a lone surrogate), which is no text; remove it."
 
 
 def _base_of(file: _File) -> str | None:
-    """The recipe that a file extends: a shipped one's name, or a path, from the file's own folder on."""
+    """Return the recipe that a file extends: a shipped one's name, or a path, from the file's own folder on."""
     base = file.content.get("extends")
     base = os.fspath(base) if isinstance(base, os.PathLike) else base
     if base is None or (isinstance(base, str) and not _is_path(base)):
@@ -221,20 +221,22 @@ def _base_of(file: _File) -> str | None:
     return os.path.normpath(Path(file.origin).parent / base)
 
 
-def _merged(base: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
-    """A recipe over the one that it extends: entries and their options are added or replaced one by one, lists as a whole."""
-    return {**base, **{key: _merge(base.get(key), value, DEPTHS.get(key, 1)) for key, value in own.items()}}
+def _merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """Merge a recipe into the one that it extends: entries and their options are added or replaced one by one, lists as a
+    whole.
+    """
+    return {**base, **{key: _merge(base.get(key), value, DEPTHS.get(key, 1)) for key, value in changes.items()}}
 
 
-def _merge(base: Any, own: Any, depth: int) -> Any:
-    if depth == 0 or not isinstance(base, Mapping) or not isinstance(own, Mapping):
-        return own
-    return {**base, **{key: _merge(base.get(key), value, depth - 1) for key, value in own.items()}}
+def _merge(base: Any, changes: Any, depth: int) -> Any:
+    if depth == 0 or not isinstance(base, Mapping) or not isinstance(changes, Mapping):
+        return changes
+    return {**base, **{key: _merge(base.get(key), value, depth - 1) for key, value in changes.items()}}
 
 
 def _explain(errors: Iterable[Mapping[str, Any]], files: Sequence[_File]) -> UsageError:
-    """A sentence about each problem: the line, what was given, what is allowed."""
-    problems = [_explain_one(one, files) for one in errors]
+    """Return a sentence about each problem: the line, what was given, what is allowed."""
+    problems = [_explain_one(error, files) for error in errors]
     return problems[0] if len(problems) == 1 else CombinedUsageError(map(str, problems))
 
 
@@ -256,14 +258,14 @@ def _explain_one(first: Mapping[str, Any], files: Sequence[_File]) -> UsageError
 
 
 class _Place(NamedTuple):
-    """Where a key stands: its 1-based line, and how many steps of its path there are."""
+    """The place of a key: its 1-based line, and the number of steps of its path that exist."""
 
     line: int
     depth: int
 
 
 def _locate(node: yaml.Node | None, location: Iterable[object]) -> _Place:
-    """The place of a key, or of as much of its path as there is."""
+    """Return the place of a key, or of as much of its path as there is."""
     place = _Place(1, 0)
     for step in location:
         if isinstance(node, yaml.MappingNode):
@@ -278,7 +280,7 @@ def _locate(node: yaml.Node | None, location: Iterable[object]) -> _Place:
 
 
 def _depth(content: Any, location: Iterable[Any]) -> int:
-    """How many steps of a key's path there are in a mapping."""
+    """Return the number of steps of a key's path that a mapping has."""
     depth = 0
     for step in location:
         known = content if isinstance(content, Mapping) else range(len(content)) if isinstance(content, list) else ()
@@ -288,7 +290,7 @@ def _depth(content: Any, location: Iterable[Any]) -> int:
 
 
 def _child(node: yaml.Node | None, name: str) -> yaml.Node | None:
-    """The value of a mapping's key; None where there is no such key."""
+    """Return the value of a mapping's key; None where there is no such key."""
     pairs = node.value if isinstance(node, yaml.MappingNode) else []
     return next((value for key, value in pairs if key.value == name), None)
 

@@ -1,4 +1,4 @@
-"""What is asked of the preflight."""
+"""The input of the preflight."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ Device = Literal["auto", "cpu", "cuda"]
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """A comparison that somebody wants, before anything of it is checked.
+    """A comparison that a user wants, before anything of it is checked.
 
     Attributes:
-        recipe: what to compare.
-        out: the folder of the comparison; cells that are in it already are not computed again.
-        cache: the user's cache, for scores and file hashes.
-        device: where to compute.
-        retry_failed: count failed cells as not finished.
-        keep_deltas: which unlearned weights will stay on disk; there must be room for them.
-        limits: that jobs in processes of their own keep to.
+        recipe: recipe of the comparison.
+        out: folder of the comparison; cells that are in it already are not computed again.
+        cache: folder of the user's cache, for scores and file hashes.
+        device: device to compute on.
+        retry_failed: True counts failed cells as not finished.
+        keep_deltas: unlearned weights that will stay on disk; there must be room for them.
+        limits: limits of jobs in processes of their own.
     """
 
     recipe: Recipe

@@ -18,7 +18,7 @@ from unlearnbench.system.files import JsonCache, content_hash
 
 
 def plan_variants(recipe: Recipe, memory: JsonCache, broken: Mapping[str, str], problems: Problems) -> list[VariantPlan]:
-    """Every row that can be planned: methods, checkpoints, controls."""
+    """Return every row that can be planned: methods, checkpoints, controls."""
     rows = [
         problems.attempt(_plan_variant, name, method, given, recipe, memory, broken.get(name))
         for name, (method, given) in recipe.variants().items()
@@ -57,7 +57,7 @@ def _plan_variant(
 
 
 def _settle(plugin: Plugin[MethodSpec], given: Options, variant: str, memory: JsonCache) -> tuple[Options, Training | None]:
-    """A row's options and budget, validated.
+    """Return a row's options and budget, validated.
 
     They follow from the plugin's source and what is given, so they are remembered: going on with a finished comparison
     imports no method, and with it no torch.

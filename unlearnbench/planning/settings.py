@@ -1,4 +1,4 @@
-"""Change a recipe: `--set` values, a selection of its rows, or what one job needs of it."""
+"""Changes of a recipe: `--set` values, a selection of its rows, or the part that one job needs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from unlearnbench.system.files import JsonCache, content_hash
 
 
 def parse_setting(text: str) -> tuple[str, str, Value | Setting]:
-    """`NAME.option=value` -> (name, option, value); what the value means is left to the option's type, unless it is plain."""
+    """Parse `NAME.option=value` into (name, option, value); the value is left to the option's type, unless it is plain."""
     target, equals, raw = text.partition("=")
     name, dot, option = target.rpartition(".")
     if not equals or not dot or not name or not option:
@@ -41,9 +41,9 @@ def apply_settings(recipe: Recipe, settings: Iterable[str], problems: Problems |
     Options of rows and benchmarks stay `Setting`s where only their types can tell what is meant; see `read_settings`.
 
     Args:
-        recipe: to change.
-        settings: `NAME.option=value`.
-        problems: where to note what is wrong, and leave it out; None raises it.
+        recipe: recipe to change.
+        settings: settings, each `NAME.option=value`.
+        problems: problems, to which wrong settings are added and then left out; None raises them.
 
     Raises:
         UsageError: a name is none of these, or a topic or `trainer` has no such key or takes no such value.
@@ -79,7 +79,7 @@ Section = TypeVar("Section", TrainerOptions, Topic)
 
 
 def _changed(section: Section, name: str, option: str, value: Value | Setting) -> Section:
-    """A section of the recipe with another value."""
+    """Return a section of the recipe with another value."""
     fields = type(section).model_fields
     if option not in fields:
         raise unknown_name(f"option of {name}", option, fields)
@@ -91,13 +91,13 @@ def _changed(section: Section, name: str, option: str, value: Value | Setting) -
 
 
 def read_settings(recipe: Recipe, memory: JsonCache | None = None, broken: Collection[str] = ()) -> Recipe:
-    """The recipe with each `Setting` read by its option's type, as it can be written down.
+    """Return the recipe with each `Setting` read by its option's type, as it can be written down.
 
     What it reads follows from the plugin's source, so it is remembered: going on with a finished comparison imports no method.
 
     Args:
-        recipe: with `--set` values applied.
-        memory: for what was read once.
+        recipe: recipe with `--set` values applied.
+        memory: cache of what was read once.
         broken: rows whose method cannot be loaded.
     """
     plugins: dict[str, tuple[OfferedKind, dict[str, str]]] = {
@@ -115,7 +115,7 @@ def read_settings(recipe: Recipe, memory: JsonCache | None = None, broken: Colle
 
 
 def _read(kind: OfferedKind, name: str, given: dict[str, Any], memory: JsonCache | None) -> dict[str, Any]:
-    """Options of one plugin; where it cannot be found or loaded, which its planning says, as YAML reads them."""
+    """Return the options of one plugin; as YAML reads them where it cannot be found or loaded, which its planning says."""
     if not any(isinstance(value, Setting) for value in given.values()):
         return given
     try:
@@ -137,7 +137,9 @@ def _same_name(name: str, known: Mapping[str, object]) -> str | None:
 
 
 def one_row(recipe: Recipe, variant: str, seed: int, benchmarks: Collection[str]) -> Recipe:
-    """What of a recipe one job needs: its row, and for a control the row that it is like; no benchmarks means all."""
+    """Return the part of a recipe that one job needs: its row, and for a control the row that it is like; no benchmarks means
+    all.
+    """
     rows = {variant, recipe.controls.get(variant)}
     changes: dict[str, Any] = {
         section: {name: value for name, value in getattr(recipe, section).items() if name in rows}
@@ -151,11 +153,11 @@ def one_row(recipe: Recipe, variant: str, seed: int, benchmarks: Collection[str]
 def select(
     names: Iterable[str] | Mapping[str, Mapping[str, Any] | None], configured: Mapping[str, dict[str, Any]]
 ) -> dict[str, dict[str, Any]]:
-    """The named entries: those the recipe configures keep their options, new ones start from their defaults.
+    """Return the named entries: those the recipe configures keep their options, new ones start from their defaults.
 
     Args:
-        names: of the entries; of a mapping, each with options to add or change.
-        configured: the entries that there are, with their options.
+        names: names of the entries; of a mapping, each with options to add or change.
+        configured: existing entries with their options.
     """
     given = names if isinstance(names, Mapping) else {}
     chosen: dict[str, dict[str, Any]] = {}

@@ -1,4 +1,4 @@
-"""What every record stands on: the frozen base class, and the words and values that records share."""
+"""The base of every record: the frozen base class, and the words and values that records share."""
 
 from __future__ import annotations
 
@@ -15,18 +15,19 @@ Half = Literal["selection", "reporting"]
 
 
 class Record(BaseModel):
-    """Frozen, and strict about unknown fields."""
+    """A frozen model that is strict about unknown fields."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 def unfit_numbers(given: Any, found: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[str | int, ...], str, Any]]:
-    """Where pydantic made a number of what nobody means by one, and why: `true` is no rate of 1, and nothing is infinite.
+    """Yield the numbers that pydantic made of values that nobody means as numbers, and why: `true` is no rate of 1, and nothing
+    is infinite.
 
     Args:
-        given: what was validated.
-        found: what it became.
-        path: of both, from the outermost value.
+        given: value that was validated.
+        found: value that it became.
+        path: path of both, from the outermost value.
     """
     if isinstance(found, float) and not math.isfinite(found):
         yield path, "a number must be finite", given
@@ -37,8 +38,8 @@ def unfit_numbers(given: Any, found: Any, path: tuple[str | int, ...] = ()) -> I
         for key in (key for key in given if key in found):
             yield from unfit_numbers(given[key], found[key], (*path, key))
     elif isinstance(given, list) and isinstance(found, list):
-        for place, (own, made) in enumerate(zip(given, found, strict=False)):
-            yield from unfit_numbers(own, made, (*path, place))
+        for place, (before, made) in enumerate(zip(given, found, strict=False)):
+            yield from unfit_numbers(before, made, (*path, place))
 
 
 Value = None | bool | int | float | str | list[Any] | dict[str, Any]

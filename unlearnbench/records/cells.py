@@ -1,4 +1,4 @@
-"""The facts a comparison leaves behind, as frozen models with a JSON round trip."""
+"""The facts that a comparison leaves behind, as frozen models with a JSON round trip."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Ideal = Literal["chance", "base", "reference"] | float
 
 
 class Metric(Record):
-    """What a benchmark's scores mean.
+    """The meaning of a benchmark's scores.
 
     Attributes:
         name: accuracy, rating.
@@ -109,17 +109,17 @@ class CellKey(Record):
 
 
 class Cost(Record):
-    """What a cell cost; unlearning is counted in each cell of its job.
+    """The cost of a cell; unlearning is counted in each cell of its job.
 
     Attributes:
-        unlearn_seconds: wall clock of the fit, without loading, and of what it reused.
-        reused_seconds: the share of it that an earlier run spent, on tensors that were kept and taken again.
-        evaluate_seconds: wall clock of scoring.
-        look_seconds: wall clock of scoring while it was unlearning, which `unlearn_seconds` does not count.
-        peak_bytes: largest resident memory of the job's process from the job's beginning, where the system tells.
-        peak_gpu_bytes: largest allocation on the GPU during the job; None on CPU.
-        trained_parameters: numbers that the method may change.
-        tokens: seen by training, padding not counted; what was reused counts as seen.
+        unlearn_seconds: wall-clock seconds of the fit, without loading, and of what it reused.
+        reused_seconds: share of these seconds that an earlier run spent, on tensors that were kept and taken again.
+        evaluate_seconds: wall-clock seconds of scoring.
+        look_seconds: wall-clock seconds of scoring while it was unlearning, which `unlearn_seconds` does not count.
+        peak_bytes: largest resident memory of the job's process from the job's beginning, in bytes, where the system tells.
+        peak_gpu_bytes: largest allocation on the GPU during the job, in bytes; None on CPU.
+        trained_parameters: count of numbers that the method may change.
+        tokens: tokens seen by training, padding not counted; what was reused counts as seen.
     """
 
     unlearn_seconds: float | None = None

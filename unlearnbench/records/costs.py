@@ -1,4 +1,4 @@
-"""What a cell costs, figure by figure: declared once, for the row's sum, every table and every export."""
+"""The costs of a cell, figure by figure: declared once, for the row's sum, every table and every export."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ class CostFigure:
     """One figure of `Cost`.
 
     Attributes:
-        field: its name there.
-        label: what it is called where one cell is shown.
-        unit: of the figure.
-        over: how a row's figure follows from its cells: `job` counts once per seed, `cells` sums over the cells of a seed, and
-            both are means over seeds; `largest` is the largest of all.
-        title: of its column; None where no table has one.
-        hint: what the column means.
-        everywhere: a table has the column even where nothing of the kind was measured.
-        remark: what follows the figure where one cell is shown.
+        field: name of the field in `Cost`.
+        label: label where one cell is shown.
+        unit: unit of the figure.
+        over: rule by which a row's figure follows from its cells: `job` counts once per seed, `cells` sums over the cells of a
+            seed, and both are means over seeds; `largest` is the largest of all.
+        title: title of its column; None where no table has one.
+        hint: hint that explains the column.
+        everywhere: True where a table has the column even if nothing of the kind was measured.
+        remark: remark behind the figure where one cell is shown.
     """
 
     field: str
@@ -37,7 +37,7 @@ class CostFigure:
     remark: str = ""
 
     def of(self, cost: Cost) -> float | None:
-        """The figure of one cost; None where it was not measured."""
+        """Return the figure of one cost; None where it was not measured."""
         return getattr(cost, self.field)
 
 

@@ -1,4 +1,4 @@
-"""The items of a benchmark: a question as a model sees it, its text for people, and what happened on it."""
+"""The items of a benchmark: a question as a model sees it, its text for people, and its result."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ class Question:
     """One multiple-choice item as the model sees it.
 
     Attributes:
-        id: stable across runs.
-        part: which part of the benchmark it belongs to.
-        context: the prompt.
-        continuations: one per option, each with the space that separates it from the context.
+        id: id of the item, stable across runs.
+        part: part of the benchmark that it belongs to.
+        context: prompt of the item.
+        continuations: continuations, one per option, each with the space that separates it from the context.
         answer: index of the right option.
-        stem: the question as a person reads it; empty where the context is all there is.
-        options: their texts; empty where the continuations are.
+        stem: question as a person reads it; empty where the context is all there is.
+        options: texts of the options; empty where the continuations are.
     """
 
     id: str
@@ -32,13 +32,13 @@ class Question:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ItemText:
-    """What one item asks, for people to read: shown in reports, never scored.
+    """The question of one item, for people to read: shown in reports, never scored.
 
     Attributes:
-        id: of the item that it belongs to.
-        text: the question, or the user's turn.
+        id: id of the item that it belongs to.
+        text: question, or the user's turn.
         options: texts to choose from; none where an answer is written.
-        reference: an answer to compare with, where there is one.
+        reference: answer to compare with, where there is one.
     """
 
     id: str
@@ -49,16 +49,16 @@ class ItemText:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ItemResult:
-    """What happened on one item of a benchmark.
+    """The result of one item of a benchmark.
 
     Attributes:
-        id: stable across runs: part and position in the data. What is called `ID/turn-1`, `ID/turn-2` is one conversation,
-            and intervals resample it as a whole.
-        part: bio, virology, turn 2.
-        score: what the item adds to the mean: 1.0 or 0.0 for a choice, points for a rating.
+        id: id of the item, stable across runs: part and position in the data. Items called `ID/turn-1`, `ID/turn-2` are one
+            conversation, and intervals resample it as a whole.
+        part: part of the benchmark: bio, virology, turn 2.
+        score: summand of the mean: 1.0 or 0.0 for a choice, points for a rating.
         choice: index of the chosen option; None where nothing is chosen.
         answer: index of the right option; None where there is none.
-        logprobs: nats, one per option: the sum over its tokens, or the mean per token for cloze scoring.
+        logprobs: log-probabilities in nats, one per option: the sum over its tokens, or the mean per token for cloze scoring.
         tokens: length of the longest scored sequence.
         truncated: whether the context was cut from the left to fit the model.
         text: what the model answered, where it wrote an answer.
@@ -86,7 +86,7 @@ class ItemResult:
 
     @property
     def scored(self) -> bool:
-        """Whether it has a score."""
+        """Return whether it has a score."""
         return not math.isnan(self.score)
 
 

@@ -1,4 +1,4 @@
-"""The records of a leaderboard: what a comparison's plan says, and the table as in leaderboard.json."""
+"""The records of a leaderboard: the table as in leaderboard.json, and its settings."""
 
 from __future__ import annotations
 
@@ -18,16 +18,17 @@ REFERENCE_MARGIN = 0.1
 
 
 class TableSettings(Record):
-    """How a table is made from its cells.
+    """The settings of a table.
 
     Attributes:
-        rank_by: `score` (S), `forget` (F), `keep` (K), or a column of scores by its title or benchmark.
+        rank_by: column that ranks go by: `score` (S), `forget` (F), `keep` (K), or a column of scores by its title or
+            benchmark.
         damage_margin: share of the retain knowledge that a row may lose and still be called `forgot`.
         reference: rows that never knew what is to be forgotten, whose mean score is the ideal; without any, chance is. None
             takes the recipe's.
         reference_margin: share of the distance from the reference to the base within which a row reaches the reference.
-        level: of every interval; tests are at 1 - level, after Holm.
-        resamples: of the items.
+        level: level of every interval; tests are at 1 - level, after Holm.
+        resamples: number of resamples of the items.
     """
 
     rank_by: str = "score"
@@ -51,17 +52,17 @@ class Score(Estimate):
     """A row's score on one benchmark: mean over seeds, and each seed and part.
 
     Attributes:
-        by_seed: each seed's score.
+        by_seed: score of each seed.
         coverage: share of the items that have a score, over all seeds; a seed that is not finished has none.
         scored: items with a score, over the finished seeds.
-        asked: items with and without.
-        missing: why items have no score, each reason with its number of items.
-        partial: scores that fewer ratings bear than were asked for, over the finished seeds.
-        figures: what the benchmark tells beside its score, by name; means over seeds.
+        asked: number of items with and without a score.
+        missing: reasons why items have no score, each with its number of items.
+        partial: number of scores that rest on fewer ratings than were asked for, over the finished seeds.
+        figures: figures that the benchmark reports beside its score, by name; means over seeds.
         parts: scores over the benchmark's parts.
         groups: scores over several parts together, without intervals, or over one turn of all conversations, with them; groups
             may overlap.
-        truncated: items whose context was cut to fit the model.
+        truncated: number of items whose context was cut to fit the model.
     """
 
     by_seed: dict[str, float] = {}
@@ -77,7 +78,7 @@ class Score(Estimate):
 
 
 class SeedShares(Record):
-    """F, K and S of one seed; null where they cannot be said."""
+    """F, K and S of one seed; null where they are undefined."""
 
     forget: float | None
     keep: float | None
@@ -89,12 +90,12 @@ class Summary(Record):
 
     Attributes:
         best_share: share of resamples in which the row is best of those that are ranked.
-        pareto: no ranked row is at least as good in both F and K and better in one.
-        topics: the share of each topic that is gone; F is their mean.
-        kept: the share of each retain column that is left; K is the smallest.
+        pareto: True where no ranked row is at least as good in both F and K and better in one.
+        topics: share of each topic that is gone; F is their mean.
+        kept: share of each retain column that is left; K is the smallest.
         by_seed: F, K and S of each seed alone.
-        distances: of each topic, how far the row is from the reference, as a share of the base's distance; negative beyond it.
-        reaches: whether every topic's distance lies within the margin (two one-sided tests at 1 - level each, paired); None
+        distances: distance of the row from the reference on each topic, as a share of the base's distance; negative beyond it.
+        reaches: True where every topic's distance lies within the margin (two one-sided tests at 1 - level each, paired); None
             without a reference.
     """
 
@@ -111,7 +112,7 @@ class Summary(Record):
 
 
 class Evidence(Record):
-    """What a verdict rests on: a rule, the value it looked at and what that was compared with."""
+    """The evidence of a verdict: a rule, the value that it applied to and what that was compared with."""
 
     rule: str
     value: float | str
@@ -122,9 +123,10 @@ class Row(Record):
     """One row of the table.
 
     Attributes:
-        intervals: what they speak of: `items`, `items; these seeds` or `items and seeds`; None where there are none yet.
-        columns: the figure of each column, by its title.
-        tuned: how its settings were found, if by a search: `tuned 8`.
+        intervals: source of variation in the intervals: `items`, `items; these seeds` or `items and seeds`; None where there
+            are none yet.
+        columns: figure of each column, by its title.
+        tuned: label of settings that a search found: `tuned 8`.
     """
 
     variant: str
@@ -148,7 +150,7 @@ class Column(Record):
     """One column of scores: a benchmark, or some of its parts.
 
     Attributes:
-        parts: None for all of them.
+        parts: parts of the benchmark; None for all of them.
         ideal: score that unlearning should come to, where it is to be forgotten; None elsewhere, and where the reference has no
             score yet.
         informative: whether base and ideal are significantly apart; None where one of them is not scored.
@@ -187,8 +189,8 @@ class TopicInfo(Record):
     """A topic that was to be forgotten; `ideal` and `informative` as in `Column`.
 
     Attributes:
-        parts: what measures it, as BENCHMARK/PART.
-        ideal: None where several benchmarks measure it, too.
+        parts: parts that measure it, as BENCHMARK/PART.
+        ideal: score that unlearning should come to; None where several benchmarks measure the topic, too.
     """
 
     name: str
@@ -201,10 +203,12 @@ class PairTest(Record):
     """Two rows on identical items.
 
     Attributes:
-        difference: the first less the second in what ranks go by; null, as what follows, where one is not ranked.
-        p: two-sided, adjusted after Holm over all pairs.
-        better: the row that is significantly better, or null.
-        mcnemar: by column of right and wrong answers, where each row has one seed: exact p, after Holm over all pairs.
+        difference: difference of the first less the second in the ranked figure; null, as what follows, where one is not
+            ranked.
+        p: p value, two-sided, adjusted after Holm over all pairs.
+        better: row that is significantly better, or null.
+        mcnemar: exact p of McNemar's test, by column of right and wrong answers, where each row has one seed; after Holm over
+            all pairs.
     """
 
     rows: tuple[str, str]
@@ -221,9 +225,9 @@ class Leaderboard(Record):
 
     Attributes:
         reference: rows that never knew what is to be forgotten; empty where chance stands in for them.
-        best: by figure (a column's title, `forget`, `keep`, `score`) the ranked row that is significantly better than every
-            other ranked row there, where one is: paired, Holm over all pairs of the figure, 5%.
-        unranked: why nothing is ranked, where nothing is.
+        best: best row of each figure (a column's title, `forget`, `keep`, `score`): the ranked row that is significantly better
+            than every other ranked row there, where one is: paired, Holm over all pairs of the figure, 5%.
+        unranked: reason why nothing is ranked, where nothing is.
     """
 
     schema_version: Literal[1, 2] = Field(default=2, alias="schema", serialization_alias="schema")

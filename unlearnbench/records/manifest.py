@@ -90,7 +90,7 @@ def _of_measure(head: ManifestBenchmark, own: ManifestMeasure) -> MeasureHead:
 
 
 class ManifestRow(Record):
-    """A row of the comparison and the identities of its cells; `tuned` says how its settings were found, if by a search."""
+    """A row of the comparison and the identities of its cells; `tuned` labels settings that a search found."""
 
     variant: str
     method: str
@@ -100,13 +100,13 @@ class ManifestRow(Record):
     tuned: str | None = None
 
     def key(self, name: str) -> CellKey:
-        """The key of one of the row's cells, by its name; a benchmark's name may have slashes, and so may a row's."""
+        """Return the key of one of the row's cells, by its name; a benchmark's name may have slashes, and so may a row's."""
         benchmark, _, seed = name.removeprefix(f"{self.variant}/").rpartition("/")
         return CellKey(variant=self.variant, benchmark=benchmark, seed=int(seed) if seed.isdecimal() else -1)
 
 
 class Manifest(Record):
-    """What a run folder's leaderboard consists of: written before the first cell is computed."""
+    """The plan behind a run folder's leaderboard: written before the first cell is computed."""
 
     schema_version: Literal[1] = 1
     recipe: dict[str, Any]

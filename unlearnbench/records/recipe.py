@@ -24,16 +24,16 @@ class _Section(BaseModel):
 
 
 class Topic(_Section):
-    """One thing to forget.
+    """A topic to forget.
 
     Attributes:
         forget: source of the texts to forget.
         retain: source of the texts to keep.
-        parts: the benchmark parts that measure the topic, as BENCHMARK/PART; None means every part of that name.
-        max_length: tokens that are left of a forget text at most; a method whose budget is smaller cuts it there (RMU's
-            reference: 512 for its first topic, 768 for the next).
-        retain_max_length: likewise of a retain text.
-        min_chars: texts of at most so many characters are left out, in both corpora.
+        parts: parts of benchmarks that measure the topic, as BENCHMARK/PART; None means every part of that name.
+        max_length: longest forget text in tokens; a method whose budget is smaller cuts it there (RMU's reference: 512 for its
+            first topic, 768 for the next).
+        retain_max_length: longest retain text in tokens; a method whose budget is smaller cuts it there.
+        min_chars: number of characters; texts of at most so many are left out, in both corpora.
     """
 
     forget: str
@@ -45,20 +45,20 @@ class Topic(_Section):
 
 
 class TrainerOptions(_Section):
-    """How methods are trained: these settings of Lightning's Trainer are the user's, the others follow from them.
+    """The settings of training: these of Lightning's Trainer are the user's, the others follow from them.
 
     Attributes:
-        devices: processes that share each update's batch, one per GPU or, on the CPU, as many as asked for.
-        strategy: how they exchange gradients; `auto` is `ddp` where there is more than one.
-        precision: of the computation; the weights keep the recipe's dtype. There is no float16: the head's gradients are taken
-            on the way forward, before a loss could be scaled up.
-        logger: `csv` writes metrics.csv per job; `tensorboard`, `wandb` and `mlflow` write that and what they read below the
-            comparison's `logs`; `none` writes nothing.
-        log_every_n_steps: updates at least from one logged value of a name to its next.
+        devices: number of processes that share each update's batch, one per GPU or, on the CPU, as many as asked for.
+        strategy: strategy by which they exchange gradients; `auto` is `ddp` where there is more than one.
+        precision: precision of the computation; the weights keep the recipe's dtype. There is no float16: the head's gradients
+            are taken on the way forward, before a loss could be scaled up.
+        logger: logger of the training: `csv` writes metrics.csv per job; `tensorboard`, `wandb` and `mlflow` write that and
+            what they read below the comparison's `logs`; `none` writes nothing.
+        log_every_n_steps: fewest updates from one logged value of a name to its next.
         gradient_clip_val: largest norm, or largest value, of the gradients; None does not clip.
-        gradient_clip_algorithm: `norm` over all trained parameters together, or `value` of each.
-        deterministic: refuse operations that are not.
-        detect_anomaly: slow; says which operation made the first NaN.
+        gradient_clip_algorithm: rule of clipping: `norm` over all trained parameters together, or `value` of each.
+        deterministic: true refuses operations that are not deterministic.
+        detect_anomaly: true reports the operation that made the first NaN; slow.
     """
 
     devices: int = Field(default=1, gt=0)
@@ -72,20 +72,20 @@ class TrainerOptions(_Section):
     detect_anomaly: bool = False
 
     def identity(self) -> dict[str, Any]:
-        """What of it may change the unlearned weights."""
+        """Return the settings that may change the unlearned weights."""
         return self.model_dump(exclude={"logger", "log_every_n_steps", "detect_anomaly"})
 
 
 class TuneOptions(_Section):
-    """How settings are searched: the same way for every row; the command line says how many trials.
+    """The settings of a search: the same for every row; the command line gives the number of trials.
 
     Attributes:
-        keep_at_least: K that a trial must keep to be chosen for its F.
-        seed: of the sampler.
-        probe_every: look at a trial every so many updates, and give it up where it is hopeless; None lets all finish.
-        probe_items: how many items of each part a look asks.
-        spaces: row -> option -> what it is chosen from, beside or instead of what the method declares: [a, b, c],
-            {linear: [low, high]}, {log: [low, high]}, {blocks: [low, high]}, {steps: [low, high]}; null leaves it as it is.
+        keep_at_least: smallest K of a trial that is chosen for its F.
+        seed: seed of the sampler.
+        probe_every: updates between two looks at a trial, which is stopped where it is hopeless; None lets all finish.
+        probe_items: number of items of each part that a look asks.
+        spaces: domain of each option, by row, beside or instead of what the method declares: [a, b, c], {linear: [low, high]},
+            {log: [low, high]}, {blocks: [low, high]}, {steps: [low, high]}; null leaves it as it is.
     """
 
     keep_at_least: float = Field(default=0.95, ge=0, le=1)
@@ -97,7 +97,7 @@ class TuneOptions(_Section):
     @field_validator("spaces")
     @classmethod
     def _check_spaces(cls, spaces: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-        for value in (value for own in spaces.values() for value in own.values() if value is not None):
+        for value in (value for options in spaces.values() for value in options.values() if value is not None):
             read_domain(value)
         return spaces
 
@@ -106,11 +106,11 @@ class Recipe(_Section):
     """Everything one comparison needs to know.
 
     Attributes:
-        name: of the output folder; the file's stem.
+        name: name of the output folder; the file's stem by default.
         model: source of the base model.
-        dtype: of weights and computation; `auto` is bfloat16 on a GPU that has it, else float32.
-        topics: what to forget, by topic name.
-        benchmarks: what to score with, and each one's options.
+        dtype: dtype of weights and computation; `auto` is bfloat16 on a GPU that has it, else float32.
+        topics: topics to forget, by name.
+        benchmarks: benchmarks to score with, and each one's options.
         methods: rows of the table; a row whose key is not a method's name says `method: NAME`.
         checkpoints: rows that are finished models: name -> model source.
         reference: rows that never knew what is to be forgotten, such as models retrained without it; the mean of their scores
@@ -119,14 +119,14 @@ class Recipe(_Section):
         ideals: score that unlearning should come to, by measure (BENCHMARK, or BENCHMARK:MEASURE): chance, base, reference or a
             number, instead of what the measure declares.
         controls: rows that add random noise, as much as another row changes and to the same tensors: name -> that row.
-        seeds: each trained row runs once per seed.
-        limit: the first N items of each part; evaluation only.
-        half: of each benchmark's items: `selection`, which settings are chosen on, or `reporting`, the others.
-        trainer: how methods are trained: devices, strategy, precision, logger.
-        evaluate_every: score the half that chooses every so many updates of a training, and keep its best weights.
-        tune: how settings are searched, where they are.
-        floors: of a search: row -> update -> S of a look below which the trial is given up.
-        tuned: what the table says of a row whose settings were searched: row -> `tuned 8`.
+        seeds: seeds; each trained row runs once per seed.
+        limit: number of items scored in each part, from the first on; null scores all.
+        half: half of each benchmark's items: `selection`, which settings are chosen on, or `reporting`, the others.
+        trainer: settings of training: devices, strategy, precision, logger.
+        evaluate_every: updates from one scoring of the half that chooses to the next; the best weights of a training are kept.
+        tune: settings of a search.
+        floors: S below which a trial of a search is stopped at a look, by row and update.
+        tuned: label in the table of a row whose settings were searched: row -> `tuned 8`.
     """
 
     name: str = "comparison"
@@ -169,11 +169,11 @@ class Recipe(_Section):
 
     @property
     def looks_every(self) -> int | None:
-        """How many updates lie between two looks at a training; None looks at none."""
+        """Return the number of updates from one look at a training to the next; None looks at none."""
         return self.evaluate_every or (self.tune.probe_every if self.half == "selection" else None)
 
     def variants(self) -> dict[str, tuple[str, Options]]:
-        """Each row's method and its given options, the baseline first."""
+        """Return each row's method and its given options, the baseline first."""
         rows: dict[str, tuple[str, Options]] = {BASELINE: (BASELINE, {})}
         for variant, options in self.methods.items():
             given = dict(options)
@@ -181,12 +181,12 @@ class Recipe(_Section):
         return rows
 
     def to_yaml(self) -> str:
-        """The recipe as a file that loads to the same recipe."""
+        """Return the recipe as a file that loads to the same recipe."""
         return yaml.dump(self.model_dump(mode="json", exclude_none=False), Dumper=_Dumper, sort_keys=False, allow_unicode=True)
 
 
 class _Dumper(yaml.SafeDumper):
-    """Writes texts so that they are read as they were: PyYAML loses Unicode's own line breaks unless they are escaped."""
+    """A YAML dumper whose texts are read as they were: PyYAML loses Unicode's own line breaks unless they are escaped."""
 
 
 def _as_it_is(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:

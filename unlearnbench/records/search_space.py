@@ -1,4 +1,4 @@
-"""What tuning may choose an option from: ranges and choices, declared beside a method's defaults or in a recipe."""
+"""The ranges and choices of an option that tuning searches, declared beside a method's defaults or in a recipe."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def check_domain(domain: Domain) -> None:
 
 
 def read_domain(value: Any) -> Domain:
-    """A domain as a recipe writes it; raises ValueError for anything else. See `FORMS`."""
+    """Read a domain as a recipe writes it; raise ValueError for anything else. See `FORMS`."""
     if isinstance(value, list) and value:
         return Choice(tuple(value))
     if not isinstance(value, dict) or len(value) != 1:
@@ -111,7 +111,7 @@ def read_domain(value: Any) -> Domain:
 
 
 def written(domain: Domain) -> Any:
-    """The inverse of `read_domain`, JSON-able."""
+    """Invert `read_domain`; the result is JSON-able."""
     if isinstance(domain, Choice):
         return list(domain.values)
     kind = domain.whole if isinstance(domain, ShareOf) else type(domain).__name__.lower()
@@ -119,7 +119,7 @@ def written(domain: Domain) -> Any:
 
 
 def probes(domain: Domain) -> list[Any]:
-    """Values to try an option with before anything is computed."""
+    """Return values to try an option with before anything is computed."""
     if isinstance(domain, Choice):
         return list(domain.values)
     if isinstance(domain, ShareOf):
@@ -130,12 +130,12 @@ def probes(domain: Domain) -> list[Any]:
 
 
 def is_whole(domain: Linear | Log) -> bool:
-    """Whether the range is one of whole numbers."""
+    """Return whether the range is one of whole numbers."""
     return isinstance(domain.low, int) and isinstance(domain.high, int)
 
 
 def nearest(domain: Linear | Log | Choice, value: Any) -> Any:
-    """The value of the domain that is nearest to another one; of a choice without it, the first."""
+    """Return the value of the domain that is nearest to another one; of a choice without it, the first."""
     if isinstance(domain, Choice):
         return value if value in domain.values else domain.values[0]
     if not isinstance(value, int | float) or isinstance(value, bool):
@@ -145,7 +145,7 @@ def nearest(domain: Linear | Log | Choice, value: Any) -> Any:
 
 
 def _number(end: Any) -> float:
-    """YAML reads 3e-5 as a text."""
+    """Return the number, also from a text: YAML reads 3e-5 as a text."""
     if isinstance(end, bool) or not isinstance(end, int | float | str):
         raise ValueError(f"the ends of a range are numbers, not {end!r}")
     try:

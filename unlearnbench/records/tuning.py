@@ -1,4 +1,4 @@
-"""What a search for settings leaves behind: every trial, the chosen one and why, as in `tuning/trials.json`."""
+"""The result of a search for settings: every trial, the chosen one and why, as in `tuning/trials.json`."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ class Look(Record):
 
 
 class Trial(Record):
-    """One set of settings, and what it did on the half of the questions that chooses.
+    """One set of settings, and its result on the half of the questions that chooses.
 
     Attributes:
-        number: from 1, in the order of proposal; the row of the search is `ROW.trial-NUMBER`.
-        settings: the options that were searched.
-        status: what became of the job; a trial that failed or was pruned counts like any other.
-        error: what went wrong, or why it was pruned.
+        number: number of the trial from 1, in the order of proposal; the row of the search is `ROW.trial-NUMBER`.
+        settings: options that were searched.
+        status: status of the job; a trial that failed or was pruned counts like any other.
+        error: error, or the reason why it was pruned.
         forget: F; None where the trial did not finish, as are K and S.
         keep: K.
         score: S.
-        seconds: of unlearning and scoring, looks included.
-        looks: at the training, where there were any.
+        seconds: seconds of unlearning and scoring, looks included.
+        looks: looks at the training, where there were any.
     """
 
     number: int
@@ -48,7 +48,7 @@ class Trial(Record):
     looks: list[Look] = []
 
     def met(self, keep_at_least: float) -> bool:
-        """Whether it kept enough."""
+        """Return whether it kept enough."""
         return self.status == "done" and self.keep is not None and self.keep >= keep_at_least
 
 
@@ -56,15 +56,15 @@ class RowTrials(Record):
     """The search of one row.
 
     Attributes:
-        row: of the comparison.
-        method: its plugin.
-        label: what the table says of the row: `tuned 8`.
+        row: row of the comparison.
+        method: plugin of the method.
+        label: label of the row in the table: `tuned 8`.
         chosen: number of the trial whose settings the row has; None where none finished or nothing was searched.
-        met: whether the chosen trial kept enough.
-        settings: the chosen ones.
-        space: what was searched, as a recipe would write it.
+        met: True where the chosen trial kept enough.
+        settings: chosen settings.
+        space: options that were searched, as a recipe would write them.
         search: hash of all that its trials depend on; a search of another hash starts anew.
-        trials: all of them.
+        trials: trials of the row.
     """
 
     row: str
@@ -82,12 +82,13 @@ class Tuning(Record):
     """The whole search, as in trials.json.
 
     Attributes:
-        trials: of each row; None where only time counted.
-        seconds: of each row's unlearning and scoring, after which there was no further trial; None: only their number counted.
-        keep_at_least: the constraint: K of a trial, where one meets it.
-        seed: of the sampler.
-        split: benchmark -> part -> how many items choose.
-        rows: the searches.
+        trials: number of trials of each row; None where only time counted.
+        seconds: seconds of each row's unlearning and scoring, after which there was no further trial; None: only their number
+            counted.
+        keep_at_least: constraint: K of a trial, where one meets it.
+        seed: seed of the sampler.
+        split: number of items that choose, by benchmark and part.
+        rows: searches of the rows.
     """
 
     schema_version: Literal[1] = Field(default=1, alias="schema", serialization_alias="schema")
@@ -100,7 +101,7 @@ class Tuning(Record):
 
 
 class PrunedError(CellError):
-    """A trial of a search was given up halfway; `looks` are those at its training."""
+    """A trial of a search was stopped halfway; `looks` are those at its training."""
 
     def __init__(self, message: str, looks: Sequence[Look] = ()) -> None:
         super().__init__(message)

@@ -1,4 +1,4 @@
-"""What models wrote, beside each other in a terminal."""
+"""Models' answers, beside each other in a terminal."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ SIDE_BY_SIDE = 90  # columns from which two answers stand beside each other
 
 @dataclass(frozen=True)
 class Written:
-    """One row's answers; `name` stands above them."""
+    """One row's answers; `name` is their heading."""
 
     name: str
     items: Sequence[ItemResult]
 
 
 def render(left: Written, right: Written | None, *, width: int, judgments: bool = True) -> Iterator[RenderableType]:
-    """One block for each item: the question, the answers and what the judge said.
+    """Yield one block for each item: the question, the answers and the judge's words.
 
     Nothing in the texts is obeyed: no markup, no control characters.
 
     Args:
-        left: the untouched model's answers, or the only ones.
-        right: another row's answers to the same items.
-        width: of the terminal; in a narrow one the answers stand below each other.
-        judgments: show the judge's words, too.
+        left: answers of the untouched model, or the only ones.
+        right: answers of another row to the same items.
+        width: width of the terminal; in a narrow one the answers are below each other.
+        judgments: True shows the judge's words, too.
     """
     others = {item.id: item for item in right.items} if right else {}
     for item in left.items:

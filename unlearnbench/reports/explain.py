@@ -1,4 +1,4 @@
-"""How each row came to its F, K, S, rank and verdict: the formulas with the table's own numbers in them."""
+"""The derivation of each row's F, K, S, rank and verdict: the formulas with the table's own numbers in them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from unlearnbench.records.leaderboard import Estimate, Leaderboard, PairTest, Row, TopicInfo
 from unlearnbench.records.manifest import BASELINE
-from unlearnbench.reports.formatting import RANK_NAMES, estimate_of, figure, percent, said, span
+from unlearnbench.reports.formatting import RANK_NAMES, estimate_of, figure, in_words, percent, span
 
 MOST_PAIRS = 12  # of a row: with more, leaderboard.json has them
 FORMULAS = """\
@@ -26,22 +26,22 @@ one-sided tests at {alpha} each, paired on the same resamples: an interval at {e
 
 
 def render(board: Leaderboard) -> str:
-    """The formulas, then every row."""
+    """Return the formulas, then every row."""
     rows = ["\n  ".join(row_lines(row, board)) for row in board.rows if row.variant != BASELINE]
     base = next((row for row in board.rows if row.variant == BASELINE), None)
-    if base is not None and (told := _figures(base)):
-        rows = ["\n  ".join([f"{BASELINE} (base)", *told]), *rows]
+    if base is not None and (figures_of_base := _figures(base)):
+        rows = ["\n  ".join([f"{BASELINE} (base)", *figures_of_base]), *rows]
     title = f"{board.recipe['name']}: {board.recipe['model']}"
     return "\n\n".join([title, formulas(board), *([board.unranked] if board.unranked else []), *rows])
 
 
 def formulas(board: Leaderboard) -> str:
-    """The formulas with the table's settings in them."""
+    """Return the formulas with the table's settings in them."""
     settings = board.settings
     by = RANK_NAMES.get(settings.rank_by, settings.rank_by)
     level, alpha = percent(settings.level), percent(1 - settings.level)
     names = " and ".join(board.reference)
-    told = {
+    parts = {
         "ideal": f"what {names} scores, the reference" if names else "chance, for want of a reference",
         "floor": "the ideal (a benchmark to be kept: above chance)" if names else "chance",
         "within": figure(settings.reference_margin),
@@ -49,18 +49,18 @@ def formulas(board: Leaderboard) -> str:
     }
     text = FORMULAS + (REACHES if names else "")
     margin = figure(settings.damage_margin)
-    return text.format(resamples=settings.resamples, by=by, margin=margin, level=level, alpha=alpha, **told)
+    return text.format(resamples=settings.resamples, by=by, margin=margin, level=level, alpha=alpha, **parts)
 
 
 def row_lines(row: Row, board: Leaderboard) -> list[str]:
-    """How one row came to its place and its verdict, line by line; the first names it."""
-    base = next((one for one in board.rows if one.variant == BASELINE), None)
+    """Return the derivation of one row's place and verdict, line by line; the first names the row."""
+    base = next((candidate for candidate in board.rows if candidate.variant == BASELINE), None)
     place = "not ranked" if row.rank is None else f"rank {row.rank}"
     lines = [f"{row.variant}: {place}, {row.verdict or row.status}"]
     if row.summary is not None and base is not None:
         lines += [*_forget(row, base, board), *_keep(row, base, board), *_both(row)]
     lines += _figures(row)
-    lines += [f"verdict: {said(one)}" for one in row.evidence]
+    lines += [f"verdict: {in_words(evidence)}" for evidence in row.evidence]
     return [*lines, *_rivals(row, board.pairs)]
 
 
@@ -72,16 +72,16 @@ def _forget(row: Row, base: Row, board: Leaderboard) -> list[str]:
 
 
 def _reaching(row: Row) -> list[str]:
-    """How far the row is from the reference on each topic."""
+    """Return the row's distance from the reference on each topic."""
     assert row.summary is not None
     if row.summary.reaches is None or row.verdict == "reference":
         return []
-    told = ", ".join(f"{topic} {_with_span(one)}" for topic, one in row.summary.distances.items())
-    return [f"{'reaches' if row.summary.reaches else 'does not reach'} the reference: {told}"]
+    listed = ", ".join(f"{topic} {_with_span(distance)}" for topic, distance in row.summary.distances.items())
+    return [f"{'reaches' if row.summary.reaches else 'does not reach'} the reference: {listed}"]
 
 
 def _gone(topic: TopicInfo, row: Row, base: Row, board: Leaderboard, share: float) -> str:
-    """One topic's share; the calculation where one benchmark measures it."""
+    """Return one topic's share; the calculation where one benchmark measures it."""
     benchmarks = list(dict.fromkeys(part.partition("/")[0] for part in topic.parts))
     if len(benchmarks) > 1:
         return f"{topic.name}: mean over {', '.join(benchmarks)} = {figure(share)}"
@@ -110,7 +110,7 @@ def _keep(row: Row, base: Row, board: Leaderboard) -> list[str]:
     for column in board.columns:
         if column.title in row.summary.kept:
             unit = units[column.benchmark]
-            score, known = (_value(estimate_of(one, column), unit) for one in (row, base))
+            score, known = (_value(estimate_of(source, column), unit) for source in (row, base))
             chance, share = figure(column.chance, unit), figure(row.summary.kept[column.title])
             lines.append(f"{column.title}: ({score} - {chance}) / ({known} - {chance}) = {share}")
     return [*lines, f"K = minimum of {_list(row.summary.kept)} = {_with_span(row.summary.keep)}"] if lines else []
@@ -126,10 +126,11 @@ def _both(row: Row) -> list[str]:
 
 
 def _figures(row: Row) -> list[str]:
-    """What the benchmarks tell beside their scores."""
-    told = {name: score.figures for name, score in row.scores.items() if score.figures}
+    """Return the figures that benchmarks report beside their scores."""
+    found = {name: score.figures for name, score in row.scores.items() if score.figures}
     return [
-        f"{name}: {', '.join(f'{_words(word)} {figure(value)}' for word, value in own.items())}" for name, own in told.items()
+        f"{name}: {', '.join(f'{_words(word)} {figure(value)}' for word, value in figures.items())}"
+        for name, figures in found.items()
     ]
 
 
@@ -138,12 +139,12 @@ def _words(name: str) -> str:
 
 
 def _rivals(row: Row, pairs: Sequence[PairTest]) -> list[str]:
-    """Against whom the row wins, loses and draws, then the raw columns; names only where there are many."""
-    own = [pair for pair in pairs if row.variant in pair.rows]
-    if len(own) <= MOST_PAIRS:
-        return [_rival(row, pair) for pair in own]
+    """Return the rows that the row beats, loses to and draws with, then the raw columns; names only where there are many."""
+    of_row = [pair for pair in pairs if row.variant in pair.rows]
+    if len(of_row) <= MOST_PAIRS:
+        return [_rival(row, pair) for pair in of_row]
     groups: dict[str, list[str]] = {}
-    for pair in own:
+    for pair in of_row:
         if pair.difference is not None:
             groups.setdefault(_outcome(row, pair), []).append(_other(row, pair))
     return [f"{outcome}: {', '.join(names)}" for outcome, names in sorted(groups.items())]
@@ -156,8 +157,10 @@ def _rival(row: Row, pair: PairTest) -> str:
     first = pair.rows[0] == row.variant
     low, high = (pair.low, pair.high) if first else (-pair.high, -pair.low)
     difference = figure(pair.difference if first else -pair.difference)
-    told = f"{_outcome(row, pair)} {_other(row, pair)}: difference {difference} ({figure(low)}–{figure(high)}), p {pair.p:.2g}"
-    return f"{told}; {raw}" if raw else told
+    sentence = (
+        f"{_outcome(row, pair)} {_other(row, pair)}: difference {difference} ({figure(low)}–{figure(high)}), p {pair.p:.2g}"
+    )
+    return f"{sentence}; {raw}" if raw else sentence
 
 
 def _outcome(row: Row, pair: PairTest) -> str:

@@ -54,7 +54,7 @@ class Candidate(Scored):
 
     Attributes:
         delta: folder of its delta.
-        manifest: of the delta.
+        manifest: manifest of the delta.
     """
 
     delta: Path
@@ -62,12 +62,12 @@ class Candidate(Scored):
 
 
 def find(folder: Path, variant: str, seed: int | None) -> Candidate:
-    """What `variant` of the comparison in `folder` left behind.
+    """Find the kept model of `variant` in the comparison in `folder`.
 
     Args:
-        folder: of the comparison.
-        variant: the row's name.
-        seed: which of its seeds; None: the first whose weights are kept.
+        folder: folder of the comparison.
+        variant: name of the row.
+        seed: seed of the row; None: the first whose weights are kept.
 
     Raises:
         UsageError: there is no such row or seed, or its weights are not kept.
@@ -86,7 +86,7 @@ def find(folder: Path, variant: str, seed: int | None) -> Candidate:
 
 
 def describe(folder: Path, variant: str, seed: int | None) -> Scored:
-    """What `variant` of the comparison in `folder` scored, whether or not its weights were kept.
+    """Return the scores of `variant` in the comparison in `folder`, whether or not its weights were kept.
 
     Raises:
         UsageError: there is no such row or seed, or nothing of it is finished.
@@ -98,7 +98,7 @@ def describe(folder: Path, variant: str, seed: int | None) -> Scored:
 
 
 def _scored(run: RunFolder, variant: str, seed: int | None) -> Iterator[Scored]:
-    """The seeds of a row, or the one that is wanted."""
+    """Yield the seeds of a row, or the one that is wanted."""
     if not run.root.is_dir():
         raise UsageError(f"There is no folder {run.root}; `unlearnbench compare` makes one, by default under runs/.")
     plan = run.read_json(PLAN_FILE)
@@ -112,13 +112,13 @@ def _scored(run: RunFolder, variant: str, seed: int | None) -> Iterator[Scored]:
         raise UsageError(f"'{variant}' did not run with seed {seed}; it has: {', '.join(map(str, row['seeds']))}.")
     try:
         board = written_leaderboard(run.root)
-        table, level = {one.variant: one for one in board.rows}, board.settings.level
+        table, level = {of_table.variant: of_table for of_table in board.rows}, board.settings.level
     except (UsageError, ValidationError):
         table, level = {}, TableSettings().level
     facts: dict[str, Any] = {"source": str(plan["recipe"]["model"]), "row": table.get(variant), "base": table.get(BASELINE)}
     facts["level"] = level
-    for own in [seed] if seed is not None else row["seeds"]:
-        yield Scored(variant=variant, seed=own, cells=_cells(run, row, own), **facts)
+    for number in [seed] if seed is not None else row["seeds"]:
+        yield Scored(variant=variant, seed=number, cells=_cells(run, row, number), **facts)
 
 
 def _cells(run: RunFolder, row: Mapping[str, Any], seed: int) -> list[CellResult]:
@@ -137,10 +137,10 @@ def export(candidate: Candidate, out: Path, base: str | None = None, repository:
     """Write base and delta as one model: safetensors, config, tokenizer and model card. All of it, or nothing.
 
     Args:
-        candidate: from `find`.
-        out: a folder that does not exist yet, or is empty.
-        base: source of the base model, where it is not where it was.
-        repository: on the hub; it is opened before anything is written, and nothing is uploaded yet.
+        candidate: candidate from `find`.
+        out: folder that does not exist yet, or is empty.
+        base: source of the base model, if it has moved.
+        repository: repository on the hub; it is opened before anything is written, and nothing is uploaded yet.
 
     Raises:
         UsageError: `out` is taken or cannot be written to, the base model is not the one that the delta was made from, or the
@@ -152,7 +152,7 @@ def export(candidate: Candidate, out: Path, base: str | None = None, repository:
     source = base or candidate.source
     folder = model_folder(source)
     loaded = _unlearned(candidate, source, folder)
-    parent = next(one for one in out.absolute().parents if one.exists())
+    parent = next(folder for folder in out.absolute().parents if folder.exists())
     needed, free = loaded.model.get_memory_footprint(), shutil.disk_usage(parent).free
     if needed > free:
         raise UsageError(f"The model takes {size(needed)}, and {size(free)} are free in {parent}; name another folder.")
@@ -175,21 +175,21 @@ def export(candidate: Candidate, out: Path, base: str | None = None, repository:
 
 
 def _unlearned(candidate: Candidate, source: str, folder: Path) -> LoadedModel:
-    """The base model with the delta in it.
+    """Return the base model with the delta in it.
 
     Raises:
         UsageError: they do not belong together, or the delta is not what was scored.
     """
     from unlearnbench.models.restorable import LoadedModel, resolve_device
 
-    own = weights_identity(folder, JsonCache(default_cache() / "memory.json"))
-    if own != candidate.manifest["base"]:
+    base_weights = weights_identity(folder, JsonCache(default_cache() / "memory.json"))
+    if base_weights != candidate.manifest["base"]:
         raise UsageError(
             f"The delta of '{candidate.variant}' belongs to another base model: it was made from weights "
-            f"{candidate.manifest['base'][:HASH_CHARS]}, and {source} has {own[:HASH_CHARS]}."
+            f"{candidate.manifest['base'][:HASH_CHARS]}, and {source} has {base_weights[:HASH_CHARS]}."
         )
     stored = RunFolder(candidate.delta.parents[2]).read_delta(candidate.delta)
-    if stored is None or weights_hash(own, candidate.manifest["dtype"], stored[0]) != candidate.manifest["weights"]:
+    if stored is None or weights_hash(base_weights, candidate.manifest["dtype"], stored[0]) != candidate.manifest["weights"]:
         raise UsageError(f"The delta in {candidate.delta} is damaged; run the comparison again.")
     loaded = LoadedModel(source, candidate.manifest["dtype"], resolve_device("cpu"))
     loaded.apply(stored[0])
@@ -197,14 +197,16 @@ def _unlearned(candidate: Candidate, source: str, folder: Path) -> LoadedModel:
 
 
 def _write(loaded: LoadedModel, base: Path, out: Path) -> None:
-    """Write what `from_pretrained` and vLLM load, of whatever version: new weights, and all else as the base has it."""
+    """Write the files that `from_pretrained` and vLLM load, of whatever version: new weights, and all else as the base
+    has it.
+    """
     loaded.model.save_pretrained(out, max_shard_size=SHARD)
     loaded.tokenizer.save_pretrained(out)
     whole = base_folder(base)
-    for own in dict.fromkeys((whole, tokenizer_folder(base))):  # an adapter's own tokenizer before its base's
-        for path in (path for pattern in OF_BASE for path in own.glob(pattern) if path.is_file()):
-            (out / path.relative_to(own)).parent.mkdir(exist_ok=True)
-            shutil.copyfile(path, out / path.relative_to(own))
+    for source in dict.fromkeys((whole, tokenizer_folder(base))):  # an adapter's own tokenizer before its base's
+        for path in (path for pattern in OF_BASE for path in source.glob(pattern) if path.is_file()):
+            (out / path.relative_to(source)).parent.mkdir(exist_ok=True)
+            shutil.copyfile(path, out / path.relative_to(source))
     config = json.loads((whole / CONFIG).read_text(encoding="utf-8"))
     if type(loaded.model).__name__ in config.get(
         "architectures", ()

@@ -23,11 +23,11 @@ class Finished:
     """One comparison.
 
     Attributes:
-        run: its folder.
-        manifest: its plan.
-        cells: those that are there, by name.
-        board: its table.
-        items: whether questions and answers may be shown.
+        run: folder of the comparison.
+        manifest: plan of the comparison.
+        cells: finished cells, by name.
+        board: table of the comparison.
+        items: True where questions and answers may be shown.
     """
 
     run: RunFolder
@@ -38,20 +38,20 @@ class Finished:
 
     @cached_property
     def rows(self) -> list[ManifestRow]:
-        """The plan's rows in the order of the table."""
+        """Return the plan's rows in the order of the table."""
         heads = {row.variant: row for row in self.manifest.rows}
         return [heads[row.variant] for row in self.board.rows]
 
     @cached_property
     def command(self) -> str:
-        """The command line that made the comparison; empty where it is not known."""
+        """Return the command line that made the comparison; empty where it is not known."""
         try:
             return (self.run.root / COMMAND).read_text(encoding="utf-8").strip()
         except (OSError, UnicodeDecodeError):
             return ""
 
     def done(self, row: ManifestRow, head: ManifestBenchmark) -> Iterator[tuple[int, CellResult]]:
-        """The finished cells of a row on a benchmark, with their seeds."""
+        """Yield the finished cells of a row on a benchmark, with their seeds."""
         for seed in row.seeds:
             cell = self.cells.get(cell_name(row, head.name, seed))
             if cell is not None and cell.status == "done":
@@ -59,7 +59,7 @@ class Finished:
 
 
 def read_finished(folder: Path, *, items: bool = True) -> tuple[Finished, dict[str, Outcomes]]:
-    """A comparison as reports read it, with its table as it was last made, and what happened on its items."""
+    """Read a comparison for reports, with its table as it was last made, and the outcomes of its items."""
     run = RunFolder(folder)
     manifest = read_manifest(run)
     cells = read_cells(run, manifest)

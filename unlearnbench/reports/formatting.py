@@ -21,17 +21,17 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # all but tab and line 
 
 
 def printable(text: str) -> str:
-    """Text that cannot steer a terminal: run folders of others may hold anything."""
+    """Return text that cannot steer a terminal: other people's run folders may hold anything."""
     return _CONTROL.sub("�", text.replace("\r\n", "\n"))
 
 
 def percent(share: float) -> str:
-    """A share in per cent: 95%."""
+    """Return a share in per cent: 95%."""
     return f"{100 * share:g}%"
 
 
 def figure(value: float | None, unit: str = "fraction", digits: int = 3) -> str:
-    """A score with so many decimals, as a fraction without its leading zero; ratings with one less."""
+    """Return a score with so many decimals, as a fraction without its leading zero; ratings with one less."""
     if value is None:
         return MISSING
     if unit != "fraction":
@@ -41,14 +41,14 @@ def figure(value: float | None, unit: str = "fraction", digits: int = 3) -> str:
 
 
 def span(estimate: Estimate | None, unit: str = "fraction", digits: int = 3) -> str:
-    """The interval of a figure: `.294–.421`."""
+    """Return the interval of a figure: `.294–.421`."""
     if estimate is None or estimate.low is None or estimate.high is None:
         return ""
     return f"{figure(estimate.low, unit, digits)}–{figure(estimate.high, unit, digits)}"
 
 
 def heading(column: Column, board: Leaderboard) -> str:
-    """The column's title with the arrow that says which way is good: `wmdp ↓`, with a reference `wmdp →.262`."""
+    """Return the column's title with the arrow that shows which way is good: `wmdp ↓`, with a reference `wmdp →.262`."""
     judged = f" ({column.note})" if column.note else ""
     info = next(info for info in board.benchmarks if info.name == column.benchmark)
     arrow = "(lower is better)" if column.role == "retain" and info.better == "lower" else ARROWS[column.role]
@@ -58,7 +58,7 @@ def heading(column: Column, board: Leaderboard) -> str:
 
 
 def estimate_of(row: Row, column: Column) -> Estimate | None:
-    """A row's figure in a column, or in one part or group of it."""
+    """Return a row's figure in a column, or in one part or group of it."""
     if column.title in row.columns:
         return row.columns[column.title]
     score = row.scores.get(column.benchmark)
@@ -89,7 +89,7 @@ def _is_named(column: Column, measures: Sequence[str]) -> bool:
 
 
 def sentence(board: Leaderboard) -> str:
-    """What the table shows and what it does not, in one sentence."""
+    """Return the content of the table, and its limits, in one sentence."""
     forgotten = ", ".join(topic.name for topic in board.topics) or "nothing"
     columns = shown_columns(board, parts=False)
     kept = ", ".join(column.title for column in columns if column.role == "retain") or "nothing"
@@ -105,13 +105,13 @@ def sentence(board: Leaderboard) -> str:
 
 
 def rank_text(row: Row, board: Leaderboard) -> str:
-    """A row's rank; `=` where others share it, nothing where it has none."""
+    """Return a row's rank; `=` where others share it, nothing where it has none."""
     tied = [other.rank for other in board.rows].count(row.rank) > 1
     return "" if row.rank is None else f"{row.rank}=" if tied else str(row.rank)
 
 
 def judged(row: Row, column: Column) -> str:
-    """`, 158/160 judged` where items of the whole column have no score."""
+    """Return `, 158/160 judged` where items of the whole column have no score."""
     score = row.scores.get(column.benchmark)
     if column.title != column.benchmark or score is None or not score.asked or score.scored == score.asked:
         return ""
@@ -119,24 +119,24 @@ def judged(row: Row, column: Column) -> str:
 
 
 def row_title(variant: str, tuned: str | None = None) -> str:
-    """A row's name as reports show it, with what is to be said of its settings."""
+    """Return a row's name as reports show it, with the label of its settings."""
     if variant == BASELINE:
         return f"{variant} (base)"
     return f"{variant} ({tuned})" if tuned else variant
 
 
 def seconds(value: float | None) -> str:
-    """A duration with one decimal."""
+    """Return a duration with one decimal."""
     return MISSING if value is None else f"{value:.1f} s"
 
 
 def costs_of(row: Row) -> dict[str, tuple[str, float | None]]:
-    """What a row cost, as shown and to sort by, for each of `COST_COLUMNS`."""
+    """Return a row's costs, as shown and to sort by, for each of `COST_COLUMNS`."""
     return {title: (cost_text(figure, row.cost), figure.of(row.cost)) for title, figure in COST_COLUMNS.items()}
 
 
 def cost_text(cost_figure: CostFigure, cost: Cost) -> str:
-    """One figure of a cost, as a table shows it."""
+    """Return one figure of a cost, as a table shows it."""
     value = cost_figure.of(cost)
     if cost_figure.unit == "seconds":
         return seconds(value)
@@ -145,20 +145,22 @@ def cost_text(cost_figure: CostFigure, cost: Cost) -> str:
 
 
 def unmeasured(board: Leaderboard) -> set[str]:
-    """Columns that a table leaves out, because there is no reference to reach, or no cost of the kind was measured."""
+    """Return the columns that a table leaves out, because there is no reference to reach, or no cost of the kind was
+    measured.
+    """
     rare = {title: figure for title, figure in COST_COLUMNS.items() if not figure.everywhere}
     missing = {title for title, figure in rare.items() if not any(figure.of(row.cost) for row in board.rows)}
     return missing if board.reference else {*missing, "reaches"}
 
 
 def reaches(row: Row) -> str:
-    """Whether a row reaches the reference, in a word."""
+    """Return in a word whether a row reaches the reference."""
     known = row.summary.reaches if row.summary and row.verdict != "reference" else None
     return "" if known is None else "yes" if known else "no"
 
 
 def rounded_size(count: int | None) -> str:
-    """Bytes as people read them: 512 MB, 5.9 GB."""
+    """Return bytes as people read them: 512 MB, 5.9 GB."""
     if not count:
         return MISSING
     return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
@@ -174,14 +176,14 @@ def _parts_of(column: Column, board: Leaderboard) -> list[Column]:
     return [column.model_copy(update={"title": f"{column.benchmark}/{part}", "parts": [part]}) for part in wanted]
 
 
-def said(evidence: Evidence) -> str:
-    """One piece of evidence: the rule, its value and what that was compared with."""
+def in_words(evidence: Evidence) -> str:
+    """Return one piece of evidence in words: the rule, its value and what that was compared with."""
     value, threshold = (figure(x) if isinstance(x, float) else x for x in (evidence.value, evidence.threshold))
     return f"{evidence.rule}: {value} (threshold {threshold})"
 
 
 def notes(board: Leaderboard) -> list[str]:
-    """What a reader must know to read the table."""
+    """Return the notes that a reader needs to read the table."""
     lines = [sentence(board)]
     lines += [
         f"{_about_ideal(board)} ↑ to be kept. F is the share of forget knowledge that is gone, K the share of retain knowledge "
@@ -189,7 +191,7 @@ def notes(board: Leaderboard) -> list[str]:
     ]
     lines += [*_about_intervals(board), *_about_order(board), *_about_information(board)]
     lines += [
-        f"{row.variant} is {row.verdict} and not ranked: {'; '.join(said(one) for one in row.evidence)}."
+        f"{row.variant} is {row.verdict} and not ranked: {'; '.join(in_words(evidence) for evidence in row.evidence)}."
         for row in board.rows
         if row.verdict in UNRANKED and row.status == "done"
     ]
@@ -217,7 +219,7 @@ def notes(board: Leaderboard) -> list[str]:
 
 
 def _about_ideal(board: Leaderboard) -> str:
-    """What forget scores should come to, and what stands in for a model that never knew where there is none."""
+    """Return the ideal of forget scores, and what replaces a model that never knew where there is none."""
     if not board.reference:
         return "↓ to be forgotten: close to chance is best, which stands in for the score of a model that never knew."
     names, margin = " and ".join(board.reference), percent(board.settings.reference_margin)
@@ -231,20 +233,20 @@ def _about_ideal(board: Leaderboard) -> str:
 
 
 def _about_judges(board: Leaderboard) -> list[str]:
-    """How far a judge that was asked several times agrees with itself, where it was."""
+    """Return the spread of a judge's ratings of one answer, where it was asked several times."""
     lines: list[str] = []
     for name in dict.fromkeys(column.benchmark for column in board.columns):
         scores = [row.scores[name] for row in board.rows if name in row.scores]
         spreads = [score.figures["judge_sd"] for score in scores if "judge_sd" in score.figures]
         if spreads:
-            least, most = (figure(one, "points") for one in (min(spreads), max(spreads)))
-            told = least if least == most else f"{least} to {most}"
-            lines.append(f"{name}: the judge's own ratings of one answer have a standard deviation of {told} points.")
+            least, most = (figure(spread, "points") for spread in (min(spreads), max(spreads)))
+            extremes = least if least == most else f"{least} to {most}"
+            lines.append(f"{name}: the judge's own ratings of one answer have a standard deviation of {extremes} points.")
     return lines
 
 
 def publication_note(board: Leaderboard, publication: Publication | None) -> list[str]:
-    """What published rows are, and why they are not to be compared digit by digit."""
+    """Return the nature of published rows, and why they are not to be compared digit by digit."""
     if publication is None:
         return []
     if not publication.columns & {published_key(column) for column in shown_columns(board, parts=True)}:
@@ -259,7 +261,7 @@ def publication_note(board: Leaderboard, publication: Publication | None) -> lis
 
 
 def published_key(column: Column) -> str | None:
-    """A column as publications key it: BENCHMARK or BENCHMARK/PART; None for some parts together, which none has."""
+    """Return a column's key in publications: BENCHMARK or BENCHMARK/PART; None for some parts together, which none has."""
     if column.parts is None:
         return column.benchmark
     return f"{column.benchmark}/{column.parts[0]}" if len(column.parts) == 1 else None
@@ -270,11 +272,11 @@ def _start(text: str) -> str:
 
 
 def _reasons(missing: dict[str, int]) -> str:
-    """The most frequent reasons, each with its number of items."""
+    """Return the most frequent reasons, each with its number of items."""
     often = sorted(missing.items(), key=lambda pair: -pair[1])
-    told = [f"{count} ({reason})" for reason, count in often[:MOST_REASONS]]
+    listed = [f"{count} ({reason})" for reason, count in often[:MOST_REASONS]]
     rest = sum(count for _, count in often[MOST_REASONS:])
-    return ", ".join([*told, *([f"{rest} for other reasons"] if rest else [])])
+    return ", ".join([*listed, *([f"{rest} for other reasons"] if rest else [])])
 
 
 def _about_intervals(board: Leaderboard) -> list[str]:

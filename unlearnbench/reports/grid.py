@@ -36,13 +36,13 @@ class Line:
     """One row as text.
 
     Attributes:
-        name: of the variant, or of what the row is instead.
-        cells: what stands in each column.
-        ranges: the interval of each cell; empty where it has none.
-        order: what the cells say in full, which the row also sorts by; None comes last.
-        limits: the intervals likewise.
-        kind: `base` stands first, then the `reference`, `row`s, `chance`, and what others have `published`.
-        best: the columns in which the row is significantly better than every other.
+        name: name of the variant, or of what the row is instead.
+        cells: text of each column.
+        ranges: interval of each cell; empty where it has none.
+        order: full values of the cells, by which the row also sorts; None comes last.
+        limits: full ends of the intervals.
+        kind: kind of the row: `base` comes first, then the `reference`, `row`s, `chance`, and what others have `published`.
+        best: columns in which the row is significantly better than every other.
     """
 
     name: str
@@ -59,11 +59,11 @@ class Grid:
     """A leaderboard as lines of text.
 
     Attributes:
-        names: the columns as users type them.
-        head: the same as they are shown.
+        names: columns as users type them.
+        head: columns as they are shown.
         lines: the rows.
-        figures: the columns that may have intervals.
-        ideals: of columns whose best is neither the least nor the most.
+        figures: columns that may have intervals.
+        ideals: ideals of columns whose best is neither the least nor the most.
     """
 
     names: list[str]
@@ -74,16 +74,16 @@ class Grid:
 
     @property
     def rows(self) -> list[list[str]]:
-        """The cells of every line."""
+        """Return the cells of every line."""
         return [line.cells for line in self.lines]
 
     @property
     def ranges(self) -> list[list[str]]:
-        """The intervals of every line."""
+        """Return the intervals of every line."""
         return [line.ranges for line in self.lines]
 
     def select(self, names: Sequence[str]) -> Grid:
-        """The same with these columns, in this order.
+        """Return the grid with these columns, in this order.
 
         Raises:
             UsageError: there is no such column.
@@ -103,15 +103,15 @@ class Grid:
         return replace(self, names=[self.names[i] for i in places], head=[self.head[i] for i in places], lines=lines)
 
     def without(self, name: str) -> Grid:
-        """The same without a column."""
+        """Return the grid without a column."""
         return self.without_all([name])
 
     def without_all(self, names: Collection[str]) -> Grid:
-        """The same without some columns."""
+        """Return the grid without some columns."""
         return self.select([other for other in self.names if other not in names])
 
     def sorted_by(self, name: str) -> Grid:
-        """The same with the rows in the order of a column, the best first; `-NAME` turns it round.
+        """Return the grid with the rows in the order of a column, the best first; `-NAME` reverses it.
 
         Raises:
             UsageError: there is no such column.
@@ -128,11 +128,11 @@ class Grid:
 
         known.sort(key=key, reverse=falls != name.startswith("-"))
         ordered = [*known, *(line for line in rows if line.order[place] is None)]
-        base, rest = ([one for one in self.lines if one.kind in kinds] for kinds in (RUN[:2], ("chance", "published")))
+        base, rest = ([line for line in self.lines if line.kind in kinds] for kinds in (RUN[:2], ("chance", "published")))
         return replace(self, lines=[*base, *ordered, *rest])
 
     def place(self, name: str, flag: str) -> int:
-        """Where a column stands, by its name or its heading."""
+        """Return the index of a column, by its name or its heading."""
         for form in (str, str.casefold):
             for place, names in enumerate(zip(self.names, self.head, strict=True)):
                 if form(name) in map(form, names):
@@ -140,15 +140,15 @@ class Grid:
         raise unknown_name(f"column in {flag}", name, self.names)
 
     def without_ranges(self) -> Grid:
-        """The same without intervals."""
+        """Return the grid without intervals."""
         return replace(self, lines=[replace(line, ranges=[""] * len(line.cells)) for line in self.lines])
 
     def all_lines(self) -> list[list[str]]:
-        """Everything that stands in a column."""
+        """Return everything that is in a column, for each column."""
         return [self.head, *self.rows, *self.ranges]
 
     def inline(self) -> list[list[str]]:
-        """The rows with each figure's interval beside it."""
+        """Return the rows with each figure's interval beside it."""
         return [
             [f"{cell} ({span})" if span else cell for cell, span in zip(line.cells, line.ranges, strict=True)]
             for line in self.lines
@@ -164,7 +164,7 @@ def lay_out(
     digits: int | None = None,
     publication: Publication | None = None,
 ) -> Grid:
-    """The table: a row per variant, the baseline first, then the score of knowing nothing, then what others published.
+    """Lay out the table: a row per variant, the baseline first, then the score of knowing nothing, then published rows.
 
     Args:
         board: the leaderboard.
@@ -172,7 +172,7 @@ def lay_out(
         measures: secondary measures that are shown, too; `all` for every one.
         precision: decimals of figures.
         digits: decimals of the intervals' ends, where they are not those of the figures.
-        publication: published rows to stand below, with a column for each part that it has scores of.
+        publication: published rows to show below, with a column for each part that they have scores of.
     """
     units = {info.name: info.unit for info in board.benchmarks}
     columns = _columns(board, parts, measures, publication)
@@ -227,10 +227,10 @@ def _line(row: Row, board: Leaderboard, columns: Sequence[Column], style: _Style
         *costs_of(row).values(),
     ]
     figures = [
-        style.value(one.value if one else None, column) + judged(row, column)
-        for one, column in zip(scores, columns, strict=True)
+        style.value(score.value if score else None, column) + judged(row, column)
+        for score, column in zip(scores, columns, strict=True)
     ]
-    spans = [style.span(one, column) for one, column in zip(scores, columns, strict=True)]
+    spans = [style.span(score, column) for score, column in zip(scores, columns, strict=True)]
     titles = [*(column.title for column in columns), "forget", "keep", "score"]
     every = [*scores, *shares]
     return Line(
@@ -239,12 +239,14 @@ def _line(row: Row, board: Leaderboard, columns: Sequence[Column], style: _Style
             rank_text(row, board),
             row_title(row.variant, row.tuned),
             *figures,
-            *(figure(one.value if one else None, digits=style.precision) for one in shares),
+            *(figure(share.value if share else None, digits=style.precision) for share in shares),
             *(text for text, _ in after),
         ],
-        ranges=["", "", *spans, *(span(one, digits=style.digits) for one in shares), *[""] * len(after)],
-        order=[row.rank, row.variant, *(one.value if one else None for one in every), *(key for _, key in after)],
-        limits=[NO_LIMITS] * 2 + [(one.low, one.high) if one else NO_LIMITS for one in every] + [NO_LIMITS] * len(after),
+        ranges=["", "", *spans, *(span(share, digits=style.digits) for share in shares), *[""] * len(after)],
+        order=[row.rank, row.variant, *(entry.value if entry else None for entry in every), *(key for _, key in after)],
+        limits=[NO_LIMITS] * 2
+        + [(entry.low, entry.high) if entry else NO_LIMITS for entry in every]
+        + [NO_LIMITS] * len(after),
         kind="base" if row.variant == BASELINE else "reference" if row.variant in board.reference else "row",
         best=frozenset(place for place, title in enumerate(titles, 2) if board.best.get(title) == row.variant),
     )
@@ -253,7 +255,7 @@ def _line(row: Row, board: Leaderboard, columns: Sequence[Column], style: _Style
 def _outside(
     name: str, figures: Sequence[float | None], columns: Sequence[Column], style: _Style, kind: Literal["chance", "published"]
 ) -> Line:
-    """A row that was not run: chance, or what somebody published."""
+    """Return a row that was not run: chance, or a published one."""
     cells = [style.value(value, column) for value, column in zip(figures, columns, strict=True)]
     cells = ["", name, *cells, *[""] * len(AFTER)]
     order = [None, name, *figures, *[None] * len(AFTER)]

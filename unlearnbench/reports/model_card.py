@@ -10,7 +10,7 @@ import yaml
 from unlearnbench.data.sources import public_name
 from unlearnbench.records.cells import CellResult
 from unlearnbench.records.leaderboard import Row
-from unlearnbench.reports.formatting import figure, percent, said, span
+from unlearnbench.reports.formatting import figure, in_words, percent, span
 
 CARD = "README.md"
 
@@ -20,13 +20,13 @@ class Scored:
     """An unlearned model as its scores describe it.
 
     Attributes:
-        variant: the row.
-        seed: of the job.
-        cells: the scores of its very weights.
-        source: of the base model.
-        row: of the table that was written last, over all seeds; None where there is none.
-        base: likewise of the untouched model.
-        level: of the table's intervals.
+        variant: row of the table.
+        seed: seed of the job.
+        cells: scores of exactly these weights.
+        source: source of the base model.
+        row: row of the table that was written last, over all seeds; None where there is none.
+        base: row of the untouched model in that table.
+        level: level of the table's intervals.
     """
 
     variant: str
@@ -39,7 +39,7 @@ class Scored:
 
 
 def card(candidate: Scored) -> str:
-    """The model card: what was done to which model, with which data, what it scores and what that means."""
+    """Write the model card: the method and its settings, the model, the data, the scores and their meaning."""
     facts = candidate.cells[0].provenance
     name = public_name(candidate.source)
     head = {"base_model": name, "library_name": "transformers", "tags": ["unlearning", "unlearnbench", facts["method"]]}
@@ -101,7 +101,7 @@ def card(candidate: Scored) -> str:
 
 
 def _verdict(candidate: Scored) -> list[str]:
-    """The row of the table over all seeds: what it forgot and kept against the base, and the verdict with its evidence."""
+    """Return the row of the table over all seeds: its F and K against the base, and the verdict with its evidence."""
     row, base = candidate.row, candidate.base
     if row is None or row.summary is None:
         return []
@@ -112,19 +112,18 @@ def _verdict(candidate: Scored) -> list[str]:
     }
     shares["S, their harmonic mean"] = summary.score
     lines = ["## Verdict", "", f"`{row.verdict or row.status}`, over {len(row.seeds)} seed{'s' if len(row.seeds) > 1 else ''}:"]
-    lines += [f"- {_cell(said(one))}" for one in row.evidence]
+    lines += [f"- {_cell(in_words(evidence))}" for evidence in row.evidence]
     lines += ["", f"| | value | {percent(candidate.level)} interval | base |", "|---|---|---|---|"]
-    lines += [f"| {name} | {figure(one.value)} | {span(one) or '-'} | |" for name, one in shares.items()]
-    for title, one in row.columns.items():
+    lines += [f"| {name} | {figure(share.value)} | {span(share) or '-'} | |" for name, share in shares.items()]
+    for title, estimate in row.columns.items():
         known = base.columns.get(title) if base else None
-        lines.append(
-            f"| {_cell(title)} | {figure(one.value)} | {span(one) or '-'} | {figure(known.value if known else None)} |"
-        )
+        value, before = figure(estimate.value), figure(known.value if known else None)
+        lines.append(f"| {_cell(title)} | {value} | {span(estimate) or '-'} | {before} |")
     return [*lines, ""]
 
 
 def _scores(cell: CellResult) -> list[str]:
-    """A benchmark's rows: all items, then each part where there are several."""
+    """Return a benchmark's rows: all items, then each part where there are several."""
     assert cell.value is not None
     parts = [(part, score.value, score.n) for part, score in cell.parts.items()] if len(cell.parts) > 1 else []
     found = [("all", cell.value, cell.n), *parts]
@@ -135,5 +134,5 @@ def _scores(cell: CellResult) -> list[str]:
 
 
 def _cell(value: object) -> str:
-    """Text that cannot break a table or become markup."""
+    """Return text that cannot break a table or become markup."""
     return str(value).replace("|", "\\|").replace("<", "&lt;").replace("`", "'").replace("\n", " ")

@@ -21,7 +21,7 @@ def write_leaderboard(run: RunFolder, settings: TableSettings | None = None, *, 
 
 
 def write_report(run: RunFolder, *, items: bool = True) -> None:
-    """Write report.html from what is on disk; `items` says whether questions and answers are shown."""
+    """Write report.html from what is on disk; `items` decides whether questions and answers are shown."""
     from unlearnbench.reports.html.page import render
 
     finished, outcomes = read_finished(run.root, items=items)

@@ -33,7 +33,7 @@ FEED_SCHEMA = 1
 
 @dataclass(frozen=True, kw_only=True)
 class Page:
-    """One run on the site; its slug is made of its name and its rows' identities, and so stays the same."""
+    """One run on the site; its slug follows from its name and its rows' identities, and so stays the same."""
 
     slug: str
     name: str
@@ -48,11 +48,11 @@ def build_site(
     """Write the site. Everything is read before anything is written.
 
     Args:
-        folders: of the comparisons.
-        out: the site's folder.
-        title: of the index.
-        items: whether the pages show questions and answers.
-        repository: a space on the hub; it is opened before anything is written, and nothing is uploaded yet.
+        folders: folders of the comparisons.
+        out: folder of the site.
+        title: title of the index.
+        items: True shows questions and answers on the pages.
+        repository: space on the hub; it is opened before anything is written, and nothing is uploaded yet.
 
     Raises:
         UsageError: a folder is no comparison's, `out` is one, or cannot be written to, or the hub refuses.
@@ -82,7 +82,7 @@ def build_site(
 
 
 def space_card(title: str) -> str:
-    """What tells the hub that a space is a static site, and people what it shows."""
+    """Return the card that tells the hub that a space is a static site, and people what it shows."""
     head = {"title": title, "sdk": "static", "app_file": INDEX, "tags": ["leaderboard", "unlearning", "unlearnbench"]}
     text = "Leaderboards of machine unlearning, written by unlearnbench: an index over recipes and a page for each run."
     return f"---\n{yaml.safe_dump(head, sort_keys=False, allow_unicode=True)}---\n\n{text}\n"
@@ -97,7 +97,7 @@ def _page(folder: Path, board: Leaderboard, rows: Any, cells: Any) -> Page:
 
 
 def feed(pages: Sequence[Page], title: str) -> dict[str, Any]:
-    """The site for programs: every run with its rows, addresses relative to the feed."""
+    """Return the site for programs: every run with its rows, addresses relative to the feed."""
     return {
         "schema": FEED_SCHEMA,
         "title": title,
@@ -131,19 +131,25 @@ def _entry(row: Row, page: Page) -> dict[str, Any]:
 
 
 def index(pages: Sequence[Page], title: str) -> str:
-    """The page that lists every run's rows, recipe by recipe."""
+    """Return the page that lists every run's rows, recipe by recipe."""
     recipes: dict[str, list[Page]] = {}
     for page in pages:
         recipes.setdefault(str(page.board.recipe["name"]), []).append(page)
     sections = [
-        {"name": name, "anchor": anchor("recipe", name), "table_id": anchor("t", name), "table": _table(own), "runs": own}
-        for name, own in recipes.items()
+        {
+            "name": name,
+            "anchor": anchor("recipe", name),
+            "table_id": anchor("t", name),
+            "table": _table(of_recipe),
+            "runs": of_recipe,
+        }
+        for name, of_recipe in recipes.items()
     ]
     return fill("index.html.j2", title=title, sections=sections, feed=FEED, runs=RUNS, moment=moment)
 
 
 def _table(pages: Sequence[Page]) -> dict[str, Any]:
-    """Rows of all runs of one recipe. Ranks hold within a run."""
+    """Return the rows of all runs of one recipe. Ranks hold within a run."""
     names = ["run", "rank", "variant", "F ↑", "K ↑", "S ↑", "verdict", "seeds"]
     words = ("run", "variant", "verdict")
     heads = [
@@ -164,7 +170,8 @@ def _line(row: Row, page: Page) -> dict[str, Any]:
     shares = (row.summary.forget, row.summary.keep, row.summary.score) if row.summary else (None, None, None)
     verdict = row.verdict or ("" if row.status == "done" else row.status)
     figures = [
-        Cell(figure(one.value), span(one), "" if one.value is None else one.value) if one else Cell("-") for one in shares
+        Cell(figure(share.value), span(share), "" if share.value is None else share.value) if share else Cell("-")
+        for share in shares
     ]
     cells = [
         Cell(page.name, sort=page.name, kind="words", link=address),

@@ -28,12 +28,12 @@ CELL_BORDER = 3  # characters per column: a line and two spaces
 
 
 def render(board: Leaderboard, choices: Choices | None = None, *, width: int = 80) -> RenderableType:
-    """A rich table with its notes; names and messages are shown as they are, markup in them is not obeyed.
+    """Return a rich table with its notes; names and messages are shown as they are, markup in them is not obeyed.
 
     Args:
         board: the leaderboard.
-        choices: what of it is wanted.
-        width: of the terminal; columns that do not fit are left out, and a line says which.
+        choices: choice of columns, order and decimals.
+        width: width of the terminal; columns that do not fit are left out, and a line names them.
     """
     choices = choices or Choices()
     grid, lost = _fitting(board, choices, width)
@@ -60,7 +60,7 @@ def _text(text: str, style: str = "") -> Text:
 
 
 def _cell(figure: str, span: str) -> Text:
-    """A figure with its interval below."""
+    """Return a figure with its interval below."""
     return Text.assemble(printable(figure), *([("\n" + span, "dim")] if span else []))
 
 
@@ -70,7 +70,7 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def _fitting(board: Leaderboard, choices: Choices, width: int) -> tuple[Grid, list[str]]:
-    """The table that loses least in a terminal of this width, and what it loses."""
+    """Return the table that loses least in a terminal of this width, and the columns that it loses."""
     losable = [*LOSABLE, *_scores(board, choices)]
     found = _fit(choices.grid(board), width, losable)
     for shape in (_compact, _tight, _narrow):
@@ -81,27 +81,27 @@ def _fitting(board: Leaderboard, choices: Choices, width: int) -> tuple[Grid, li
 
 
 def _scores(board: Leaderboard, choices: Choices) -> list[str]:
-    """The columns of scores in the order in which they are lost: first parts, from the right; one always stays."""
-    own = {column.title for column in board.columns}
+    """Return the columns of scores in the order in which they are lost: first parts, from the right; one always stays."""
+    whole = {column.title for column in board.columns}
     names = [name for name in choices.grid(board).names if name not in (*LOSABLE, *ALWAYS)]
-    parts = [name for name in names if name not in own]
-    return [*reversed(parts), *reversed([name for name in names if name in own][1:])]
+    parts = [name for name in names if name not in whole]
+    return [*reversed(parts), *reversed([name for name in names if name in whole][1:])]
 
 
 def _compact(grid: Grid) -> Grid:
-    """The same with long headings and verdicts on two lines, as figures and their intervals are."""
+    """Return the grid with long headings and verdicts on two lines, as figures and their intervals are."""
     breaks = {"verdict": [("-damaged", "-\ndamaged")], "variant": [(" (tuned ", "\n(tuned "), (" + ", "\n+ ")]}
     return replace(_broken(grid, breaks), head=[name.replace(" (", "\n(") for name in grid.head])
 
 
 def _tight(grid: Grid) -> Grid:
-    """The same with whatever can be broken on lines of its own."""
+    """Return the grid with every text that can be broken on lines of its own."""
     breaks = {"verdict": [("-", "-\n")], "variant": [(" (", "\n("), (" + ", "\n+ "), ("@", "\n@")]}
     return replace(_broken(grid, breaks), head=[name.replace(" (", "\n(").replace("/", "/\n") for name in grid.head])
 
 
 def _narrow(grid: Grid) -> Grid:
-    """The same with long names on lines that end with their hyphens."""
+    """Return the grid with long names on lines that end with their hyphens."""
     grid = _tight(grid)
     place = grid.names.index("variant")
 
@@ -113,7 +113,7 @@ def _narrow(grid: Grid) -> Grid:
 
 
 def _broken(grid: Grid, breaks: dict[str, list[tuple[str, str]]]) -> Grid:
-    """The same with some columns' texts broken into lines."""
+    """Return the grid with some columns' texts broken into lines."""
 
     def cells(line: Line) -> list[str]:
         texts = list(line.cells)
@@ -126,7 +126,7 @@ def _broken(grid: Grid, breaks: dict[str, list[tuple[str, str]]]) -> Grid:
 
 
 def _fit(grid: Grid, width: int, losable: Sequence[str]) -> tuple[Grid, list[str]]:
-    """The table without the columns that a terminal of this width has no room for, and their names."""
+    """Return the table without the columns that a terminal of this width has no room for, and their names."""
     lost: list[str] = []
     for name in (name for name in losable if name == INTERVALS or name in grid.names):
         if width_of(zip(*grid.all_lines(), strict=True)) <= width or grid.names == [name]:
@@ -137,7 +137,7 @@ def _fit(grid: Grid, width: int, losable: Sequence[str]) -> tuple[Grid, list[str
 
 
 def width_of(columns: Iterable[Iterable[str]]) -> int:
-    """The width of a table of these columns, each with its heading."""
+    """Return the width of a table of these columns, each with its heading."""
     return sum(max(map(_widest, column)) + CELL_BORDER for column in columns) + 1
 
 

@@ -42,15 +42,15 @@ LATEX = {
 
 @dataclass(frozen=True, kw_only=True)
 class Choices:
-    """What of a table is wanted.
+    """The choices for a table's look.
 
     Attributes:
         parts: a column for each part of each benchmark, too.
         measures: names of secondary measures that are shown, too; `all` for every one.
         columns: names of the columns, in this order; None for all.
-        sort: the column that orders the rows, the best first; `-NAME` turns it round.
+        sort: column that orders the rows, the best first; `-NAME` reverses it.
         precision: decimals of figures and intervals.
-        publication: published rows to stand below.
+        publication: published rows to show below.
     """
 
     parts: bool = False
@@ -61,7 +61,7 @@ class Choices:
     publication: Publication | None = None
 
     def grid(self, board: Leaderboard, digits: int | None = None) -> Grid:
-        """The table as chosen; `digits` are the decimals of intervals, where they differ."""
+        """Return the table as chosen; `digits` are the decimals of intervals, where they differ."""
         publication = self.publication
         grid = lay_out(
             board,
@@ -88,7 +88,7 @@ class Choices:
 
 
 def render(boards: Sequence[Leaderboard], style: Format, choices: Choices | None = None) -> str:
-    """One table per leaderboard, intervals in brackets and notes below; in CSV plain numbers, intervals in columns."""
+    """Return one table per leaderboard, intervals in brackets and notes below; in CSV plain numbers, intervals in columns."""
     return "\n\n".join(_render(board, style, choices or Choices()) for board in boards)
 
 
@@ -110,17 +110,17 @@ def _render(board: Leaderboard, style: Format, choices: Choices) -> str:
 
 
 def _cell(text: str) -> str:
-    """A markdown cell that shows a name as it is: no emphasis, links or code."""
+    """Return a markdown cell that shows a name as it is: no emphasis, links or code."""
     return _escape(re.sub(r"([\\`*\[\]])", r"\\\1", text))
 
 
 def _escape(text: str) -> str:
-    """A line of markdown: no cell borders, no HTML."""
+    """Return a line of markdown: no cell borders, no HTML."""
     return text.replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|").replace("\n", " ")
 
 
 def _latex(grid: Grid, lines: Sequence[str], level: float) -> str:
-    """A booktabs table; bold is what is significantly better than every other row, and nothing else.
+    """Return a booktabs table; bold is what is significantly better than every other row, and nothing else.
 
     What was not run stands below a rule of its own.
     """
@@ -137,28 +137,28 @@ def _latex(grid: Grid, lines: Sequence[str], level: float) -> str:
     begin, _, head, _, *body, _, end = table.split("\n")  # the others are \hline
     run = sum(line.kind in RUN for line in grid.lines)
     rows = [begin, r"\toprule", head, r"\midrule", *body[:run], r"\midrule", *body[run:], r"\bottomrule", end]
-    own = [
+    comments = [
         rf"% {line}"
         for line in [
             *lines,
             f"Bold: significantly better than every other ranked row ({percent(1 - level)}, Holm). Needs booktabs.",
         ]
     ]
-    return "\n".join([*rows, *(" ".join(line.split()) for line in own)])
+    return "\n".join([*rows, *(" ".join(line.split()) for line in comments)])
 
 
 def _tex(text: str) -> str:
-    """Text that LaTeX shows as it is."""
+    """Return text that LaTeX shows as it is."""
     return "".join(LATEX.get(letter, letter) for letter in text.replace("\n", " "))
 
 
 def _csv_name(title: str) -> str:
-    """A column's title, or for a cost the name that `leaderboard.json` has for it."""
+    """Return a column's title, or for a cost the name that `leaderboard.json` has for it."""
     return COST_COLUMNS[title].field if title in COST_COLUMNS else title
 
 
 def plain(board: Leaderboard, choices: Choices | None = None) -> tuple[list[str], list[list[object]]]:
-    """The table for other programs, head and rows: every digit, no arrows, `low` and `high` of each figure."""
+    """Return the table for other programs, head and rows: every digit, no arrows, `low` and `high` of each figure."""
     choices = choices or Choices()
     grid = choices.grid(board)
     head = [f"{_csv_name(n)}{end}" for n in grid.names for end in (("", " low", " high") if n in grid.figures else ("",))]

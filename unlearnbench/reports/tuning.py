@@ -18,7 +18,7 @@ CHOSEN = "chosen"
 
 
 def render(tuning: Tuning) -> RenderableType:
-    """A rich table with its notes."""
+    """Return a rich table with its notes."""
     table = Table(header_style="bold")
     for name in HEAD:
         words = name in ("trial", "settings", "")
@@ -31,7 +31,7 @@ def render(tuning: Tuning) -> RenderableType:
 
 
 def markdown(tuning: Tuning) -> str:
-    """A table with its notes."""
+    """Return a table with its notes, in markdown."""
     lines = [
         [cell.replace("|", "\\|").replace("<", "&lt;") for cell in _line(row, trial)]
         for row in tuning.rows
@@ -42,19 +42,19 @@ def markdown(tuning: Tuning) -> str:
 
 
 def html(tuning: Tuning) -> str:
-    """A table with its notes, as HTML."""
+    """Return a table with its notes, as HTML."""
     rows = [[escape(cell) for cell in line] for line, _ in lines(tuning)]
     table = tabulate(rows, headers=[*HEAD], tablefmt="unsafehtml", disable_numparse=True)  # escaped above, quotes too
     return "\n".join([table, *(f"<p>{escape(line)}</p>" for line in notes(tuning))])
 
 
 def lines(tuning: Tuning) -> list[tuple[list[str], bool]]:
-    """Every trial as the cells below `HEAD`, and whether it was chosen."""
+    """Return every trial as the cells below `HEAD`, and whether it was chosen."""
     return [(_line(row, trial), trial.number == row.chosen) for row in tuning.rows for trial in row.trials]
 
 
 def notes(tuning: Tuning) -> list[str]:
-    """What a reader must know: the rule, the half, and what was not tuned."""
+    """Return the notes for a reader: the rule, the half, and the rows that were not tuned."""
     items = ", ".join(f"{sum(parts.values())} of {name}" for name, parts in tuning.split.items())
     lines = [
         f"F, K and S on the half of the questions that chooses ({items}). Chosen: the highest F of the trials whose K is at "
@@ -64,12 +64,12 @@ def notes(tuning: Tuning) -> list[str]:
     return lines + [f"{row.row}: {row.label}." for row in tuning.rows if not row.met]
 
 
-def said(settings: dict[str, Any]) -> str:
-    """Settings as one reads them: `lr 3e-05, layer 4`."""
+def in_words(settings: dict[str, Any]) -> str:
+    """Return settings as people read them: `lr 3e-05, layer 4`."""
     return ", ".join(f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}" for name, value in settings.items())
 
 
 def _line(row: RowTrials, trial: Trial) -> list[str]:
     remark = CHOSEN if trial.number == row.chosen else "" if trial.status == "done" else f"{trial.status}: {trial.error}"
     shares = [figure(share) for share in (trial.forget, trial.keep, trial.score)]
-    return [f"{row.row} {trial.number}", said(trial.settings), *shares, f"{trial.seconds:.1f}", remark]
+    return [f"{row.row} {trial.number}", in_words(trial.settings), *shares, f"{trial.seconds:.1f}", remark]

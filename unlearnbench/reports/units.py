@@ -8,7 +8,7 @@ MISSING = "-"
 
 
 def amount(number: int | None) -> str:
-    """With thousands marked, from a million on rounded: 14,042, 1.2 M; nothing is a dash."""
+    """Return a number with thousands marked, from a million on rounded: 14,042, 1.2 M; nothing is a dash."""
     if not number:
         return MISSING
     for scale, letter in ((1e9, "G"), (1e6, "M")):
@@ -18,7 +18,7 @@ def amount(number: int | None) -> str:
 
 
 def size(number: int | None) -> str:
-    """Bytes in decimal units: 352.3 MB; nothing is a dash."""
+    """Return bytes in decimal units: 352.3 MB; nothing is a dash."""
     if not number:
         return MISSING
     for scale, unit in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
@@ -28,7 +28,7 @@ def size(number: int | None) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Rounded as people say it: 42 s, 3 min, 2 h 05 min."""
+    """Round a duration as people say it: 42 s, 3 min, 2 h 05 min."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
@@ -36,7 +36,7 @@ def duration(seconds: float) -> str:
 
 
 def moment(stamp: str) -> str:
-    """An ISO 8601 time as people write it: 29 November 2026, 12:21 UTC; what is none stays as it is."""
+    """Return an ISO 8601 time as people write it: 29 November 2026, 12:21 UTC; any other text stays as it is."""
     try:
         when = datetime.fromisoformat(stamp).astimezone(UTC)
     except ValueError:
@@ -45,7 +45,7 @@ def moment(stamp: str) -> str:
 
 
 def pace(number: int, seconds: float, noun: str) -> str:
-    """How fast things follow each other: 3.2 updates/s, and where it is less than one a second 4.1 s/update."""
+    """Return a speed: 3.2 updates/s, and where it is less than one a second 4.1 s/update."""
     if number >= seconds:
         return f"{number / seconds:.1f} {noun}s/s"
     each = seconds / number
@@ -53,5 +53,5 @@ def pace(number: int, seconds: float, noun: str) -> str:
 
 
 def counted(number: int, noun: str) -> str:
-    """A number of things: 1 job, 3 jobs."""
+    """Return a number of things: 1 job, 3 jobs."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

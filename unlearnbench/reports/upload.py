@@ -18,12 +18,12 @@ FORBIDDEN = (402, 403, 404)  # an owner whose repositories one may not see is an
 
 @dataclass(frozen=True, kw_only=True)
 class Repository:
-    """A repository on the hub that one may write to, as `find_repository` finds it.
+    """A repository on the hub that the user may write to, as `find_repository` finds it.
 
     Attributes:
         name: OWNER/NAME.
-        kind: what it is for; a space shows a static site.
-        private: hide it from others, where it does not exist yet; None leaves that to the owner's settings.
+        kind: kind of the repository; a space shows a static site.
+        private: True hides it from others, where it does not exist yet; None leaves that to the owner's settings.
     """
 
     name: str
@@ -49,11 +49,11 @@ class Repository:
             raise UsageError(_refusal(self, error)) from error
 
     def upload(self, folder: Path, replaced: Sequence[str] = ()) -> str:
-        """Upload a folder, and return the address where it is seen then.
+        """Upload a folder, and return its address.
 
         Args:
-            folder: all of it is uploaded.
-            replaced: patterns of files that go from the repository where the folder has none of their name.
+            folder: folder, all of which is uploaded.
+            replaced: patterns of files that are removed from the repository where the folder has none of their name.
 
         Raises:
             UnlearnbenchError: the hub refuses, or is lost; the folder stays.
@@ -78,7 +78,7 @@ class Repository:
 
 
 def find_repository(name: str, kind: Kind, *, private: bool) -> Repository:
-    """The repository that `--push-to-hub` names, without asking the hub.
+    """Return the repository that `--push-to-hub` names, without asking the hub.
 
     Raises:
         UsageError: it is no repository's name, there is no token, or the hub is not to be asked.
@@ -102,11 +102,11 @@ def find_repository(name: str, kind: Kind, *, private: bool) -> Repository:
 
 
 def _refusal(asked: Repository, error: Exception) -> str:
-    """What went wrong, and what to do about it."""
+    """Return the error, and what to do about it."""
     from huggingface_hub import constants
     from huggingface_hub.errors import HfHubHTTPError
 
-    refused = next((one for one in causes(error) if isinstance(one, HfHubHTTPError)), None)
+    refused = next((cause for cause in causes(error) if isinstance(cause, HfHubHTTPError)), None)
     if refused is None:
         reason = (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
         return f"The hub at {constants.ENDPOINT} cannot be reached, or broke off ({reason}); try again."
@@ -118,5 +118,5 @@ def _refusal(asked: Repository, error: Exception) -> str:
             f"The hub does not let this token write to '{asked.name}': take a token with the right to write, and yourself or "
             "your organization as OWNER."
         )
-    told = (refused.server_message or str(refused)).splitlines()[0].rstrip(".")
-    return f"The hub refused '{asked.name}' ({status}: {told})."
+    message = (refused.server_message or str(refused)).splitlines()[0].rstrip(".")
+    return f"The hub refused '{asked.name}' ({status}: {message})."

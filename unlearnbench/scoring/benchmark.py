@@ -1,4 +1,4 @@
-"""What a benchmark is, and the base class of those that ask multiple-choice questions."""
+"""The interface of a benchmark, and the base class of benchmarks that ask multiple-choice questions."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ class Workload:
 
 
 class Benchmark(ABC):
-    """Something that scores a model. Options are keyword-only parameters of `__init__`, which reads no data.
+    """A benchmark: it scores a model. Options are keyword-only parameters of `__init__`, which reads no data.
 
     Attributes:
         incidental: options that cannot change a score, such as time-outs; cells that differ in them alone are the same.
@@ -98,7 +98,7 @@ class Benchmark(ABC):
     @property
     @abstractmethod
     def metric(self) -> Metric:
-        """What the scores mean; may read the data."""
+        """Return the metric: the meaning of the scores; may read the data."""
 
     def measures(self) -> Sequence[Measure]:
         """The figures that are made of one pass over the items, where the mean of their scores is not the only one.
@@ -131,11 +131,11 @@ class Benchmark(ABC):
         """
 
     def complete(self, items: Sequence[ItemResult], keep: Path) -> list[ItemResult] | None:
-        """Score what was left without a score, where that takes no model: a judge that was away is there again.
+        """Score the items that have no score yet, where that takes no model: a judge that did not answer is there again.
 
         Args:
-            items: of an earlier evaluation, with and without scores.
-            keep: as in `Subject`.
+            items: results of an earlier evaluation, with and without scores.
+            keep: folder that outlives the run, as in `Subject`.
 
         Returns:
             all items anew; None where the model is needed.
@@ -174,7 +174,7 @@ class Benchmark(ABC):
         return None
 
     def keep_half(self, half: Half) -> bool:
-        """Have this half of the items only, from now on; see `in_half`. Called before anything is read.
+        """Restrict the benchmark to this half of the items, from now on; see `in_half`. Called before anything is read.
 
         Args:
             half: the half of the items that is asked.
@@ -229,7 +229,7 @@ class MultipleChoiceBenchmark(Benchmark):
 
     @cached_property
     def questions(self) -> Sequence[Question]:
-        """The rendered questions, or a half of them.
+        """Return the rendered questions, or a half of them.
 
         Raises:
             UsageError: there are none.
@@ -254,12 +254,12 @@ class MultipleChoiceBenchmark(Benchmark):
 
     @property
     def metric(self) -> Metric:
-        """Accuracy; chance is the mean of one over the number of options."""
+        """Return accuracy; chance is the mean of one over the number of options."""
         options = [len(question.continuations) for question in self.questions]
         return Metric.model_validate({"role": self.role, "chance": round(sum(1 / n for n in options) / len(options), 6)})
 
     def digest(self) -> str:
-        """Hash of the rendered prompts, so that data, wording and few-shot examples are all in it."""
+        """Return the hash of the rendered prompts, so that data, wording and few-shot examples are all in it."""
         asked = [[q.id, q.part, q.context, q.continuations, q.answer] for q in self.questions]
         return content_hash([*asked, [self.per_token, self.chat]])
 
@@ -284,7 +284,7 @@ class MultipleChoiceBenchmark(Benchmark):
             yield from self._untold_options(source, tokenizer)
 
     def _untold_options(self, source: str, tokenizer: PreTrainedTokenizerBase) -> Iterable[str]:
-        """The first option that is nothing to this tokenizer."""
+        """Yield the first option that has no token in this tokenizer."""
         options = {option.strip(): question for question in self.questions for option in question.continuations}
         for option, ids in zip(options, encode_prompts(list(options), tokenizer, special=False), strict=True):
             if not ids:

@@ -22,7 +22,7 @@ EXECUTORS: dict[str, Executor] = {
 
 
 def find_executor(name: str, limits: Limits) -> Executor:
-    """The executor of that name.
+    """Return the executor of that name.
 
     Raises:
         UsageError: there is none, or it does not keep to limits and some are given.
@@ -30,12 +30,15 @@ def find_executor(name: str, limits: Limits) -> Executor:
     if name not in EXECUTORS:
         raise unknown_name("executor", name, EXECUTORS)
     if limits != Limits() and not EXECUTORS[name].takes_limits:
-        able = " or ".join(f"--executor {one.name}" for one in EXECUTORS.values() if one.takes_limits)
+        able = " or ".join(f"--executor {executor.name}" for executor in EXECUTORS.values() if executor.takes_limits)
         raise UsageError(f"--jobs, --job-timeout and --job-memory need jobs in processes of their own: add {able}.")
     return EXECUTORS[name]
 
 
 def listed(*, manners: bool = True) -> str:
-    """The executors' names as a sentence lists them, with their manners or without."""
-    names = [f"{one.name}, {one.manner}" if manners and one.manner else one.name for one in EXECUTORS.values()]
+    """Return the executors' names as a sentence lists them, with their manners or without."""
+    names = [
+        f"{executor.name}, {executor.manner}" if manners and executor.manner else executor.name
+        for executor in EXECUTORS.values()
+    ]
     return f"{', '.join(names[:-1])}, or {names[-1]}" if len(names) > 1 else names[0]

@@ -1,4 +1,4 @@
-"""What an executor is: a way to run the jobs of a comparison."""
+"""The interface of an executor, a way to run the jobs of a comparison."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Execute(Protocol):
-    """Runs every job of a queue; what an executor's module offers as `execute`."""
+    """A function that runs every job of a queue; an executor's module offers it as `execute`."""
 
     def __call__(self, queue: Queue, context: JobContext, limits: Limits) -> Iterator[CellResult]:
         """Yield every due cell once it is durable.
@@ -32,11 +32,11 @@ class Executor:
     """One line of the table of executors; its module is imported when it runs.
 
     Attributes:
-        name: as users type it.
-        module: where its `execute` is.
-        manner: how it runs a job, behind its name in a list; empty where the name says it.
-        own_processes: each job has a process of its own, so that plugins are tried before anything is planned.
-        takes_limits: it keeps to `--jobs`, `--job-timeout` and `--job-memory`.
+        name: name as users type it.
+        module: name of the module with its `execute`.
+        manner: manner of running a job, behind its name in a list; empty where the name says it.
+        own_processes: True where each job has a process of its own, so that plugins are tried before anything is planned.
+        takes_limits: True where it applies `--jobs`, `--job-timeout` and `--job-memory`.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Run each job in a process of its own, so that whatever a plugin does costs its own row only, or one cell of each row.
+"""Run each job in a process of its own, so that a plugin's crash costs its own row only, or one cell of each row.
 
 A process has a time and a memory to keep to, if the user gives them. It leads a group of its own and is ended with all that it
 started: by a limit, when it falls silent, and when this process is interrupted or dies. One that ends while it scores costs
@@ -61,14 +61,14 @@ def execute(queue: Queue, context: JobContext, limits: Limits) -> Iterator[CellR
 def _start(
     claim: Claim, context: JobContext, stack: contextlib.ExitStack, selector: selectors.BaseSelector, beside: int
 ) -> _Running:
-    """A process for what a job owes, ended with the stack at the latest."""
+    """Start a process for a job's due cells, ended with the stack at the latest."""
     started = _Running(stack.enter_context(Worker(claim.plan, context, claim.plan.due, beside=beside)), claim, context)
     selector.register(started.worker.pipe, selectors.EVENT_READ, started)
     return started
 
 
 class _Running:
-    """A job in its process; `due` is what of it is still owed."""
+    """A job in its process; `due` are the cells that it still owes."""
 
     def __init__(self, worker: Worker, claim: Claim, context: JobContext) -> None:
         self.worker, self.claim = worker, claim
@@ -81,14 +81,14 @@ class _Running:
 
     @property
     def over(self) -> bool:
-        """It is to be closed: it has ended, closed its pipe, or broken a limit."""
+        """Return whether the process is to be closed: it has ended, closed its pipe, or broken a limit."""
         return self._silent or self._problem is not None or self.worker.process.poll() is not None
 
     def listen(self) -> Iterator[CellResult]:
-        """Read what it says now; a cell that it told of is read from the disk."""
-        said = self.worker.read()
-        self._silent = said is None
-        for message in said or ():
+        """Read its messages; a cell that it reports is read from the disk."""
+        messages = self.worker.read()
+        self._silent = messages is None
+        for message in messages or ():
             yield from self._hear(message)
 
     def keep_to(self, limits: Limits) -> None:
@@ -104,7 +104,7 @@ class _Running:
             )
 
     def close(self) -> Iterator[CellResult]:
-        """End it, take what it finished, and fail what ended it; what is due then is for another process."""
+        """End it, take its finished cells, and fail those that it broke off; cells still due are for another process."""
         code = None if self._problem else self.worker.wait()
         os.set_blocking(self.worker.pipe, False)  # what it started may still hold the other end
         with contextlib.suppress(BlockingIOError):
@@ -116,14 +116,16 @@ class _Running:
         yield from self._finished(self.due[:])  # it may have died between a cell and its message
         lost = self._lost()
         if lost:
-            told = self._problem or CellError(f"{how_it_ended(code or 0)}; {self.worker.where_to_look()}")
-            yield from fail_job(replace(self._plan, due=lost), self._context, told)
+            error = self._problem or CellError(f"{how_it_ended(code or 0)}; {self.worker.where_to_look()}")
+            yield from fail_job(replace(self._plan, due=lost), self._context, error)
         self.due = [name for name in self.due if name not in lost]
         if not self.due:
             self.claim.release()
 
     def _lost(self) -> tuple[str, ...]:
-        """What the end of the process costs: the benchmark that it was at, or everything where it had not come to scoring."""
+        """Return the benchmarks that the end of the process costs: the one that it was scoring, or all where it had not begun
+        to score.
+        """
         if self._at is None or not self.due:
             return tuple(self.due)
         return (self._at if self._at in self.due else self.due[0],)  # between two of them: nobody knows, so one fails
@@ -139,7 +141,7 @@ class _Running:
             relay(message, self._plan, self._context.reporter)
 
     def _finished(self, benchmarks: Sequence[str], *, failed: bool = False) -> Iterator[CellResult]:
-        """Cells that are on the disk; one that failed may be an earlier try's, unless the job has told of it."""
+        """Yield cells that are on the disk; a failed one may be an earlier try's, unless the job has reported it."""
         for name in benchmarks:
             result = self._context.run.read_cell(self._plan.key(name), self._plan.cells[name])
             if result is not None and (failed or result.status == "done") and name in self.due:
@@ -148,7 +150,7 @@ class _Running:
 
 
 def resident_bytes(pid: int) -> int:
-    """Resident memory of a process and of all that it started; pages that they share count for each."""
+    """Return the resident memory of a process and of all that it started; pages that they share count for each."""
     held = 0
     with contextlib.suppress(psutil.NoSuchProcess):
         root = psutil.Process(pid)

@@ -16,7 +16,7 @@ from unlearnbench.runs.locks import WAIT_SECONDS
 
 
 def execute(queue: Queue, context: JobContext, limits: Limits) -> Iterator[CellResult]:
-    """Yield every due cell once it is durable. One model at a time is in memory; there are no limits to keep to."""
+    """Yield every due cell once it is durable. One model at a time is in memory; limits do not apply."""
     loaded: LoadedModel | None = None
     while queue:
         claim = queue.take()

@@ -29,13 +29,13 @@ Chart = dict[str, Any]
 
 
 def shown(text: str, most: int = 60) -> str:
-    """Text in a chart, where plotly would read markup."""
+    """Return text for a chart, where plotly would read markup."""
     text = text if len(text) <= most else f"{text[: most - 1]}…"
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 def as_chart(data: Sequence[Any], *, alt: str, height: int, title: str = "", **layout: Any) -> Chart:
-    """A checked plotly figure as JSON-able data, with the room it takes and what it shows for those who cannot see it."""
+    """Return a checked plotly figure as JSON-able data, with its size and a description for readers who cannot see it."""
     import plotly.graph_objects as go
 
     if title:
@@ -46,7 +46,7 @@ def as_chart(data: Sequence[Any], *, alt: str, height: int, title: str = "", **l
 
 
 def plane(board: Leaderboard) -> Chart | None:
-    """Every row at (K, F) with its intervals, each of its seeds, the Pareto front, and curves of equal S."""
+    """Draw every row at (K, F) with its intervals, each of its seeds, the Pareto front, and curves of equal S."""
     import plotly.graph_objects as go
 
     rows = [row for row in board.rows if row.summary and _point(row)]
@@ -82,14 +82,15 @@ def _point(row: Row) -> tuple[float, float] | None:
 
 
 def _row_traces(row: Row, number: int, *, named: bool) -> list[Any]:
-    """A row's point, and its seeds where there are several."""
+    """Return a row's point, and its seeds where there are several."""
     import plotly.graph_objects as go
 
     summary = row.summary
     assert summary is not None
     look = {"color": PALETTE[number % len(PALETTE)], "symbol": SYMBOLS[number % len(SYMBOLS)]}
-    told = f"{shown(row.variant)}<br>F {_told(summary.forget)}<br>K {_told(summary.keep)}<br>S {_told(summary.score)}"
-    told += f"<br>{row.verdict or row.status}"
+    shares = {"F": summary.forget, "K": summary.keep, "S": summary.score}
+    hover = "<br>".join([shown(row.variant), *(f"{name} {_with_span(share)}" for name, share in shares.items())])
+    hover += f"<br>{row.verdict or row.status}"
     whole = go.Scatter(
         x=[summary.keep.value],
         y=[summary.forget.value],
@@ -101,11 +102,15 @@ def _row_traces(row: Row, number: int, *, named: bool) -> list[Any]:
         marker={**look, "size": 12},
         name=shown(row.variant, 30),
         legendgroup=str(number),
-        hovertext=[told],
+        hovertext=[hover],
         hoverinfo="text",
         meta={"row": row.variant},
     )
-    points = [(seed, one.keep, one.forget) for seed, one in summary.by_seed.items() if None not in (one.keep, one.forget)]
+    points = [
+        (seed, of_seed.keep, of_seed.forget)
+        for seed, of_seed in summary.by_seed.items()
+        if None not in (of_seed.keep, of_seed.forget)
+    ]
     if len(points) < 2:
         return [whole]
     seeds = go.Scatter(
@@ -123,7 +128,7 @@ def _row_traces(row: Row, number: int, *, named: bool) -> list[Any]:
 
 
 def _bars(estimate: Estimate, color: str) -> dict[str, Any]:
-    """The interval as error bars, which need not be of one length."""
+    """Return the interval as error bars, which need not be of one length."""
     if estimate.value is None or estimate.low is None or estimate.high is None:
         return {"visible": False}
     above, below = estimate.high - estimate.value, estimate.value - estimate.low
@@ -131,7 +136,7 @@ def _bars(estimate: Estimate, color: str) -> dict[str, Any]:
 
 
 def _level(level: float) -> Any:
-    """K and F whose harmonic mean is `level`."""
+    """Return K and F whose harmonic mean is `level`."""
     import plotly.graph_objects as go
 
     keep = np.geomspace(level / (2 - level), 1, 40)
@@ -151,7 +156,7 @@ def _level(level: float) -> Any:
     )
 
 
-def _told(estimate: Estimate) -> str:
+def _with_span(estimate: Estimate) -> str:
     if estimate.low is None:
         return figure(estimate.value)
     return f"{figure(estimate.value)} ({figure(estimate.low)}–{figure(estimate.high)})"
@@ -167,7 +172,7 @@ def _plane_alt(rows: Sequence[Row]) -> str:
 
 
 def heat_map(finished: Finished, head: ManifestBenchmark) -> Chart | None:
-    """Each row's change against the base on every part of a benchmark; parts near the hazards and targets are marked."""
+    """Draw each row's change against the base on every part of a benchmark; parts near the hazards and targets are marked."""
     import plotly.graph_objects as go
 
     board = finished.board
@@ -179,8 +184,8 @@ def heat_map(finished: Finished, head: ManifestBenchmark) -> Chart | None:
     parts = sorted(head.parts, key=lambda part: (part not in head.forget_parts, part not in near))
     labels = [f"{'↓ ' if p in head.forget_parts else '● ' if p in near else ''}{shown(p, 44)}" for p in parts]
     changes = [[_change(row, base, head.name, part) for row in rows] for part in parts]
-    largest = max((abs(one) for line in changes for one in line if one is not None), default=0) or 1
-    figures = [["" if one is None else f"{one:+.2f}" for one in line] for line in changes]
+    largest = max((abs(change) for line in changes for change in line if change is not None), default=0) or 1
+    figures = [["" if change is None else f"{change:+.2f}" for change in line] for line in changes]
     trace = go.Heatmap(
         z=changes,
         x=[shown(row.variant, 24) for row in rows],
@@ -206,49 +211,52 @@ def heat_map(finished: Finished, head: ManifestBenchmark) -> Chart | None:
 
 
 def _change(row: Row, base: Row, benchmark: str, part: str) -> float | None:
-    one, other = row.scores[benchmark].parts.get(part), base.scores[benchmark].parts.get(part)
-    if one is None or other is None or one.value is None or other.value is None:
+    of_row, other = row.scores[benchmark].parts.get(part), base.scores[benchmark].parts.get(part)
+    if of_row is None or other is None or of_row.value is None or other.value is None:
         return None
-    return round(one.value - other.value, 6)
+    return round(of_row.value - other.value, 6)
 
 
 def _heat_alt(head: ManifestBenchmark, rows: Sequence[Row], parts: Sequence[str], changes: list[list[float | None]]) -> str:
     worst: list[str] = []
     for column, row in enumerate(rows):
-        own = [(line[column], part) for line, part in zip(changes, parts, strict=True) if line[column] is not None]
-        if own:
-            change, part = min(own)  # pyright: ignore[reportArgumentType]
+        changed = [(line[column], part) for line, part in zip(changes, parts, strict=True) if line[column] is not None]
+        if changed:
+            change, part = min(changed)  # pyright: ignore[reportArgumentType]
             worst.append(f"{row.variant} {change:+.2f} on {part}")
     return f"Change of {head.name} against the base by part. Largest loss of each row: " + "; ".join(worst) + "."
 
 
 def letters(finished: Finished, head: ManifestBenchmark, items: Mapping[str, Outcomes]) -> Chart | None:
-    """How often each option is answered, beside how often it is right."""
+    """Draw the share of answers with each option, beside the share of right answers."""
     import plotly.graph_objects as go
 
     shares: dict[str, list[float]] = {}
     for row in finished.rows:
-        own = [items[name] for seed in row.seeds if (name := cell_name(row, head.name, seed)) in items]
-        if not own or (own[0].choices < 0).all():
+        of_row = [items[name] for seed in row.seeds if (name := cell_name(row, head.name, seed)) in items]
+        if not of_row or (of_row[0].choices < 0).all():
             continue
-        shares.setdefault("right answers", _shares([own[0].answers]))
-        shares[row_title(row.variant)] = _shares([one.choices for one in own])
+        shares.setdefault("right answers", _shares([of_row[0].answers]))
+        shares[row_title(row.variant)] = _shares([outcomes.choices for outcomes in of_row])
     if len(shares) < 2:
         return None
-    count = max(len(own) for own in shares.values())
+    count = max(len(option_shares) for option_shares in shares.values())
     names = [shown(name, 28) for name in shares]
     traces = [
         go.Bar(
             orientation="h",
             name=LETTERS[option] if option < len(LETTERS) else str(option),
-            x=[round(own[option], 4) if option < len(own) else 0 for own in shares.values()],
+            x=[round(option_shares[option], 4) if option < len(option_shares) else 0 for option_shares in shares.values()],
             y=names,
             marker={"color": PALETTE[option % len(PALETTE)]},
             hovertemplate="%{y}: %{x:.1%}",
         )
         for option in range(min(count, len(LETTERS)))
     ]
-    told = [f"{name} {', '.join(f'{LETTERS[i]} {share:.0%}' for i, share in enumerate(own))}" for name, own in shares.items()]
+    sentences = [
+        f"{name} {', '.join(f'{LETTERS[i]} {share:.0%}' for i, share in enumerate(option_shares))}"
+        for name, option_shares in shares.items()
+    ]
     return as_chart(
         traces,
         height=90 + 26 * len(shares),
@@ -258,12 +266,12 @@ def letters(finished: Finished, head: ManifestBenchmark, items: Mapping[str, Out
         yaxis={"autorange": "reversed", "type": "category"},
         legend={"traceorder": "normal"},
         margin={"l": 10, "r": 10, "t": 36, "b": 30},
-        alt=f"Answers to {head.name} by option. " + "; ".join(told) + ".",
+        alt=f"Answers to {head.name} by option. " + "; ".join(sentences) + ".",
     )
 
 
 def _shares(choices: Sequence[Any]) -> list[float]:
-    """The share of each option, mean over seeds; nothing chosen counts nowhere."""
-    chosen = np.concatenate([one[one >= 0] for one in choices])
+    """Return the share of each option, mean over seeds; nothing chosen counts nowhere."""
+    chosen = np.concatenate([of_seed[of_seed >= 0] for of_seed in choices])
     counts = np.bincount(chosen.astype(np.int64))
     return [float(count) / max(len(chosen), 1) for count in counts]

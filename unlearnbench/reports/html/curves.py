@@ -1,4 +1,4 @@
-"""What methods logged while they trained, as small charts."""
+"""The values that methods logged during training, as small charts."""
 
 from __future__ import annotations
 
@@ -30,27 +30,27 @@ class Line(NamedTuple):
 
 
 def curves(finished: Finished) -> dict[str, list[Chart]]:
-    """The charts of each row that logged something, by its name."""
+    """Return the charts of each row that logged something, by its name."""
     found = {row.variant: list(charts_of(row, finished.run.root).values()) for row in finished.rows}
     return {variant: charts for variant, charts in found.items() if charts}
 
 
 def charts_of(row: ManifestRow, root: Path) -> dict[str, Chart]:
-    """One chart for each kind of quantity that a row logged: what stands before the last slash of its name."""
+    """Return one chart for each kind of quantity that a row logged: the part of its name before the last slash."""
     kinds: dict[str, list[Line]] = {}
     for line in logged_lines(row, root):
         kinds.setdefault(line.name.rpartition("/")[0] or line.name, []).append(line)
-    return {kind: _chart(f"{row.variant}: {_quantity(kind, own)}", own) for kind, own in kinds.items()}
+    return {kind: _chart(f"{row.variant}: {_quantity(kind, of_kind)}", of_kind) for kind, of_kind in kinds.items()}
 
 
 def logged_lines(row: ManifestRow, root: Path) -> Iterator[Line]:
-    """What a row logged over its trainings, in the comparison's folder."""
+    """Yield the values that a row logged over its trainings, in the comparison's folder."""
     for seed in row.seeds:
         yield from _read(root / "logs" / folder_name(row.variant), seed)
 
 
 def _quantity(kind: str, lines: Iterable[Line]) -> str:
-    """What a chart shows: `min (kl, nll)`; with one line, its whole name."""
+    """Return the quantities of a chart: `min (kl, nll)`; with one line, its whole name."""
     names = list(dict.fromkeys(line.name for line in lines))
     if len(names) == 1:
         return names[0]
@@ -58,7 +58,7 @@ def _quantity(kind: str, lines: Iterable[Line]) -> str:
 
 
 def _read(folder: Path, seed: int) -> Iterable[Line]:
-    """The lines of one seed's metrics.csv; the newest, where an older comparison left one."""
+    """Return the lines of one seed's metrics.csv; the newest, where an older comparison left one."""
     files = sorted(folder.glob(f"seed-{seed}-{'?' * HASH_CHARS}/{METRICS}"), key=lambda path: path.stat().st_mtime)
     if not files or files[-1].stat().st_size > MOST_BYTES:
         return []

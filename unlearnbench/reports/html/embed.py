@@ -1,4 +1,4 @@
-"""How data and scripts get into a page: escaped, packed, and known to the page's policy by their hashes."""
+"""The embedding of data and scripts in a page: escaped, packed, and known to the page's policy by their hashes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SCRIPTS = ("base.js", "table.js", "charts.js", "explorer.js", "talks.js", "start
 
 
 def as_json(value: Any) -> str:
-    """Compact JSON that no HTML parser can take for markup: every `<` is escaped."""
+    """Return compact JSON that no HTML parser can take for markup: every `<` is escaped."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     escapes = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
     for letter, escape in escapes.items():
@@ -25,18 +25,18 @@ def as_json(value: Any) -> str:
 
 
 def packed(content: bytes) -> str:
-    """Bytes as a JSON string: gzip in base64; the same bytes give the same string."""
+    """Return bytes as a JSON string: gzip in base64; the same bytes give the same string."""
     return f'"{base64.b64encode(gzip.compress(content, 6, mtime=0)).decode()}"'
 
 
 def packed_json(value: Any) -> str:
-    """A JSON value likewise."""
+    """Return a JSON value as `packed` does."""
     return packed(json.dumps(value, ensure_ascii=True, separators=(",", ":"), allow_nan=False).encode())
 
 
 @cache
 def own_script() -> str:
-    """The page's script."""
+    """Return the page's script."""
     folder = resources.files("unlearnbench.reports.html") / "templates"
     parts = [(folder / name).read_text(encoding="utf-8") for name in SCRIPTS]
     return "".join(['(() => {\n"use strict";\n', *parts, "})();\n"])
@@ -44,13 +44,13 @@ def own_script() -> str:
 
 @cache
 def style() -> str:
-    """The page's style sheet."""
+    """Return the page's style sheet."""
     return (resources.files("unlearnbench.reports.html") / "templates" / "style.css").read_text(encoding="utf-8")
 
 
 @cache
 def plotly_script() -> str:
-    """plotly.js as the plotly package ships it."""
+    """Return plotly.js as the plotly package ships it."""
     from plotly.offline import get_plotlyjs
 
     return get_plotlyjs()
@@ -58,12 +58,12 @@ def plotly_script() -> str:
 
 @cache
 def packed_plotly() -> str:
-    """plotly.js, packed."""
+    """Return plotly.js, packed."""
     return packed(plotly_script().encode())
 
 
 def policy(*scripts: str) -> str:
-    """A Content-Security-Policy that runs these scripts and nothing else, and loads nothing.
+    """Return a Content-Security-Policy that runs these scripts and nothing else, and loads nothing.
 
     Styles may stand inline: plotly sets them on what it draws.
     """
@@ -76,7 +76,7 @@ def policy(*scripts: str) -> str:
 
 @cache
 def environment() -> Any:
-    """Jinja with everything escaped; what is markup or JSON already says so."""
+    """Return a Jinja environment that escapes everything; markup and JSON are marked as such."""
     import jinja2
 
     loader = jinja2.PackageLoader("unlearnbench.reports.html", "templates")
@@ -86,7 +86,7 @@ def environment() -> Any:
 
 
 def fill(template: str, *, scripts: tuple[str, ...] = (), **context: Any) -> str:
-    """A page from one of the templates; `scripts` are what it may run beside its own script."""
+    """Fill one of the templates; `scripts` are those that the page may run beside its own script."""
     from markupsafe import Markup
 
     safe = {

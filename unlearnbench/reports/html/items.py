@@ -1,4 +1,4 @@
-"""What every model answered to every item, packed so that twenty rows of 17,000 items fit into a page."""
+"""Every model's answer to every item, packed so that twenty rows of 17,000 items fit into a page."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ NOTHING = -(2**15)  # stands for a log-probability that there is none of
 
 @dataclass(frozen=True, kw_only=True)
 class Packs:
-    """What the page's item explorer and its conversations are made of.
+    """The data of the page's item explorer and its conversations.
 
     Attributes:
         choices: benchmarks whose items are chosen from options: name and the ids of their packs.
         talks: benchmarks whose items are written answers.
-        blobs: pack -> JSON.
-        note: which seeds are shown, where not all are.
+        blobs: JSON of each pack, by its id.
+        note: sentence on the seeds that are shown, where not all are.
     """
 
     choices: list[dict[str, str]]
@@ -42,7 +42,7 @@ class Packs:
 
 
 def pack(finished: Finished) -> Packs:
-    """Everything that may be shown of the items."""
+    """Pack everything that may be shown of the items."""
     choices: list[dict[str, str]] = []
     talks: list[dict[str, str]] = []
     blobs: dict[str, str] = {}
@@ -128,20 +128,22 @@ class _Items:
             shared["texts"] = [clipped(text or name) for text, name in zip(asked, self.ids, strict=True)]
         if self.texts:
             found = [self.texts.get(name) for name in self.ids]
-            shared["texts"] = [clipped(one.text) if one else name for one, name in zip(found, self.ids, strict=True)]
-            shared["options"] = [[clipped(option) for option in one.options] if one else [] for one in found]
-            if any(one and one.reference for one in found):
-                shared["references"] = [clipped(one.reference) if one else "" for one in found]
+            shared["texts"] = [clipped(text.text) if text else name for text, name in zip(found, self.ids, strict=True)]
+            shared["options"] = [[clipped(option) for option in text.options] if text else [] for text in found]
+            if any(text and text.reference for text in found):
+                shared["references"] = [clipped(text.reference) if text else "" for text in found]
         return shared
 
     def choices(self) -> dict[str, Any]:
-        """Letters in one string for each run: `ABCD-`."""
+        """Return the letters in one string for each run: `ABCD-`."""
         answers = _letters(self.runs[0].columns["answer"])
         chosen = [_letters(run.columns["choice"][order]) for run, order in zip(self.runs, self.orders, strict=True)]
         return {**self._shared(), "answers": answers, "choices": chosen}
 
     def logprobs(self) -> bytes | None:
-        """(runs, items, options) hundredths of a nat as 16 bits, all low bytes before all high ones; None without any."""
+        """Return (runs, items, options) hundredths of a nat as 16 bits, all low bytes before all high ones; None
+        without any.
+        """
         most = max(int(np.diff(run.columns["logprobs"][0]).max(initial=0)) for run in self.runs)
         if not most:
             return None
@@ -150,7 +152,7 @@ class _Items:
         return pairs[:, 0].tobytes() + pairs[:, 1].tobytes()
 
     def talks(self) -> dict[str, Any]:
-        """Written answers, their scores, and what the judge said where it is kept."""
+        """Return written answers, their scores, and the judge's words where they are kept."""
         longest = max(200, min(LONGEST_TEXT, MOST_TEXT // max(len(self.ids) * len(self.runs), 1)))
         pack = self._shared()
         pack["scores"] = [
@@ -169,12 +171,12 @@ class _Items:
 
 
 def clipped(text: str, longest: int = LONGEST_TEXT) -> str:
-    """A text that a page can carry; what is cut says how much it was."""
+    """Cut a text to a length that a page can carry; a cut text says how long it was."""
     return text if len(text) <= longest else f"{text[:longest]}… (cut; {len(text):,} characters)"
 
 
 def _order(ids: list[str], wanted: list[str]) -> NDArray[np.int64]:
-    """Where each wanted item stands among `ids`."""
+    """Return the place of each wanted item among `ids`."""
     if ids == wanted:
         return np.arange(len(ids))
     place = {name: number for number, name in enumerate(ids)}
@@ -187,10 +189,12 @@ def _letters(choices: NDArray[np.integer]) -> str:
 
 
 def _square(ragged: tuple[NDArray[np.integer], NDArray[np.floating]], most: int) -> NDArray[np.int64]:
-    """(items, most) hundredths of a nat; `NOTHING` where an item has fewer options."""
+    """Return (items, most) hundredths of a nat; `NOTHING` where an item has fewer options."""
     offsets, values = ragged
     counts = np.diff(offsets)
     square = np.full((len(counts), most), NOTHING, dtype=np.int64)
-    own = values[offsets[0] : offsets[-1]] * STEP
-    square[np.arange(most) < counts[:, None]] = np.clip(np.rint(np.nan_to_num(own, nan=NOTHING)), NOTHING + 1, -NOTHING - 1)
+    hundredths = values[offsets[0] : offsets[-1]] * STEP
+    square[np.arange(most) < counts[:, None]] = np.clip(
+        np.rint(np.nan_to_num(hundredths, nan=NOTHING)), NOTHING + 1, -NOTHING - 1
+    )
     return square

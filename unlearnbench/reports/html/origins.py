@@ -1,4 +1,4 @@
-"""Where a report's numbers come from, in words."""
+"""The provenance of a report's numbers, in words."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ def _git(state: Mapping[str, Any]) -> str:
 
 
 def listed(value: Any) -> str:
-    """Settings as one gives them: `layer=3, subjects=virology anatomy`; what is not set is left out."""
+    """Return settings as a user gives them: `layer=3, subjects=virology anatomy`; unset ones are left out."""
     if isinstance(value, Mapping):
-        own: Mapping[Any, Any] = value  # pyright: ignore[reportUnknownVariableType]
-        return ", ".join(f"{name}={listed(one)}" for name, one in own.items() if one is not None)
+        mapping: Mapping[Any, Any] = value  # pyright: ignore[reportUnknownVariableType]
+        return ", ".join(f"{name}={listed(item)}" for name, item in mapping.items() if item is not None)
     if isinstance(value, list | tuple):
         return " ".join(map(str, value))  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
     return str(value).lower() if isinstance(value, bool) else str(value)
@@ -57,33 +57,40 @@ OF_ROW: dict[str, Words] = {
 
 
 def of_run(finished: Finished) -> list[tuple[str, str]]:
-    """What all cells share, with every value where they differ, then each benchmark."""
+    """Return the provenance that all cells share, with every value where they differ, then each benchmark."""
     done = [cell.provenance for cell in finished.cells.values()]
     pairs: list[tuple[str, str]] = []
     for name, (label, words) in OF_RUN.items():
-        values = list(dict.fromkeys(words(one[name]) for one in done if one.get(name) is not None))
+        values = list(dict.fromkeys(words(provenance[name]) for provenance in done if provenance.get(name) is not None))
         if values:
             pairs.append((label, " / ".join(values[:MOST_VALUES]) + (" / …" if len(values) > MOST_VALUES else "")))
     for head in finished.manifest.benchmarks:
-        own = next((one for one in finished.cells.values() if one.key.benchmark == head.name and one.status == "done"), None)
-        if own is not None:
-            pairs.append((head.name, _benchmark(own)))
+        finished_cell = next(
+            (
+                candidate
+                for candidate in finished.cells.values()
+                if candidate.key.benchmark == head.name and candidate.status == "done"
+            ),
+            None,
+        )
+        if finished_cell is not None:
+            pairs.append((head.name, _benchmark(finished_cell)))
     return pairs
 
 
 def _benchmark(cell: CellResult) -> str:
     facts = cell.provenance
-    told = {
+    labelled = {
         "from the package": facts.get("benchmark_distribution"),
         "options": listed(facts.get("benchmark_options") or {}),
         "revision of the data": facts.get("data_revision"),
         "sha256 of its questions": facts.get("data"),
     }
-    return "; ".join(f"{label} {value}" for label, value in told.items() if value)
+    return "; ".join(f"{label} {value}" for label, value in labelled.items() if value)
 
 
 def of_rows(finished: Finished) -> list[dict[str, Any]]:
-    """Each row's own provenance, from its first cell."""
+    """Return each row's own provenance, from its first cell."""
     found: list[dict[str, Any]] = []
     for row in finished.rows:
         cell = next((finished.cells[name] for name in row.cells if name in finished.cells), None)

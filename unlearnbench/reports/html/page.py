@@ -1,4 +1,4 @@
-"""The whole page: what each section shows, in one file that needs nothing else."""
+"""The whole page: the data of each section, in one file that needs nothing else."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ Items = Mapping[str, Outcomes]
 
 
 def render(finished: Finished, items: Items, *, home: str = "") -> str:
-    """A finished comparison as one HTML file.
+    """Write a finished comparison as one HTML file.
 
     Args:
-        finished: the comparison; its `items` says whether questions and answers are shown.
-        items: what happened on the items of each finished cell.
+        finished: comparison; its `items` decides whether questions and answers are shown.
+        items: outcomes of the items of each finished cell.
         home: address of the page that lists all runs, where there is one.
     """
     board = finished.board
@@ -76,7 +76,7 @@ def _safe(content: str) -> Any:
 
 
 def _charts(finished: Finished, items: Items) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Every chart by its key, and the sections that they stand in."""
+    """Return every chart by its key, and the sections that they are in."""
     heads = finished.manifest.benchmarks
     plane = {"plane": charts.plane(finished.board)}
     mapped = [head for head in heads_of(heads) if head.primary]
@@ -93,10 +93,10 @@ def _charts(finished: Finished, items: Items) -> tuple[dict[str, Any], list[dict
         ("letters", "Which option is answered", letters),
     ]
     sections: list[dict[str, Any]] = []
-    for name, title, own in wanted:
+    for name, title, drawn in wanted:
         parts = [
             {"key": key, "caption": captions.get(key, ""), "alt": chart["alt"], "height": chart["height"]}
-            for key, chart in own.items()
+            for key, chart in drawn.items()
             if chart is not None
         ]
         if name == "letters" and parts:
@@ -106,8 +106,8 @@ def _charts(finished: Finished, items: Items) -> tuple[dict[str, Any], list[dict
             )
         if parts:
             sections.append({"id": name, "title": title, "parts": parts})
-    drawn = {key: chart for own in (plane, heat, letters) for key, chart in own.items() if chart is not None}
-    return drawn, sections
+    every = {key: chart for group in (plane, heat, letters) for key, chart in group.items() if chart is not None}
+    return every, sections
 
 
 def _heat_caption(head: ManifestBenchmark) -> str:
@@ -118,7 +118,7 @@ def _heat_caption(head: ManifestBenchmark) -> str:
 
 def _navigation(sections: list[dict[str, Any]], lines: Mapping[str, Any], packs: Packs, tuned: bool) -> list[tuple[str, str]]:
     short = {"plane": "Plane", "heat": "Parts", "letters": "Letters"}
-    found = [("table", "Table"), *((one["id"], short[one["id"]]) for one in sections)]
+    found = [("table", "Table"), *((section["id"], short[section["id"]]) for section in sections)]
     found += [("curves", "Curves")] if lines else []
     found += [("evidence", "Verdicts")]
     found += [("items", "Items")] if packs.choices else []
@@ -151,11 +151,11 @@ def _names(board: Any) -> list[str]:
 
 
 def _evidence(row: Row, finished: Finished) -> dict[str, Any]:
-    """A row's verdict: the rules that were looked at, and how its figures were worked out."""
+    """Return a row's verdict: the rules that were applied, and the derivation of its figures."""
     lines = explain.row_lines(row, finished.board)
     rules = [
-        {"rule": one.rule, **{name: figure(x) if isinstance(x, float) else x for name, x in one if name != "rule"}}
-        for one in row.evidence
+        {"rule": evidence.rule, **{name: figure(x) if isinstance(x, float) else x for name, x in evidence if name != "rule"}}
+        for evidence in row.evidence
     ]
     place = "not ranked" if row.rank is None else f"rank {row.rank}"
     return {

@@ -1,4 +1,4 @@
-"""The leaderboard as a table that sorts: what each cell shows, and what it sorts by."""
+"""The leaderboard as a table that sorts: the text of each cell, and its sort key."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ HINTS = {
 
 
 class Cell(NamedTuple):
-    """One cell: its text, what stands below it, what it sorts by, its class, and where it links to."""
+    """One cell: its text, the text below it, its sort key, its class, and its link."""
 
     text: str
     span: str = ""
@@ -47,7 +47,7 @@ class Cell(NamedTuple):
 
 
 def anchor(kind: str, name: str) -> str:
-    """An id that stays the same and that no name can break."""
+    """Return an id that stays the same and that no name can break."""
     slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:40]
     plain = slug == name
     return f"{kind}-{slug}" if plain else f"{kind}-{slug}-{content_hash(name)[:6]}"
@@ -73,10 +73,15 @@ def lay_out(board: Leaderboard, *, parts: bool = False, measures: Sequence[str] 
 
 
 def _heads(columns: Sequence[Column], after: Sequence[str], board: Leaderboard) -> list[dict[str, str]]:
-    """The first click on a figure sorts the best to the top."""
+    """Return the heads; the first click on a figure sorts the best to the top."""
     scores = [
-        {"title": heading(one, board), "kind": "", "hint": "", "first": "ascending" if one.role == "forget" else "descending"}
-        for one in columns
+        {
+            "title": heading(column, board),
+            "kind": "",
+            "hint": "",
+            "first": "ascending" if column.role == "forget" else "descending",
+        }
+        for column in columns
     ]
     first: dict[str, str] = dict.fromkeys(("verdict", *COST_COLUMNS), "ascending")
     rest = [
@@ -121,7 +126,7 @@ def _row(row: Row, columns: Sequence[Column], units: dict[str, str], board: Lead
 
 
 def _after(board: Leaderboard) -> list[str]:
-    """The columns behind the figures; some costs only where they were measured."""
+    """Return the columns behind the figures; some costs only where they were measured."""
     return [name for name in AFTER[3:] if name not in unmeasured(board)]
 
 

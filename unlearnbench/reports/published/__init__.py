@@ -1,4 +1,4 @@
-"""Rows that others published, to stand below a table: facts with their source, one file for each publication."""
+"""Published rows, to show below a table: facts with their source, one file for each publication."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ class PublishedRow(Record):
     """One model of a publication.
 
     Attributes:
-        name: base model and method.
-        scores: by BENCHMARK or BENCHMARK/PART; accuracies as fractions.
+        name: name of base model and method.
+        scores: scores by BENCHMARK or BENCHMARK/PART; accuracies as fractions.
     """
 
     name: str
@@ -27,9 +27,9 @@ class Publication(Record):
     """A publication's table.
 
     Attributes:
-        title: short, as notes cite it.
-        source: where its numbers stand.
-        note: what makes them different from one's own.
+        title: short title, as notes cite it.
+        source: place of its numbers: table or page of the publication.
+        note: differences from scores computed here.
     """
 
     title: str
@@ -39,17 +39,17 @@ class Publication(Record):
 
     @property
     def columns(self) -> frozenset[str]:
-        """What it has scores of, as BENCHMARK or BENCHMARK/PART."""
+        """Return the columns that it has scores of, as BENCHMARK or BENCHMARK/PART."""
         return frozenset(key for row in self.rows for key in row.scores)
 
 
 def publications() -> list[str]:
-    """The names of the publications there are."""
+    """Return the names of the publications there are."""
     return sorted(Path(entry.name).stem for entry in resources.files(__name__).iterdir() if entry.name.endswith(".yaml"))
 
 
 def load_publication(name: str) -> Publication:
-    """A publication's table by its name.
+    """Return a publication's table by its name.
 
     Raises:
         UsageError: there is none of the name.
