@@ -24,7 +24,7 @@ from unlearnbench.records.manifest import BASELINE, RANDOM_NOISE
 from unlearnbench.records.tuning import RowTrials, Tuning
 from unlearnbench.reports.formatting import figure, heading, span
 from unlearnbench.reports.terminal import render
-from unlearnbench.reports.tuning import said
+from unlearnbench.reports.tuning import in_words
 
 HERE = Path(__file__).parent
 README = HERE.parents[1] / "README.md"

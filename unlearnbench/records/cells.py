@@ -10,6 +10,10 @@ from pydantic import Field, field_validator
 from unlearnbench.records.base import Record, Role
 
 Ideal = Literal["chance", "base", "reference"] | float
+Reduction = Literal["mean", "harmonic", "auc", "ks", "difference", "relative-auc"]
+OF_REFERENCE: tuple[Reduction, ...] = ("ks", "difference", "relative-auc")  # these need the items of a model that never knew
+SCORE = "score"  # the value that every item has
+MEASURE_NAME = re.compile(r"[a-z][a-z0-9_]*")
 """The type of what unlearning should come to: a named score of the comparison, or a number."""
 
 
