@@ -76,6 +76,9 @@ $(BIN)/.serving: $(BIN)/.installed
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,serving]'
 	@touch $@
 
+fuzz: $(BIN)/.installed ## damage corpora, questions, recipes and model folders at random (ten minutes; EXAMPLES=50 for less)
+	EXAMPLES=$(or $(EXAMPLES),300) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "slow or not slow" tests/fuzzing
+
 crash: $(BIN)/.installed ## kill a small comparison at 60 random moments; nothing may be lost (ten minutes; KILLS=6 for fewer)
 	PYTHONPATH=tests $(BIN)/python tests/crash/ordeal.py --kills $(or $(KILLS),60)
 	PYTHONPATH=tests $(BIN)/python tests/crash/ordeal.py --kills $(or $(KILLS),12) --executor isolated

@@ -10,7 +10,9 @@ from pydantic import Field, field_validator
 from unlearnbench.records.base import Record, Role
 
 Ideal = Literal["chance", "base", "reference"] | float
+"""The type of the score that unlearning should come to; see `Metric`."""
 Reduction = Literal["mean", "harmonic", "auc", "ks", "difference", "relative-auc"]
+"""The type of how a measure's figure is made of its items' values; see `Measure`."""
 OF_REFERENCE: tuple[Reduction, ...] = ("ks", "difference", "relative-auc")  # these need the items of a model that never knew
 SCORE = "score"  # the value that every item has
 MEASURE_NAME = re.compile(r"[a-z][a-z0-9_]*")
@@ -101,6 +103,7 @@ class CellKey(Record):
         variant: the row of the table.
         benchmark: the column's benchmark.
         seed: the seed of everything random.
+        attack: attack on the row before it was scored; there are none yet.
     """
 
     variant: str
@@ -181,6 +184,7 @@ class CellResult(Record):
         truncated: the number of items whose context was cut to fit the model.
         parts: the scores of the benchmark's parts, by name; they divide the items.
         groups: the scores of groups of parts, by name; they may overlap.
+        measures: figures made of the values of its items, by the measure's name.
         items_hash: the sha256 of the file of per-item results.
         checksum: the sha256 of the record as JSON without this entry.
         cost: time, memory and tokens.

@@ -83,6 +83,9 @@ class Predictions(NamedTuple):
 
         The tokens that are not among the most likely ones count as one outcome, so that this is a lower bound, and 0 for the
         same distributions. Lin (1991), IEEE Transactions on Information Theory 37.
+
+        Args:
+            reading: reading of the same text by the other model.
         """
         mine = _with_rest(self.log_probabilities.exp())
         theirs = _with_rest(reading.log_probabilities.cpu().gather(1, self.likeliest).exp())
