@@ -48,34 +48,6 @@ conformance: $(BIN)/.installed ## run every check of every plugin on every famil
 third-party: $(BIN)/.installed ## try plugins as wheels beside the wheel of unlearnbench, in a fresh environment
 	$(BIN)/python -m pytest -m slow tests/third_party tests/cli/test_new.py
 
-reference: $(BIN)/.installed ## write the pages that follow from the code: API, recipe, command line
-	PYTHONPATH=tests $(BIN)/python tests/docs/reference.py
-
-families: $(BIN)/.installed ## try every family of models and write docs/families.md (ten minutes)
-	PYTHONPATH=tests $(BIN)/python tests/docs/families.py
-
-rooms: $(BIN)/.installed ## draw the rooms and their imports for docs/how-it-is-built.md (apt-get install graphviz)
-	$(BIN)/import-linter drawgraph unlearnbench | tred | dot -Tsvg > docs/rooms.svg
-
-docs: reference ## build the documentation site into site/, strictly
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
-
-speed: $(BIN)/.installed ## ratios against named rivals, on a quiet machine; ONLY='NAME NAME' for some
-	$(BIN)/python tests/speed/run.py $(ONLY)
-
-parity: $(BIN)/.installed ## every log-probability against lm-eval's, in float32 (half an hour the first time)
-	$(BIN)/python -m pytest -m slow -s tests/parity
-
-browser: $(BIN)/.installed ## the report in Debian's Chromium (apt-get install chromium)
-	$(BIN)/python -m pytest -m slow -s tests/browser
-
-judge-server: $(BIN)/.serving ## SmolLM2 answers real questions, and judges behind `transformers serve` on loopback and in memory
-	$(BIN)/python -m pytest -m slow tests/serving
-
-$(BIN)/.serving: $(BIN)/.installed
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,serving]'
-	@touch $@
-
 fuzz: $(BIN)/.installed ## damage corpora, questions, recipes and model folders at random (ten minutes; EXAMPLES=50 for less)
 	EXAMPLES=$(or $(EXAMPLES),300) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "slow or not slow" tests/fuzzing
 
@@ -85,7 +57,7 @@ crash: $(BIN)/.installed ## kill a small comparison at 60 random moments; nothin
 	$(BIN)/python -m pytest -m slow tests/crash
 
 reference: $(BIN)/.installed ## write the pages that follow from the code: API, recipe, command line
-	$(BIN)/python tests/docs/reference.py
+	PYTHONPATH=tests $(BIN)/python tests/docs/reference.py
 
 docs: reference ## build the documentation site into site/, strictly
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
