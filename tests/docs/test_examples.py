@@ -13,10 +13,11 @@ import threading
 
 import pytest
 from helpers.pages import DOCS, FENCE
+from helpers.streams import prepare
 
 from unlearnbench.plugins.registry import _manager
 from unlearnbench.plugins.specs import MethodSpec
-from unlearnbench.testing import checks_of
+from unlearnbench.testing import checks_of, tiny_model, tiny_tokenizer
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of Lightning and torch among themselves
 
@@ -84,16 +85,34 @@ class Mine(GradDiff):
 """
 
 
-@pytest.mark.parametrize("retain", ["nll", "kl"])
-def test_examples_of_the_api_page(load, retain):
-    """`RetainTerm` and `over_positions` as their entries show them, together in a method, run for three updates."""
+@pytest.fixture
+def mine(load):
+    """A method of what the entries of `RetainTerm` and `over_positions` show, together."""
     shown = {code.split("(")[0]: code for code in blocks("api.md")}
     surprise = textwrap.indent(shown["def surprise"], "    ")
-    module = load("docs_api_examples", MINE.format(grad_diff=shown["class GradDiff"], surprise=surprise))
-    spec = MethodSpec(name="mine", factory=module.Mine, summary="from the page", source="docs/api.md")
-    outcomes = {check.name: check.outcome() for check in checks_of(spec, {"retain": retain, "retain_weight": 2.0})}
-    for name in ("trains", "reference_untouched"):
-        assert outcomes[name].status == "passed", outcomes[name].message
+    return load("docs_api_examples", MINE.format(grad_diff=shown["class GradDiff"], surprise=surprise)).Mine
+
+
+@pytest.mark.parametrize("retain", ["nll", "kl"])
+def test_examples_of_the_api_page_run(mine, retain):
+    spec = MethodSpec(name="mine", factory=mine, summary="from the page", source="docs/api.md")
+    checks = {check.name: check for check in checks_of(spec, {"retain": retain, "retain_weight": 2.0})}
+    for name in ("runs_to_the_end", "changes_the_model", "padding_does_not_count", "no_hooks_left"):
+        outcome = checks[name].outcome()
+        assert outcome.status == "passed", outcome.message
+
+
+def test_example_of_over_positions_is_what_it_says(mine):
+    """Against whole logits: nll - 0.1 entropy, the mean over each sequence's counted tokens, then over sequences."""
+    method = prepare(mine(tiny_model()), tiny_tokenizer())
+    stream = method.context.retain[0]
+    expected = []
+    for logits, labels in zip(method.logits(stream).detach(), stream["labels"], strict=True):
+        logs = logits[:-1].log_softmax(dim=-1)
+        counted = labels[1:] != -100
+        nll = -logs[counted, labels[1:][counted]]
+        expected.append((nll + 0.1 * (logs.exp() * logs).sum(dim=-1)[counted]).mean())
+    assert float(method.surprise(stream).detach()) == pytest.approx(float(sum(expected) / len(expected)), rel=1e-5)
 
 
 def test_shown_benchmark(load):
