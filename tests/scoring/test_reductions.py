@@ -17,7 +17,7 @@ KNOWN = Metric(role="forget", chance=0.5)
 
 
 def ones(values):
-    return np.ones((1, len(values)))
+    return np.ones((len(values), 1))
 
 
 @pytest.mark.parametrize("ties", [False, True])
@@ -46,10 +46,10 @@ def test_counts_are_repetitions():
     """An item that a resample holds twice counts as two."""
     rng = np.random.default_rng(5)
     a, b = rng.normal(size=12).round(1), rng.normal(size=9).round(1)
-    of_a, of_b = rng.integers(0, 3, (7, 12)).astype(float), rng.integers(0, 3, (7, 9)).astype(float)
+    of_a, of_b = rng.integers(0, 3, (12, 7)).astype(float), rng.integers(0, 3, (9, 7)).astype(float)
     for figure in (auc, ks):
         found = figure(a, b, of_a, of_b)
-        for one, ca, cb in zip(found, of_a, of_b, strict=True):
+        for one, ca, cb in zip(found, of_a.T, of_b.T, strict=True):
             again = np.repeat(a, ca.astype(int)), np.repeat(b, cb.astype(int))
             assert one == pytest.approx(figure(*again, ones(again[0]), ones(again[1]))[0])
 

@@ -307,7 +307,7 @@ class _Items:
         rows = [self._there.index(number) for number in reference if number in self._there]
         if measure.reduction in OF_REFERENCE and (not rows or len(rows) < len(reference)):
             return values, draws
-        once = {part: np.ones((1, len(own)), np.float32) for part, own in self._of_part.items()}
+        once = {part: np.ones((len(items), 1), np.float32) for part, items in self._of_part.items()}
         values[self._there] = self._figure(measure, rows, once)[:, 0]
         blocks = zip(*(self._held(part) for part in self._of_part), strict=True)
         found = [self._figure(measure, rows, dict(zip(self._of_part, held, strict=True))) for held in blocks]
@@ -318,46 +318,56 @@ class _Items:
         return values, draws
 
     def _held(self, part: str) -> Iterator[Floats]:
-        """How often resamples hold each item of a part, `AT_ONCE` resamples at a time: (resamples, items)."""
+        """Yield the counts of each item of a part in `AT_ONCE` resamples at a time: (items, resamples)."""
         _, units = np.unique(self._units[self._of_part[part]], return_inverse=True)
         count = int(units.max()) + 1 if len(units) else 0
         if count < 2:
-            every = np.ones((self._resamples, len(units)), np.float32)
-        else:
-            drawn = resampled_counts(count, self._rng(part), self._resamples)
-            every = np.concatenate([block.astype(np.uint16) for block in drawn])
-        for start in range(0, self._resamples, AT_ONCE):
-            yield every[start : start + AT_ONCE].astype(np.float32)[:, units if count > 1 else slice(None)]
+            yield from (np.ones((len(units), size), np.float32) for size in _blocks(self._resamples))
+            return
+        drawn = np.concatenate([block.astype(np.uint16) for block in resampled_counts(count, self._rng(part), self._resamples)])
+        start = 0
+        for size in _blocks(self._resamples):
+            yield drawn[start : start + size].T.astype(np.float32)[units]
+            start += size
 
     def _figure(self, measure: Measure, reference: Sequence[int], held: Mapping[str, Floats]) -> Floats:
-        """A measure of every cell over the items that are held so many times: (cells, resamples)."""
+        """Return a measure of every cell over the items that are held so many times: (cells, resamples)."""
         members = [part for part in self._of_part if part not in measure.against]
-
-        def pooled(row: int, parts: Sequence[str]) -> tuple[Floats, Floats]:
-            scores = [self._scores[row, self._of_part[part]] for part in parts]
-            counts = [held[part][:, np.isfinite(own)] for part, own in zip(parts, scores, strict=True)]
-            return np.concatenate([own[np.isfinite(own)] for own in scores]), np.concatenate(counts, axis=1)
-
-        def mean(row: int, parts: Sequence[str]) -> Floats:
-            own, counts = pooled(row, parts)
-            return _divided(counts @ own, counts.sum(axis=1))
-
-        def area(row: int) -> Floats:
-            (own, counts), (others, of_others) = pooled(row, members), pooled(row, measure.against)
-            return auc(own, others, counts, of_others) if len(own) and len(others) else np.full(len(counts), np.nan)
-
-        rows = range(len(self._there))
         if measure.reduction == "harmonic":
-            return np.stack([harmonic([mean(row, [part]) for part in members]) for row in rows])
+            return harmonic([self._means([part], held) for part in members])
+        if measure.reduction == "difference":
+            found = self._means(members, held)
+            return found - found[list(reference)].mean(axis=0)
+        rows = range(len(self._there))
         if measure.reduction == "ks":
-            never_knew = [pooled(row, members) for row in reference]
-            known, of_known = (np.concatenate(both, axis=-1) for both in zip(*never_knew, strict=True))
-            return np.stack([ks(own, known, counts, of_known) for own, counts in (pooled(row, members) for row in rows)])
-        found = np.stack([mean(row, members) if measure.reduction == "difference" else area(row) for row in rows])
+            never_knew = [self._pooled(row, members, held) for row in reference]
+            known, of_known = (np.concatenate(both) for both in zip(*never_knew, strict=True))
+            pools = (self._pooled(row, members, held) for row in rows)
+            return np.stack([ks(values, known, counts, of_known) for values, counts in pools])
+        areas: list[Floats] = []
+        for row in rows:
+            (values, counts), (others, of_others) = (self._pooled(row, parts, held) for parts in (members, measure.against))
+            there = len(values) and len(others)
+            areas.append(auc(values, others, counts, of_others) if there else np.full(counts.shape[1], np.nan))
+        found = np.stack(areas)
         if measure.reduction == "auc":
             return found
         known = found[list(reference)].mean(axis=0)
-        return found - known if measure.reduction == "difference" else _divided(found - known, known)
+        return _divided(found - known, known)
+
+    def _means(self, parts: Sequence[str], held: Mapping[str, Floats]) -> Floats:
+        """Return every cell's mean over parts together: (cells, resamples)."""
+        scores = np.concatenate([self._scores[:, self._of_part[part]] for part in parts], axis=1)
+        counts = np.concatenate([held[part] for part in parts])
+        there = np.isfinite(scores)
+        return _divided(np.where(there, scores, 0) @ counts, there.astype(np.float32) @ counts)
+
+    def _pooled(self, row: int, parts: Sequence[str], held: Mapping[str, Floats]) -> tuple[Floats, Floats]:
+        """Return a cell's values in parts together, (N,), and their counts, (N, resamples); NaN is left out."""
+        values = np.concatenate([self._scores[row, self._of_part[part]] for part in parts])
+        counts = held[parts[0]] if len(parts) == 1 else np.concatenate([held[part] for part in parts])
+        there = np.isfinite(values)
+        return (values, counts) if there.all() else (values[there], counts[there])
 
     def over(self, items: NDArray[np.int64]) -> Floats:
         """Draw the mean over items of several parts, each resampled by itself: (runs, R)."""
@@ -423,6 +433,11 @@ class _Items:
     def _rng(self, stratum: str) -> np.random.Generator:
         """Draws depend on the benchmark and the stratum, not on its measure or what else is in the table."""
         return np.random.default_rng([SEED, zlib.crc32(f"{self._head.benchmark}/{stratum}".encode())])
+
+
+def _blocks(resamples: int) -> Iterator[int]:
+    """Yield the sizes of blocks of at most `AT_ONCE` resamples."""
+    yield from (min(AT_ONCE, resamples - start) for start in range(0, resamples, AT_ONCE))
 
 
 def _divided(over: Floats, under: Floats) -> Floats:

@@ -57,7 +57,7 @@ def measure_score(measure: Measure, parts: Sequence[str], items: Sequence[ItemRe
     elif measure.reduction == "harmonic":
         value = float(harmonic([np.array(np.mean(values)) for values in found.values()]))
     elif measure.reduction == "auc":
-        ones = np.ones((1, len(members))), np.ones((1, len(others)))
+        ones = np.ones((len(members), 1)), np.ones((len(others), 1))
         value = float(auc(np.array(members), np.array(others), *ones)[0])
     assert (value is None) == (measure.reduction in OF_REFERENCE)
     return MeasureScore(value=None if value is None else round(value, 6), n=len(members) + len(others), parts=scores)

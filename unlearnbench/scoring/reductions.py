@@ -23,40 +23,44 @@ def harmonic(means: Sequence[Floats]) -> Floats:
 
 
 def auc(members: Floats, others: Floats, of_members: Floats, of_others: Floats) -> Floats:
-    """Probability that a member's value lies above a non-member's, ties counted as halves.
+    """Return the probability that a member's value lies above a non-member's, ties counted as halves.
 
     Args:
         members: (M,) values.
         others: (N,) values.
-        of_members: (R, M), how often each resample holds a member.
-        of_others: (R, N), likewise.
+        of_members: (M, R), counts of a member in each resample.
+        of_others: (N, R), counts of a non-member in each resample.
 
     Returns:
         (R,).
     """
     order = np.argsort(others, kind="stable")
-    below = np.zeros((len(of_others), len(others) + 1), dtype=of_others.dtype)
-    np.cumsum(of_others[:, order], axis=1, out=below[:, 1:])
+    below = np.zeros((len(others) + 1, of_others.shape[1]), dtype=of_others.dtype)
+    np.cumsum(of_others[order], axis=0, out=below[1:])
     low, high = (np.searchsorted(others[order], members, side) for side in ("left", "right"))
-    wins = (of_members * (below[:, low] + below[:, high])).sum(axis=1) / 2
-    return wins / (of_members.sum(axis=1) * below[:, -1])
+    beaten = below[low] if (low == high).all() else (below[low] + below[high]) / 2
+    return np.einsum("mr,mr->r", of_members, beaten) / (of_members.sum(axis=0) * below[-1])
 
 
 def ks(row: Floats, reference: Floats, of_row: Floats, of_reference: Floats) -> Floats:
-    """Largest distance between two distribution functions.
+    """Return the largest distance between two distribution functions.
 
     Args:
         row: (N,) values.
         reference: (M,) values.
-        of_row: (R, N), how often each resample holds an item.
-        of_reference: (R, M), likewise.
+        of_row: (N, R), counts of a row's item in each resample.
+        of_reference: (M, R), counts of a reference's item in each resample.
 
     Returns:
         (R,).
     """
     values = np.concatenate([row, reference])
     order = np.argsort(values, kind="stable")
-    weights = [of_row / of_row.sum(axis=1, keepdims=True), -of_reference / of_reference.sum(axis=1, keepdims=True)]
-    apart = np.cumsum(np.concatenate(weights, axis=1)[:, order], axis=1)
+    totals = of_row.sum(axis=0), of_reference.sum(axis=0)
+    alike = np.array_equal(*totals)  # whole numbers can then be added up, and are divided in the end
+    weights = [of_row, -of_reference] if alike else [of_row / totals[0], -of_reference / totals[1]]
+    apart = np.cumsum(np.concatenate(weights)[order], axis=0)
     last = np.append(np.diff(values[order]) > 0, True)  # of equal values: the step is made by all of them
-    return np.abs(apart[:, last]).max(axis=1)
+    steps = apart if last.all() else apart[last]
+    largest = np.maximum(steps.max(axis=0), -steps.min(axis=0))
+    return largest / totals[0] if alike else largest
