@@ -59,7 +59,9 @@ def ks(row: Floats, reference: Floats, of_row: Floats, of_reference: Floats) -> 
     totals = of_row.sum(axis=0), of_reference.sum(axis=0)
     alike = np.array_equal(*totals)  # whole numbers can then be added up, and are divided in the end
     weights = [of_row, -of_reference] if alike else [of_row / totals[0], -of_reference / totals[1]]
-    apart = np.cumsum(np.concatenate(weights)[order], axis=0)
+    dtype = np.int16 if alike and totals[0].max(initial=0) < np.iinfo(np.int16).max else of_row.dtype  # half of what is moved
+    apart = np.concatenate(weights).astype(dtype)[order]
+    np.cumsum(apart, axis=0, out=apart)
     last = np.append(np.diff(values[order]) > 0, True)  # of equal values: the step is made by all of them
     steps = apart if last.all() else apart[last]
     largest = np.maximum(steps.max(axis=0), -steps.min(axis=0))
