@@ -64,7 +64,9 @@ ROTARY = [
     {"rope_theta": 1e6, "rope_scaling": {"type": "mrope", "mrope_section": [16, 24, 24]}},
     {"rope_parameters": {"rope_theta": 1e6}},
     {"rope_parameters": {"rope_type": "default", "partial_rotary_factor": 0.5}, "rope_theta": 1e6},
-    {"rope_parameters": {}},
+    {"rope_scaling": {}},
+    {"rope_parameters": None},
+    {"rope_parameters": {}, "rope_theta": 1e6},
 ]
 
 
@@ -143,6 +145,8 @@ def test_a_slip_that_changes_nothing_is_left_alone(tmp_path, settings):
 @pytest.mark.parametrize(
     ("rotary", "said"),
     [
+        ({"rope_parameters": {"rope_type": "default", "rope_theta": True}}, "has true as rope_theta in rope_parameters, and"),
+        ({"rope_parameters": {}}, "has no rope_theta in rope_parameters"),
         ({"rope_parameters": {"rope_type": "default"}}, "has no rope_theta in rope_parameters"),
         ({"rope_parameters": {"rope_type": "default", "rope_theta": None}}, "has no rope_theta in rope_parameters"),
         ({"rope_parameters": {"x": 5e5, "rope_type": "default"}}, "has no rope_theta in rope_parameters"),

@@ -7,6 +7,7 @@ slip of a key that is not there itself, and rotary settings without what makes t
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -110,7 +111,7 @@ def _check_rotary(file: Path, own: dict[str, Any], kind: Any, settings: Mapping[
     if not whole:
         check_keys(file, own, dict.fromkeys(labels), kind.__name__, place=f"{place}.")
     for name, block in [(place, own)] if whole else [(f"{place}.{label}", own.get(label)) for label in labels]:
-        if not isinstance(block, dict) or not block:
+        if not isinstance(block, dict):
             continue
         # a type that is left out is looked at below
         check_keys(file, block, dict.fromkeys(readable), kind.__name__, aliases={"type": "rope_type"}, place=f"{name}.")
@@ -120,9 +121,11 @@ def _check_rotary(file: Path, own: dict[str, Any], kind: Any, settings: Mapping[
                 f"{file} has {listed(others)} in {name} and no rope_type, so that transformers would rotate without "
                 f"{'it' if len(others) == 1 else 'them'}: write the rope_type that the model was trained with."
             )
-        if place.endswith("rope_parameters") and block.get("rope_theta", settings.get("rope_theta")) is None:
+        theta = block.get("rope_theta", settings.get("rope_theta"))
+        if isinstance(theta, bool) or (place.endswith("rope_parameters") and theta is None):
+            found = "no rope_theta" if theta is None else f"{json.dumps(theta)} as rope_theta"
             raise UsageError(
-                f"{file} has no rope_theta in {name}, and transformers would take a default for it: write the rope_theta that "
+                f"{file} has {found} in {name}, and transformers would take another number for it: write the rope_theta that "
                 "the model was trained with."
             )
 
