@@ -223,6 +223,7 @@ def check_memory(
     device: str,
     limits: Limits,
     problems: Problems,
+    advice: str = "train an adapter, choose a smaller model or --dtype bfloat16, or leave the row out.",
 ) -> None:
     """Memory for what each row cannot do without: the model, gradients and the optimizer's state.
 
@@ -233,6 +234,7 @@ def check_memory(
         device: `cpu` or `cuda`.
         limits: how many jobs run at a time, and what each may hold of the host's memory.
         problems: where to note what is too large.
+        advice: what can be done about a row that is too large.
     """
     if not footprints:
         return
@@ -241,7 +243,6 @@ def check_memory(
     needs = {name: own.least * (sharing.get(name, 1) if own.trained else 1) for name, own in footprints.items()}
     for name, needed in needs.items():
         holds = f"'{name}' needs at least {needed / 1e9:,.1f} GB of memory for weights, gradients and optimizer"
-        advice = "train an adapter, choose a smaller model or --dtype bfloat16, or leave the row out."
         if needed > free:
             problems.add(UsageError(f"{holds}, and {place} has {free / 1e9:,.1f} GB free; {advice}"))
         elif device == "cpu" and limits.bytes is not None and needed > limits.bytes:

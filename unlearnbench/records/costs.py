@@ -7,8 +7,8 @@ from typing import Literal
 
 from unlearnbench.records.cells import Cost
 
-Unit = Literal["seconds", "bytes", "count"]
-Over = Literal["job", "cells", "largest"]
+Unit = Literal["seconds", "bytes", "count", "share"]
+Over = Literal["job", "cells", "largest", "table"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,7 +20,7 @@ class CostFigure:
         label: what it is called where one cell is shown.
         unit: of the figure.
         over: how a row's figure follows from its cells: `job` counts once per seed, `cells` sums over the cells of a seed, and
-            both are means over seeds; `largest` is the largest of all.
+            both are means over seeds; `largest` is the largest of all; `table` follows from other rows, and no cell has it.
         title: of its column; None where no table has one.
         hint: what the column means.
         everywhere: a table has the column even where nothing of the kind was measured.
@@ -38,7 +38,7 @@ class CostFigure:
 
     def of(self, cost: Cost) -> float | None:
         """The figure of one cost; None where it was not measured."""
-        return getattr(cost, self.field)
+        return getattr(cost, self.field, None)
 
 
 COSTS = (
@@ -49,6 +49,15 @@ COSTS = (
         over="job",
         title="unlearn",
         hint="seconds to unlearn, mean over seeds",
+    ),
+    CostFigure(
+        field="of_retraining",
+        label="of retraining",
+        unit="share",
+        over="table",
+        title="of retraining",
+        hint="share of what the reference's retraining cost",
+        everywhere=False,
     ),
     CostFigure(
         field="reused_seconds",
