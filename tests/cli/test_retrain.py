@@ -248,6 +248,7 @@ def test_record_does_not_change_what_the_model_is(made, tmp_path):
         ({"--dtype": "int8"}, "Unknown value of --dtype 'int8'"),
         ({"--set": "rmu.lr=1"}, "Unknown name in --set 'rmu'"),
         ({"--set": "retrain.steps=9"}, "--set retrain.steps=9 is not for retrain: --epochs says how long it trains."),
+        ({"--set": "retrain.method=rmu"}, "a reference is trained on the retain texts and nothing else."),
         ({"--set": "trainer.devices=2"}, "retrain trains in one process; trainer.devices is 2: leave it out."),
         ({"--set": "trainer.precison=32-true"}, "Did you mean 'precision'?"),
         ({"--out": None}, "Missing option '--out'"),
@@ -282,6 +283,19 @@ def test_a_training_that_diverges_leaves_nothing(cli, tiny_folder, retain, tmp_p
     assert outcome.code == 1
     assert "The retraining failed, and nothing was written: FloatingPointError: the loss " in outcome.err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_asked_to_stop_it_leaves_nothing(tiny_folder, retain, tmp_path):
+    environment = {**os.environ, "UNLEARNBENCH_CACHE": str(tmp_path / "cache"), "OMP_NUM_THREADS": "1"}
+    line = [sys.executable, "-m", "unlearnbench", *command(tiny_folder, retain, tmp_path / "out", "--epochs", "4000")]
+    with subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment) as process:
+        assert process.stderr is not None
+        words = [process.stderr.readline(), process.stderr.readline()]
+        process.terminate()
+        words += process.stderr.readlines()
+    assert process.returncode == 143
+    assert words[-1] == f"Stopped by SIGTERM. Nothing is in {tmp_path / 'out'}; the same command begins anew.\n"
+    assert [path.name for path in tmp_path.iterdir()] == ["cache"]
 
 
 def test_killed_half_way_it_begins_anew(tiny_folder, retain, made, tmp_path):

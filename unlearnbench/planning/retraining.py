@@ -45,6 +45,7 @@ ROW, METHOD = "retrain", "fine-tune-retain"
 EPOCHS, LR, BATCH_SIZE, WEIGHT_DECAY, CLIP_NORM = 5, 1e-5, 32, 0.01, 1.0
 PIECES = 4  # of a batch at most, as there: 8 texts at a time
 INSTEAD = {  # options of the method that are not for --set here
+    "method": "a reference is trained on the retain texts and nothing else",
     "steps": "--epochs says how long it trains",
     "lr": "--lr sets it",
     "batch_size": "--batch-size sets it",
