@@ -7,6 +7,7 @@ import io
 import json
 import os
 import random
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +18,8 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, get_linear_schedule_with_warmup
 
 import unlearnbench
+from unlearnbench.planning.retraining import plan_retraining
+from unlearnbench.planning.retraining_recipe import RetrainingRequest
 from unlearnbench.records.retraining import Retraining
 from unlearnbench.system.files import content_hash
 
@@ -123,8 +126,6 @@ def test_record_by_hand(record, made, tiny_folder):
 
 def test_defaults_are_openunlearnings(cli, tiny_folder, retain, tmp_path):
     """5 epochs of 10 texts, 32 at a time: 50 / 32 updates, rounded up."""
-    from unlearnbench.planning.retraining import RetrainingRequest, plan_retraining
-
     plan = plan_retraining(RetrainingRequest(model=str(tiny_folder), retain=[str(retain)], out=tmp_path / "o", cache=tmp_path))
     assert plan.updates == 2
     wanted = {"epochs": 5, "lr": 1e-5, "weight_decay": 0.01, "batch_size": 32, "lr_schedule": "linear", "lr_warm_up": 0.2}
@@ -138,8 +139,6 @@ def test_defaults_are_openunlearnings(cli, tiny_folder, retain, tmp_path):
 
 def test_several_corpora_are_one_epoch(tiny_folder, retain, tmp_path):
     """A source that is named twice counts once."""
-    from unlearnbench.planning.retraining import RetrainingRequest, plan_retraining
-
     more = tmp_path / "more.txt"
     more.write_text("A line.\nAnother line.\n")
     sources = [str(retain), str(more), str(retain)]
@@ -178,8 +177,6 @@ def test_another_model_in_the_folder_is_named(cli, made, tiny_folder, retain):
 
 
 def test_weights_that_changed_are_not_the_records(cli, made, tiny_folder, retain, tmp_path):
-    import shutil
-
     shutil.copytree(made, tmp_path / "copy")
     file = tmp_path / "copy" / "model.safetensors"
     save_file({name: tensor + 1 for name, tensor in load_file(file).items()}, file, {"format": "pt"})
@@ -224,8 +221,6 @@ def test_it_is_the_reference_of_a_comparison(cli, made, record, tiny_folder, tmp
 
 def test_record_does_not_change_what_the_model_is(made, tmp_path):
     """So that scores of the same weights are found again, however long the training took."""
-    import shutil
-
     from unlearnbench.models.folders import weights_identity
     from unlearnbench.system.files import JsonCache
 

@@ -41,7 +41,8 @@ def retrain(
     A model that is there already is not trained again.
     """
     from unlearnbench.cli.recipe_options import topic_and_source
-    from unlearnbench.planning.retraining import RetrainingRequest, plan_retraining
+    from unlearnbench.planning.retraining import plan_retraining
+    from unlearnbench.planning.retraining_recipe import RetrainingRequest
     from unlearnbench.system.files import default_cache
     from unlearnbench.verbs.retrain import carry_out_retraining
 

@@ -57,7 +57,8 @@ def retrain(
         CellError: the training failed; nothing was written.
         StorageError: the folder does not take the model.
     """
-    from unlearnbench.planning.retraining import RetrainingRequest, plan_retraining
+    from unlearnbench.planning.retraining import plan_retraining
+    from unlearnbench.planning.retraining_recipe import RetrainingRequest
     from unlearnbench.system.files import default_cache
 
     request = RetrainingRequest(
