@@ -14,9 +14,9 @@ from unlearnbench.planning.settings import apply_settings, parse_setting
 from unlearnbench.records.recipe import Recipe, TrainerOptions
 
 ROW, METHOD = "retrain", "fine-tune-retain"
-# OpenUnlearning's configs/experiment/finetune/tofu/default.yaml at 247bd13; the norm is the default of transformers' Trainer
+# OpenUnlearning's for models that know TOFU; the norm is what transformers' Trainer, which it uses, cuts at by default
 EPOCHS, LR, BATCH_SIZE, WEIGHT_DECAY, CLIP_NORM = 5, 1e-5, 32, 0.01, 1.0
-PIECES = 4  # of a batch at most, as there: 8 texts at a time
+PIECES = 4  # of a batch at most: gradient_accumulation_steps of its configs/trainer/finetune.yaml at 247bd13
 INSTEAD = {  # options of the method that are not for --set here
     "method": "a reference is trained on the retain texts and nothing else",
     "steps": "--epochs says how long it trains",
