@@ -18,12 +18,14 @@ if TYPE_CHECKING:
     from unlearnbench.planning.limits import Limits
     from unlearnbench.planning.recipe_files import load_recipe
     from unlearnbench.records.recipe import Recipe, Topic
+    from unlearnbench.records.retraining import Retraining
     from unlearnbench.results.run import Run, read_run
     from unlearnbench.results.search import Search
     from unlearnbench.tuning.search import Budget
     from unlearnbench.verbs.compare import compare
     from unlearnbench.verbs.evaluate import evaluate
     from unlearnbench.verbs.progress import PlainReporter
+    from unlearnbench.verbs.retrain import retrain
     from unlearnbench.verbs.tune import tune
 
 __version__ = "0.1.0"
@@ -33,6 +35,7 @@ __all__ = [
     "Limits",
     "PlainReporter",
     "Recipe",
+    "Retraining",
     "Run",
     "Search",
     "StorageError",
@@ -44,6 +47,7 @@ __all__ = [
     "evaluate",
     "load_recipe",
     "read_run",
+    "retrain",
     "tune",
 ]
 
@@ -53,6 +57,7 @@ _MODULE_OF = {
     "Limits": "planning.limits",
     "PlainReporter": "verbs.progress",
     "Recipe": "records.recipe",
+    "Retraining": "records.retraining",
     "Run": "results.run",
     "Search": "results.search",
     "StorageError": "errors",
@@ -63,6 +68,7 @@ _MODULE_OF = {
     "evaluate": "verbs.evaluate",
     "load_recipe": "planning.recipe_files",
     "read_run": "results.run",
+    "retrain": "verbs.retrain",
     "tune": "verbs.tune",
 }
 

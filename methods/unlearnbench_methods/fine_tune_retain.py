@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 import torch
-from pydantic import PositiveFloat, PositiveInt
+from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor
 
 from unlearnbench.api import (
@@ -22,6 +22,7 @@ from unlearnbench.api import (
     Training,
     UnlearnBatch,
     UnlearningMethod,
+    UsageError,
     hookimpl,
     salient_rows,
 )
@@ -36,6 +37,7 @@ class FineTuneRetain(UnlearningMethod):
     Args:
         model: a language model.
         lr: learning rate.
+        weight_decay: decoupled weight decay; with `salient` of 1 only.
         adapter: `lora` trains a low-rank adapter, `none` every weight.
         rank: rank of the adapter.
         master_weights: true steps float32 copies of narrower weights, which this learning rate would hardly move.
@@ -47,14 +49,17 @@ class FineTuneRetain(UnlearningMethod):
         model: PreTrainedModel,
         *,
         lr: PositiveFloat = 1e-5,
+        weight_decay: NonNegativeFloat = 0.0,
         adapter: Literal["none", "lora"] = "none",
         rank: PositiveInt = 32,
         master_weights: bool = True,
         salient: SalientShare = 1.0,
     ) -> None:
+        if weight_decay and salient < 1:
+            raise UsageError("weights that train only in some rows cannot decay; set weight_decay to 0, or salient to 1.")
         super().__init__(model)
         self.save_hyperparameters(ignore=["model"])
-        self.lr, self.master_weights, self.salient = lr, master_weights, salient
+        self.lr, self.weight_decay, self.master_weights, self.salient = lr, weight_decay, master_weights, salient
         self.use_adapter(adapter, rank)
 
     def on_fit_start(self) -> None:
@@ -67,7 +72,9 @@ class FineTuneRetain(UnlearningMethod):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         rows = salient_rows(self, self.salient)
-        return AdamW(self.trainable(), lr=self.lr, master_weights=self.master_weights, rows=rows)
+        return AdamW(
+            self.trainable(), lr=self.lr, weight_decay=self.weight_decay, master_weights=self.master_weights, rows=rows
+        )
 
 
 @hookimpl

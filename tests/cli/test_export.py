@@ -168,7 +168,7 @@ def test_an_older_config_keeps_its_form(cli, run, base, tmp_path):
     (tmp_path / "base" / "config.json").write_text(json.dumps(config))
     loaded = LoadedModel(str(tmp_path / "base"), "float32", torch.device("cpu"))
     (tmp_path / "out").mkdir()
-    export._write(loaded, tmp_path / "base", tmp_path / "out")
+    export.write_model(loaded, tmp_path / "base", tmp_path / "out")
     del config["_name_or_path"]
     assert json.loads((tmp_path / "out" / "config.json").read_text()) == {**config, "torch_dtype": "float32"}
     assert AutoModelForCausalLM.from_pretrained(tmp_path / "out").dtype == torch.float32

@@ -15,7 +15,9 @@ from torch.nn.functional import pad
 from transformers import PreTrainedModel
 
 from unlearnbench.data.batches import IGNORE
+from unlearnbench.errors import UsageError
 from unlearnbench.training.saliency import salient_rows
+from unlearnbench_methods.fine_tune_retain import FineTuneRetain
 
 
 def has(factory, option: str) -> bool:
@@ -167,3 +169,9 @@ def test_same_seed_same_weights(name, tokenizer):
     start = tiny_llama().state_dict()
     assert all(torch.equal(tensor, ends[1][which]) for which, tensor in ends[0].items())
     assert not all(torch.equal(tensor, start[which]) for which, tensor in ends[0].items())
+
+
+def test_rows_that_stay_cannot_decay(tiny_model):
+    """fine-tune-retain refuses both before anything is trained."""
+    with pytest.raises(UsageError, match="cannot decay; set weight_decay to 0, or salient to 1"):
+        FineTuneRetain(tiny_model, salient=0.1, weight_decay=0.01)

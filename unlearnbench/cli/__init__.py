@@ -23,6 +23,7 @@ from unlearnbench.cli import (
     plugins,
     recipe,
     report,
+    retrain,
     sandbox,
     show,
     site,
@@ -49,6 +50,7 @@ app.command("export")(export.export)
 app.command("leaderboard")(leaderboard.leaderboard)
 app.command("plugins")(plugins.plugins)
 app.command("report")(report.report)
+app.command("retrain")(retrain.retrain)
 app.command("show")(show.show)
 app.command("site")(site.site)
 app.command("tune")(tune.tune)

@@ -56,12 +56,12 @@ def with_topics(recipe: Recipe, problems: Problems, *, forget: list[str] | None,
 
     topics = dict(recipe.topics)
     if forget:
-        named = dict(_topic_and_source(text, "forget") for text in forget)
+        named = dict(topic_and_source(text, "forget") for text in forget)
         topics = {
             name: topics.get(name, Topic(forget=source)).model_copy(update={"forget": source}) for name, source in named.items()
         }
     for text in retain or ():
-        name, source = _topic_and_source(text, "")
+        name, source = topic_and_source(text, "")
         if name and name not in topics:
             have = ", ".join(topics) or "none; give --forget, too"
             problems.add(UsageError(f"--retain {text}: there is no topic '{name}' to forget; topics: {have}."))
@@ -85,6 +85,7 @@ def with_rows(recipe: Recipe, problems: Problems, *, checkpoint: list[str] | Non
     return recipe
 
 
-def _topic_and_source(text: str, default: str) -> tuple[str, str]:
+def topic_and_source(text: str, default: str) -> tuple[str, str]:
+    """Read `[TOPIC=]SOURCE`; the default is the topic where none is named."""
     name, equals, source = text.partition("=")
     return (name, source) if equals and "/" not in name and not os.path.exists(text) else (default, text)

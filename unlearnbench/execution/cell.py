@@ -31,11 +31,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Unlearned:
-    """The result of unlearning: the hash of the weights and the cost."""
+    """The weights that a job scores, with their cost.
+
+    Attributes:
+        weights: hash of the weights.
+        cost: cost of making them.
+        facts: further facts for the record: looks at the training and the best of them, or how a checkpoint was retrained.
+    """
 
     weights: str
     cost: Cost
-    looks: Mapping[str, Any] = field(default_factory=dict[str, Any])  # for the record: at the training, and the best of them
+    facts: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
 
 @contextmanager
@@ -106,7 +112,7 @@ def _score(plan: JobPlan, name: str, loaded: LoadedModel, context: JobContext, u
     cost = _with_scoring(unlearned.cost, figures["evaluate_seconds"], context.device)
     provenance = {
         **_provenance(plan, name, context, unlearned.weights),
-        **unlearned.looks,
+        **unlearned.facts,
         **figures,
         "cached": kept is not None,
     }

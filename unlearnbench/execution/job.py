@@ -16,11 +16,15 @@ from unlearnbench.execution.derived import derive
 from unlearnbench.execution.distributed import rank_zero, train_in_processes
 from unlearnbench.execution.fit import fit
 from unlearnbench.execution.provenance import reset_peak
+from unlearnbench.models.folders import model_folder
 from unlearnbench.models.restorable import LoadedModel
 from unlearnbench.models.tensors import is_finite
 from unlearnbench.planning.plan import JobPlan
 from unlearnbench.records.cells import CellResult, Cost
+from unlearnbench.records.manifest import CHECKPOINT
 from unlearnbench.runs.deltas import weights_hash
+from unlearnbench.runs.retrained import read_retraining
+from unlearnbench.system.files import JsonCache
 from unlearnbench.system.process_state import restored_process_state
 
 
@@ -64,7 +68,7 @@ def _complete(plan: JobPlan, name: str, context: JobContext) -> CellResult | Non
 def _unlearn(plan: JobPlan, loaded: LoadedModel, context: JobContext) -> Unlearned:
     """Train or derive, or take the delta of an earlier run that was interrupted after that."""
     if plan.variant.plugin is None or plan.variant.training is None:
-        return Unlearned(weights=plan.variant.weights, cost=Cost())
+        return _as_found(plan, context)
     if (stored := _stored(plan, loaded, context)) is not None:
         return stored
     if plan.source is not None:
@@ -80,6 +84,18 @@ def _unlearn(plan: JobPlan, loaded: LoadedModel, context: JobContext) -> Unlearn
     return stored
 
 
+def _as_found(plan: JobPlan, context: JobContext) -> Unlearned:
+    """A row that changes no weights; a checkpoint that `unlearnbench retrain` made has what that cost."""
+    record = None
+    if plan.variant.method == CHECKPOINT:
+        record = read_retraining(model_folder(plan.variant.model), JsonCache(context.cache_folder / "memory.json"))
+    if record is None:
+        return Unlearned(weights=plan.variant.weights, cost=Cost())
+    spent = record.cost.model_dump(include={"unlearn_seconds", "trained_parameters", "tokens"})
+    facts = {"retraining": record.model_dump(mode="json", include={"model", "corpora", "recipe", "environment", "written"})}
+    return Unlearned(weights=plan.variant.weights, cost=Cost.model_validate(spent), facts=facts)
+
+
 def _stored(plan: JobPlan, loaded: LoadedModel, context: JobContext) -> Unlearned | None:
     """Put a job's delta into the model, if there is one; one with other weights than its manifest says is set aside."""
     folder = context.run.delta_path_of(plan.job)
@@ -93,7 +109,7 @@ def _stored(plan: JobPlan, loaded: LoadedModel, context: JobContext) -> Unlearne
         return None
     loaded.apply(delta)
     cost = Cost.model_validate(manifest["cost"])
-    return Unlearned(weights=manifest["weights"], cost=cost, looks=manifest.get("looks", {}))
+    return Unlearned(weights=manifest["weights"], cost=cost, facts=manifest.get("looks", {}))
 
 
 def unlearn_here(plan: JobPlan, loaded: LoadedModel, context: JobContext) -> Unlearned:
@@ -109,15 +125,15 @@ def unlearn_here(plan: JobPlan, loaded: LoadedModel, context: JobContext) -> Unl
 def _keep(
     plan: JobPlan, delta: Mapping[str, Tensor], cost: Cost, context: JobContext, looks: Mapping[str, Any] | None = None
 ) -> Unlearned:
-    """Make a job's delta durable, with the hash that identifies it."""
-    unlearned = Unlearned(weights=weights_hash(plan.variant.weights, context.dtype, delta), cost=cost, looks=looks or {})
+    """Make a job's delta durable, with what tells it from others."""
+    unlearned = Unlearned(weights=weights_hash(plan.variant.weights, context.dtype, delta), cost=cost, facts=looks or {})
     manifest = {
         "weights": unlearned.weights,
         "base": plan.variant.weights,
         "dtype": context.dtype,
         "job": plan.job.model_dump(),
         "cost": cost.model_dump(),
-        "looks": dict(unlearned.looks),
+        "looks": dict(unlearned.facts),
     }
     if rank_zero():
         context.run.write_delta(context.run.delta_path_of(plan.job), delta, manifest)

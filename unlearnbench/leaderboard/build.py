@@ -14,17 +14,19 @@ from unlearnbench.leaderboard.context import SUMMARY, Cells, Items, TableContext
 from unlearnbench.leaderboard.intervals import estimate, limits_of, widened
 from unlearnbench.leaderboard.ranking import Ranking, rank
 from unlearnbench.leaderboard.resampling import RowShares
+from unlearnbench.leaderboard.retraining import with_shares
 from unlearnbench.leaderboard.shares import Subset, is_whole
 from unlearnbench.leaderboard.statistics import SEEDS_NEEDED, Floats, Quantity, compare_pairs, interval, pareto
 from unlearnbench.leaderboard.verdict_inputs import verdict_inputs
 from unlearnbench.leaderboard.verdicts import judge
-from unlearnbench.records.cells import CellResult, Cost, PartScore
+from unlearnbench.records.cells import CellResult, PartScore
 from unlearnbench.records.costs import COSTS
 from unlearnbench.records.leaderboard import (
     UNRANKED,
     Estimate,
     Leaderboard,
     Row,
+    RowCost,
     Score,
     SeedShares,
     Status,
@@ -54,7 +56,7 @@ def build_leaderboard(
     """
     check_comparable(manifest, cells)
     context = TableContext(manifest, cells, items or {}, settings or TableSettings())
-    rows = [_row(head, context) for head in manifest.rows]
+    rows = with_shares([_row(head, context) for head in manifest.rows], manifest, cells, context.reference)
     unranked = context.why_unranked()
     figures = {} if unranked or not context.items else _ranked_figures(rows, context, context.settings.rank_by)
     ranking = rank(figures, _one_seed_answers(rows, context), context.settings.level)
@@ -347,7 +349,7 @@ def _ordered(rows: Sequence[Row], figures: Mapping[str, Quantity], reference: Se
     return sorted(rows, key=place)
 
 
-def _cost(cells: Sequence[CellResult]) -> Cost:
+def _cost(cells: Sequence[CellResult]) -> RowCost:
     """Return the cost of a row from its cells: see `CostFigure.over`."""
     seeds = len({cell.key.seed for cell in cells}) or 1
     unlearned = len({cell.key.seed for cell in cells if cell.cost.unlearn_seconds is not None}) or 1
@@ -362,4 +364,4 @@ def _cost(cells: Sequence[CellResult]) -> Cost:
             figures[figure.field] = round(sum(dict(values).values()) / unlearned, 3)
         else:
             figures[figure.field] = round(sum(value for _, value in values) / seeds, 3)
-    return Cost.model_validate(figures)
+    return RowCost.model_validate(figures)

@@ -9,6 +9,7 @@ from unlearnbench.data.hub import from_hub
 from unlearnbench.data.sources import Source, parse_source, require
 from unlearnbench.errors import UsageError
 from unlearnbench.models.weight_files import PICKLES, pickles_only, read_json, refuse_pointers, shapes_in, tensor_files
+from unlearnbench.records.retraining import RETRAINING_FILE
 from unlearnbench.system.files import JsonCache, content_hash, hash_files
 
 # one of them holds a tokenizer's words
@@ -162,9 +163,10 @@ def base_weights(folder: Path, memory: JsonCache) -> str:
 
 
 def _identifying(folder: Path) -> list[Path]:
-    """Return the files that identify a model: weights, config and tokenizer."""
+    """Return the files that identify a model: weights, config and tokenizer, but not the record of what it cost to make."""
     endings = (".safetensors", ".json", ".jinja", ".model", ".txt")
-    return [file for file in folder.iterdir() if file.is_file() and file.suffix in endings]
+    files = (file for file in folder.iterdir() if file.is_file() and file.suffix in endings)
+    return [file for file in files if file.name != RETRAINING_FILE]
 
 
 def weights_identity(folder: Path, memory: JsonCache) -> str:

@@ -229,6 +229,7 @@ def check_memory(
     device: str,
     limits: Limits,
     problems: Problems,
+    advice: str = "train an adapter, choose a smaller model or --dtype bfloat16, or leave the row out.",
 ) -> None:
     """Check the memory that each row needs at least: the model, gradients and the optimizer's state.
 
@@ -240,6 +241,7 @@ def check_memory(
         device: type of the device: `cpu` or `cuda`.
         limits: number of jobs that run at a time, and the host memory that each may hold.
         problems: problems, to which rows that are too large are added.
+        advice: remedies for a row that is too large, as the end of a sentence.
     """
     if not footprints:
         return
@@ -250,7 +252,6 @@ def check_memory(
     }
     for name, needed in needs.items():
         holds = f"'{name}' needs at least {needed / 1e9:,.1f} GB of memory for weights, gradients and optimizer"
-        advice = "train an adapter, choose a smaller model or --dtype bfloat16, or leave the row out."
         if needed > free:
             problems.add(UsageError(f"{holds}, and {place} has {free / 1e9:,.1f} GB free; {advice}"))
         elif device == "cpu" and limits.bytes is not None and needed > limits.bytes:

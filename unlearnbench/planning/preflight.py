@@ -87,7 +87,7 @@ def _plan(request: Request, problems: Problems, broken: Mapping[str, str]) -> tu
     run = RunFolder(request.out)
     usable = problems.attempt(run.check_writable) is not None
     if device == "cuda":
-        problems.attempt(_check_cuda)
+        problems.attempt(check_cuda)
     memory = JsonCache(request.cache / "memory.json")
     recipe = read_settings(request.recipe, memory, broken)
     variants = plan_variants(recipe, memory, broken, problems)
@@ -99,7 +99,7 @@ def _plan(request: Request, problems: Problems, broken: Mapping[str, str]) -> tu
     check_adapters(recipe, folders, memory, problems)
     check_parts(recipe, benchmarks, problems)
     check_trainer(recipe, weighted, device, problems)
-    dtype = _resolve_dtype(recipe.dtype, device)
+    dtype = resolve_dtype(recipe.dtype, device)
     base = next((variant.weights for variant in weighted if variant.name == BASELINE), "")
     benchmarks = [replace(plan, base=base) for plan in benchmarks]
     looks = problems.attempt(plan_looks, recipe, benchmarks) if recipe.looks_every is not None else None
@@ -152,11 +152,11 @@ def _model_folders(variants: Iterable[VariantPlan], problems: Problems) -> dict[
 
 def _read_topic(name: str, recipe: Recipe, problems: Problems) -> TopicData | None:
     topic = recipe.topics[name]
-    forget = problems.attempt(_corpus, topic.forget, topic.min_chars)
+    forget = problems.attempt(corpus_of, topic.forget, topic.min_chars)
     if topic.retain is None:
         problems.add(UsageError(f"The topic '{name}' has no retain corpus; give --retain {name}=SOURCE."))
         return None
-    retain = problems.attempt(_corpus, topic.retain, topic.min_chars)
+    retain = problems.attempt(corpus_of, topic.retain, topic.min_chars)
     if forget is None or retain is None:
         return None
     return TopicData(
@@ -169,8 +169,12 @@ def _read_topic(name: str, recipe: Recipe, problems: Problems) -> TopicData | No
     )
 
 
-def _corpus(source: str, min_chars: int) -> Table:
-    """Return a corpus with something to read in it; the encoder leaves out texts of at most `min_chars` characters."""
+def corpus_of(source: str, min_chars: int = 0) -> Table:
+    """Read a corpus with something in it; the encoder leaves out texts of at most `min_chars` characters.
+
+    Raises:
+        UsageError: it cannot be read, or nothing is left of it.
+    """
     table = read_corpus(source)
     texts = (row["response"] if row.get("text") is None else row["text"] for row in table.rows)
     if not any(len(text) > min_chars for text in texts):
@@ -178,14 +182,15 @@ def _corpus(source: str, min_chars: int) -> Table:
     return table
 
 
-def _check_cuda() -> None:
+def check_cuda() -> None:
+    """Refuse a GPU that is not there."""
     from unlearnbench.models.restorable import resolve_device
 
     resolve_device("cuda")
 
 
-def _resolve_dtype(asked: str, device: Device) -> str:
-    """Resolve `auto`: bfloat16 on a GPU that has it, else float32."""
+def resolve_dtype(asked: str, device: Device) -> str:
+    """Return the dtype of weights and computation; `auto` is bfloat16 on a GPU that has it, else float32."""
     if asked != "auto":
         return asked
     if device == "cpu" or (device == "auto" and shutil.which("nvidia-smi") is None):

@@ -7,8 +7,8 @@ from typing import Literal
 
 from unlearnbench.records.cells import Cost
 
-Unit = Literal["seconds", "bytes", "count"]
-Over = Literal["job", "cells", "largest"]
+Unit = Literal["seconds", "bytes", "count", "share"]
+Over = Literal["job", "cells", "largest", "table"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,7 +20,8 @@ class CostFigure:
         label: label where one cell is shown.
         unit: unit of the figure.
         over: rule by which a row's figure follows from its cells: `job` counts once per seed, `cells` sums over the cells of a
-            seed, and both are means over seeds; `largest` is the largest of all.
+            seed, and both are means over seeds; `largest` is the largest of all; `table` follows from other rows, and no cell
+            has it.
         title: title of its column; None where no table has one.
         hint: hint that explains the column.
         everywhere: True where a table has the column even if nothing of the kind was measured.
@@ -38,7 +39,7 @@ class CostFigure:
 
     def of(self, cost: Cost) -> float | None:
         """Return the figure of one cost; None where it was not measured."""
-        return getattr(cost, self.field)
+        return getattr(cost, self.field, None)
 
 
 COSTS = (
@@ -49,6 +50,15 @@ COSTS = (
         over="job",
         title="unlearn",
         hint="seconds to unlearn, mean over seeds",
+    ),
+    CostFigure(
+        field="of_retraining",
+        label="of retraining",
+        unit="share",
+        over="table",
+        title="of retraining",
+        hint="share of what the reference's retraining cost",
+        everywhere=False,
     ),
     CostFigure(
         field="reused_seconds",

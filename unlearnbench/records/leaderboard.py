@@ -119,6 +119,20 @@ class Evidence(Record):
     threshold: float | str
 
 
+class RowCost(Cost):
+    """The cost of a row, and its share of the cost of retraining.
+
+    Attributes:
+        of_retraining: share of the cost of retraining the reference, where the reference has a record of it; mean over its
+            rows.
+        shared_by: measure of that share: seconds of unlearning where row and reference were trained on the same device, else
+            tokens seen by training.
+    """
+
+    of_retraining: float | None = None
+    shared_by: Literal["seconds", "tokens"] | None = None
+
+
 class Row(Record):
     """One row of the table.
 
@@ -143,7 +157,7 @@ class Row(Record):
     scores: dict[str, Score]
     columns: dict[str, Estimate] = {}
     attacks: None = None
-    cost: Cost
+    cost: RowCost
 
 
 class Column(Record):

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +22,7 @@ from unlearnbench.reports.units import size
 from unlearnbench.runs.deltas import weights_hash
 from unlearnbench.runs.folder import RunFolder
 from unlearnbench.runs.reading import PLAN_FILE
-from unlearnbench.system.files import HASH_CHARS, JsonCache, check_folder, default_cache
+from unlearnbench.system.files import HASH_CHARS, JsonCache, check_folder, default_cache, whole_folder
 
 if TYPE_CHECKING:
     from unlearnbench.models.restorable import LoadedModel
@@ -159,17 +157,9 @@ def export(candidate: Candidate, out: Path, base: str | None = None, repository:
     if repository is not None:
         repository.open()
     try:
-        out.absolute().parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=out.absolute().parent, prefix=".export-") as private:
-            whole = Path(private) / "model"
-            whole.mkdir()  # with the mode that the umask says, as its files will have
-            _write(loaded, folder, whole)
+        with whole_folder(out) as whole:
+            write_model(loaded, folder, whole)
             (whole / CARD).write_text(card(candidate), encoding="utf-8")
-            for path in whole.rglob("*"):
-                path.chmod(whole.stat().st_mode & (0o777 if path.is_dir() else 0o666))
-            if out.exists():
-                out.rmdir()
-            os.replace(whole, out)
     except OSError as error:
         raise UsageError(f"{out} cannot be written: {error.strerror}.") from error
 
@@ -196,9 +186,13 @@ def _unlearned(candidate: Candidate, source: str, folder: Path) -> LoadedModel:
     return loaded
 
 
-def _write(loaded: LoadedModel, base: Path, out: Path) -> None:
-    """Write the files that `from_pretrained` and vLLM load, of whatever version: new weights, and all else as the base
-    has it.
+def write_model(loaded: LoadedModel, base: Path, out: Path) -> None:
+    """Write what `from_pretrained` and vLLM load, of whatever version: new weights, and all else as the base has it.
+
+    Args:
+        loaded: model with its new weights.
+        base: folder of the model that it was made from.
+        out: folder that exists.
     """
     loaded.model.save_pretrained(out, max_shard_size=SHARD)
     loaded.tokenizer.save_pretrained(out)

@@ -140,6 +140,8 @@ def cost_text(cost_figure: CostFigure, cost: Cost) -> str:
     value = cost_figure.of(cost)
     if cost_figure.unit == "seconds":
         return seconds(value)
+    if cost_figure.unit == "share":
+        return MISSING if value is None else f"{100 * value:.2g}%" if value < 1 else f"{100 * value:.0f}%"
     whole = None if value is None else int(value)
     return rounded_size(whole) if cost_figure.unit == "bytes" else amount(whole)
 
@@ -213,7 +215,7 @@ def notes(board: Leaderboard) -> list[str]:
         for name, score in row.scores.items()
         if score.partial
     ]
-    lines += _about_judges(board)
+    lines += [*_about_judges(board), *_about_retraining(board)]
     lines += [f"{failure['status']}: {failure['cell']}: {failure['error']}" for failure in board.failures]
     return lines
 
@@ -243,6 +245,23 @@ def _about_judges(board: Leaderboard) -> list[str]:
             extremes = least if least == most else f"{least} to {most}"
             lines.append(f"{name}: the judge's own ratings of one answer have a standard deviation of {extremes} points.")
     return lines
+
+
+def _about_retraining(board: Leaderboard) -> list[str]:
+    """Return the note on shares of the cost of retraining, where the reference has a record of it."""
+    shared: dict[str, list[str]] = {}
+    for row in board.rows:
+        if row.cost.shared_by is not None:
+            shared.setdefault(row.cost.shared_by, []).append(row.variant)
+    if not shared:
+        return []
+    names = " and ".join(board.reference)
+    told = [
+        *(["by seconds, on the same device"] if "seconds" in shared else []),
+        *([f"by the tokens that training saw for {', '.join(shared['tokens'])}, for another device was used or no time kept"]
+          if "tokens" in shared else []),
+    ]  # fmt: skip
+    return [f"of retraining: what unlearning cost as a share of retraining {names}, {'; '.join(told)}."]
 
 
 def publication_note(board: Leaderboard, publication: Publication | None) -> list[str]:

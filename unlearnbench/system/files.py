@@ -8,8 +8,10 @@ import json
 import os
 import re
 import secrets
+import shutil
 import socket
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +63,41 @@ def left_behind(temporary: Path) -> bool:
     owner = temporary.name[1:].rpartition("-")[0]
     pid, _, host = owner.partition("@")
     return pid.isdecimal() and host == _owner().partition("@")[2] and not psutil.pid_exists(int(pid))
+
+
+@contextmanager
+def whole_folder(out: Path) -> Generator[Path]:
+    """Yield an empty folder that takes the place of `out` once the block ends; a crash before that leaves nothing at `out`.
+
+    What processes that are gone left behind beside it is removed first. Files get the mode that the umask says.
+
+    Args:
+        out: folder that does not exist, or is empty.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    place = out.absolute().parent
+    place.mkdir(parents=True, exist_ok=True)
+    for temporary in place.glob(".*-*.tmp"):
+        if temporary.is_dir() and left_behind(temporary):
+            shutil.rmtree(temporary, ignore_errors=True)
+    whole = place / f".{_owner()}-{secrets.token_hex(4)}.tmp"
+    whole.mkdir()  # with the mode that the umask says, as its files will have
+    try:
+        yield whole
+        mode = whole.stat().st_mode
+        for path in whole.rglob("*"):
+            path.chmod(mode & (0o777 if path.is_dir() else 0o666))
+            if path.is_file():
+                with path.open("rb") as file:
+                    os.fsync(file.fileno())
+        if out.exists():
+            out.rmdir()
+        os.replace(whole, out)
+        sync_folder(place)
+    finally:
+        shutil.rmtree(whole, ignore_errors=True)
 
 
 def check_folder(folder: Path, flag: str = "--out") -> None:

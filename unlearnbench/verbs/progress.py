@@ -28,7 +28,13 @@ SPARE_LINES = 6  # of a terminal, for the table's head and what stands below it
 
 
 class ProgressReporter:
-    """A `Reporter` on the terminal. Several jobs may go on at a time, reported from several threads."""
+    """A `Reporter` on the terminal. Several jobs may go on at a time, reported from several threads.
+
+    Attributes:
+        phase: name of the phase in which a job trains.
+    """
+
+    phase = "unlearning"
 
     def __init__(self, plans: Sequence[JobPlan] = (), console: Console | None = None) -> None:
         self._console = console or Console(stderr=True, highlight=False)
@@ -81,7 +87,7 @@ class ProgressReporter:
             self._running[_key(job)] = _Phase("loading", 0, "")
 
     def unlearning(self, job: Job, steps: int) -> None:
-        self._begin(job, "unlearning", steps, "update")
+        self._begin(job, self.phase, steps, "update")
 
     def step(self, job: Job, loss: float | None) -> None:
         self._advance(job, 1, loss)
