@@ -10,6 +10,7 @@ import socketserver
 import sys
 import textwrap
 import threading
+from dataclasses import replace
 
 import pytest
 from helpers.pages import DOCS, FENCE
@@ -134,10 +135,21 @@ def test_shown_generation_benchmark(recital, monkeypatch):
     """With the test that the page shows: every check but that of its entry point, and none is skipped."""
     (spec,) = recital.unlearnbench_benchmarks()
     names = {"SPEC": spec, "__name__": "docs_recital_test"}
-    exec(blocks("write-a-benchmark.md")[2], names)
+    exec(blocks("write-a-benchmark.md")[3], names)
     [mark] = names["test_conformance"].pytestmark
     outcomes = [parameter.values[0].outcome() for parameter in mark.args[1]]
     assert {outcome.check for outcome in outcomes if outcome.status != "passed"} == {"entry_point"}, outcomes
+
+
+def test_shown_measures(recital):
+    """The same benchmark with two measures of one pass."""
+    names = {**vars(recital), "__name__": recital.__name__}
+    exec(blocks("write-a-benchmark.md")[2], names)
+    vars(recital).update(names)
+    spec = replace(recital.unlearnbench_benchmarks()[0], factory=names["Measured"])
+    outcomes = {outcome.check: outcome for outcome in (check.outcome() for check in checks_of(spec))}
+    assert {check for check, outcome in outcomes.items() if outcome.bad} <= {"entry_point"}, outcomes
+    assert outcomes["measures_sound"].status == "passed"
 
 
 def test_generation_benchmark_counts_words_in_their_order(recital):
