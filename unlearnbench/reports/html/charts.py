@@ -62,7 +62,10 @@ def plane(board: Leaderboard) -> Chart | None:
     base.update(marker={"symbol": "x-thin-open", "size": 11, "color": GREY}, showlegend=False)
     traces.append(base)
     for number, row in enumerate(rows):
-        traces += _row_traces(row, number, named=len(rows) <= NAMED)
+        if row.variant in board.reference:
+            traces.append(_reference_trace(row, board))
+        else:
+            traces += _row_traces(row, number, named=len(rows) <= NAMED)
     return as_chart(
         traces,
         height=560,
@@ -79,6 +82,46 @@ def _point(row: Row) -> tuple[float, float] | None:
     if row.summary is None or row.summary.forget.value is None or row.summary.keep.value is None:
         return None
     return row.summary.keep.value, row.summary.forget.value
+
+
+def _reference_trace(row: Row, board: Leaderboard) -> Any:
+    """Return the reference's point: F is 1 by definition, and its bar is how far the noise of its own score reaches."""
+    import plotly.graph_objects as go
+
+    assert row.summary is not None
+    reach = _reach(row, board)
+    hover = f"{shown(row.variant)}<br>the reference: F is 1 by definition<br>K {_with_span(row.summary.keep)}"
+    if reach is not None:
+        hover += f"<br>the interval of its own score reaches {figure(reach)} below"
+    return go.Scatter(
+        x=[row.summary.keep.value],
+        y=[row.summary.forget.value],
+        error_x=_bars(row.summary.keep, GREY),
+        error_y=_bars(Estimate(value=1.0, low=None if reach is None else 1 - reach, high=1.0), GREY),
+        mode="markers+text",
+        text=[shown(row.variant, 24)],
+        textposition="top left",
+        marker={"symbol": "star", "size": 15, "color": GREY},
+        name=f"{shown(row.variant, 30)} (reference)",
+        hovertext=[hover],
+        hoverinfo="text",
+        meta={"row": row.variant},
+    )
+
+
+def _reach(row: Row, board: Leaderboard) -> float | None:
+    """Return how far the ends of the reference's intervals are from its scores, as a share of the base's distance."""
+    base = next((other for other in board.rows if other.variant == BASELINE), None)
+    found: list[float] = []
+    for column in board.columns:
+        estimate, known = row.columns.get(column.title), base.columns.get(column.title) if base else None
+        if column.role != "forget" or not column.primary or not column.informative or estimate is None or known is None:
+            continue
+        value, low, high = estimate.value, estimate.low, estimate.high
+        if value is None or low is None or high is None or known.value is None or column.ideal is None:
+            continue
+        found.append(max(high - value, value - low) / abs(known.value - column.ideal))
+    return round(min(sum(found) / len(found), 1.0), 6) if found else None
 
 
 def _row_traces(row: Row, number: int, *, named: bool) -> list[Any]:

@@ -86,6 +86,7 @@ def _charts(finished: Finished, items: Items) -> tuple[dict[str, Any], list[dict
     captions["plane"] = (
         f"Best is the top right. Bars are {percent(finished.board.settings.level)} intervals, small open marks single seeds, "
         "the dashed line joins the rows that nothing beats in both (Pareto front); dotted curves have equal S."
+        + (" The star is the reference: its F is 1 by definition." if finished.board.reference else "")
     )
     wanted = [
         ("plane", "Forgotten and kept", plane),
