@@ -181,7 +181,7 @@ _INSTEAD = {
     "miscounted": "check_per_topic",
     "of_topics": "per_topic",
 }
-"""What went with API 2 -> what does its work now; a plugin that still imports it is told."""
+"""Name that API 2 removed -> its replacement, for the message to a plugin that still imports it."""
 
 
 def _read_list() -> dict[str, dict[str, str]]:

@@ -153,7 +153,7 @@ def unknown_name(kind: str, name: str, allowed: Iterable[str], advice: str = "")
     """Return a `UsageError`, to be raised, that says what was given, what was probably meant, and what is allowed.
 
     Args:
-        kind: what the name is a name of, as in `subset`.
+        kind: kind of thing that is named, such as `subset`.
         name: the name that was given.
         allowed: all names that would do.
         advice: a sentence to end with: the next command, or where to look.

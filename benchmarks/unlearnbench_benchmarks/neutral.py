@@ -1,4 +1,4 @@
-"""neutral: how well a model still predicts plain text that no topic speaks of.
+"""neutral: the likelihood of plain text that no topic is about.
 
 Source: own text, own measures. Compression in bits per byte as in Gao et al. (2020), arXiv:2101.00027, section 3.1;
     divergence after Lin (1991), IEEE Transactions on Information Theory 37.
@@ -35,11 +35,11 @@ LIKELIEST = 64  # tokens of the base's distribution that are kept at each place;
 
 
 class Paragraph(NamedTuple):
-    """One text to read.
+    """One text of the benchmark.
 
     Attributes:
         id: id of the item.
-        part: part of the benchmark; there is one.
+        part: part of the benchmark, always `text`.
         text: the text.
     """
 
@@ -53,9 +53,9 @@ def _id_of(paragraph: Paragraph) -> str:
 
 
 class Neutral(Benchmark):
-    """Plain text: twenty paragraphs on everyday matters, or your own.
+    """Plain text: twenty paragraphs on everyday matters, or your own texts.
 
-    Two measures come from one pass: `bits_per_byte`, the negative log-likelihood in a unit that does not depend on the
+    One pass gives two measures: `bits_per_byte`, the negative log-likelihood in a unit that does not depend on the
     tokenizer, and `divergence`, the Jensen-Shannon divergence between the next-token distributions of the base model and of the
     scored one, in bits: 0 where they agree, 1 where they have nothing in common.
 
@@ -80,7 +80,7 @@ class Neutral(Benchmark):
 
     @property
     def metric(self) -> Metric:
-        """Bits per byte; chance is a model that knows how frequent each byte of these texts is, and nothing else."""
+        """Bits per byte; chance is the score of a model that knows only how frequent each byte of these texts is."""
         counts = Counter(byte for item in self._texts for byte in item.text.encode())
         total = counts.total()
         entropy = -sum(count / total * math.log2(count / total) for count in counts.values())

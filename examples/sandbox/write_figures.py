@@ -69,7 +69,7 @@ def write_pages(board: Leaderboard) -> None:
 
 
 def terminal_table(board: Leaderboard) -> str:
-    """What a terminal of 80 columns shows, without the notes below."""
+    """Return the table as a terminal of 80 columns shows it, without the notes below."""
     console = Console(width=COLUMNS, file=io.StringIO(), color_system=None)
     with console.capture() as shown:
         console.print(render(board, width=COLUMNS))

@@ -169,7 +169,7 @@ class ELM(UnlearningMethod):
         tokenizer = self.context.tokenizer
         streams: list[Stream] = []
         for prefix in self._prefixes(stream["topic"]):
-            examples = [prefixed(prefix, own, tokenizer.bos_token_id) for own in _examples(stream)]
+            examples = [prefixed(prefix, example, tokenizer.bos_token_id) for example in _examples(stream)]
             streams.append(self.stream_of(examples, stream))
         return streams[0], streams[1]
 

@@ -113,9 +113,9 @@ class LLMU(UnlearningMethod):
 
         def loss_of(piece: Mapping[str, Stream]) -> Tensor:
             losses: list[Tensor] = []
-            for (name, stream), own in zip(piece.items(), self.joined_hidden(list(piece.values())), strict=True):
-                mean = self.divergence(own, stream) if name == "normal" else self.nll_of(own, stream)
-                share = mean * (len(own) / sizes[name])
+            for (name, stream), hidden in zip(piece.items(), self.joined_hidden(list(piece.values())), strict=True):
+                mean = self.divergence(hidden, stream) if name == "normal" else self.nll_of(hidden, stream)
+                share = mean * (len(hidden) / sizes[name])
                 terms[name] = terms.get(name, 0.0) + share.detach()
                 losses.append(weights[name] * share)
             return torch.stack(losses).sum()

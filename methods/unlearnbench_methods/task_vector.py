@@ -66,8 +66,8 @@ class TaskVector(UnlearningMethod):
 
     def on_fit_start(self) -> None:
         self.model.eval()
-        own = self.changing() if self.adapter is None else {}
-        self._original_weights = {name: weight.detach().clone() for name, weight in own.items()}
+        changing = self.changing() if self.adapter is None else {}
+        self._original_weights = {name: weight.detach().clone() for name, weight in changing.items()}
 
     def training_step(self, batch: UnlearnBatch, batch_idx: int) -> Tensor:
         nll = self.nll(batch["forget"])

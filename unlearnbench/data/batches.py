@@ -63,7 +63,7 @@ class Example(NamedTuple):
 
     Attributes:
         ids: its token ids.
-        labels: as many: the same ids where a token counts, -100 on a prompt.
+        labels: labels, one per id: the id itself where the token counts, -100 on a prompt.
         alternatives: other answers to the same prompt.
     """
 

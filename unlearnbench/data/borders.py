@@ -29,7 +29,7 @@ def encode_prompts(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase, *, 
     Args:
         texts: the texts, in any order.
         tokenizer: the model's tokenizer.
-        special: add the tokenizer's special tokens; a chat template writes them itself.
+        special: true to add the tokenizer's special tokens; false for the text of a chat template, which writes them itself.
 
     Returns:
         the token ids of each text, in their order.

@@ -138,8 +138,8 @@ def summed_up(items: Sequence[ItemResult], benchmark: Benchmark) -> dict[str, An
         "partial": sum(bool(item.error) for item in scored),
         "figures": {name: round(value, 6) for name, value in benchmark.figures(items).items()},
         "truncated": sum(item.truncated for item in items),
-        "parts": {part: PartScore(value=_mean(own), n=len(own)) for part, own in _by_part(scored).items()},
-        "groups": {name: PartScore(value=_mean(own), n=len(own)) for name, own in groups.items() if own},
+        "parts": {part: PartScore(value=_mean(members), n=len(members)) for part, members in _by_part(scored).items()},
+        "groups": {name: PartScore(value=_mean(members), n=len(members)) for name, members in groups.items() if members},
         "measures": {
             measure.name: score
             for measure in benchmark.measures()

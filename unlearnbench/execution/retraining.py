@@ -37,7 +37,7 @@ def retrain_model(plan: RetrainingPlan, reporter: Reporter) -> Retraining:
 
     Raises:
         CellError: the training failed; nothing was written.
-        StorageError: the folder does not take the model.
+        StorageError: the model cannot be written to the folder.
     """
     out = plan.request.out
     try:
@@ -53,7 +53,7 @@ def retrain_model(plan: RetrainingPlan, reporter: Reporter) -> Retraining:
 
 
 def _trained(plan: RetrainingPlan, folder: Path, reporter: Reporter) -> tuple[LoadedModel, Cost]:
-    """Train the model; what it logs is written below the folder."""
+    """Return the trained model and its cost; training logs are written below the folder."""
     manager, problems = load_extensions()
     for problem in problems:
         reporter.warn(problem)

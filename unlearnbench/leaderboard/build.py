@@ -1,4 +1,4 @@
-"""From a comparison's plan and its finished cells to the table: rows, intervals, verdicts and ranks; pure functions."""
+"""The table of a comparison, from its plan and finished cells: rows, intervals, verdicts and ranks; pure functions."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def build_leaderboard(
         settings: settings of ranks, margins and reference.
 
     Raises:
-        UsageError: cells differ in something that makes them incomparable, or there is nothing of the name to rank by.
+        UsageError: cells differ in something that makes them incomparable, or the table has no figure of the name to rank by.
     """
     check_comparable(manifest, cells)
     context = TableContext(manifest, cells, items or {}, settings or TableSettings())
@@ -81,7 +81,7 @@ def build_leaderboard(
 
 
 def _row(head: ManifestRow, context: TableContext) -> Row:
-    """Build one row, not ranked yet."""
+    """Return one row, without its rank."""
     of_row = [context.cells[name] for name in head.cells if name in context.cells]
     status = _status(head, of_row)
     error = next((cell.error or "" for cell in of_row if cell.status != "done"), "")
@@ -156,9 +156,9 @@ def _score(head: ManifestRow, name: str, context: TableContext) -> Score | None:
     spread = Estimate(value=None, n=n)
     if whole is not None:
         spread = estimate(whole, context.settings.level, n, limits=limits_of(benchmark))
-    parts = {part: own.get(head.variant) for (where, part), own in context.resampled.parts.items() if where == name}
-    resampled = {turn: own for (where, turn), own in context.resampled.turns.items() if where == name}
-    turns = {turn: own[head.variant] for turn, own in resampled.items() if head.variant in own}
+    parts = {part: rows.get(head.variant) for (where, part), rows in context.resampled.parts.items() if where == name}
+    resampled = {turn: rows for (where, turn), rows in context.resampled.turns.items() if where == name}
+    turns = {turn: rows[head.variant] for turn, rows in resampled.items() if head.variant in rows}
     return Score(
         value=round(sum(values) / len(values), 6),
         low=spread.low,
@@ -197,8 +197,8 @@ def _groups(cells: Sequence[CellResult]) -> dict[str, Estimate]:
 
 
 def _summary(shares: RowShares | None, context: TableContext) -> Summary:
-    """Return F, K and S with their intervals; F is folded at the ideal and K a minimum, which resampling alone does not allow
-    for.
+    """Return F, K and S with their intervals, widened where resampling alone makes them too narrow: F is folded at the ideal,
+    and K is a minimum.
     """
     nothing, level = Estimate(value=None), context.settings.level
     if shares is None:
@@ -232,8 +232,8 @@ def _summary(shares: RowShares | None, context: TableContext) -> Summary:
 def _distances(shares: RowShares, context: TableContext) -> tuple[dict[str, Estimate], bool | None]:
     """Return each topic's distance from the reference, and whether the row reaches it.
 
-    Equivalence by two one-sided tests (Schuirmann 1987), each at 1 - level, which is an interval at 1 - 2 (1 - level) wholly
-    within the margin; that every topic passes needs no further correction (Berger 1982).
+    Equivalence is tested by two one-sided tests (Schuirmann 1987), each at 1 - level, which amounts to an interval at
+    1 - 2 (1 - level) wholly within the margin. Requiring it of every topic needs no further correction (Berger 1982).
     """
     margin, level = context.settings.reference_margin, 1 - 2 * (1 - context.settings.level)
     referred = {target.name for target in context.forget if target.subset in context.ideals}
@@ -281,9 +281,9 @@ def _ranked_figures(rows: Sequence[Row], context: TableContext, by: str) -> dict
 
 
 def _goodness(quantity: Quantity, title: str, context: TableContext) -> Quantity | None:
-    """Return a column's score as a figure to be high: a score to forget should be close to its ideal.
+    """Return a column's score as a figure of which more is better: for a column to forget, minus the distance from its ideal.
 
-    None where the reference, whose score the ideal is, has none yet.
+    None where the ideal is the score of a reference that is not scored yet.
     """
     column = next(column for column in context.columns if column.title == title)
     sign = 1 if context.heads[column.benchmark].metric.better == "higher" else -1
@@ -302,7 +302,7 @@ def _goodness(quantity: Quantity, title: str, context: TableContext) -> Quantity
 
 
 def _one_seed_answers(rows: Sequence[Row], context: TableContext) -> dict[str, dict[str, NDArray[np.float32]]]:
-    """Return, by column of right and wrong answers, those of every finished row, the base too, that has one seed."""
+    """Return the right and wrong answers of every finished row with one seed, the base included, by column and row."""
     heads = {head.variant: head for head in context.manifest.rows}
     found: dict[str, dict[str, NDArray[np.float32]]] = {}
     for title, subset in context.subsets.items():
@@ -315,7 +315,7 @@ def _one_seed_answers(rows: Sequence[Row], context: TableContext) -> dict[str, d
 
 
 def _with_places(rows: Sequence[Row], ranking: Ranking) -> list[Row]:
-    """Return the rows with rank, best share and whether they are on the Pareto front of (F, K)."""
+    """Return the rows with their rank, their share of first places, and their membership in the Pareto front of (F, K)."""
     points = {
         row.variant: (row.summary.forget.value, row.summary.keep.value)
         for row in rows
@@ -334,7 +334,7 @@ def _with_places(rows: Sequence[Row], ranking: Ranking) -> list[Row]:
 
 
 def _ordered(rows: Sequence[Row], figures: Mapping[str, Quantity], reference: Sequence[str]) -> list[Row]:
-    """Return the baseline, the reference, then by rank and within a rank by the figure, then the rest by S."""
+    """Return the rows in order: the baseline, the reference, ranked rows by rank and figure, then the rest by S."""
 
     def place(row: Row) -> tuple[int, int, float]:
         if row.variant == BASELINE:

@@ -31,13 +31,13 @@ SUMMARY = ("score", "forget", "keep")
 
 
 class TableContext:
-    """One comparison's cells, counted.
+    """One comparison's cells, with everything that its table is computed from.
 
     Attributes:
-        columns: columns of scores, each with whether it is informative.
+        columns: columns of scores, with `informative` and `ideal` filled in.
         subsets: subset that each column is the mean over, by its title.
         reference: rows that never knew what is to be forgotten.
-        ideals: score of the reference on each forget target whose ideal it is.
+        ideals: score of the reference, by each subset whose ideal it is.
         all_forget: targets that F could count.
         forget: targets that F counts: those where base and ideal are apart.
         keep: targets that K counts.
@@ -103,8 +103,8 @@ class TableContext:
         return column.model_copy(update={"informative": self._knows[subset], "ideal": ideal})
 
     def _above_reference(self, subset: Subset) -> bool | None:
-        """Return whether the base is better than the reference there, one-sided at 1 - level; None where one of them is not
-        scored.
+        """Return whether the base is better than the reference on a subset, one-sided at 1 - level; None where one of them is
+        not scored.
         """
         if self.base is None or subset not in self.ideals:
             return None
@@ -115,7 +115,7 @@ class TableContext:
         return interval(lead, 1 - 2 * (1 - self.settings.level))[0] > 0
 
     def _above_chance(self, subset: Subset) -> bool | None:
-        """Return whether the base is above chance there, one-sided at 1 - level; None where it is not scored."""
+        """Return whether the base is above chance on a subset, one-sided at 1 - level; None where it is not scored."""
         quantity = self.resampled.quantity(BASELINE, subset) if self.base else None
         if self.base is None or quantity is None:
             return None
@@ -139,7 +139,7 @@ class TableContext:
         return p_above(scores, units, sign * metric.chance, binary=choice and outcomes[0].binary) < 1 - self.settings.level
 
     def _beyond(self, quantity: Quantity, sign: float, number: float) -> bool:
-        """Whether a figure is above a number, or below it, one-sided at 1 - level."""
+        """True where a figure is above a number (`sign` 1) or below it (`sign` -1), one-sided at 1 - level."""
         if not quantity.draws.size:
             return sign * quantity.value > sign * number  # a table in passing
         low, high = interval(quantity, 1 - 2 * (1 - self.settings.level))
@@ -175,7 +175,7 @@ class TableContext:
         ]
 
     def why_unranked(self) -> str | None:
-        """Why no row can be ranked, whatever its scores; None where rows can."""
+        """Return the reason why no row can be ranked, whatever its scores; None where rows can."""
         counted = [self._knows[target.subset] for target in (*self.all_forget, *self._all_keep)]
         if self.base is None or len(self.manifest.rows) < 2 or None in counted:
             return None
@@ -199,8 +199,7 @@ def _any(known: Sequence[bool | None]) -> bool | None:
 
 
 def check_settings(settings: TableSettings, manifest: Manifest) -> TableSettings:
-    """Return the settings in the table's names: the figure that ranks go by, and the rows of the reference, by default the
-    recipe's.
+    """Return the settings with the table's own names for the figure to rank by and for the reference, by default the recipe's.
 
     Raises:
         UsageError: the table has no such figure or row, or the row cannot be a reference.

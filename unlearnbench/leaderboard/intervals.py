@@ -45,6 +45,6 @@ def estimate(
 
 
 def limits_of(head: ManifestBenchmark) -> tuple[float, float] | None:
-    """What a benchmark's scores cannot be beyond, where that is known."""
+    """Return the lowest and highest score that a benchmark can give; None where they are not known."""
     signed = head.measure is not None and head.measure.reduction in ("difference", "relative-auc")
     return (0.0, 1.0) if head.metric.unit == "fraction" and not signed else None

@@ -1,4 +1,4 @@
-"""Measures as a table reads them: each one a benchmark of its own, with its cells and items; pure."""
+"""Measures as a table reads them: each like a benchmark, with cells and items; pure."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from unlearnbench.records.manifest import Manifest, ManifestBenchmark, heads_of
 def with_measures(
     manifest: Manifest, cells: Mapping[str, CellResult], items: Mapping[str, Outcomes]
 ) -> tuple[list[ManifestBenchmark], dict[str, CellResult], dict[str, Outcomes]]:
-    """The heads of a table, its cells and its items, with those of every measure beside the benchmarks' own.
+    """Return a table's heads, cells and items: those of the benchmarks, and those of every measure.
 
     Args:
         manifest: the plan.
-        cells: by name.
-        items: by name of their cell, those of one benchmark in one order.
+        cells: finished cells by name.
+        items: items by the name of their cell, in one order for all cells of a benchmark.
     """
     heads = heads_of(manifest.benchmarks)
     all_cells, all_items = dict(cells), dict(items)
@@ -40,7 +40,7 @@ def with_measures(
 
 
 def _cell(cell: CellResult, head: ManifestBenchmark) -> CellResult:
-    """A cell as it would be if the measure were all that it had."""
+    """Return the cell that the benchmark would have if the measure were its only figure."""
     assert head.measure is not None
     score = cell.measures.get(head.measure.name)
     n = score.n if score else 0
@@ -62,26 +62,26 @@ def _cell(cell: CellResult, head: ManifestBenchmark) -> CellResult:
 
 
 class _View:
-    """The items of a measure's parts, with its values for scores; ids are kept in memory once."""
+    """The items of a measure's parts, with the measure's values as scores; ids are kept in memory once."""
 
     def __init__(self, measure: Measure, parts: Sequence[str]) -> None:
         self._measure, self._parts = measure, tuple(parts)
         self._like: Outcomes | None = None
-        self._own: NDArray[np.int64] = np.empty(0, np.int64)
+        self._places: NDArray[np.int64] = np.empty(0, np.int64)
         self._ids: tuple[tuple[str, ...], tuple[str, ...]] = (), ()
 
     def of(self, outcomes: Outcomes) -> Outcomes:
         if self._like is None or (outcomes.ids is not self._like.ids and outcomes.ids != self._like.ids):
-            self._like, self._own = outcomes, np.flatnonzero(outcomes.in_parts(self._parts))
-            self._ids = tuple(outcomes.ids[i] for i in self._own), tuple(outcomes.parts[i] for i in self._own)
-        own = self._own
+            self._like, self._places = outcomes, np.flatnonzero(outcomes.in_parts(self._parts))
+            self._ids = tuple(outcomes.ids[i] for i in self._places), tuple(outcomes.parts[i] for i in self._places)
+        places = self._places
         plain = self._measure.value == "score"
         values = outcomes.scores if plain else outcomes.values.get(self._measure.value)
         return Outcomes(
             ids=self._ids[0],
             parts=self._ids[1],
-            scores=np.full(len(own), np.nan, np.float32) if values is None else values[own],
-            choices=outcomes.choices[own] if plain else np.full(len(own), -1, np.int8),
-            answers=outcomes.answers[own] if plain else np.full(len(own), -1, np.int8),
-            degenerate=None if outcomes.degenerate is None else outcomes.degenerate[own],
+            scores=np.full(len(places), np.nan, np.float32) if values is None else values[places],
+            choices=outcomes.choices[places] if plain else np.full(len(places), -1, np.int8),
+            answers=outcomes.answers[places] if plain else np.full(len(places), -1, np.int8),
+            degenerate=None if outcomes.degenerate is None else outcomes.degenerate[places],
         )

@@ -135,9 +135,9 @@ def _check(first: Part, other: Part) -> None:
         raise _refusal(first, other, "benchmarks", ", ".join(heads), ", ".join(theirs))
     for name, head in heads.items():
         for field in ("metric", "parts", "topics", "measures"):
-            one, two = getattr(head, field), getattr(theirs[name], field)
-            if one != two:
-                raise _refusal(first, other, f"{name}: {field}", one, two)
+            here, there = getattr(head, field), getattr(theirs[name], field)
+            if here != there:
+                raise _refusal(first, other, f"{name}: {field}", here, there)
         cells = first.of_benchmark(name), other.of_benchmark(name)
         if cells[0] is not None and cells[1] is not None and (found := first_difference(cells[0], cells[1], OF_COLUMN)):
             raise _refusal(first, other, f"{name}: {found[0]}", *found[1:])

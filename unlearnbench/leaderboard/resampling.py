@@ -1,4 +1,4 @@
-"""Scores of every run on every subset of the items, as they are and over resampled items; pure functions."""
+"""Scores of every run on every subset of the items, measured and over resampled items; pure functions."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ class Run(NamedTuple):
 
 
 class Level(NamedTuple):
-    """A score that others are compared with, and the same over resampled items.
+    """A score that rows are compared with, and its draws over resampled items.
 
     Attributes:
         value: mean over runs.
-        draws: (R,); R is 0 where there are no items to resample.
+        draws: (R,), means over runs in each resample; R is 0 where there are no items to resample.
     """
 
     value: float
@@ -48,10 +48,10 @@ class ResampledScores:
     """Values and draws of subsets, run by run.
 
     Attributes:
-        runs: rows of every array here.
-        values: (runs,) by measure; NaN where the cell is missing.
-        draws: (runs, R) by measure; R is 0 where there are no items to resample.
-        units: number of resampled units, by measure.
+        runs: runs, in the order of the rows of every array here.
+        values: (runs,) scores by subset; NaN where the cell is missing.
+        draws: (runs, R) scores over resampled items, by subset; R is 0 where there are no items to resample.
+        units: number of resampled units, by subset.
         parts: estimate of each variant, by (benchmark, part).
         turns: estimate of each variant, by (benchmark, turn) of conversations.
     """
@@ -76,13 +76,13 @@ class ResampledScores:
         cells: Mapping[int, CellResult],
         outcomes: Mapping[int, Outcomes],
     ) -> None:
-        """Count one benchmark.
+        """Add the scores and draws of one benchmark.
 
         Args:
-            head: benchmark to count.
-            measures: measures of this benchmark.
+            head: benchmark to add.
+            subsets: subsets of the benchmark's items.
             cells: finished cells by the number of their run.
-            outcomes: items of the cells, all in one order; empty where values are enough.
+            outcomes: items of the cells by the number of their run, all in one order; empty for values without draws.
         """
         items = _Items(head, outcomes, len(self.runs), self.resamples) if outcomes else None
         if is_whole(head):
@@ -109,7 +109,7 @@ class ResampledScores:
                     items.finish(subset, draws)
 
     def _add_whole(self, head: ManifestBenchmark, cells: Mapping[int, CellResult], items: _Items | None) -> None:
-        """Count a figure that is no mean over items; only means of parts have parts."""
+        """Add a figure that is no mean over items; its parts are added where it is a mean of their means."""
         assert head.measure is not None
         subset = Subset(head.name, tuple(head.parts))
         values, draws = np.full(len(self.runs), np.nan), np.empty((len(self.runs), 0), np.float32)
@@ -128,7 +128,7 @@ class ResampledScores:
     def _estimates(
         self, head: ManifestBenchmark, scores: Mapping[int, PartScore], draws: Floats, units: int
     ) -> dict[str, Estimate]:
-        """Return each variant's score over some of the items, from those of its runs."""
+        """Return each variant's score over some of the items, from the scores of its runs."""
         values = np.full(len(self.runs), np.nan)
         sizes: dict[str, int] = {}
         for number, score in scores.items():
@@ -230,7 +230,7 @@ class ResampledScores:
 
 
 class RowShares(NamedTuple):
-    """A row's shares of the mean over seeds and of each seed, each as it is and over resampled items."""
+    """A row's shares: of its mean over seeds and of each seed, both measured and over resampled items."""
 
     value: Shares
     draws: Shares  # (R,)
@@ -252,7 +252,7 @@ class RowShares(NamedTuple):
         return self._each("kept")
 
     def left(self) -> dict[str, Quantity]:
-        """Return the share of each topic that is left, neither clipped nor folded."""
+        """Return the share of each topic's knowledge that is left, neither clipped nor folded."""
         return self._each("left")
 
     def _each(self, name: Literal["kept", "left"]) -> dict[str, Quantity]:
@@ -265,7 +265,7 @@ class RowShares(NamedTuple):
 
 
 class _Items:
-    """One benchmark's items, resampled part by part, every run alike."""
+    """One benchmark's items, resampled part by part, with the same draws for every run."""
 
     def __init__(self, head: ManifestBenchmark, outcomes: Mapping[int, Outcomes], runs: int, resamples: int) -> None:
         self._head, self._runs, self._resamples = head, runs, resamples
@@ -282,7 +282,7 @@ class _Items:
         self.turns = {f"turn {turn}": np.flatnonzero(numbers == turn) for turn in dict.fromkeys(turns) if turn}
 
     def start(self, subset: Subset) -> Floats:
-        """Return the array that a subset's draws are summed up in: (runs, R)."""
+        """Return the array in which a subset's draws are summed up: (runs, R)."""
         draws = np.full((self._runs, self._resamples), np.nan, dtype=np.float32)
         draws[self._there] = 0
         self._open[subset] = draws
@@ -293,11 +293,11 @@ class _Items:
         return self.units_of(np.concatenate([self._of_part[part] for part in parts]))
 
     def units_of(self, items: NDArray[np.int64]) -> int:
-        """Return the number of units these items belong to."""
+        """Return the number of units that these items belong to."""
         return len(np.unique(self._units[items]))
 
     def whole(self, measure: Measure, reference: Sequence[int]) -> tuple[Floats, Floats]:
-        """Values (runs,) and draws (runs, R) of a measure that is no mean; NaN where the items that it needs are not there.
+        """Return values (runs,) and draws (runs, R) of a measure that is no mean; NaN where items that it needs are missing.
 
         The statistic of Kolmogorov and Smirnov is larger over resampled items than over the items themselves, and its spread
         is understated: its draws are turned round at its value (the basic bootstrap of Davison and Hinkley 1997, section 5.2)
@@ -331,7 +331,7 @@ class _Items:
             start += size
 
     def _figure(self, measure: Measure, reference: Sequence[int], held: Mapping[str, Floats]) -> Floats:
-        """Return a measure of every cell over the items that are held so many times: (cells, resamples)."""
+        """Return a measure of every cell over resampled items, given each item's counts by part: (cells, resamples)."""
         members = [part for part in self._of_part if part not in measure.against]
         if measure.reduction == "harmonic":
             return harmonic([self._means([part], held) for part in members])
@@ -356,21 +356,21 @@ class _Items:
         return _divided(found - known, known)
 
     def _means(self, parts: Sequence[str], held: Mapping[str, Floats]) -> Floats:
-        """Return every cell's mean over parts together: (cells, resamples)."""
+        """Return every cell's mean over the items of these parts: (cells, resamples)."""
         scores = np.concatenate([self._scores[:, self._of_part[part]] for part in parts], axis=1)
         counts = np.concatenate([held[part] for part in parts])
         there = np.isfinite(scores)
         return _divided(np.where(there, scores, 0) @ counts, there.astype(np.float32) @ counts)
 
     def _pooled(self, row: int, parts: Sequence[str], held: Mapping[str, Floats]) -> tuple[Floats, Floats]:
-        """Return a cell's values in parts together, (N,), and their counts, (N, resamples); NaN is left out."""
+        """Return a cell's values in these parts, (N,), and their counts, (N, resamples), without NaN."""
         values = np.concatenate([self._scores[row, self._of_part[part]] for part in parts])
         counts = held[parts[0]] if len(parts) == 1 else np.concatenate([held[part] for part in parts])
         there = np.isfinite(values)
         return (values, counts) if there.all() else (values[there], counts[there])
 
     def over(self, items: NDArray[np.int64]) -> Floats:
-        """Draw the mean over items of several parts, each resampled by itself: (runs, R)."""
+        """Draw the mean over items of several parts, each part resampled by itself: (runs, R)."""
         strata = {part: np.intersect1d(items, of_part) for part, of_part in self._of_part.items()}
         single = [members for part, members in strata.items() if len(members) and self._single(part)]
         pieces = [(part, members) for part, members in strata.items() if len(members) and not self._single(part)]
@@ -382,7 +382,7 @@ class _Items:
         return draws
 
     def part(self, part: str) -> Floats:
-        """Draw one part: (runs, R); add it to the subsets that the part belongs to."""
+        """Draw the mean over one part, (runs, R), and add it to the subsets that the part belongs to."""
         items = self._of_part[part]
         draws = np.full((self._runs, self._resamples), np.nan, dtype=np.float32)
         if not len(items):
@@ -421,7 +421,7 @@ class _Items:
         return resampled_means(self._scores[:, items], units, self._rng(stratum), self._resamples)
 
     def _certain(self, items: NDArray[np.int64], means: Floats, stratum: str) -> Floats:
-        """Give cells that are right, or wrong, on all items the accuracies that may stand behind that."""
+        """Replace the draws of cells that are right, or wrong, on all items by plausible accuracies."""
         if not self._binary:
             return means
         share = self._scores[:, items].mean(axis=1)
@@ -431,7 +431,7 @@ class _Items:
         return means
 
     def _rng(self, stratum: str) -> np.random.Generator:
-        """Draws depend on the benchmark and the stratum, not on its measure or what else is in the table."""
+        """Return a generator seeded by benchmark and stratum, not by the measure or the rest of the table."""
         return np.random.default_rng([SEED, zlib.crc32(f"{self._head.benchmark}/{stratum}".encode())])
 
 
@@ -441,7 +441,7 @@ def _blocks(resamples: int) -> Iterator[int]:
 
 
 def _divided(over: Floats, under: Floats) -> Floats:
-    """The ratio; NaN of nothing."""
+    """Return the ratio; NaN where the denominator is 0."""
     return over / np.where(under == 0, np.nan, under)
 
 

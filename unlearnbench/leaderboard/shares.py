@@ -98,7 +98,7 @@ def columns_of(head: ManifestBenchmark) -> list[Column]:
 
 
 def is_whole(head: ManifestBenchmark) -> bool:
-    """Whether it is one figure of all its parts, which no part has by itself."""
+    """True for a measure with one figure for all its parts together, which no part has by itself."""
     return head.measure is not None and head.measure.reduction != "mean"
 
 

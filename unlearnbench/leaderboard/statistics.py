@@ -57,7 +57,7 @@ def resampled_means(values: Floats, units: Integers, rng: np.random.Generator, r
 
 
 def resampled_counts(units: int, rng: np.random.Generator, resamples: int = RESAMPLES) -> Iterator[NDArray[np.float32]]:
-    """How often each resample holds each of K > 1 units, one unit fewer than there are in each: blocks of (resamples, K)."""
+    """Yield counts of each of K > 1 units in each resample, which draws K - 1 units: blocks of (resamples, K)."""
     block = max(1, DRAWS_AT_ONCE // units)
     for start in range(0, resamples, block):
         size = min(block, resamples - start)

@@ -47,18 +47,18 @@ def _check_level(file: Path, settings: Mapping[str, Any], kind: Any, place: str)
         known |= dict.fromkeys(("rope_scaling", "rope_theta", "partial_rotary_factor"))
     check_keys(file, settings, known, kind.__name__, aliases=kind.attribute_map, place=place)
     for name in rotary:
-        if isinstance(own := settings.get(name), dict):
-            _check_rotary(file, own, kind, settings, f"{place}{name}")
+        if isinstance(rotation := settings.get(name), dict):
+            _check_rotary(file, rotation, kind, settings, f"{place}{name}")
     for name, inner in kind.sub_configs.items():
-        own = settings.get(name)
-        if isinstance(own, dict):
-            family = own.get("model_type", getattr(inner, "model_type", None))
+        part = settings.get(name)
+        if isinstance(part, dict):
+            family = part.get("model_type", getattr(inner, "model_type", None))
             if isinstance(family, str) and family in CONFIG_MAPPING:
-                _check_level(file, own, CONFIG_MAPPING[family], f"{place}{name}.")
+                _check_level(file, part, CONFIG_MAPPING[family], f"{place}{name}.")
 
 
 def defaults_of(kind: Any) -> dict[str, Any]:
-    """The settings of a dataclass, with what they are where nobody says."""
+    """Return the settings of a dataclass with their defaults."""
     fields = dataclasses.fields(kind) if dataclasses.is_dataclass(kind) else ()  # early versions 5 of transformers have none
     made = {field.name: field.default_factory for field in fields if field.default_factory is not dataclasses.MISSING}
     return {field.name: made[field.name]() if field.name in made else field.default for field in fields}
@@ -73,44 +73,44 @@ def check_keys(
     aliases: Mapping[str, str] | None = None,
     place: str = "",
 ) -> None:
-    """Refuse a key that is nearly a known one, which is not there itself and would be something else by default.
+    """Refuse a key that looks like a misspelt known one, where that is missing and has another value by default.
 
     Args:
-        file: where the settings are written.
-        settings: as they are there.
+        file: the file that holds the settings.
+        settings: the settings, as written in the file.
         known: the keys that are read, and their defaults.
-        reader: who reads them, as the sentence calls it.
+        reader: name of the class that reads the settings, for the message.
         aliases: further names of known keys.
-        place: of the settings in the file, with a full stop behind it where it is not empty.
+        place: prefix of the keys in the file, such as `text_config.`; empty at the top level.
 
     Raises:
-        UsageError: says which key is meant.
+        UsageError: there is such a key; the message names the key that is probably meant.
     """
     names = {name: name for name in known} | dict(aliases or {})
     there = {names.get(name, name) for name in settings}
     for name, value in settings.items():
         if name in names:
             continue
-        for near, own in names.items():
-            if own not in there and is_slip(name, near) and known.get(own) != value:
-                otherwise = "" if known.get(own) is None else f", which would be {known[own]!r} by default"
+        for near, key in names.items():
+            if key not in there and is_slip(name, near) and known.get(key) != value:
+                otherwise = "" if known.get(key) is None else f", which would be {known[key]!r} by default"
                 raise UsageError(
                     f"{file} has the key {place + name!r}, which {reader} does not know, and no {near}{otherwise}: write "
                     f"{near} instead, or take the key out where that is not meant."
                 )
 
 
-def _check_rotary(file: Path, own: dict[str, Any], kind: Any, settings: Mapping[str, Any], place: str) -> None:
-    """Look at how tokens are rotated: for the whole model, or for each kind of its layers."""
+def _check_rotary(file: Path, rotation: dict[str, Any], kind: Any, settings: Mapping[str, Any], place: str) -> None:
+    """Check the rotary settings: those of the whole model, or those of each kind of layer."""
     from transformers.modeling_rope_utils import RopeParameters
 
     ignored: Collection[str] = getattr(kind, "ignore_keys_at_rope_validation", ())
     readable = EVERY_ROTARY | set(RopeParameters.__annotations__) | set(ignored)
     labels = _labels(file, place)
-    whole = not any(label in own for label in labels)
+    whole = not any(label in rotation for label in labels)
     if not whole:
-        check_keys(file, own, dict.fromkeys(labels), kind.__name__, place=f"{place}.")
-    for name, block in [(place, own)] if whole else [(f"{place}.{label}", own.get(label)) for label in labels]:
+        check_keys(file, rotation, dict.fromkeys(labels), kind.__name__, place=f"{place}.")
+    for name, block in [(place, rotation)] if whole else [(f"{place}.{label}", rotation.get(label)) for label in labels]:
         if not isinstance(block, dict):
             continue
         # a type that is left out is looked at below
@@ -144,13 +144,13 @@ def _labels(file: Path, place: str) -> list[str]:
 
 
 def is_slip(given: str, meant: str) -> bool:
-    """Whether one name is the other with a letter more, fewer or another, two swapped, or other capitals or spaces."""
+    """True where the names differ by a letter more, fewer or exchanged, by two swapped, or by capitals or outer spaces only."""
     if given.strip().casefold() == meant.casefold():
         return True
     short, long = sorted((given, meant), key=len)
     if not short or len(long) - len(short) > 1:
         return False
-    same = next((place for place, (one, other) in enumerate(zip(short, long, strict=False)) if one != other), len(short))
+    same = next((place for place, (a, b) in enumerate(zip(short, long, strict=False)) if a != b), len(short))
     if len(short) < len(long):
         return short[same:] == long[same + 1 :]
     swapped = short[same : same + 2] == long[same : same + 2][::-1] and short[same + 2 :] == long[same + 2 :]

@@ -37,10 +37,10 @@ def _ask(plan: BenchmarkPlan) -> Sequence[object]:
     Raises:
         UsageError: the data cannot be read, or its measures cannot be made of its items.
     """
-    own = plan.benchmark
+    benchmark = plan.benchmark
     with guarded(plan.plugin.info, "before it scores"):
-        asked = [own.digest(), own.metric, own.parts(), own.groups(), own.measures()]
-    if found := next(faults(own.measures(), own.parts()), None):
+        asked = [benchmark.digest(), benchmark.metric, benchmark.parts(), benchmark.groups(), benchmark.measures()]
+    if found := next(faults(benchmark.measures(), benchmark.parts()), None):
         raise UsageError(f"{plan.plugin.info.name} cannot be used: {found}")
     return asked
 
@@ -51,11 +51,11 @@ def _check_primary(name: str, given: Sequence[str], plans: Sequence[BenchmarkPla
         raise unknown_name("benchmark in primary", name, benchmarks)
     for plan in plans:
         have = [measure.name for measure in plan.benchmark.measures()]
-        for one in given if plan.name == name else ():
+        for measure in given if plan.name == name else ():
             if not have:
                 raise UsageError(f"{name} has one measure, which counts; leave primary.{name} out.")
-            if one not in have:
-                raise unknown_name(f"measure in primary.{name}", one, have)
+            if measure not in have:
+                raise unknown_name(f"measure in primary.{name}", measure, have)
 
 
 def _check_ideal(name: str, plans: Sequence[BenchmarkPlan], benchmarks: Sequence[str]) -> None:
@@ -98,8 +98,8 @@ def plan_looks(recipe: Recipe, benchmarks: Sequence[BenchmarkPlan]) -> LookPlan:
     columns: list[tuple[BenchmarkPlan, ManifestBenchmark]] = []
     for plan in benchmarks:
         if plan.benchmark.metric.unit == "fraction" and not plan.benchmark.measures():
-            own = plan if recipe.half == "selection" else plan_benchmark(plan.name, recipe.benchmarks[plan.name], "selection")
-            columns.append((own, manifest_benchmark(own, recipe)))
+            half = plan if recipe.half == "selection" else plan_benchmark(plan.name, recipe.benchmarks[plan.name], "selection")
+            columns.append((half, manifest_benchmark(half, recipe)))
     heads = [head for _, head in columns]
     if not forget_targets(heads) or not keep_targets(heads):
         raise UsageError(

@@ -39,10 +39,10 @@ class BenchmarkPlan:
         return {name: value for name, value in self.options.items() if name not in self.benchmark.incidental}
 
     def identity(self, limit: int | None) -> list[object]:
-        """What of a benchmark may change a score."""
-        own = [self.plugin.info.name, self.plugin.source_hash, scoring_hash(), self.deciding]
+        """Return everything about a benchmark that may change a score, to be hashed."""
+        plugin = [self.plugin.info.name, self.plugin.source_hash, scoring_hash(), self.deciding]
         base = [self.base] if self.benchmark.reads_base else []
-        return [*own, self.benchmark.digest(), limit, self.half, *base]
+        return [*plugin, self.benchmark.digest(), limit, self.half, *base]
 
     def cache_key(self, weights: str | None, dtype: str, limit: int | None, seed: int) -> str:
         """Return the key of a model's score in the user's cache."""
@@ -210,13 +210,13 @@ def manifest_benchmark(plan: BenchmarkPlan, recipe: Recipe) -> ManifestBenchmark
 
 def _manifest_measure(plan: BenchmarkPlan, measure: Measure, recipe: Recipe) -> ManifestMeasure:
     """A measure as the table sees it."""
-    own = [*(measure.parts or plan.benchmark.parts()), *measure.against]
-    claims = _claimed_parts(plan.name, own, measure.metric.role, recipe)
+    parts = [*(measure.parts or plan.benchmark.parts()), *measure.against]
+    claims = _claimed_parts(plan.name, parts, measure.metric.role, recipe)
     metric = _with_ideal(measure.metric, recipe.ideals.get(f"{plan.name}:{measure.name}"))
     return ManifestMeasure(
         measure=measure.model_copy(update={"metric": metric}),
-        parts=own,
-        forget_parts=_claimed(own, claims),
+        parts=parts,
+        forget_parts=_claimed(parts, claims),
         topics=claims,
     )
 
@@ -234,9 +234,9 @@ def _claimed_parts(benchmark: str, have: Sequence[str], role: Role, recipe: Reci
     claims: dict[str, list[str]] = {}
     for name, topic in recipe.topics.items():
         wanted = topic.parts if topic.parts is not None else [f"{benchmark}/{name}"]
-        own = [part for part in have if f"{benchmark}/{part}" in wanted]
-        if own:
-            claims[name] = own
+        claimed = [part for part in have if f"{benchmark}/{part}" in wanted]
+        if claimed:
+            claims[name] = claimed
     if not claims and role == "forget" and not any(t.parts for t in recipe.topics.values()):
         claims = {name: list(have) for name in list(recipe.topics)[:1]}
     return claims

@@ -1,4 +1,4 @@
-"""The retraining of a model without the forget texts: everything that can be known before it begins."""
+"""The plan of a retraining without the forget texts: everything that can be checked before it begins."""
 
 from __future__ import annotations
 
@@ -44,16 +44,17 @@ ADVICE = "choose a smaller model or --dtype bfloat16."
 
 @dataclass(frozen=True, kw_only=True)
 class RetrainingPlan:
-    """A checked retraining: everything is loaded, nothing is computed or written.
+    """A checked retraining; its texts are read, and nothing is computed or written.
 
     Attributes:
-        request: request that it follows from.
-        comparison: job with its corpus, dtype and device, and no benchmark; its folder is that of the model.
+        request: the request.
+        comparison: the training as a comparison of one job and no benchmark; its folder is that of the model.
         folder: folder of the untaught model.
-        corpora: retain corpora, in the order in which they were joined.
-        recipe: all that may change the weights, by name.
-        footprint: memory and disk that it takes, in bytes; None where the model was not looked at.
-        finished: record of the retrained model that is there already; None where there is none.
+        corpora: retain corpora, in the order in which they are joined.
+        recipe: everything that may change the weights, by name.
+        footprint: memory and disk that the training takes, in bytes; None where there is no estimate, as for a model that is
+            there already.
+        finished: record of the model, where it is there already; else None.
     """
 
     request: RetrainingRequest
@@ -76,12 +77,12 @@ class RetrainingPlan:
 
     @property
     def texts(self) -> int:
-        """The number of texts of an epoch."""
+        """The number of texts in an epoch."""
         return sum(corpus.rows for corpus in self.corpora)
 
     @property
     def most_tokens(self) -> int:
-        """The largest number of tokens that it can see; texts are mostly shorter."""
+        """The largest number of tokens that training can see; most texts are shorter than `max_length`."""
         return self.updates * self.recipe["batch_size"] * self.recipe["max_length"]
 
 
@@ -89,11 +90,11 @@ def plan_retraining(request: RetrainingRequest, problems: Problems | None = None
     """Check a retraining and plan it; nothing is computed or written.
 
     Args:
-        request: request to follow.
-        problems: problems found before; they are reported together with those found here.
+        request: the request.
+        problems: problems found before, which are reported together with those found here.
 
     Raises:
-        UsageError: anything cannot be done, all of it at once; or the folder holds something else.
+        UsageError: the request cannot be met, with every problem listed; or the folder holds something else.
     """
     problems = problems if problems is not None else Problems()
     memory = JsonCache(request.cache / "memory.json")
@@ -141,7 +142,7 @@ def plan_retraining(request: RetrainingRequest, problems: Problems | None = None
 
 
 def _check_numbers(request: RetrainingRequest, problems: Problems) -> None:
-    """Note numbers that no option of the method checks."""
+    """Check the numbers that are no options of the method."""
     if request.epochs < 1:
         problems.add(UsageError(f"--epochs takes a whole number of at least 1; got {request.epochs}."))
     if not 0 <= request.seed < 2**32:
@@ -162,7 +163,7 @@ def _read_corpora(request: RetrainingRequest, problems: Problems) -> list[Table]
 def _joined(tables: Sequence[Table]) -> TopicData:
     """Return all retain texts as the corpus of one topic, so that an epoch is a pass over all of them.
 
-    The method's batches have a forget side, too, which it does not look at: the same texts stand there.
+    The method's batches have a forget side, too, which it ignores: it gets the same texts.
     """
     table = tables[0]
     if len(tables) > 1:
@@ -174,7 +175,7 @@ def _joined(tables: Sequence[Table]) -> TopicData:
 def _decides(
     request: RetrainingRequest, variant: VariantPlan, tables: Sequence[Table], dtype: str, trainer: TrainerOptions
 ) -> dict[str, Any]:
-    """Return all that may change the weights, by name; JSON-able."""
+    """Return everything that may change the weights, by name, as JSON values."""
     assert variant.plugin is not None
     assert variant.training is not None
     return {
@@ -194,7 +195,7 @@ def _decides(
 
 
 def _finished(out: Path, decides: dict[str, Any], memory: JsonCache) -> Retraining | None:
-    """Return the record of the very model, where it is there already.
+    """Return the record of the planned model where it is there already; None where the folder is free.
 
     Raises:
         UsageError: the folder holds anything else.
@@ -220,7 +221,7 @@ def _checked(
     dtype: str,
     problems: Problems,
 ) -> Footprint | None:
-    """Check the model, its tokenizer and this machine, as for a row of a comparison; return what the training takes."""
+    """Check the model, its tokenizer and this machine, as for a row of a comparison; return the training's footprint."""
     check_trainer(recipe, [plan.variant], request.device, problems)
     models = check_models({request.model: folder}, problems)
     tokenizers = load_tokenizers(models, problems)

@@ -1,4 +1,4 @@
-"""A retraining as it is asked for, and the recipe that follows from it."""
+"""The request for a retraining, and the recipe that follows from it."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ INSTEAD = {  # options of the method that are not for --set here
 
 @dataclass(frozen=True, kw_only=True)
 class RetrainingRequest:
-    """A retraining that somebody wants, before anything of it is checked.
+    """A request for a retraining, not checked yet.
 
     Attributes:
         model: source of the untaught model.
-        retain: sources of the retain texts; what is named twice counts once.
+        retain: sources of the retain texts; one that is named twice counts once.
         out: folder of the retrained model.
         cache: user's cache, for file hashes.
-        epochs: passes over the texts.
-        lr: learning rate at its peak.
-        batch_size: texts per update.
-        max_length: largest number of tokens per text; None is the method's.
+        epochs: number of passes over the texts.
+        lr: peak learning rate.
+        batch_size: number of texts per update.
+        max_length: number of tokens at which a text is cut; None for the method's default.
         seed: seed of the order of the texts.
         dtype: dtype of the weights; `auto` as in a recipe.
         device: device to train on.
@@ -63,7 +63,7 @@ class RetrainingRequest:
 
 
 def retraining_recipe(request: RetrainingRequest, texts: int, problems: Problems) -> Recipe:
-    """Return the recipe of a comparison with this row; its number of updates is that of the epochs."""
+    """Return the recipe of a comparison with this one row; its number of updates follows from the epochs."""
     batch = max(request.batch_size, 1)
     options: dict[str, Any] = {
         "method": METHOD,
@@ -89,7 +89,7 @@ def retraining_recipe(request: RetrainingRequest, texts: int, problems: Problems
 
 
 def _check_setting(text: str) -> None:
-    """Refuse a setting that is none of the trainer's and none of the row's, or that an option stands for."""
+    """Refuse a setting that belongs neither to the trainer nor to the row, or that has an option of its own."""
     name, option, _ = parse_setting(text)
     if name not in ("trainer", ROW):
         advice = "It must be trainer, as in trainer.precision=bf16-mixed, or retrain, as in retrain.checkpointing=true."

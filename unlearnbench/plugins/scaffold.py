@@ -35,10 +35,10 @@ def new_plugin(kind: OfferedKind, name: str, out: Path | None = None, *, generat
     """Write a distribution that offers a method or benchmark of that name.
 
     Args:
-        kind: what it offers.
-        name: as users will type it; small letters, digits and single hyphens.
+        kind: kind of plugin that it offers.
+        name: name that users will type; small letters, digits and single hyphens.
         out: the folder to make; by default `unlearnbench-NAME` in the working folder.
-        generation: of a benchmark: the model writes its answers, where it otherwise chooses.
+        generation: true for a benchmark whose answers the model writes, false for multiple choice.
 
     Returns:
         the folder.
@@ -75,8 +75,8 @@ def _template(name: str) -> str:
 
 def _class_name(kind: OfferedKind, name: str, template: str) -> str:
     """The name in capitals; where the module uses that word already (`training`), the kind stands behind it."""
-    own = "".join(part.capitalize() for part in name.split("-"))
-    return own + kind.capitalize() if own in re.findall(r"\w+", _template(f"{template}/module.py.txt")) else own
+    word = "".join(part.capitalize() for part in name.split("-"))
+    return word + kind.capitalize() if word in re.findall(r"\w+", _template(f"{template}/module.py.txt")) else word
 
 
 def _check_name(name: str) -> None:

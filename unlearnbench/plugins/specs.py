@@ -75,8 +75,8 @@ class BenchmarkSpec:
 
     Attributes:
         name: the name as users type it; also the name of the entry point.
-        factory: called as `factory(**options)`; its keyword-only parameters are the benchmark's options, and pydantic's types
-            (`PositiveInt`) bound them.
+        factory: the benchmark's class, or a function that makes the benchmark, called as `factory(**options)`; its keyword-only
+            parameters are the benchmark's options, and pydantic's types (`PositiveInt`) bound them.
         summary: one line.
         source: paper or data set.
     """

@@ -10,28 +10,27 @@ from pydantic import Field, field_validator
 from unlearnbench.records.base import Record, Role
 
 Ideal = Literal["chance", "base", "reference"] | float
-"""The type of the score that unlearning should come to; see `Metric`."""
+"""The type of the score to aim at: a named score of the comparison, or a number; see `Metric`."""
 Reduction = Literal["mean", "harmonic", "auc", "ks", "difference", "relative-auc"]
-"""The type of how a measure's figure is made of its items' values; see `Measure`."""
+"""The type of the formula from the items' values to a measure's figure; see `Measure`."""
 OF_REFERENCE: tuple[Reduction, ...] = ("ks", "difference", "relative-auc")  # these need the items of a model that never knew
 SCORE = "score"  # the value that every item has
 MEASURE_NAME = re.compile(r"[a-z][a-z0-9_]*")
-"""The type of what unlearning should come to: a named score of the comparison, or a number."""
 
 
 class Metric(Record):
     """The meaning of a benchmark's scores.
 
     Attributes:
-        name: accuracy, rating.
-        role: what the benchmark measures unless a topic claims a part of it: knowledge to forget or to retain.
-        better: which direction is better for a model as such (for `forget` parts the table turns it round).
+        name: name for people, such as accuracy or rating.
+        role: kind of knowledge that is measured, to `forget` or to `retain`, for parts that no topic claims.
+        better: better direction for a model as such; for `forget` parts the table turns it round.
         chance: the score of a model that knows nothing.
-        ideal: what unlearning should come to. On parts to forget: `chance`, `reference` (the score of a model that never knew)
-            or a number; None is the reference where the comparison names one, else chance. On parts to keep it is the base's
-            score, whatever this says.
+        ideal: score that unlearning should reach. On parts to forget: `chance`, `reference` (the score of a model that never
+            knew) or a number; None is the reference where the comparison names one, else chance. On parts to keep it is always
+            the base's score.
         unit: `fraction` or `points`.
-        note: stands in the column's head: who judged.
+        note: note in the column's head, such as the judge's name.
     """
 
     name: str = "accuracy"
@@ -44,19 +43,19 @@ class Metric(Record):
 
 
 class Measure(Record):
-    """One figure of a benchmark that makes several of one pass over its items.
+    """One of several figures that a benchmark computes from one pass over its items.
 
     Attributes:
-        name: lower case with underscores; the column is called BENCHMARK:NAME.
+        name: name in lower case with underscores; the column is called BENCHMARK:NAME.
         metric: meaning of the figure: its role, direction, chance and ideal.
-        of: value of an item that it is made of, a key of `ItemResult.values` or `score`; by default its own name.
+        of: item value that it is computed from, a key of `ItemResult.values` or `score`; by default the measure's name.
         parts: parts whose items count; None for all of the benchmark's.
-        against: for `auc` and `relative-auc`, parts of the non-members; `parts` are then those of the members.
-        reduction: from the items' values to the figure: `mean` over items; `harmonic`, mean of the parts' means; `auc`, chance
-            that a member's value is above a non-member's; `ks`, two-sample Kolmogorov-Smirnov statistic against the
-            reference's values; `difference` of the mean from the reference's; `relative-auc`, (AUC - A) / A with A the AUC of
-            the reference.
-        primary: whether it counts in F or K where the recipe does not say which measures do.
+        against: parts of the non-members, for `auc` and `relative-auc`; `parts` are then those of the members.
+        reduction: formula from the items' values to the figure: `mean` over items; `harmonic`, harmonic mean of the parts'
+            means; `auc`, probability that a member's value is above a non-member's; `ks`, two-sample Kolmogorov-Smirnov
+            statistic against the reference's values; `difference` of the mean from the reference's; `relative-auc`,
+            (AUC - A) / A with A the AUC of the reference.
+        primary: true where it counts in F or K, unless the recipe names the measures that do.
     """
 
     name: str
@@ -76,7 +75,7 @@ class Measure(Record):
 
     @property
     def value(self) -> str:
-        """The value of an item that it is made of."""
+        """The name of the item value that it is computed from."""
         return self.of or self.name
 
 
@@ -155,9 +154,9 @@ class MeasureScore(Record):
     """A measure of one cell.
 
     Attributes:
-        value: None where it needs the items of a reference, which only a table has.
-        n: items that count.
-        parts: means over the parts.
+        value: the figure, in the metric's unit; None where it needs the items of a reference, which only a table has.
+        n: the number of items that count.
+        parts: the means over the parts, by name.
     """
 
     value: float | None
@@ -173,22 +172,22 @@ class CellResult(Record):
         key: row, benchmark and seed.
         identity: the hash of all that may change the score.
         status: `done`, `failed`, or `diverged` where the unlearned weights are not finite.
-        error: why it failed; None where it did not.
-        metric: what the score means; None where nothing was scored.
+        error: the reason why it failed; None where it did not.
+        metric: the meaning of the score; None where nothing was scored.
         value: the mean score of the items, in the metric's unit; None where nothing was scored.
         n: the number of items with a score.
         asked: the number of all items.
         missing: the reasons for items without a score, each with its number of items.
-        partial: the number of scores that fewer ratings bear than were asked for.
-        figures: what the benchmark tells beside its score, by name.
+        partial: the number of scores that rest on fewer ratings than were asked for.
+        figures: further figures of the benchmark, by name.
         truncated: the number of items whose context was cut to fit the model.
         parts: the scores of the benchmark's parts, by name; they divide the items.
         groups: the scores of groups of parts, by name; they may overlap.
-        measures: figures made of the values of its items, by the measure's name.
+        measures: figures computed from the items' values, by the measure's name.
         items_hash: the sha256 of the file of per-item results.
         checksum: the sha256 of the record as JSON without this entry.
         cost: time, memory and tokens.
-        provenance: where the score came from: versions, options, hashes, machine.
+        provenance: the score's origin: versions, options, hashes, machine.
     """
 
     schema_version: Literal[1, 2] = 2

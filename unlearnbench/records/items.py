@@ -14,7 +14,7 @@ class Question:
     Attributes:
         id: id of the item, stable across runs.
         part: part of the benchmark that it belongs to.
-        context: prompt of the item.
+        context: prompt.
         continuations: continuations, one per option, each with the space that separates it from the context.
         answer: index of the right option.
         stem: question as a person reads it; empty where the context is all there is.
@@ -37,7 +37,7 @@ class ItemText:
     Attributes:
         id: id of the item that it belongs to.
         text: question, or the user's turn.
-        options: texts to choose from; none where an answer is written.
+        options: texts to choose from; empty where the model writes its answer.
         reference: answer to compare with, where there is one.
     """
 
@@ -60,13 +60,14 @@ class ItemResult:
         answer: index of the right option; None where there is none.
         logprobs: log-probabilities in nats, one per option: the sum over its tokens, or the mean per token for cloze scoring.
         tokens: length of the longest scored sequence.
-        truncated: whether the context was cut from the left to fit the model.
-        text: what the model answered, where it wrote an answer.
-        question: what it was asked, where it wrote an answer.
-        ratings: what a judge gave, where it was asked; the score is their mean.
+        truncated: true where the context was cut from the left to fit the model.
+        text: the model's answer, where it wrote one.
+        question: the question, where the model wrote an answer.
+        ratings: a judge's points, where one was asked; the score is their mean.
         judgment: the judge's words.
-        values: what else was measured on it, by name: what `Measure` speaks of. A name that an item lacks counts in no measure.
-        error: why the item has no score, which is then NaN and counts in no mean; or fewer ratings than were asked for.
+        values: further values of the item by name, for a `Measure` to read; an item without a name does not count in the
+            measures of that name.
+        error: the reason for a missing score, which is then NaN and counts in no mean, or for missing ratings.
     """
 
     id: str

@@ -167,8 +167,8 @@ class Column(Record):
         parts: parts of the benchmark; None for all of them.
         ideal: score that unlearning should come to, where it is to be forgotten; None elsewhere, and where the reference has no
             score yet.
-        informative: whether base and ideal are significantly apart; None where one of them is not scored.
-        primary: whether it counts in F or K where its role has it count; a table shows the others on demand.
+        informative: true where base and ideal are significantly apart; None where one of them is not scored.
+        primary: true where it counts in F or K, if its role does; a table shows the others on demand.
     """
 
     title: str
@@ -183,10 +183,10 @@ class Column(Record):
 
 
 class BenchmarkInfo(Record):
-    """What the table says about a benchmark, or about one of its measures; informative if one of its columns or topics is.
+    """A table's entry on a benchmark or on one of its measures; informative if one of its columns or topics is.
 
     Attributes:
-        measure: where the benchmark has several: what it is made of, and how.
+        measure: definition of the measure, where the benchmark has several.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""The plan of a comparison as it is kept in its folder: benchmarks, rows and the cells that belong to them."""
+"""The plan of a comparison, as its folder keeps it: benchmarks, rows and the cells that belong to them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from unlearnbench.records.cells import CellKey, Measure, Metric
 
 
 class ManifestMeasure(Record):
-    """One of a benchmark's measures: `forget_parts` and `topics` as in `ManifestBenchmark`, of its own parts."""
+    """One of a benchmark's measures; `forget_parts` and `topics` are those of `ManifestBenchmark`, of the measure's parts."""
 
     measure: Measure
     parts: list[str]
@@ -19,9 +19,9 @@ class ManifestMeasure(Record):
 
 
 class ManifestBenchmark(Record):
-    """A benchmark of the comparison; `forget_parts` are those that the topics claim.
+    """A benchmark of the comparison; `forget_parts` are the parts that topics claim.
 
-    Where it has `measures`, the columns of the table are theirs, and its own metric is that of its items' scores.
+    A benchmark with `measures` has a column for each of them; `metric` is then the meaning of its items' scores.
     """
 
     name: str
@@ -35,57 +35,61 @@ class ManifestBenchmark(Record):
 
     @property
     def benchmark(self) -> str:
-        """The benchmark whose cells it is read from."""
+        """The name of the benchmark whose cells hold the figures."""
         return self.name
 
     @property
     def primary(self) -> bool:
-        """Whether it counts in F or K."""
+        """True where it counts in F or K."""
         return True
 
     @property
     def measure(self) -> Measure | None:
-        """The measure that it is, where its benchmark has several."""
+        """The measure that it stands for; None for a benchmark with one figure."""
         return None
 
 
 class MeasureHead(ManifestBenchmark):
-    """A measure as a table reads it: a benchmark of its own, called BENCHMARK:MEASURE. Never written."""
+    """A measure as a table reads it: a benchmark called BENCHMARK:MEASURE. It is never written to disk."""
 
     source: str
     read_as: Measure
 
     @property
     def benchmark(self) -> str:
-        """The benchmark whose cells it is read from."""
+        """The name of the benchmark whose cells hold the figures."""
         return self.source
 
     @property
     def primary(self) -> bool:
-        """Whether it counts in F or K."""
+        """True where it counts in F or K."""
         return self.read_as.primary
 
     @property
     def measure(self) -> Measure | None:
-        """The measure that it is."""
+        """The measure that it stands for."""
         return self.read_as
 
 
 def heads_of(benchmarks: Sequence[ManifestBenchmark]) -> list[ManifestBenchmark]:
-    """A table's benchmarks: those with several measures as one of each."""
-    return [head for one in benchmarks for head in ([_of_measure(one, own) for own in one.measures] or [one])]
+    """Return a table's benchmarks; one with measures is replaced by a head for each measure."""
+    return [
+        head
+        for benchmark in benchmarks
+        for head in ([_of_measure(benchmark, planned) for planned in benchmark.measures] or [benchmark])
+    ]
 
 
-def _of_measure(head: ManifestBenchmark, own: ManifestMeasure) -> MeasureHead:
+def _of_measure(head: ManifestBenchmark, planned: ManifestMeasure) -> MeasureHead:
     return MeasureHead(
-        name=f"{head.name}:{own.measure.name}",
-        metric=own.measure.metric,
-        parts=own.parts,
-        forget_parts=own.forget_parts,
-        topics=own.topics,
+        name=f"{head.name}:{planned.measure.name}",
+        metric=planned.measure.metric,
+        parts=planned.parts,
+        forget_parts=planned.forget_parts,
+        topics=planned.topics,
         data=head.data,
         source=head.name,
-        read_as=own.measure,
+        read_as=planned.measure,
     )
 
 

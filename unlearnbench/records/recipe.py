@@ -159,7 +159,7 @@ class Recipe(_Section):
     def _one_or_several_each(cls, primary: Any) -> Any:
         if not isinstance(primary, dict):
             return primary
-        return {name: [one] if isinstance(one, str) else one for name, one in primary.items()}
+        return {name: [names] if isinstance(names, str) else names for name, names in primary.items()}
 
     @model_validator(mode="after")
     def _check_half(self) -> Recipe:

@@ -54,7 +54,7 @@ class ShareOf:
     A block from the second to the third fifth means something in a model of any depth, where a number does not.
 
     Attributes:
-        whole: what the shares are shares of: the model's decoder blocks, or the budget's steps.
+        whole: the whole that the shares are taken of: the model's decoder blocks, or the budget's steps.
         low: the smallest share, from 0 to 1.
         high: the largest share, from 0 to 1.
     """

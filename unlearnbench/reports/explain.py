@@ -88,19 +88,19 @@ def _gone(topic: TopicInfo, row: Row, base: Row, board: Leaderboard, share: floa
     parts = [part.partition("/")[2] for part in topic.parts]
     info = next(info for info in board.benchmarks if info.name == benchmarks[0])
     whole = info.measure is not None and info.measure.reduction != "mean"
-    score, known = (figure(_mean_over(one, benchmarks[0], parts, whole=whole), info.unit) for one in (row, base))
+    score, known = (figure(_mean_over(each, benchmarks[0], parts, whole=whole), info.unit) for each in (row, base))
     ideal = figure(info.chance if topic.ideal is None else topic.ideal, info.unit)
     return f"{topic.name}: 1 - |{score} - {ideal}| / |{known} - {ideal}| = {figure(share)}"
 
 
 def _mean_over(row: Row, benchmark: str, parts: Sequence[str], *, whole: bool) -> float | None:
-    """A row's score over parts; of a measure that is no mean, its figure."""
+    """Return a row's mean score over parts; for a measure that is no mean, its figure."""
     score = row.scores.get(benchmark)
     if whole:
         return score.value if score else None
-    own = [score.parts[part] for part in parts if part in score.parts] if score else []
-    items = sum(one.n or 0 for one in own)
-    return sum((one.value or 0.0) * (one.n or 0) for one in own) / items if items else None
+    means = [score.parts[part] for part in parts if part in score.parts] if score else []
+    items = sum(mean.n or 0 for mean in means)
+    return sum((mean.value or 0.0) * (mean.n or 0) for mean in means) / items if items else None
 
 
 def _keep(row: Row, base: Row, board: Leaderboard) -> list[str]:

@@ -72,8 +72,9 @@ def shown_columns(board: Leaderboard, *, parts: bool, measures: Sequence[str] = 
 
     Args:
         board: the leaderboard.
-        parts: each is followed by one for each of its groups and parts.
-        measures: shown beside the primary ones: `all`, or names, with or without the benchmark's.
+        parts: true to have each column followed by one for each of its groups and parts.
+        measures: names of measures that are shown beside the primary ones, with or without the benchmark's name; `all` for
+            every one.
     """
     columns = [column for column in board.columns if column.primary or _is_named(column, measures)]
     return [extra for column in columns for extra in ([column, *_parts_of(column, board)] if parts else [column])]
@@ -256,12 +257,12 @@ def _about_retraining(board: Leaderboard) -> list[str]:
     if not shared:
         return []
     names = " and ".join(board.reference)
-    told = [
+    sources = [
         *(["by seconds, on the same device"] if "seconds" in shared else []),
         *([f"by the tokens that training saw for {', '.join(shared['tokens'])}, for another device was used or no time kept"]
           if "tokens" in shared else []),
     ]  # fmt: skip
-    return [f"of retraining: what unlearning cost as a share of retraining {names}, {'; '.join(told)}."]
+    return [f"of retraining: what unlearning cost as a share of retraining {names}, {'; '.join(sources)}."]
 
 
 def publication_note(board: Leaderboard, publication: Publication | None) -> list[str]:
@@ -341,8 +342,9 @@ def _about_information(board: Leaderboard) -> list[str]:
     lines += [f"Shown, not counted, for no topic claims it: {', '.join(aside)}."] if aside else []
     others = secondary_measures(board)
     more = f" and {len(others) - MOST_MEASURES} more" if len(others) > MOST_MEASURES else ""
-    told = ", ".join(others[:MOST_MEASURES]) + more
-    return lines + ([f"Measured, too, and counted neither in F nor in K: {told}; --measures all shows them."] if others else [])
+    shown = ", ".join(others[:MOST_MEASURES]) + more
+    note = f"Measured, too, and counted neither in F nor in K: {shown}; --measures all shows them."
+    return lines + ([note] if others else [])
 
 
 def _floor(board: Leaderboard) -> str:

@@ -168,7 +168,7 @@ def lay_out(
 
     Args:
         board: the leaderboard.
-        parts: add a column for each part of each benchmark.
+        parts: true to add a column for each part of each benchmark.
         measures: secondary measures that are shown, too; `all` for every one.
         precision: decimals of figures.
         digits: decimals of the intervals' ends, where they are not those of the figures.

@@ -128,7 +128,7 @@ def _scores(cell: CellResult) -> list[str]:
     parts = [(part, score.value, score.n) for part, score in cell.parts.items()] if len(cell.parts) > 1 else []
     found = [("all", cell.value, cell.n), *parts]
     lines = [(cell.key.benchmark, part, value, n) for part, value, n in found]
-    measured = ((name, one.value, one.n) for name, one in cell.measures.items() if one.value is not None)
+    measured = ((name, score.value, score.n) for name, score in cell.measures.items() if score.value is not None)
     lines += [(f"{cell.key.benchmark}:{name}", "all", value, n) for name, value, n in measured]
     return [f"| {_cell(name)} | {_cell(part)} | {value:.4f} | {n} |" for name, part, value, n in lines]
 

@@ -82,7 +82,7 @@ class Choices:
         """
         have = [info.name for info in board.benchmarks if info.measure is not None]
         for name in self.measures:
-            if name != "all" and name not in have and name not in [one.rpartition(":")[2] for one in have]:
+            if name != "all" and name not in have and name not in [column.rpartition(":")[2] for column in have]:
                 raise unknown_name("measure in --measures", name, ["all", *have])
         return ["all"] if self.columns or self.sort else self.measures
 

@@ -30,8 +30,8 @@ class UntouchedModel:
 
     Attributes:
         weights: hash of its weights.
-        load: loads it beside the model that is scored, which takes as much memory again; keep what you need of it in
-            `Subject.keep`.
+        load: function that loads it beside the model that is scored, which takes as much memory again; keep what you need of
+            it in `Subject.keep`.
     """
 
     weights: str
@@ -65,13 +65,13 @@ class Subject:
 
 @dataclass(frozen=True, kw_only=True)
 class Workload:
-    """What scoring one model takes.
+    """The work of scoring one model.
 
     Attributes:
         items: the number of items that are scored.
         generated: the number of tokens that the model writes, at most.
         judge_requests: the number of requests to a judge's API.
-        judge_tokens: about the number of tokens in these requests and in the replies.
+        judge_tokens: the approximate number of tokens in these requests and in the replies.
         judge_reply_tokens: the number of those in the replies.
     """
 
@@ -88,7 +88,8 @@ class Benchmark(ABC):
     Attributes:
         incidental: options that cannot change a score, such as time-outs; cells that differ in them alone are the same.
         reads_base: True where a score depends on the untouched model, too, whose weights then tell cells apart.
-        prompt_version: of the wording, for the record; count it up when that changes; `digest` covers it all the same.
+        prompt_version: version of the prompts' wording, for the record, to be raised when the wording changes; `digest` covers
+            the wording itself.
     """
 
     incidental: ClassVar[frozenset[str]] = frozenset()
@@ -214,7 +215,7 @@ class MultipleChoiceBenchmark(Benchmark):
     Attributes:
         per_token: compare options by mean log-probability per token (cloze) instead of the sum (letters).
         chat: ask through the model's chat template.
-        role: what parts measure that no topic claims: knowledge to `retain` or to `forget`.
+        role: meaning of parts that no topic claims: knowledge to `retain` or to `forget`.
     """
 
     per_token: ClassVar[bool] | bool = False
@@ -303,7 +304,7 @@ class MultipleChoiceBenchmark(Benchmark):
         What the tokenizer makes of the questions is kept for the next model that has the same one.
 
         Args:
-            subject: what `evaluate` was given.
+            subject: the argument of `evaluate`.
             asked: the questions, `first_of_each_part(self.questions, subject.limit)` as a rule.
 
         Returns:

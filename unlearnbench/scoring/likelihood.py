@@ -1,4 +1,4 @@
-"""Reading texts: the distribution that a model has over each next token of a text."""
+"""The likelihood of texts: a model's distribution over each next token."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 
 
 class Reading(NamedTuple):
-    """A text as a model reads it.
+    """A model's distribution over each token of a text, given those before.
 
     Attributes:
-        tokens: (T,) int64 on the CPU, each token that is predicted: all but the first of the text, which is the tokenizer's
-            token for the beginning where it has one.
-        log_probabilities: (T, V) float32 on the model's device, nats, of every token at its place.
-        truncated: whether the text was cut from the right to fit the model.
+        tokens: (T,) int64 on the CPU, the predicted tokens: all but the text's first, which is the tokenizer's BOS token where
+            it has one.
+        log_probabilities: (T, V) float32 on the model's device, log-probabilities of every token at each position, in nats.
+        truncated: true where the text was cut from the right to fit the model.
     """
 
     tokens: Tensor
@@ -37,19 +37,19 @@ class Reading(NamedTuple):
     truncated: bool
 
     def nll(self) -> Tensor:
-        """Negative log-likelihood of each token, in nats: (T,) float32 on the CPU."""
+        """Return the negative log-likelihood of each token, in nats: (T,) float32 on the CPU."""
         tokens = self.tokens.to(self.log_probabilities.device)
         return -self.log_probabilities.gather(1, tokens[:, None])[:, 0].cpu()
 
 
 @torch.no_grad()
 def read_texts(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> Iterator[Reading]:
-    """Read texts one after the other.
+    """Yield the reading of each text, one forward pass at a time.
 
     Args:
-        model: in eval mode.
-        tokenizer: of the model.
-        texts: opened as the tokenizer opens a text, and not ended.
+        model: the model, in eval mode.
+        tokenizer: the model's tokenizer.
+        texts: the texts; each gets the special tokens that the tokenizer puts before a text, and none behind it.
 
     Raises:
         UsageError: a text has fewer than two tokens, or the model has no embedding for one of them.
@@ -66,12 +66,12 @@ def read_texts(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, texts
 
 
 class Predictions(NamedTuple):
-    """What a model predicts at each place of a text, without the tail of its distributions.
+    """A model's most likely tokens at each position of a text.
 
     Attributes:
-        tokens: (T,) int64, each token that is predicted, as in `Reading`.
-        likeliest: (T, k) int64, the most likely tokens there.
-        log_probabilities: (T, k) float32, theirs, in nats.
+        tokens: (T,) int64, the predicted tokens, as in `Reading`.
+        likeliest: (T, k) int64, the most likely tokens at each position.
+        log_probabilities: (T, k) float32, log-probabilities of these k tokens, in nats.
     """
 
     tokens: Tensor
@@ -79,10 +79,10 @@ class Predictions(NamedTuple):
     log_probabilities: Tensor
 
     def divergence(self, reading: Reading) -> Tensor:
-        """Jensen-Shannon divergence from another model's reading of the same tokens: (T,) float32, bits, 0 to 1.
+        """Return the Jensen-Shannon divergence from another model's reading of the same tokens: (T,) float32, bits, 0 to 1.
 
-        The tokens that are not among the most likely ones count as one outcome, so that this is a lower bound, and 0 for the
-        same distributions. Lin (1991), IEEE Transactions on Information Theory 37.
+        All tokens but the k most likely count as one outcome, so that this is a lower bound; it is 0 for equal distributions.
+        Source: Lin (1991), IEEE Transactions on Information Theory 37.
 
         Args:
             reading: reading of the same text by the other model.
@@ -95,24 +95,24 @@ class Predictions(NamedTuple):
 
 
 def _with_rest(probabilities: Tensor) -> Tensor:
-    """The probabilities of some outcomes and, behind them, of all others together: (T, k + 1)."""
+    """Return the probabilities of k outcomes and, last, of all others together: (T, k + 1)."""
     rest = (1 - probabilities.sum(-1, keepdim=True)).clamp_min(0)
     return torch.cat([probabilities, rest], dim=-1)
 
 
 def base_predictions(subject: Subject, texts: Sequence[str], likeliest: int = 64) -> list[Predictions] | None:
-    """What the untouched model predicts in each text.
+    """Return the untouched model's predictions for each text.
 
-    It is read off the scored model where that is the untouched one, else from `Subject.keep`, where an earlier evaluation left
-    it; only where there is neither is the untouched model loaded, and let go of.
+    They are computed with the scored model where that is the untouched one, else read from `Subject.keep`, where an earlier
+    evaluation stored them. Only without either is the untouched model loaded, and released again.
 
     Args:
-        subject: what is scored.
-        texts: read as by `read_texts`.
-        likeliest: tokens that are kept at each place.
+        subject: the argument of `Benchmark.evaluate`.
+        texts: the texts, tokenized as in `read_texts`.
+        likeliest: number of most likely tokens that are kept at each position.
 
     Returns:
-        None where the untouched model is not known.
+        the predictions, in the order of the texts; None where the untouched model is not known.
     """
     if subject.base is None:
         return None
@@ -125,7 +125,7 @@ def base_predictions(subject: Subject, texts: Sequence[str], likeliest: int = 64
     if path is not None:
         from safetensors.torch import save
 
-        named = ((number, name, tensor) for number, own in enumerate(found) for name, tensor in own._asdict().items())
+        named = ((number, name, tensor) for number, text in enumerate(found) for name, tensor in text._asdict().items())
         write_atomic(path, save({f"{number}.{name}": tensor.contiguous() for number, name, tensor in named}))
     return found
 
@@ -136,7 +136,7 @@ def _predictions(reading: Reading, likeliest: int) -> Predictions:
 
 
 def _read(path: Path, count: int) -> list[Predictions] | None:
-    """What `base_predictions` kept; None where it is not there or not whole."""
+    """Return the predictions that `base_predictions` stored; None where the file is missing or incomplete."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 

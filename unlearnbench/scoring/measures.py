@@ -1,4 +1,4 @@
-"""The measures of a benchmark: that they can be made of its items, and what they come to in one cell."""
+"""The measures of a benchmark: checks that its items allow them, and their figures in one cell."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from unlearnbench.scoring.reductions import auc, harmonic
 
 
 def faults(measures: Sequence[Measure], parts: Sequence[str]) -> Iterator[str]:
-    """Why these measures cannot be made of a benchmark with these parts, a sentence each."""
+    """Yield a sentence for each reason why a benchmark with these parts cannot have these measures."""
     names = [measure.name for measure in measures]
     for name in dict.fromkeys(name for name in names if names.count(name) > 1):
         yield f"Two measures are called '{name}'; give each a name of its own."
     for measure in measures:
-        own = [*(measure.parts or parts), *measure.against]
-        if unknown := [part for part in own if part not in parts]:
+        needed = [*(measure.parts or parts), *measure.against]
+        if unknown := [part for part in needed if part not in parts]:
             yield f"The measure '{measure.name}' speaks of a part '{unknown[0]}'; the benchmark's parts are {', '.join(parts)}."
         wants = measure.reduction in ("auc", "relative-auc")
         if wants != bool(measure.against):
@@ -29,17 +29,17 @@ def faults(measures: Sequence[Measure], parts: Sequence[str]) -> Iterator[str]:
 
 
 def value_of(item: ItemResult, measure: Measure) -> float:
-    """The value of an item that a measure is made of; NaN where it has none."""
+    """Return the value of an item that a measure is computed from; NaN where the item has none."""
     return item.score if measure.value == "score" else item.values.get(measure.value, float("nan"))
 
 
 def measure_score(measure: Measure, parts: Sequence[str], items: Sequence[ItemResult]) -> MeasureScore | None:
-    """What a measure comes to in one cell; None where no item has its value, nor a group of items that it needs.
+    """Return a measure's figure in one cell; None where no item, or no non-member that it needs, has the value.
 
     Args:
-        measure: one of the benchmark's.
-        parts: of the benchmark.
-        items: of the cell.
+        measure: measure of the benchmark.
+        parts: parts of the benchmark.
+        items: items of the cell.
     """
     found: dict[str, list[float]] = {part: [] for part in [*(measure.parts or parts), *measure.against]}
     for item in items:

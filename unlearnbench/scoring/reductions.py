@@ -1,6 +1,6 @@
-"""From the values of items to one figure, for R resamples of the items at once; pure.
+"""Reductions of items' values to one figure, for R resamples of the items at once; pure.
 
-Every function takes how often each resample holds an item; ones, in a single row, give the figure of the items as they are.
+Every function takes the counts of each item in each resample; a single column of ones gives the figure without resampling.
 
 Source: Mann and Whitney (1947) for the area under the ROC curve with ties counted as halves; Smirnov (1939) for the statistic.
 """
@@ -16,7 +16,7 @@ Floats = NDArray[np.floating]
 
 
 def harmonic(means: Sequence[Floats]) -> Floats:
-    """Harmonic mean of means of one shape; 0 where one of them is not above 0."""
+    """Return the harmonic mean of arrays of one shape, element by element; 0 where one of them is not above 0."""
     stacked = np.stack(means)
     inverse = np.sum(1 / np.where(stacked > 0, stacked, np.nan), axis=0)
     return np.where((stacked <= 0).any(axis=0), 0.0, len(stacked) / inverse)
@@ -28,11 +28,11 @@ def auc(members: Floats, others: Floats, of_members: Floats, of_others: Floats) 
     Args:
         members: (M,) values.
         others: (N,) values.
-        of_members: (M, R), counts of a member in each resample.
-        of_others: (N, R), counts of a non-member in each resample.
+        of_members: (M, R), counts of each member in each resample.
+        of_others: (N, R), counts of each non-member in each resample.
 
     Returns:
-        (R,).
+        (R,), probabilities.
     """
     order = np.argsort(others, kind="stable")
     below = np.zeros((len(others) + 1, of_others.shape[1]), dtype=of_others.dtype)
@@ -43,16 +43,16 @@ def auc(members: Floats, others: Floats, of_members: Floats, of_others: Floats) 
 
 
 def ks(row: Floats, reference: Floats, of_row: Floats, of_reference: Floats) -> Floats:
-    """Return the largest distance between two distribution functions.
+    """Return the largest distance between two empirical distribution functions (Kolmogorov-Smirnov statistic).
 
     Args:
-        row: (N,) values.
-        reference: (M,) values.
-        of_row: (N, R), counts of a row's item in each resample.
-        of_reference: (M, R), counts of a reference's item in each resample.
+        row: (N,) values of the row's items.
+        reference: (M,) values of the reference's items.
+        of_row: (N, R), counts of each of the row's items in each resample.
+        of_reference: (M, R), counts of each of the reference's items in each resample.
 
     Returns:
-        (R,).
+        (R,), distances from 0 to 1.
     """
     values = np.concatenate([row, reference])
     order = np.argsort(values, kind="stable")

@@ -50,7 +50,7 @@ def in_half(items: Sequence[AnyItem], half: Half | None, item_of: Callable[[AnyI
     Args:
         items: anything with a `part`, in the data's order.
         half: the half that is wanted; None for all items.
-        item_of: returns the id of the item that an element belongs to.
+        item_of: function from an element to the id of the item that it belongs to.
     """
     if half is None:
         return items

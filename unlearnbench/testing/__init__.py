@@ -99,10 +99,10 @@ def parametrize_checks(
     A failure that is expected is a strict xfail with its reason.
 
     Args:
-        spec: what the plugin offers.
-        options: as in `checks_of`.
-        expected_failures: as in `checks_of`.
-        answers: as in `checks_of`.
+        spec: spec that the plugin offers, as in `checks_of`.
+        options: options that are tried, as in `checks_of`.
+        expected_failures: reasons by check, as in `checks_of`.
+        answers: function that gives prompts and right answers, as in `checks_of`.
 
     Raises:
         UsageError: there is no check of that name.
@@ -116,7 +116,7 @@ def parameters_of(checks: Iterable[Check]) -> list[Any]:
     """Return checks as arguments for `pytest.mark.parametrize`.
 
     Args:
-        checks: from `checks_of`, of several plugins if need be.
+        checks: checks from `checks_of`, of several plugins if need be.
     """
     import pytest
 

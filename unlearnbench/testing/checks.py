@@ -53,9 +53,9 @@ class Check:
         plugin: name of the plugin under test.
         name: name of the check; one that is made for each family of models ends in the family, as in `family[gemma]`.
         promise: the property, in a sentence.
-        function: what is tried; raises `CheckFailed`.
-        expected_failure: why it is known to fail; None where it should pass.
-        strict: a failure that is expected has to come.
+        function: function that tries the property; raises `CheckFailed`.
+        expected_failure: the reason why it is known to fail; None where it should pass.
+        strict: true where an expected failure has to come.
     """
 
     plugin: str

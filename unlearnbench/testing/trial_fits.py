@@ -282,8 +282,8 @@ def _reference_gap(method: UnlearningMethod, trial: TrialFit) -> float | None:
     gaps: list[float] = []
     if method.adapter is None and getattr(method, "_original", None):
         with method.frozen_model():
-            own = dict(method.model.named_parameters())
-            gaps += [_gap(own[name], base[name]) for name in method.changing() if name in base]
+            original = dict(method.model.named_parameters())
+            gaps += [_gap(original[name], base[name]) for name in method.changing() if name in base]
     for name, module in method.named_children():
         tensors = dict(module.named_parameters())
         if name != "model" and tensors.keys() <= base.keys() and _looks_like(tensors, base):

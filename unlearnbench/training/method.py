@@ -232,7 +232,7 @@ class UnlearningMethod(LightningModule):
         """Return the `final_hidden` of each stream from one forward of all, however wide they are.
 
         Args:
-            streams: padded on the right to the widest of them.
+            streams: the streams; narrower ones are padded on the right to the widest.
 
         Returns:
             (B, T, D) for each stream, in the model's dtype.
@@ -302,8 +302,8 @@ class UnlearningMethod(LightningModule):
 
     def delta_numbers(self) -> int:
         """Return the most numbers that a delta holds: those of an adapter's factors, or of the weights that change."""
-        own = self.trainable() if self.adapter is not None else self.changing().values()
-        return sum(parameter.numel() for parameter in own)
+        changed = self.trainable() if self.adapter is not None else self.changing().values()
+        return sum(parameter.numel() for parameter in changed)
 
     def computation(self) -> AbstractContextManager[Any]:
         """Return a context with the trainer's precision, for passes of your own outside `training_step`."""

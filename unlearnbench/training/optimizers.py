@@ -31,7 +31,7 @@ class AdamW(torch.optim.AdamW):
         lr: the learning rate.
         eps: the number that is added to the root of the second moment.
         weight_decay: the decoupled weight decay.
-        master_weights: keep a float32 copy of each narrower parameter, step it and round it back; costs 4 bytes a weight.
+        master_weights: true to step a float32 copy of each narrower parameter and round it back; costs 4 bytes a weight.
         rows: bool masks, broadcast over a parameter, of what may change of it; see `salient_rows`.
 
     Raises:
@@ -147,7 +147,7 @@ class ReferenceAdamW(AdamW):
         lr: the learning rate.
         eps: the number that is added to the root of the second moment, before the correction.
         weight_decay: the decoupled weight decay.
-        master_weights: keep a float32 copy of each narrower parameter, step it and round it back; costs 4 bytes a weight.
+        master_weights: true to step a float32 copy of each narrower parameter and round it back; costs 4 bytes a weight.
     """
 
     def __init__(

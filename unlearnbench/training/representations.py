@@ -36,7 +36,7 @@ for."""
 
 
 class Kept(NamedTuple):
-    """What the updates that share a batch need not compute again.
+    """Outputs that the updates on one batch share, so that none computes them again.
 
     Attributes:
         split: the forward up to the first trained block.
@@ -91,7 +91,7 @@ class BlockOutputs:
         """Return the output of each wanted block with the weights as they are now.
 
         Args:
-            split: from `split` or `worst_case`.
+            split: a forward from `split` or `worst_case`.
 
         Returns:
             (B, T, D) for each block, lowest first, in the model's dtype, with gradient.
@@ -102,7 +102,7 @@ class BlockOutputs:
         """Return the output of each wanted block of the untouched model.
 
         Args:
-            split: from `split`.
+            split: a forward from `split`.
 
         Returns:
             (B, T, D) for each block, lowest first, in the model's dtype, without gradient.

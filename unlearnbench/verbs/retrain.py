@@ -1,4 +1,4 @@
-"""Make the reference where the untaught model is at hand: train it on the retain texts alone."""
+"""Train the untaught model on the retain texts alone, as a reference for comparisons."""
 
 from __future__ import annotations
 
@@ -32,19 +32,19 @@ def retrain(
     cache: Folder | None = None,
     reporter: Reporter | None = None,
 ) -> Retraining:
-    """Train all weights of an untaught model on the retain texts, write the model, and return the record of what that cost.
+    """Train all weights of an untaught model on the retain texts, write the model, and return its record with the cost.
 
-    The folder is an ordinary model folder, for `compare(checkpoints=..., reference=...)`. The same call again trains nothing
-    where the model is there.
+    The folder is an ordinary model folder, for `compare(checkpoints=..., reference=...)`. The same call again finds the model
+    there and trains nothing.
 
     Args:
-        untaught: model that was taught neither the texts to forget nor those to keep: a folder, a hub id or `sandbox:model`.
+        untaught: model before it was taught the texts to forget and to keep: a folder, a hub id or `sandbox:model`.
         retain: sources of the retain texts.
-        out: folder to write, which does not exist or is empty.
-        epochs: passes over the texts; the learning rate rises in the first, and falls to 0 in the others.
-        lr: learning rate at its peak.
-        batch_size: texts per update.
-        max_length: largest number of tokens per text; 512 by default.
+        out: folder to write; it must not exist, or be empty.
+        epochs: number of passes over the texts; the learning rate rises in the first and falls to 0 in the others.
+        lr: peak learning rate.
+        batch_size: number of texts per update.
+        max_length: number of tokens at which a text is cut; 512 by default.
         seed: seed of the order of the texts.
         dtype: dtype of the weights.
         device: device to train on.
@@ -53,9 +53,9 @@ def retrain(
         reporter: reporter of the progress; silent by default.
 
     Raises:
-        UsageError: something cannot be done as asked, and all of it is said; nothing was computed or written.
+        UsageError: the request cannot be met; the message lists every problem, and nothing was computed or written.
         CellError: the training failed; nothing was written.
-        StorageError: the folder does not take the model.
+        StorageError: the model cannot be written to the folder.
     """
     from unlearnbench.planning.retraining import plan_retraining
     from unlearnbench.planning.retraining_recipe import RetrainingRequest
@@ -79,11 +79,11 @@ def retrain(
 
 
 def carry_out_retraining(plan: RetrainingPlan, reporter: Reporter | None = None) -> Retraining:
-    """Train and write what is planned, or nothing where it is there; return the record.
+    """Train and write the planned model, unless it is there already; return its record.
 
     Raises:
         CellError: the training failed; nothing was written.
-        StorageError: the folder does not take the model.
+        StorageError: the model cannot be written to the folder.
     """
     if plan.finished is not None:
         return plan.finished

@@ -39,7 +39,7 @@ class Answer:
         text: the answer, without special tokens and surrounding space.
         tokens: the number of generated tokens, without the one that ended it.
         ended: true where the model ended the answer, false where it was cut at the limit.
-        error: why there is no answer; empty where there is one.
+        error: the reason why there is no answer; empty where there is one.
     """
 
     text: str = ""

@@ -51,7 +51,7 @@ def run_dialogues(
 
     Args:
         dialogues: the conversations, in any order; a single turn is a prompt.
-        subject: what `Benchmark.evaluate` was given; its weights and folder decide what is kept and where.
+        subject: the argument of `Benchmark.evaluate`; its weights and folder decide what is kept and where.
         max_new_tokens: the number of tokens at which an answer is cut.
         rows: the number of answers that are written at once; None for as many as memory holds.
 

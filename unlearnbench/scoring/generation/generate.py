@@ -51,8 +51,9 @@ def generate(
         tokenizer: the model's tokenizer.
         requests: the requests, in any order.
         max_new_tokens: the number of tokens at which an answer is cut, if the model's context does not end before.
-        follow: called with the number of a request and its answer as soon as it is there; the request that it returns is
-            asked next in the same conversation, whose keys and values are still in memory. None asks nothing more.
+        follow: function of the number of a request and its answer, called as soon as the answer is there; the request that
+            it returns is asked next in the same conversation, whose keys and values are still in memory. None asks nothing
+            more.
         rows: the number of answers that are written at once; None for as many as memory holds.
 
     Returns:

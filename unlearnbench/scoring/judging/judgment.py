@@ -95,7 +95,7 @@ class Judge(Protocol):
 
         Args:
             inquiries: the ratings that are wanted.
-            arrived: called with an inquiry and its judgment.
+            arrived: function of an inquiry and its judgment, called once for each inquiry.
         """
         ...
 

@@ -45,7 +45,7 @@ class Ratings:
     Attributes:
         ratings: points from 1 to 10, one for each repeat that brought one.
         text: the first judgment, in the judge's words.
-        error: why ratings are missing; empty where none is.
+        error: the reason why ratings are missing; empty where none is.
     """
 
     ratings: tuple[float, ...] = ()
@@ -109,7 +109,7 @@ class Rater:
             url: the API's base address; None takes the environment's OPENAI_BASE_URL, else OpenAI's own.
             prompts: a file of judge prompts in FastChat's format; None takes ours.
             repeats: the number of times that each answer is rated.
-            limits: how hard an API may be asked; None for the defaults.
+            limits: limits on the requests to an API; None for the defaults.
             replies: temperature and length of the judge's replies; None for the defaults.
 
         Raises:
@@ -159,7 +159,7 @@ class Rater:
 
         Args:
             exchanges: the conversations, in any order.
-            journal: from `journal`; what is in it is not asked again, what arrives is written there at once.
+            journal: judgments on disk, from `journal`; those are not asked for again, and new ones are written there at once.
 
         Returns:
             the ratings of each exchange, in their order.
