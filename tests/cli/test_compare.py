@@ -244,21 +244,22 @@ def test_seeds_are_averaged_and_kept_apart(cli, tmp_path):
 
 def test_table_in_passing_has_figures_only(cli, tmp_path, monkeypatch):
     """While cells are still coming, the table on disk costs little; the last one has everything."""
-    from unlearnbench.execution import compare
+    from unlearnbench.execution import interim_table
+    from unlearnbench.reports import run_files
 
     seen = []
-    write = compare.write_leaderboard
+    write = run_files.write_table
 
-    def watched(run, settings=None, *, in_passing=False):
-        board = write(run, settings, in_passing=in_passing)
-        seen.append((in_passing, [row.intervals for row in board.rows]))
-        return board
+    def watched(run, board):
+        seen.append((len(board.rows[0].scores), [row.intervals for row in board.rows]))
+        return write(run, board)
 
-    monkeypatch.setattr(compare, "write_leaderboard", watched)
+    monkeypatch.setattr(interim_table, "LEAST_SECONDS", 0.0)
+    monkeypatch.setattr(interim_table, "SHARE", 0)
+    monkeypatch.setattr(interim_table, "write_table", watched)
+    monkeypatch.setattr(run_files, "write_table", watched)
     assert cli("compare", "--reference", "chance", "--methods", "none", "--limit", "5", "--out", tmp_path / "run").code == 0
-    assert [passing for passing, _ in seen] == [True, True, True, False]
-    assert seen[0][1] == [None]
-    assert seen[-1][1] == ["items"]
+    assert seen == [(1, [None]), (2, [None]), (3, [None]), (3, ["items"])]
 
 
 def test_json_is_all_there_is_on_stdout(cli, tmp_path):

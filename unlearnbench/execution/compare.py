@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from unlearnbench.errors import UsageError
 from unlearnbench.execution.cleanup import forget_failures, tidy
 from unlearnbench.execution.executors import find_executor
+from unlearnbench.execution.interim_table import InterimTable
 from unlearnbench.execution.place import Execution
 from unlearnbench.execution.queue import Queue
 from unlearnbench.leaderboard.build import build_leaderboard, check_settings
@@ -39,10 +40,9 @@ def execute(
     settings: TableSettings | None = None,
     in_passing: bool = False,
 ) -> Generator[CellResult]:
-    """Compute what is due, yielding each cell once it is durable; the table is rewritten after every cell.
+    """Compute what is due, yielding each cell once it is durable; an `InterimTable` with figures only follows.
 
-    In between it has figures only; intervals, verdicts and ranks come once everything is there, and with them the report; in
-    passing they do not come.
+    Intervals, verdicts and ranks come once everything is there, and with them the report; in passing they do not come.
 
     Raises:
         UsageError: another process works in the folder, and this one is not to join or has another plan; or loggers are given
@@ -127,19 +127,20 @@ def _compute(
     for problem in problems:
         reporter.warn(problem)
     log = LoggedReporter(reporter, comparison.run)
-    jobs = {(plan.job.variant, plan.job.seed): plan.job for plan in comparison.jobs}
+    jobs = {(plan.job.variant, plan.job.seed): plan for plan in comparison.jobs}
     context = job_context(comparison, log, manager.hook, how.loggers or (lambda job: ()))
     executor, queue = find_executor(how.executor, how.limits), Queue(comparison.jobs, comparison.run, holding)
-    with overheard(log.library):
+    with overheard(log.library), InterimTable(comparison.run, settings) as table:
         for result in executor.execute(queue, context, how.limits):
-            log.durable(jobs[result.key.variant, result.key.seed], result)
-            write_leaderboard(comparison.run, settings, in_passing=True)
+            plan = jobs[result.key.variant, result.key.seed]
+            log.durable(plan.job, result)
+            table.add(result)
             try:
                 manager.hook.unlearnbench_cell_done(result=result)
             except Exception as error:  # somebody's notifier is no reason to lose a night
                 reporter.warn(f"an extension failed on {result.key}: {type(error).__name__}: {error}")
-            if how.keep_deltas == "none":
-                _drop_finished(comparison, result)
+            if how.keep_deltas == "none" and plan.due and result.key == plan.key(plan.due[-1]):
+                comparison.run.remove_delta(comparison.run.delta_path_of(plan.job))  # so that one at a time lies on the disk
             yield result
 
 
@@ -164,26 +165,19 @@ def _manifest(comparison: Comparison) -> Manifest:
     )
 
 
-def _drop_finished(comparison: Comparison, result: CellResult) -> None:
-    """Remove the delta of a job whose last cell is durable, so that one at a time lies on the disk."""
-    for plan in comparison.jobs:
-        if plan.due and plan.key(plan.due[-1]) == result.key:
-            comparison.run.remove_delta(comparison.run.delta_path_of(plan.job))
-
-
 def _drop_deltas(comparison: Comparison, keep: KeepDeltas) -> None:
     """Remove the deltas that are not to be kept; `best` keeps the seed with the highest summary score of each row."""
     if keep == "all":
         return
-    best = {row.variant: _best_seed(comparison.run, row) for row in _manifest(comparison).rows} if keep == "best" else {}
+    manifest = read_manifest(comparison.run) if keep == "best" else None
+    best = {row.variant: _best_seed(comparison.run, manifest, row) for row in manifest.rows} if manifest else {}
     for plan in comparison.jobs:
         if best.get(plan.job.variant) != plan.job.seed:
             comparison.run.remove_delta(comparison.run.delta_path_of(plan.job))
 
 
-def _best_seed(run: RunFolder, row: ManifestRow) -> int:
+def _best_seed(run: RunFolder, manifest: Manifest, row: ManifestRow) -> int:
     """Return the seed that would score highest had the row been run with it alone."""
-    manifest = read_manifest(run)
     against = {BASELINE, *manifest.recipe.get("reference", ())} - {row.variant}
     others = [head for head in manifest.rows if head.variant in against]
     scores: dict[int, float] = {}

@@ -56,6 +56,7 @@ class Queue:
 
     def __init__(self, plans: Sequence[JobPlan], run: RunFolder, holding: Holding | None = None) -> None:
         self._left = deque(plan for plan in plans if plan.due)
+        self._waiting = {_key(plan.job) for plan in self._left}
         self._run, self._holding = run, holding
         self._open: list[Job] = []  # that this process is at
 
@@ -66,11 +67,13 @@ class Queue:
         """Return the next job that no other process has claimed; None where there is none now."""
         for _ in range(len(self._left)):
             plan = self._left.popleft()
+            self._waiting.discard(_key(plan.job))
             if self._holding is None:
                 return Claim(plan, None)
             lock = self._holding.claim(plan.job) if self._is_ready(plan, self._holding) else None
             if lock is None:
                 self._left.append(plan)  # if its process dies, somebody must do it
+                self._waiting.add(_key(plan.job))
                 continue
             plan = replace(plan, due=missing(plan, self._run))
             if plan.due:
@@ -84,12 +87,16 @@ class Queue:
         source = plan.source
         if source is None or self._run.read_manifest(self._run.delta_path_of(source)) is not None:
             return True
-        if source in self._open or any(other.job == source for other in self._left):
+        if source in self._open or _key(source) in self._waiting:
             return False
         lock = holding.claim(source)
         if lock is not None:
             lock.release()
         return lock is not None
+
+
+def _key(job: Job) -> tuple[str, int]:
+    return job.variant, job.seed
 
 
 def missing(plan: JobPlan, run: RunFolder) -> tuple[str, ...]:

@@ -12,9 +12,13 @@ REPORT = "report.html"
 
 def write_leaderboard(run: RunFolder, settings: TableSettings | None = None, *, in_passing: bool = False) -> Leaderboard:
     """Write leaderboard.json and leaderboard.md from what is on disk; see `read_leaderboard`."""
+    return write_table(run, read_leaderboard(run.root, settings, in_passing=in_passing))
+
+
+def write_table(run: RunFolder, board: Leaderboard) -> Leaderboard:
+    """Write a table as leaderboard.json and leaderboard.md, and return it."""
     from unlearnbench.reports import text
 
-    board = read_leaderboard(run.root, settings, in_passing=in_passing)
     run.write_text("leaderboard.json", board.model_dump_json(indent=1, by_alias=True) + "\n")
     run.write_text("leaderboard.md", text.render([board], "markdown") + "\n")
     return board
