@@ -12,6 +12,7 @@ from unlearnbench.records.leaderboard import Leaderboard, TableSettings
 from unlearnbench.reports import explain, text
 from unlearnbench.reports.formatting import notes
 from unlearnbench.reports.grid import lay_out
+from unlearnbench.reports.html import charts
 
 ITEMS = 1000
 HEADS = (accuracy("wmdp", ["bio"], {"bio": ["bio"]}), accuracy("mmlu", ["all"]))
@@ -63,6 +64,17 @@ def test_column_and_topic_have_the_ideal(board):
     assert board.topics[0].ideal == 0.4
     assert "wmdp →.400" in lay_out(board).head
     assert "wmdp ↓" in lay_out(table(reference=())).head
+
+
+def test_reference_is_a_star_in_the_plane(board):
+    """At F = 1, with a bar as long as the farther end of its own score's interval, as a share of the base's distance."""
+    traces = {trace["meta"]["row"]: trace for trace in charts.plane(board)["data"] if "row" in (trace.get("meta") or {})}
+    star = traces["retrain"]
+    assert (star["marker"]["symbol"], star["y"][0]) == ("star", 1)
+    score = board.rows[1].columns["wmdp"]
+    farther = max(score.high - score.value, score.value - score.low) / (0.8 - 0.4)
+    assert star["error_y"]["arrayminus"][0] == pytest.approx(farther, abs=1e-5)
+    assert traces["rmu"]["marker"]["symbol"] != "star"
 
 
 def test_beyond_the_reference_is_inverted(board):
