@@ -175,6 +175,8 @@ def test_explained(board):
     rouge = of(board, "rmu").columns["tofu:rouge"].value
     assert f"authors: 1 - |{rouge:.3f}".replace("0.", ".") in told
     assert "tofu:utility: (" in told
+    assert "tofu:utility: harmonic mean of the parts' means of truth in retain, world.\n" in told
+    assert "tofu:privacy: AUC against holdout, less the reference's AUC A, over A of truth in forget; counts neither" in told
 
 
 def test_round_trip(board):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
+from unlearnbench.records.cells import Reduction
 from unlearnbench.records.leaderboard import Estimate, Leaderboard, PairTest, Row, TopicInfo
 from unlearnbench.records.manifest import BASELINE
 from unlearnbench.reports.formatting import RANK_NAMES, estimate_of, figure, in_words, percent, span
@@ -49,7 +50,29 @@ def formulas(board: Leaderboard) -> str:
     }
     text = FORMULAS + (REACHES if names else "")
     margin = figure(settings.damage_margin)
-    return text.format(resamples=settings.resamples, by=by, margin=margin, level=level, alpha=alpha, **parts)
+    filled = text.format(resamples=settings.resamples, by=by, margin=margin, level=level, alpha=alpha, **parts)
+    return "\n".join([filled.rstrip("\n"), *_measures(board)])
+
+
+REDUCTIONS: dict[Reduction, str] = {
+    "mean": "mean over the items",
+    "harmonic": "harmonic mean of the parts' means",
+    "auc": "probability that a value lies above one of {against} (AUC)",
+    "ks": "Kolmogorov-Smirnov statistic against the reference's items",
+    "difference": "mean less the reference's mean",
+    "relative-auc": "AUC against {against}, less the reference's AUC A, over A",
+}
+
+
+def _measures(board: Leaderboard) -> Iterator[str]:
+    """Yield the recipe of each measure of a benchmark that has several."""
+    for info in board.benchmarks:
+        if info.measure is not None:
+            measure = info.measure
+            made = REDUCTIONS[measure.reduction].format(against=", ".join(measure.against))
+            parts = f" in {', '.join(measure.parts)}" if measure.parts else ""
+            counts = "" if measure.primary else "; counts neither in F nor in K"
+            yield f"{info.name}: {made} of {measure.value}{parts}{counts}."
 
 
 def row_lines(row: Row, board: Leaderboard) -> list[str]:
