@@ -65,8 +65,8 @@ class ItemResult:
         question: the question, where the model wrote an answer.
         ratings: a judge's points, where one was asked; the score is their mean.
         judgment: the judge's words.
-        values: further values of the item by name, for a `Measure` to read; an item without a name does not count in the
-            measures of that name.
+        values: further values of the item, by the name that a `Measure` reads; an item that lacks the name does not count in
+            that measure.
         error: the reason for a missing score, which is then NaN and counts in no mean, or for missing ratings.
     """
 
