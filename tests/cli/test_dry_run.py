@@ -7,6 +7,7 @@ import re
 
 import pytest
 
+from unlearnbench.cli.dry_run import _listed
 from unlearnbench.planning.recipe_files import load_recipe
 from unlearnbench.records.cells import CellKey, CellResult
 from unlearnbench.runs.folder import RunFolder
@@ -32,7 +33,8 @@ def test_plan_with_estimates(cli, tmp_path):
     assert outcome.code == 0, outcome.err
     assert not (tmp_path / "run").exists()
     assert "sandbox: sandbox:model in float32 on cpu" in outcome.out
-    assert "rmu, seed 1" in outcome.out
+    assert "rmu, seeds 0, 1 " in outcome.out
+    assert "none, seed 0 " in outcome.out
     assert "3 jobs with 6 cells to compute; 0 finished." in outcome.out
     assert "12 updates on at most 73,728 tokens" in outcome.out  # 2 seeds of 6 updates of 16 + 16 texts of 192 tokens
     assert re.search(
@@ -94,6 +96,40 @@ def test_what_failed_is_not_finished(cli, tmp_path):
     assert (plan["jobs"][1]["finished"], plan["jobs"][1]["failed"], plan["total"]["failed"]) == (["wmdp"], ["mmlu"], 1)
     again = json.loads(cli(*ARGUMENTS, "--retry-failed", "--dry-run", "--json", "--out", out).out)["jobs"][1]
     assert (again["failed"], again["due"], again["updates"]) == ([], ["mmlu"], 0)
+
+
+def test_rows_that_take_the_same_time_are_timed_once(cli, tmp_path):
+    """Learning rates do not tell; a batch does, and a coefficient of 0, which may leave out a term."""
+    recipe = tmp_path / "many.yaml"
+    rows = {
+        "a": "lr: 1.0e-3",
+        "b": "lr: 2.0e-3",
+        "c": "lr: 1.0e-3, alpha: 3.0",
+        "d": "lr: 1.0e-3, batch_size: 2",
+        "e": "lr: 1.0e-3, alpha: 0.0",
+    }
+    recipe.write_text(
+        "model: sandbox:model\nseeds: [0, 1, 2, 4]\n"
+        "topics: {bio: {forget: 'sandbox:corpora:bio-forget', retain: 'sandbox:corpora:retain'}}\n"
+        "benchmarks: {wmdp: {source: 'sandbox:wmdp'}}\nlimit: 4\n"
+        f"methods: {{{', '.join(f'{name}: {{method: rmu, layer: 3, steps: 6, {own}}}' for name, own in rows.items())}}}\n"
+    )
+    told = cli("compare", recipe, "--dry-run", "--out", tmp_path / "run")
+    assert told.code == 0, told.err
+    assert re.search(r"timed for a moment just now: a for 3 rows like it, d, e[,.]", told.out)  # wmdp may be in the cache
+    assert "a, seeds 0, 1, 2, 4 " in told.out
+    plan = json.loads(cli("compare", recipe, "--dry-run", "--json", "--out", tmp_path / "run").out)
+    times = {job["variant"]: job["unlearn_seconds"] for job in plan["jobs"]}
+    assert times["a"] == times["b"] == times["c"]
+    assert len({times["a"], times["d"], times["e"]}) == 3
+    assert len(plan["jobs"]) == 1 + 5 * 4
+
+
+@pytest.mark.parametrize(
+    ("seeds", "said"), [([7], "7"), ([0, 1], "0, 1"), ([2, 3, 4], "2 to 4"), ([0, 2, 3], "0, 2, 3"), ([3, 2, 1], "3, 2, 1")]
+)
+def test_seeds_as_people_write_them(seeds, said):
+    assert _listed(seeds) == said
 
 
 def plan_subjects(out) -> int:

@@ -11,13 +11,18 @@ import pytest
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from unlearnbench.data.sources import sandbox_folder
+from unlearnbench.data.tables import Table
+from unlearnbench.data.topics import TopicData
 from unlearnbench.errors import CombinedUsageError, Problems, UsageError
 from unlearnbench.models.loading import load_tokenizer, skeleton
-from unlearnbench.planning import checks
-from unlearnbench.planning.estimates import footprint
+from unlearnbench.planning import checks, skeletons
+from unlearnbench.planning.estimates import _tokens, footprint
 from unlearnbench.planning.limits import Limits
 from unlearnbench.planning.preflight import plan_only, prepare
+from unlearnbench.planning.recipe_files import load_recipe
 from unlearnbench.planning.request import Request
+from unlearnbench.planning.skeletons import Skeletons
+from unlearnbench.plugins import registry
 from unlearnbench.plugins.specs import Training
 from unlearnbench.records.items import Question
 from unlearnbench.records.recipe import Recipe
@@ -253,6 +258,41 @@ def test_footprints_by_hand(tiny_folder):
     assert own.optimizer == (2 + 2) * whole
     _, own = of(SSD, training, "float32")
     assert (own.gradients, own.optimizer, own.sums) == (0, 0, 8 * own.trained)
+
+
+def test_what_one_row_does_to_a_skeleton_is_not_the_next_ones(tmp_path, monkeypatch):
+    """Every method of the sandbox, and each once more after all others, needs what it needs on a skeleton of its own."""
+    rows = load_recipe("sandbox").methods
+    again = {f"{name}-again": {"method": name, **given} for name, given in rows.items()}
+    wanted = load_recipe("sandbox").model_copy(update={"methods": {**rows, **again}})
+    request = Request(recipe=wanted, out=tmp_path / "run", cache=tmp_path / "cache")
+    shared = prepare(request).footprints
+    monkeypatch.setattr(Skeletons, "of", lambda self, folder: skeleton(folder))
+    assert shared == prepare(request).footprints
+    assert sum(needs.trained is not None for needs in shared.values()) > len(rows)
+
+
+def test_each_row_of_many_is_checked(tmp_path, monkeypatch):
+    """Rows of one method share its import and the model's shape; a wrong option is found in each that has it."""
+    loaded, built = [], []
+    load, build = registry._load_spec, skeletons.skeleton
+    monkeypatch.setattr(registry, "_load_spec", lambda info: loaded.append(info.name) or load(info))
+    monkeypatch.setattr(skeletons, "skeleton", lambda folder: built.append(folder) or build(folder))
+    rows = {f"rmu-{n}": {"method": "rmu", "layer": 99 if n in (3, 7) else 3, "lr": 0.001 + n / 1000} for n in range(10)}
+    problems = refused(tmp_path, recipe(methods=rows))
+    assert [problem.split(" ")[0] for problem in problems] == ["'rmu-3'", "'rmu-7'"]
+    assert loaded.count("rmu") == 1
+    assert len(built) == 1
+
+
+def test_tokens_of_updates_that_take_topics_in_turn():
+    """Seven updates of three topics, of 2, 4 and 6 tokens a pair: 3 x 2 + 2 x 4 + 2 x 6."""
+    table = Table(rows=[], origin="x", where=str)
+    topics = [
+        TopicData(name=str(n), forget=table, retain=table, max_length=n, retain_max_length=n, min_chars=0) for n in (1, 2, 3)
+    ]
+    assert _tokens(Training(steps=7, batch_size=5, max_length=10), topics) == 5 * 26
+    assert _tokens(Training(steps=7), []) == 0
 
 
 def test_benchmark_that_fails_to_look(tmp_path, monkeypatch):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 import sys
 from pathlib import Path
 
@@ -53,6 +54,29 @@ def test_every_entry_point_loads_and_offers_its_name():
     for info in plugins.list_plugins():
         if info.distribution == "unlearnbench" and info.kind != "extension":
             assert plugins.find_plugin(info.kind, info.name).spec.name == info.name
+
+
+def test_what_is_installed_later_is_found_and_what_is_removed_is_not(tmp_path, monkeypatch):
+    """The environment is read once, and again when it has changed."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    read = []
+    entry_points = plugins.metadata.entry_points
+    monkeypatch.setattr(plugins.metadata, "entry_points", lambda **group: read.append(group) or entry_points(**group))
+
+    def names() -> set[str]:
+        return {info.name for info in plugins.list_plugins("method")}
+
+    assert "come-and-go" not in names()
+    once = len(read)
+    names()
+    assert len(read) == once
+    facts = tmp_path / "transient-1.0.dist-info"
+    facts.mkdir()
+    (facts / "METADATA").write_text("Metadata-Version: 2.1\nName: transient\nVersion: 1.0\n")
+    (facts / "entry_points.txt").write_text("[unlearnbench.methods]\ncome-and-go = transient\n")
+    assert "come-and-go" in names()
+    shutil.rmtree(facts)
+    assert "come-and-go" not in names()
 
 
 def test_lists_without_importing(package):

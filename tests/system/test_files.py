@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 import subprocess
@@ -9,7 +10,8 @@ import sys
 
 import pytest
 
-from unlearnbench.system.files import whole_folder, write_atomic
+from unlearnbench.system import files
+from unlearnbench.system.files import JsonCache, whole_folder, write_atomic
 
 
 @pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])
@@ -62,3 +64,28 @@ def test_what_a_killed_process_left_beside_a_folder_goes(tmp_path):
         assert not left.exists()
         assert begun.is_dir()
     assert {path.name for path in tmp_path.iterdir()} == {".mine-1.tmp", "first", "second"}
+
+
+def test_values_put_together_are_written_once(tmp_path, monkeypatch):
+    writes = []
+    monkeypatch.setattr(files, "write_atomic", lambda path, content: writes.append(content) or write_atomic(path, content))
+    cache = JsonCache(tmp_path / "memory.json")
+    with cache.written_once():
+        for number in range(5):
+            cache.put(str(number), number)
+            assert cache.get(str(number)) == number
+    assert len(writes) == 1
+    with cache.written_once():
+        pass
+    assert len(writes) == 1
+    cache.put("5", 5)
+    assert len(writes) == 2
+    assert [JsonCache(tmp_path / "memory.json").get(str(number)) for number in range(6)] == [0, 1, 2, 3, 4, 5]
+
+
+def test_values_are_kept_whatever_ends_the_block(tmp_path):
+    cache = JsonCache(tmp_path / "memory.json")
+    with contextlib.suppress(KeyboardInterrupt), cache.written_once():
+        cache.put("a", 1)
+        raise KeyboardInterrupt
+    assert JsonCache(tmp_path / "memory.json").get("a") == 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from heapq import nlargest
 from typing import TYPE_CHECKING, Any
 
@@ -53,16 +53,31 @@ def show_plan(comparison: Comparison, how: Execution, durations: Durations, as_j
     table = Table(header_style="bold")
     for name in COLUMNS:
         table.add_column(name, justify="left" if name in ("job", "finished", "to do") else "right", overflow="fold")
-    for job in jobs:
-        table.add_row(*(Text(cell) for cell in _row(job)))
+    for cells in _rows(jobs):
+        table.add_row(*map(Text, cells))
     Console(highlight=False, width=None if console.is_terminal else 160).print(table)
     for line in _sentences(totals, durations):
         console.print(line, markup=False, soft_wrap=True)
 
 
-def _row(job: JobEstimate) -> list[str]:
+def _rows(jobs: Sequence[JobEstimate]) -> Iterator[list[str]]:
+    """Yield a line of the table for each row, or for those of its seeds that have the same left to do."""
+    seeds: dict[tuple[str, ...], list[int]] = {}
+    for job in jobs:
+        seeds.setdefault((job.variant, *_cells(job)), []).append(job.seed)
+    for (variant, *cells), own in seeds.items():
+        yield [f"{variant}, seed{'s' if len(own) > 1 else ''} {_listed(own)}", *cells]
+
+
+def _listed(seeds: Sequence[int]) -> str:
+    """Return seeds as people write them: `0, 1`, or `0 to 4` where they follow one another."""
+    first, last = seeds[0], seeds[-1]
+    return f"{first} to {last}" if len(seeds) > 2 and [*seeds] == [*range(first, last + 1)] else ", ".join(map(str, seeds))
+
+
+def _cells(job: JobEstimate) -> list[str]:
+    """Return a job's cells of the table, after its name."""
     return [
-        f"{job.variant}, seed {job.seed}",
         ", ".join([*job.finished, *(f"{name} failed" for name in job.failed)]) or "-",
         ", ".join(job.due) or "-",
         amount(job.updates),
@@ -131,7 +146,11 @@ def _of_time(totals: dict[str, Any], durations: Durations) -> str:
     sentence = ", ".join(
         f"{'an unknown time' if time is None else f'about {duration(time)}'} {what}" for what, time in parts.items()
     )
-    timed = f"; timed for a moment just now: {', '.join(durations.timed)}" if durations.timed else ""
+    names = [
+        f"{name} for {durations.stand_for[name]} rows like it" if name in durations.stand_for else name
+        for name in durations.timed
+    ]
+    timed = f"; timed for a moment just now: {', '.join(names)}" if names else ""
     return f"One job after the other it takes {sentence}{timed}."
 
 

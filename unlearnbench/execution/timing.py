@@ -21,6 +21,7 @@ from unlearnbench.records.cells import Job
 from unlearnbench.runs.folder import RunFolder
 from unlearnbench.runs.score_cache import ScoreCache
 from unlearnbench.scoring.benchmark import Subject
+from unlearnbench.system.files import content_hash
 from unlearnbench.system.process_state import restored_process_state, seed_all
 
 UPDATES = 3  # the first one warms up
@@ -44,6 +45,7 @@ class _Clock(Silent):
 def with_trials(comparison: Comparison, known: Durations) -> Durations:
     """Return the known durations, and for the rest those of a short trial in this process; one that fails stays unknown.
 
+    Of rows that take the same time, because their settings differ in learning rates and coefficients only, one is tried.
     Nothing is written but to a folder that is gone afterwards. No judge elsewhere is asked, and no row is tried that trains in
     several processes.
     """
@@ -57,6 +59,9 @@ def with_trials(comparison: Comparison, known: Durations) -> Durations:
     columns = [column for column in columns if not column.benchmark.estimate(comparison.recipe.limit).judge_requests]
     if not rows and not columns:
         return known
+    kinds: dict[str, list[str]] = {}
+    for name, plan in rows.items():
+        kinds.setdefault(_kind(plan), []).append(name)
     with tempfile.TemporaryDirectory(prefix="unlearnbench-") as folder:
         place = Path(folder)
         context = replace(
@@ -70,13 +75,33 @@ def with_trials(comparison: Comparison, known: Durations) -> Durations:
             loggers=_none,
             trainer=comparison.recipe.trainer.model_copy(update={"logger": "none"}),
         )
-        unlearn, evaluate = _tried(rows, [(column, owed[column.name]) for column in columns], context)
+        tried = {alike[0]: rows[alike[0]] for alike in kinds.values()}
+        unlearn, evaluate = _tried(tried, [(column, owed[column.name]) for column in columns], context)
+    groups = {alike[0]: alike for alike in kinds.values() if alike[0] in unlearn}
     return replace(
         known,
-        unlearn={**known.unlearn, **unlearn},
+        unlearn={**known.unlearn, **{name: unlearn[first] for first, alike in groups.items() for name in alike}},
         evaluate={**known.evaluate, **evaluate},
         timed=(*unlearn, *evaluate),
+        stand_for={first: len(alike) for first, alike in groups.items() if len(alike) > 1},
     )
+
+
+def _kind(plan: JobPlan) -> str:
+    """Return what the time of a row's training depends on: its method, model, budget and options, of fractions only whether
+    they are 0, which may leave out a term of the loss.
+    """
+    row = plan.variant
+    source = (row.plugin.info.name, row.plugin.source_hash) if row.plugin else None
+    budget = vars(row.training) if row.training else None
+    return content_hash([row.method, source, row.model, _without_fractions(row.options), _without_fractions(budget)])
+
+
+def _without_fractions(value: Any) -> Any:
+    if isinstance(value, dict | list):  # options are JSON-able
+        named = value.items() if isinstance(value, dict) else enumerate(value)
+        return [type(value).__name__, *((name, _without_fractions(own)) for name, own in named)]
+    return ("fraction", bool(value)) if isinstance(value, float) else value
 
 
 def _none(job: Job) -> Sequence[Any]:

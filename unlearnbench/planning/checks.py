@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache, partial
 from heapq import nlargest
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -15,10 +16,11 @@ from unlearnbench.data.topics import TopicData
 from unlearnbench.errors import Problems, UsageError, unknown_name
 from unlearnbench.models.capacity import check_vocabulary
 from unlearnbench.models.folders import MERGE, base_source, base_weights, is_adapter
-from unlearnbench.models.loading import check_weights, load_tokenizer, skeleton
+from unlearnbench.models.loading import check_weights, load_tokenizer
 from unlearnbench.planning.estimates import Footprint, footprint
 from unlearnbench.planning.limits import Limits
 from unlearnbench.planning.plan import BenchmarkPlan, JobPlan, VariantPlan
+from unlearnbench.planning.skeletons import Skeletons
 from unlearnbench.plugins.registry import guarded
 from unlearnbench.records.recipe import Recipe
 from unlearnbench.runs.folder import KeepDeltas, RunFolder
@@ -147,21 +149,35 @@ def check_methods(
         what each row needs, by its name; a row of which that cannot be told is left out.
     """
     found: dict[str, Footprint] = {}
+    skeletons, complete = Skeletons(), cache(partial(_check_alternatives, topics))
     for variant in variants:
         if variant.model not in folders:
             continue
-        shape = problems.attempt(skeleton, folders[variant.model])
+        shape = problems.attempt(skeletons.of, folders[variant.model])
         if shape is None:
             continue
         method = None
         if variant.plugin is not None and variant.training is not None:
             with problems.noted():
-                method = _built(variant, shape, topics)
+                method = _built(variant, shape, topics, complete)
         found[variant.name] = footprint(shape, method, variant.training, dtype)
     return found
 
 
-def _built(variant: VariantPlan, shape: PreTrainedModel, topics: Sequence[TopicData]) -> UnlearningMethod | None:
+def _check_alternatives(topics: Sequence[TopicData]) -> UsageError | None:
+    """Return what is wrong with the forget corpora's other answers."""
+    try:
+        for topic in topics:
+            for index in range(len(topic.forget.rows)):
+                alternatives_of(topic.forget, index)
+    except UsageError as error:
+        return error
+    return None
+
+
+def _built(
+    variant: VariantPlan, shape: PreTrainedModel, topics: Sequence[TopicData], alternatives: Callable[[], UsageError | None]
+) -> UnlearningMethod | None:
     """Build the method on a model without weights, or return None for one that needs real weights: it is tried when its job
     runs.
     """
@@ -179,9 +195,8 @@ def _built(variant: VariantPlan, shape: PreTrainedModel, topics: Sequence[TopicD
             of_row.attempt(check_schedulable, method)
         for sentence in method.preflight([topic.name for topic in topics]):
             of_row.add(UsageError(sentence))
-        for topic in topics if method.alternatives else ():
-            for index in range(len(topic.forget.rows)):
-                alternatives_of(topic.forget, index)
+        if method.alternatives and (problem := alternatives()) is not None:
+            of_row.add(problem)
     except UsageError as error:
         of_row.add(error)
     except (Exception, SystemExit):  # whatever else a method raises costs its own row only, and later

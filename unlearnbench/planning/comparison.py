@@ -47,12 +47,13 @@ class Comparison:
 
     def estimates(self, durations: Durations) -> list[JobEstimate]:
         """Return the estimate of each job's remaining work."""
+        due = {name for plan in self.jobs for name in plan.due}
+        loads = {column.name: column.benchmark.estimate(self.recipe.limit) for column in self.benchmarks if column.name in due}
         return [
             estimate_job(
                 plan,
-                self.benchmarks,
+                loads,
                 self.topics,
-                self.recipe.limit,
                 self.footprints.get(plan.job.variant),
                 trained=self.has_delta(plan),
                 failed=tuple(name for name in plan.cells if name not in plan.due and self._failed(plan, name)),

@@ -20,12 +20,14 @@ class Durations:
         evaluate: seconds of scoring one model, by benchmark.
         cached: identities of cells whose scores are in the user's cache.
         timed: rows and benchmarks that were tried for a moment, because nothing was known of them.
+        stand_for: number of rows that a tried row stands for, itself among them, where there are more.
     """
 
     unlearn: Mapping[str, float]
     evaluate: Mapping[str, float]
     cached: frozenset[str] = frozenset()
     timed: Sequence[str] = field(default_factory=tuple[str, ...])
+    stand_for: Mapping[str, int] = field(default_factory=dict[str, int])
 
     def to_unlearn(self, plan: JobPlan) -> float | None:
         """Return the seconds until a job that has no weights yet has them; None where nothing is known."""

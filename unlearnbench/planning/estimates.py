@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from unlearnbench.planning.durations import Durations
-from unlearnbench.planning.plan import BenchmarkPlan, JobPlan
+from unlearnbench.planning.plan import JobPlan
 from unlearnbench.plugins.specs import Training
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from unlearnbench.data.topics import TopicData
+    from unlearnbench.scoring.benchmark import Workload
     from unlearnbench.training.method import UnlearningMethod
 
 WIDTHS = {"float32": 4, "bfloat16": 2, "float16": 2}  # bytes per number
@@ -163,9 +164,8 @@ class JobEstimate:
 
 def estimate_job(
     plan: JobPlan,
-    benchmarks: Sequence[BenchmarkPlan],
+    loads: Mapping[str, Workload],
     topics: Sequence[TopicData],
-    limit: int | None,
     needs: Footprint | None,
     *,
     trained: bool,
@@ -176,16 +176,15 @@ def estimate_job(
 
     Args:
         plan: plan of the job.
-        benchmarks: benchmarks of the comparison.
+        loads: what scoring one model takes, by benchmark.
         topics: topics of the comparison.
-        limit: number of items scored in each part; None for all.
-        own: needs of its row.
+        needs: needs of its row.
         trained: True where its delta is there already.
         failed: benchmarks whose cells failed.
         durations: known durations of rows and benchmarks.
     """
     finished = tuple(name for name in plan.cells if name not in (*plan.due, *failed))
-    work = [benchmark.benchmark.estimate(limit) for benchmark in benchmarks if benchmark.name in plan.due]
+    work = [load for name, load in loads.items() if name in plan.due]
     training = plan.variant.training if plan.due and not trained else None
     return JobEstimate(
         variant=plan.job.variant,
@@ -212,4 +211,7 @@ def _tokens(training: Training, topics: Sequence[TopicData]) -> int:
     """Return the tokens of full batches on both sides; updates take the topics in turn."""
     most = training.max_length
     lengths = [topic.longest("forget", most) + topic.longest("retain", most) for topic in topics]
-    return sum(training.batch_size * lengths[update % len(lengths)] for update in range(training.steps)) if lengths else 0
+    if not lengths:
+        return 0
+    rounds, rest = divmod(training.steps, len(lengths))
+    return training.batch_size * (rounds * sum(lengths) + sum(lengths[:rest]))

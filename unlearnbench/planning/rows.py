@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import cache, partial
 
 from unlearnbench.errors import PluginError, Problems, unknown_name
 from unlearnbench.planning.plan import VariantPlan
@@ -19,10 +20,12 @@ from unlearnbench.system.files import JsonCache, content_hash
 
 def plan_variants(recipe: Recipe, memory: JsonCache, broken: Mapping[str, str], problems: Problems) -> list[VariantPlan]:
     """Return every row that can be planned: methods, checkpoints, controls."""
-    rows = [
-        problems.attempt(_plan_variant, name, method, given, recipe, memory, broken.get(name))
-        for name, (method, given) in recipe.variants().items()
-    ]
+    find = cache(partial(find_plugin, "method"))  # rows of one method share what is imported for it
+    with memory.written_once():
+        rows = [
+            problems.attempt(_plan_variant, name, find, method, given, recipe, memory, broken.get(name))
+            for name, (method, given) in recipe.variants().items()
+        ]
     rows += [problems.attempt(_plan_checkpoint, name, source) for name, source in recipe.checkpoints.items()]
     variants = [row for row in rows if row is not None]
     missing = recipe.variants().keys() - {variant.name for variant in variants}
@@ -35,9 +38,15 @@ def plan_variants(recipe: Recipe, memory: JsonCache, broken: Mapping[str, str], 
 
 
 def _plan_variant(
-    name: str, method: str, given: Options, recipe: Recipe, memory: JsonCache, problem: str | None
+    name: str,
+    find: Callable[[str], Plugin[MethodSpec]],
+    method: str,
+    given: Options,
+    recipe: Recipe,
+    memory: JsonCache,
+    problem: str | None,
 ) -> VariantPlan:
-    plugin = find_plugin("method", method)
+    plugin = find(method)
     try:
         options, training = (given, None) if problem is not None else _settle(plugin, given, name, memory)
     except PluginError as error:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import os
 import sys
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache, cached_property, lru_cache
 from importlib import metadata
 from typing import Any, Generic, Literal, TypeVar, cast, overload
 
@@ -57,12 +58,31 @@ class Plugin(Generic[SpecT]):
 
 def list_plugins(kind: KindName | None = None) -> list[PluginInfo]:
     """Return every installed plugin, nothing imported; one distribution installed twice counts once."""
-    found: dict[PluginInfo, None] = {}
-    for table_row in KINDS.values() if kind is None else (KINDS[kind],):
-        for point in metadata.entry_points(group=table_row.group):
-            name, version = (point.dist.name or "?", point.dist.version or "?") if point.dist else ("?", "?")
-            found[PluginInfo(table_row.name, point.name, name, version, point.value)] = None
+    environment = _environment()
+    kinds: Iterable[KindName] = KINDS if kind is None else (kind,)
+    found = [info for name in kinds for info in _installed(name, environment)]
     return sorted(found, key=lambda info: (info.kind, info.name, info.distribution))
+
+
+def _environment() -> tuple[object, ...]:
+    """Return what changes when a distribution comes or goes: where `importlib.metadata` looks, and when that changed last."""
+    changed: list[int] = []
+    for place in sys.path:
+        try:
+            changed.append(os.stat(place or ".").st_mtime_ns)
+        except OSError:
+            changed.append(0)
+    return os.getcwd(), tuple(sys.path), tuple(changed), tuple(map(id, sys.meta_path))
+
+
+@lru_cache(maxsize=2 * len(KINDS))
+def _installed(kind: KindName, environment: tuple[object, ...]) -> tuple[PluginInfo, ...]:
+    """Return the plugins of a kind in an environment, read once: a plan with many rows asks for each row's."""
+    found: dict[PluginInfo, None] = {}
+    for point in metadata.entry_points(group=KINDS[kind].group):
+        name, version = (point.dist.name or "?", point.dist.version or "?") if point.dist else ("?", "?")
+        found[PluginInfo(kind, point.name, name, version, point.value)] = None
+    return tuple(found)
 
 
 def what_is_broken(plugins: Iterable[PluginInfo]) -> dict[PluginInfo, str]:

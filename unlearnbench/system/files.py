@@ -137,6 +137,7 @@ class JsonCache:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._known: dict[str, Any] = {}
+        self._postponed: bool | None = None  # None: each value is written at once; True: some wait for it
         with contextlib.suppress(OSError, ValueError):
             content = json.loads(path.read_text(encoding="utf-8"))
             self._known = content if isinstance(content, dict) else {}
@@ -148,6 +149,23 @@ class JsonCache:
     def put(self, key: str, value: Any) -> None:
         """Keep a JSON-able value; a cache that cannot be written costs time later, nothing now."""
         self._known[key] = value
+        if self._postponed is not None:
+            self._postponed = True
+            return
+        self._write()
+
+    @contextmanager
+    def written_once(self) -> Generator[None]:
+        """Write what is put in the block at its end: each writing is of the whole file."""
+        self._postponed = False
+        try:
+            yield
+        finally:
+            put, self._postponed = self._postponed, None
+            if put:
+                self._write()
+
+    def _write(self) -> None:
         with contextlib.suppress(StorageError):
             write_atomic(self._path, json.dumps(self._known).encode())
 

@@ -363,8 +363,8 @@ def items_sound(case: BenchmarkCase) -> None:
 @BENCHMARK_CHECKS.check()
 def measures_sound(case: BenchmarkCase) -> None:
     """Its measures can be made of its parts, and items have the finite values that they are made of."""
-    benchmark = case.benchmark()
-    measures, parts, items = benchmark.measures(), benchmark.parts(), case.items()
+    items, benchmark = case.items(), case.benchmark()  # items first: a benchmark that cannot read its data has no parts
+    measures, parts = benchmark.measures(), benchmark.parts()
     problem = next(faults(measures, parts), None)
     require(problem is None, f"measures() cannot be used: {problem}")
     for item in items:
