@@ -65,8 +65,8 @@ def _rows(jobs: Sequence[JobEstimate]) -> Iterator[list[str]]:
     seeds: dict[tuple[str, ...], list[int]] = {}
     for job in jobs:
         seeds.setdefault((job.variant, *_cells(job)), []).append(job.seed)
-    for (variant, *cells), own in seeds.items():
-        yield [f"{variant}, seed{'s' if len(own) > 1 else ''} {_listed(own)}", *cells]
+    for (variant, *cells), alike in seeds.items():
+        yield [f"{variant}, seed{'s' if len(alike) > 1 else ''} {_listed(alike)}", *cells]
 
 
 def _listed(seeds: Sequence[int]) -> str:

@@ -62,9 +62,10 @@ def execute(
             reporter.expect(comparison.jobs)
             yield from _compute(comparison, holding, reporter, how, settings)
         _drop_deltas(comparison, how.keep_deltas)
-        write_leaderboard(run, settings, in_passing=in_passing)
-        if not in_passing:
-            write_report(run, items=how.items)
+        if in_passing:
+            write_leaderboard(run, settings, in_passing=True)
+        else:
+            write_report(run, settings or TableSettings(), items=how.items)
 
 
 def check_table(comparison: Comparison, settings: TableSettings | None) -> None:

@@ -100,7 +100,7 @@ def _kind(plan: JobPlan) -> str:
 def _without_fractions(value: Any) -> Any:
     if isinstance(value, dict | list):  # options are JSON-able
         named = value.items() if isinstance(value, dict) else enumerate(value)
-        return [type(value).__name__, *((name, _without_fractions(own)) for name, own in named)]
+        return [type(value).__name__, *((name, _without_fractions(part)) for name, part in named)]
     return ("fraction", bool(value)) if isinstance(value, float) else value
 
 

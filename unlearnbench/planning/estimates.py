@@ -176,7 +176,7 @@ def estimate_job(
 
     Args:
         plan: plan of the job.
-        loads: what scoring one model takes, by benchmark.
+        loads: workload of scoring one model, by benchmark.
         topics: topics of the comparison.
         needs: needs of its row.
         trained: True where its delta is there already.

@@ -47,7 +47,7 @@ class _Built:
         for tensor, trained, _ in self._tensors:
             tensor.requires_grad_(trained)
         return (
-            all(type(module) is kind and _same(vars(module), own) for module, kind, own, _ in self._modules)
+            all(type(module) is kind and _same(vars(module), attributes) for module, kind, attributes, _ in self._modules)
             and all(_same(held, before) for *_, containers in self._modules for held, before in containers)
             and all(_traits(tensor) == traits for tensor, _, traits in self._tensors)
             and _settings(self.shape) == self._settings

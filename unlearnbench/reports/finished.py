@@ -12,7 +12,7 @@ from unlearnbench.leaderboard.comparability import cell_name
 from unlearnbench.leaderboard.outcomes import Outcomes
 from unlearnbench.leaderboard.reading import last_settings, read_items
 from unlearnbench.records.cells import CellResult
-from unlearnbench.records.leaderboard import Leaderboard
+from unlearnbench.records.leaderboard import Leaderboard, TableSettings
 from unlearnbench.records.manifest import Manifest, ManifestBenchmark, ManifestRow
 from unlearnbench.runs.folder import RunFolder
 from unlearnbench.runs.reading import COMMAND, read_cells, read_manifest
@@ -58,11 +58,13 @@ class Finished:
                 yield seed, cell
 
 
-def read_finished(folder: Path, *, items: bool = True) -> tuple[Finished, dict[str, Outcomes]]:
-    """Read a comparison for reports, with its table as it was last made, and the outcomes of its items."""
+def read_finished(
+    folder: Path, settings: TableSettings | None = None, *, items: bool = True
+) -> tuple[Finished, dict[str, Outcomes]]:
+    """Read a comparison for reports, with its table, by default as it was last made, and the outcomes of its items."""
     run = RunFolder(folder)
     manifest = read_manifest(run)
     cells = read_cells(run, manifest)
     outcomes = read_items(run, cells)
-    board = build_leaderboard(manifest, cells, outcomes, last_settings(folder))
+    board = build_leaderboard(manifest, cells, outcomes, settings or last_settings(folder))
     return Finished(run=run, manifest=manifest, cells=cells, board=board, items=items), outcomes

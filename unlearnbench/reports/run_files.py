@@ -24,9 +24,11 @@ def write_table(run: RunFolder, board: Leaderboard) -> Leaderboard:
     return board
 
 
-def write_report(run: RunFolder, *, items: bool = True) -> None:
-    """Write report.html from what is on disk; `items` decides whether questions and answers are shown."""
+def write_report(run: RunFolder, settings: TableSettings | None = None, *, items: bool = True) -> Leaderboard:
+    """Write the table and report.html, made of it, from what is on disk; `items` decides whether questions and answers show."""
     from unlearnbench.reports.html.page import render
 
-    finished, outcomes = read_finished(run.root, items=items)
+    finished, outcomes = read_finished(run.root, settings, items=items)
+    board = write_table(run, finished.board)
     run.write_text(REPORT, render(finished, outcomes))
+    return board
