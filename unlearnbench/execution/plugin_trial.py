@@ -11,16 +11,19 @@ import os
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from unlearnbench.errors import PluginError, Problems, UnlearnbenchError
 from unlearnbench.execution.processes import Process, how_it_ended
 from unlearnbench.planning.columns import plugin_of
+from unlearnbench.planning.skeletons import Skeletons
 from unlearnbench.plugins.fingerprint import package_hash
 from unlearnbench.plugins.kinds import OfferedKind
 from unlearnbench.plugins.options import untyped
-from unlearnbench.plugins.registry import describe, find_plugin
+from unlearnbench.plugins.registry import Plugin, describe, find_plugin
+from unlearnbench.plugins.specs import MethodSpec
 from unlearnbench.records.recipe import Recipe
 from unlearnbench.system.files import JsonCache, content_hash
 from unlearnbench.system.stop_signals import leave_to_parent
@@ -79,13 +82,14 @@ def _try_all(tasks: Sequence[Task], model: str, memory: JsonCache) -> list[str |
         key = content_hash(["examined", task.kind, task.plugin, source, package_hash(), task.given, model])
         if memory.get(key) is None:
             keys[number] = key
-    while keys:
-        found = _examine(model, {number: tasks[number] for number in keys})
-        for number, reason in found.items():
-            key = keys.pop(number)
-            reasons[number] = reason
-            if reason is None:
-                memory.put(key, True)
+    with memory.written_once():
+        while keys:
+            found = _examine(model, {number: tasks[number] for number in keys})
+            for number, reason in found.items():
+                key = keys.pop(number)
+                reasons[number] = reason
+                if reason is None:
+                    memory.put(key, True)
     return reasons
 
 
@@ -134,15 +138,26 @@ def _problem(task: Task, model: str) -> str | None:
     return None
 
 
+@cache
+def _method(name: str) -> Plugin[MethodSpec]:
+    """Return a method, imported once for all rows that have it."""
+    return find_plugin("method", name)
+
+
+@cache
+def _skeletons() -> Skeletons:
+    """Return the models' shapes, built once for all rows."""
+    return Skeletons()
+
+
 def _build_method(task: Task, model: str) -> None:
     from unlearnbench.models.folders import model_folder
-    from unlearnbench.models.loading import skeleton
     from unlearnbench.plugins.options import resolve_options, split_budget
 
-    spec = find_plugin("method", task.plugin).spec
+    spec = _method(task.plugin).spec
     options, training = split_budget(spec, resolve_options(spec, task.given, task.plugin))
     if training is not None:
-        spec.factory(skeleton(model_folder(model)), **options)
+        spec.factory(_skeletons().of(model_folder(model)), **options)
 
 
 def _make_benchmark(task: Task, _model: str) -> None:

@@ -66,13 +66,15 @@ def list_plugins(kind: KindName | None = None) -> list[PluginInfo]:
 
 def _environment() -> tuple[object, ...]:
     """Return what changes when a distribution comes or goes: where `importlib.metadata` looks, and when that changed last."""
-    changed: list[int] = []
+    places: list[tuple[object, ...]] = []
     for place in sys.path:
         try:
-            changed.append(os.stat(place or ".").st_mtime_ns)
+            state = os.stat(place or ".")
         except OSError:
-            changed.append(0)
-    return os.getcwd(), tuple(sys.path), tuple(changed), tuple(map(id, sys.meta_path))
+            places.append((place,))
+        else:
+            places.append((place, state.st_dev, state.st_ino, state.st_mtime_ns))
+    return *places, *map(id, sys.meta_path)
 
 
 @lru_cache(maxsize=2 * len(KINDS))
