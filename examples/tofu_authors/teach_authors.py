@@ -93,6 +93,7 @@ def teach(source: str, rows: list[dict[str, object]], out: Path, seed: int) -> d
     folder = model_folder(source)
     tokenizer = load_tokenizer(folder)
     model = load_model(folder, torch.float32, torch.device("cpu")).train()
+    filler = int(tokenizer.pad_token_id or 0)  # pyright: ignore[reportArgumentType]
     examples = [encode(row, tokenizer) for row in rows]
     updates = -(-len(examples) * EPOCHS // BATCH)
     optimizer = torch.optim.AdamW(model.parameters(), lr=PEAK_LR, weight_decay=0.0)
@@ -105,7 +106,7 @@ def teach(source: str, rows: list[dict[str, object]], out: Path, seed: int) -> d
         optimizer.zero_grad()
         total = 0.0
         for place in range(0, len(batch), PIECE):
-            ids, labels = pad(batch[place : place + PIECE], int(tokenizer.pad_token_id or 0))
+            ids, labels = pad(batch[place : place + PIECE], filler)
             loss = token_nll(model(input_ids=ids, use_cache=False).logits, labels).sum() / len(batch)
             loss.backward()
             total += loss.item()

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import re
+import shutil
+
 import pytest
 import yaml
 from helpers.pages import ROOT
 
+import unlearnbench
 from examples.settings import grid, rows_of
 from examples.tofu_authors import search as tofu
-from examples.tofu_authors import write_recipe
+from examples.tofu_authors import write_figures, write_recipe
+from unlearnbench import PlainReporter
 from unlearnbench.planning.recipe_files import load_recipe
 from unlearnbench.plugins.options import resolve_options
 from unlearnbench.plugins.registry import find_plugin
@@ -85,3 +91,31 @@ def test_settings_of_the_real_model():
     for method, options in settings.items():
         resolve_options(find_plugin("method", method).spec, options, method)
     assert all(settings[method] in own for method, own in tofu.TRIALS.items())
+
+
+def test_figures_go_into_the_page(tmp_path, cache, monkeypatch, tiny_folder):
+    """Every block of the page is written from a run, again and again alike; what is pending is left out."""
+    monkeypatch.setenv("UNLEARNBENCH_CACHE", str(cache))
+    taught(tmp_path, tiny_folder)
+    for name in ("model", "retrain-0", "retrain-1"):
+        (tmp_path / name).unlink()
+        shutil.copytree(tiny_folder, tmp_path / name)
+        teaching = {"texts": 6, "seed": 0, "epochs": 3, "updates": 9, "seconds": 10.0}
+        (tmp_path / name / "teaching.json").write_text(json.dumps(teaching), encoding="utf-8")
+    methods = {"rmu": {"layer": 3, "steps": 2}, "ssd": {"steps": 2}}
+    shutil.copy(tmp_path / "questions.jsonl", tmp_path / "asked.jsonl")
+    recipe = write_recipe.comparison(tmp_path, methods, 2).model_copy(update={"seeds": [0]})
+    unlearnbench.compare(recipe, out=tmp_path / "compare", reporter=PlainReporter())
+    page = tmp_path / "page.md"
+    page.write_text((ROOT / "docs/real-model.md").read_text(encoding="utf-8"), encoding="utf-8")
+    monkeypatch.setattr("sys.argv", ["write_figures", str(tmp_path), "--page", str(page)])
+    write_figures.main()
+    written = page.read_text(encoding="utf-8")
+    blocks = re.findall(r"<!-- figures: (\w+) -->\n(.*?)<!-- end -->", written, re.DOTALL)
+    assert [name for name, _ in blocks] == ["teaching", "settings", "run", "reference", "retrained", "order"]
+    rows = [line.split(" | ")[0].removeprefix("| ") for line in dict(blocks)["reference"].strip().splitlines()[2:]]
+    assert rows[:3] == ["none", "retrain-0", "retrain-1"]
+    assert sorted(rows[3:]) == ["rmu", "ssd", "untaught"]
+    assert "6 of 6 cells" in dict(blocks)["run"]
+    write_figures.main()
+    assert page.read_text(encoding="utf-8") == written
