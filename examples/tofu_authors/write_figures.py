@@ -18,7 +18,7 @@ from typing import Any
 from unlearnbench.leaderboard.reading import read_leaderboard
 from unlearnbench.records.leaderboard import Column, Estimate, Leaderboard, Row, Summary, TableSettings
 from unlearnbench.records.manifest import BASELINE
-from unlearnbench.reports.formatting import estimate_of, figure, heading, rank_text, span
+from unlearnbench.reports.formatting import estimate_of, figure, heading, rank_text, row_title, span
 from unlearnbench.runs.folder import RunFolder
 from unlearnbench.runs.reading import read_cells, read_manifest
 
@@ -81,7 +81,7 @@ def line(row: Row, board: Leaderboard, retraining: float) -> tuple[str, ...]:
     spent = row.cost.unlearn_seconds
     judged = row.summary if row.variant != BASELINE else None
     return (
-        row.variant,
+        row_title(row.variant, row.tuned),
         str(max(len(row.scores["mcq"].by_seed), 1)) if "mcq" in row.scores else "-",
         *scores,
         distance(judged),

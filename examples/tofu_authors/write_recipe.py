@@ -15,7 +15,7 @@ from typing import Any
 
 import yaml
 
-from examples.tofu_authors.search import half, recipe, write
+from examples.tofu_authors import search
 from unlearnbench.records.recipe import Recipe
 
 ASKED = 100  # questions of each half
@@ -32,7 +32,7 @@ def main() -> None:
     arguments = parser.parse_args()
     work = arguments.work
     rows = [json.loads(line) for line in (work / "questions.jsonl").read_text(encoding="utf-8").splitlines()]
-    write(work / "asked.jsonl", half(rows, 1, ASKED))
+    search.write(work / "asked.jsonl", search.half(rows, 1, ASKED))
     methods = yaml.safe_load(arguments.settings.read_text(encoding="utf-8"))
     (work / "authors.yaml").write_text(comparison(work, methods, arguments.references).to_yaml(), encoding="utf-8")
 
@@ -41,8 +41,11 @@ def comparison(work: Path, methods: dict[str, dict[str, Any]], references: int) 
     """The recipe; its reference is every model that was taught only the kept authors."""
     names = [f"retrain-{seed}" for seed in range(references)]
     checkpoints = {"untaught": str(work / "smollm2"), **{name: str(work / name) for name in names}}
-    added = {"name": "tofu-authors", "checkpoints": checkpoints, "reference": names, "seeds": SEEDS}
-    return recipe(work, work / "asked.jsonl", methods).model_copy(update=added)
+    tuned = {
+        method: f"tuned {len(search.TRIALS[method])}" for method, own in methods.items() if own in search.TRIALS.get(method, ())
+    }
+    added = {"name": "tofu-authors", "checkpoints": checkpoints, "reference": names, "seeds": SEEDS, "tuned": tuned}
+    return search.recipe(work, work / "asked.jsonl", methods).model_copy(update=added)
 
 
 if __name__ == "__main__":

@@ -81,7 +81,7 @@ def test_search_on_a_real_model_end_to_end(tmp_path, cache, monkeypatch, tiny_fo
     assert list(recipe.methods) == ["rmu", "ssd"]
     assert all(options in trials[method] for method, options in recipe.methods.items())
     assert recipe.benchmarks["mcq"]["source"] == str(tmp_path / "asked.jsonl")
-    assert recipe.reference == ["retrain-0", "retrain-1"]
+    assert (recipe.reference, recipe.tuned) == (["retrain-0", "retrain-1"], {"rmu": "tuned 2", "ssd": "tuned 2"})
 
 
 def test_settings_of_the_real_model():
@@ -114,7 +114,7 @@ def test_figures_go_into_the_page(tmp_path, cache, monkeypatch, tiny_folder):
     blocks = re.findall(r"<!-- figures: (\w+) -->\n(.*?)<!-- end -->", written, re.DOTALL)
     assert [name for name, _ in blocks] == ["teaching", "settings", "run", "reference", "retrained", "order"]
     rows = [line.split(" | ")[0].removeprefix("| ") for line in dict(blocks)["reference"].strip().splitlines()[2:]]
-    assert rows[:3] == ["none", "retrain-0", "retrain-1"]
+    assert rows[:3] == ["none (base)", "retrain-0", "retrain-1"]
     assert sorted(rows[3:]) == ["rmu", "ssd", "untaught"]
     assert "6 of 6 cells" in dict(blocks)["run"]
     write_figures.main()
