@@ -39,6 +39,7 @@ def main() -> None:
     blocks = {
         "teaching": teachings(taught),
         "reference": against_reference(board, mean_seconds(taught, board.reference)),
+        "groups": groups(board),
         "retrained": retrained(run, board.reference),
         "order": order(board, by_chance),
         "settings": settings(board),
@@ -101,6 +102,25 @@ def shares(summary: Summary | None) -> tuple[Estimate, ...]:
 def distance(summary: Summary | None) -> str:
     """How far a row is from the reference, as a share of the base's distance; negative beyond it."""
     return "-" if summary is None or not summary.distances else spanned(next(iter(summary.distances.values())))
+
+
+def groups(board: Leaderboard) -> str:
+    """The rows by where the 90% interval of their distance to the reference lies."""
+    margin = board.settings.reference_margin
+    found: dict[str, list[str]] = {name: [] for name in ("reach it", "overshoot it", "fall short of it", "cannot be told")}
+    for row in ordered(board):
+        if row.variant != BASELINE and row.verdict != "reference" and row.summary is not None and row.summary.distances:
+            found[group(next(iter(row.summary.distances.values())), margin)].append(row.variant)
+    return "".join(f"- **{name}**: {', '.join(rows) or 'none'}.\n" for name, rows in found.items())
+
+
+def group(estimate: Estimate, margin: float) -> str:
+    """Within the margin, wholly beyond the reference, wholly on the base's side of it, or neither."""
+    if estimate.low is None or estimate.high is None:
+        return "cannot be told"
+    if -margin < estimate.low and estimate.high < margin:
+        return "reach it"
+    return "overshoot it" if estimate.high < 0 else "fall short of it" if estimate.low > 0 else "cannot be told"
 
 
 def retrained(run: Path, names: Sequence[str]) -> str:

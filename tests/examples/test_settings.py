@@ -18,6 +18,7 @@ from unlearnbench import PlainReporter
 from unlearnbench.planning.recipe_files import load_recipe
 from unlearnbench.plugins.options import resolve_options
 from unlearnbench.plugins.registry import find_plugin
+from unlearnbench.records.leaderboard import Estimate
 
 
 def test_grid_is_every_combination():
@@ -112,10 +113,24 @@ def test_figures_go_into_the_page(tmp_path, cache, monkeypatch, tiny_folder):
     write_figures.main()
     written = page.read_text(encoding="utf-8")
     blocks = re.findall(r"<!-- figures: (\w+) -->\n(.*?)<!-- end -->", written, re.DOTALL)
-    assert [name for name, _ in blocks] == ["teaching", "settings", "run", "reference", "retrained", "order"]
+    assert [name for name, _ in blocks] == ["teaching", "settings", "run", "reference", "groups", "retrained", "order"]
     rows = [line.split(" | ")[0].removeprefix("| ") for line in dict(blocks)["reference"].strip().splitlines()[2:]]
     assert rows[:3] == ["none (base)", "retrain-0", "retrain-1"]
     assert sorted(rows[3:]) == ["rmu", "ssd", "untaught"]
     assert "6 of 6 cells" in dict(blocks)["run"]
     write_figures.main()
     assert page.read_text(encoding="utf-8") == written
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "said"),
+    [
+        (-0.09, 0.09, "reach it"),
+        (-0.3, -0.01, "overshoot it"),
+        (0.01, 0.3, "fall short of it"),
+        (-0.3, 0.05, "cannot be told"),
+        (None, None, "cannot be told"),
+    ],
+)
+def test_rows_by_their_distance(low, high, said):
+    assert write_figures.group(Estimate(value=0.0, low=low, high=high), 0.1) == said
