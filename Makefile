@@ -70,7 +70,7 @@ crash: $(BIN)/.installed ## kill a small comparison at 60 random moments; nothin
 	PYTHONPATH=tests $(BIN)/python tests/crash/ordeal.py --kills $(or $(KILLS),12) --executor isolated
 	$(BIN)/python -m pytest -m slow tests/crash
 
-real: $(BIN)/.installed ## SmolLM2 learns twenty authors and forgets ten: see examples/tofu_authors
+real: $(BIN)/.installed ## SmolLM2 learns twenty authors and forgets ten, beside models taught only the other ten (hours; goes on)
 	PATH="$(abspath $(BIN)):$$PATH" sh examples/tofu_authors/run.sh
 
 oracle: $(BIN)/.installed ## RMU against a naive loop with two models, on SmolLM2 (fetched once) in float32
