@@ -24,7 +24,7 @@ demo: $(BIN)/.installed ## forget with four methods on the sandbox and print the
 demo-all: $(BIN)/.installed ## do the same with every method
 	$(BIN)/unlearnbench compare --out runs/roster
 
-real: $(BIN)/.installed ## teach SmolLM2 twenty authors and have it forget ten: see examples/tofu_authors
+real: $(BIN)/.installed ## teach SmolLM2 twenty authors, have it forget ten, beside models taught only the others (hours; goes on)
 	PATH="$(abspath $(BIN)):$$PATH" sh examples/tofu_authors/run.sh
 
 clean: ## remove the environment, the runs and what was built

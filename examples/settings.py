@@ -61,22 +61,17 @@ def summary(board: Leaderboard, variant: str) -> tuple[float, float, float]:
     return found.forget.value or 0.0, found.keep.value or 0.0, found.score.value or 0.0
 
 
-def table(trials: Trials, chosen_on: Leaderboard, reported_on: Leaderboard) -> str:
-    """Return every trial as a row of markdown: the settings that differ, S on the choosing questions, F, K and S on the others.
-
-    The chosen trial of each method is bold; rows that were not scored on the other questions have no figures there.
-    """
-    lines = ["| trial | settings | S, choosing half | F | K | S, other half |", "|---|---|---|---|---|---|"]
-    reported = {row.variant for row in reported_on.rows}
-    for method, best in best_of(trials, chosen_on).items():
+def table(trials: Trials, board: Leaderboard) -> str:
+    """Return every trial as a row of markdown: the settings that differ, F, K and S. The chosen trial of each method is bold."""
+    lines = ["| trial | settings | F | K | S |", "|---|---|---|---|---|"]
+    for method, best in best_of(trials, board).items():
         settings = trials[method]
         varied = [name for name in settings[0] if any(options[name] != settings[0][name] for options in settings)]
         for number, options in enumerate(settings, 1):
             name = f"{method}-{number}"
             shown = ", ".join(f"{option} {_short(options[option])}" for option in varied)
-            figures = [f"{value:.3f}" if name in reported else "" for value in summary(reported_on, name)]
             mark = "**" if name == best else ""
-            cells = [f"{mark}{name}{mark}", shown, f"{summary(chosen_on, name)[2]:.3f}", *figures]
+            cells = [f"{mark}{name}{mark}", shown, *(f"{value:.3f}" for value in summary(board, name))]
             lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
