@@ -62,7 +62,7 @@ def summary(board: Leaderboard, variant: str) -> tuple[float, float, float]:
 
 
 def table(trials: Trials, board: Leaderboard) -> str:
-    """Return every trial as a row of markdown: the settings that differ, F, K and S. The chosen trial of each method is bold."""
+    """Return every trial as a row of markdown: the settings that differ, F, K and S; the chosen trial is bold."""
     lines = ["| trial | settings | F | K | S |", "|---|---|---|---|---|"]
     for method, best in best_of(trials, board).items():
         settings = trials[method]

@@ -26,6 +26,7 @@ def conversations(benchmark, tokenizer):
 SETTINGS = {
     "mmlu": {"source": "sandbox:mmlu"},
     "mt_bench": {"source": "sandbox:mt_bench", "judge": "rules", "max_new_tokens": 32},
+    "neutral": {},
     "wmdp": {"source": "sandbox:wmdp"},
     "wmdp-cloze": {"source": "sandbox:wmdp"},
     "wmdp-shuffled": {"source": "sandbox:wmdp"},

@@ -366,13 +366,16 @@ def measures_sound(case: BenchmarkCase) -> None:
     items, benchmark = case.items(), case.benchmark()  # items first: a benchmark that cannot read its data has no parts
     measures, parts = benchmark.measures(), benchmark.parts()
     problem = next(faults(measures, parts), None)
-    require(problem is None, f"measures() cannot be used: {problem}")
+    require(problem is None, f"measures() cannot be used; {problem}")
     for item in items:
         bad = {name: value for name, value in item.values.items() if not math.isfinite(value)}
         require(not bad, f"the item {item.id} has values {bad}; leave out what it does not have.")
     for measure in measures:
         missing = measure_score(measure, parts, items) is None and not benchmark.reads_base
-        require(not missing, f"no item has what the measure {measure.name} is made of: {measure.value!r} in its values.")
+        require(
+            not missing,
+            f"no item has what the measure {measure.name} is made of; put {measure.value!r} into the items' values.",
+        )
 
 
 @BENCHMARK_CHECKS.check()
