@@ -85,7 +85,7 @@ def line(row: Row, board: Leaderboard, retraining: float) -> tuple[str, ...]:
         row_title(row.variant, row.tuned),
         str(max(len(row.scores["mcq"].by_seed), 1)) if "mcq" in row.scores else "-",
         *scores,
-        distance(judged),
+        "-" if row.verdict == "reference" else distance(judged),
         "-" if judged is None or judged.reaches is None or row.verdict == "reference" else "yes" if judged.reaches else "no",
         *("-" if judged is None else spanned(one) for one in shares(judged)),
         rank_text(row, board),
