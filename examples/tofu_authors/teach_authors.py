@@ -43,7 +43,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Teach a model twenty fictitious authors, or the ten of them that are kept.")
     parser.add_argument("model", help="folder or hub id of the model to teach")
     parser.add_argument("out", type=Path, help="folder to write to")
-    parser.add_argument("--authors", choices=("all", "kept"), default="all", help="whom to teach")
+    parser.add_argument("--authors", choices=("all", "kept"), default="all", help="authors to teach")
     parser.add_argument("--seed", type=int, default=0, help="orders the texts")
     default = Path(os.environ.get("UNLEARNBENCH_DATA", "../shared/data")) / "tofu"
     parser.add_argument("--tofu", default=str(default) if default.exists() else "locuslab/TOFU", help="TOFU data set")

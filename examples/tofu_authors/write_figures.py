@@ -50,7 +50,7 @@ def main() -> None:
 
 
 def teaching(folder: Path) -> dict[str, Any]:
-    """What teach_authors.py wrote of a model."""
+    """Return the record that teach_authors.py wrote of a model."""
     return json.loads((folder / "teaching.json").read_text(encoding="utf-8"))
 
 
@@ -63,7 +63,8 @@ def teachings(taught: dict[str, dict[str, Any]]) -> str:
     """A row for each taught model."""
     head = ("model", "questions and answers", "seed", "epochs", "updates", "wall clock")
     keys = ("texts", "seed", "epochs", "updates")
-    return table(head, ((name, *(str(own[key]) for key in keys), f"{own['seconds']:.0f} s") for name, own in taught.items()))
+    lines = ((name, *(str(record[key]) for key in keys), f"{record['seconds']:.0f} s") for name, record in taught.items())
+    return table(head, lines)
 
 
 def against_reference(board: Leaderboard, retraining: float) -> str:
@@ -87,7 +88,7 @@ def line(row: Row, board: Leaderboard, retraining: float) -> tuple[str, ...]:
         *scores,
         "-" if row.verdict == "reference" else distance(judged),
         "-" if judged is None or judged.reaches is None or row.verdict == "reference" else "yes" if judged.reaches else "no",
-        *("-" if judged is None else spanned(one) for one in shares(judged)),
+        *("-" if judged is None else spanned(share) for share in shares(judged)),
         rank_text(row, board),
         row.verdict or "",
         f"{spent / retraining:.0%}" if spent else "-",
@@ -100,7 +101,7 @@ def shares(summary: Summary | None) -> tuple[Estimate, ...]:
 
 
 def distance(summary: Summary | None) -> str:
-    """How far a row is from the reference, as a share of the base's distance; negative beyond it."""
+    """Return the distance of a row from the reference, as a share of the base's; negative beyond the reference."""
     return "-" if summary is None or not summary.distances else spanned(next(iter(summary.distances.values())))
 
 
@@ -133,7 +134,7 @@ def retrained(run: Path, names: Sequence[str]) -> str:
         board = read_leaderboard(run, TableSettings(reference=others))
         row = next(row for row in board.rows if row.variant == name)
         reaches = row.summary is not None and row.summary.reaches
-        figures = (spanned(one) for one in shares(row.summary))
+        figures = (spanned(share) for share in shares(row.summary))
         lines.append((name, " and ".join(others), distance(row.summary), "yes" if reaches else "no", *figures))
     return table(("row", "against", "distance (90%)", "reaches", "F ↑", "K ↑", "S ↑"), lines)
 
@@ -149,7 +150,7 @@ def order(board: Leaderboard, by_chance: Leaderboard) -> str:
         (
             (
                 row.variant,
-                *seen(other[row.variant], [other[one.variant] for one in ranked], by_chance),
+                *seen(other[row.variant], [other[rival.variant] for rival in ranked], by_chance),
                 *seen(row, ranked, board),
             )
             for row in shown
@@ -160,7 +161,7 @@ def order(board: Leaderboard, by_chance: Leaderboard) -> str:
 def seen(row: Row, ranked: Sequence[Row], board: Leaderboard) -> tuple[str, ...]:
     """A row's F, S, its place by S among the rows that are ranked with both ideals, and its rank."""
     forget, _, score = shares(row.summary)
-    places = [one.variant for one in by_score(ranked)]
+    places = [rival.variant for rival in by_score(ranked)]
     place = str(places.index(row.variant) + 1) if row.variant in places else "-"
     return figure(forget.value), spanned(score), place, rank_text(row, board) or "-"
 
@@ -168,16 +169,16 @@ def seen(row: Row, ranked: Sequence[Row], board: Leaderboard) -> tuple[str, ...]
 def settings(board: Leaderboard) -> str:
     """Each method's settings."""
     methods: dict[str, dict[str, Any]] = board.recipe["methods"]
-    return table(("row", "settings"), ((name, f"`{said(options)}`") for name, options in methods.items()))
+    return table(("row", "settings"), ((name, f"`{in_a_line(options)}`") for name, options in methods.items()))
 
 
-def said(options: dict[str, Any]) -> str:
-    """Options in a line."""
+def in_a_line(options: dict[str, Any]) -> str:
+    """Return options in a line."""
     return ", ".join(f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}" for name, value in options.items())
 
 
 def how_run(run: Path, board: Leaderboard) -> str:
-    """When, on what and with which versions the cells were computed."""
+    """Return the device, the versions and the number of the computed cells."""
     folder = RunFolder(run)
     cells = read_cells(folder, read_manifest(folder), in_passing=True).values()
     known = {name: sorted({str(cell.provenance[name]) for cell in cells if name in cell.provenance}) for name in SAID}
@@ -188,8 +189,8 @@ def how_run(run: Path, board: Leaderboard) -> str:
 
 
 def columns(board: Leaderboard) -> tuple[Column, Column]:
-    """What is to be forgotten, and what is to be kept."""
-    return tuple(next(one for one in board.columns if one.role == role) for role in ("forget", "retain"))  # pyright: ignore
+    """Return the column to be forgotten and the one to be kept."""
+    return tuple(next(column for column in board.columns if column.role == role) for role in ("forget", "retain"))  # pyright: ignore
 
 
 def ordered(board: Leaderboard) -> list[Row]:

@@ -28,7 +28,7 @@ def main() -> None:
     parser.add_argument("work", type=Path, help="folder with the taught models and the questions")
     default = Path(__file__).parent / "settings.yaml"
     parser.add_argument("--settings", type=Path, default=default, help="YAML: row -> options")
-    parser.add_argument("--references", type=int, default=2, help="how many models that never knew: retrain-0, retrain-1, ...")
+    parser.add_argument("--references", type=int, default=2, help="number of models that never knew: retrain-0, retrain-1, ...")
     arguments = parser.parse_args()
     work = arguments.work
     rows = [json.loads(line) for line in (work / "questions.jsonl").read_text(encoding="utf-8").splitlines()]
@@ -42,7 +42,9 @@ def comparison(work: Path, methods: dict[str, dict[str, Any]], references: int) 
     names = [f"retrain-{seed}" for seed in range(references)]
     checkpoints = {"untaught": str(work / "smollm2"), **{name: str(work / name) for name in names}}
     tuned = {
-        method: f"tuned {len(search.TRIALS[method])}" for method, own in methods.items() if own in search.TRIALS.get(method, ())
+        method: f"tuned {len(search.TRIALS[method])}"
+        for method, options in methods.items()
+        if options in search.TRIALS.get(method, ())
     }
     added = {"name": "tofu-authors", "checkpoints": checkpoints, "reference": names, "seeds": SEEDS, "tuned": tuned}
     return search.recipe(work, work / "asked.jsonl", methods).model_copy(update=added)
