@@ -157,8 +157,9 @@ TRAININGS = {
     "local": (LOCAL, {}, 0.2),
     "Slurm": (LOCAL, SLURM, 0.2),
     "isolated": (ISOLATED, {}, 0.2),
-    "several processes": (LOCAL, {"devices": 2, "steps": 30}, 8.0),  # until they have found each other
-    "isolated, several processes": (ISOLATED, {"devices": 2, "steps": 30}, 8.0),
+    # long enough for them to find each other, and not for all updates
+    "several processes": (LOCAL, {"devices": 2, "steps": 2000}, 8.0),
+    "isolated, several processes": (ISOLATED, {"devices": 2, "steps": 2000}, 8.0),
 }
 
 
