@@ -18,6 +18,7 @@ import psutil
 import pytest
 from crash.ordeal import assert_kept, finished
 from helpers.fault_server import JudgeServer, judge_server
+from helpers.model_folders import with_config
 
 TOPIC = 'bio: {forget: "sandbox:corpora:bio-forget", retain: "sandbox:corpora:retain", parts: [wmdp/bio]}'
 RMU = "layer: 3, lr: 1.0e-3, batch_size: 2, max_length: 24"
@@ -243,7 +244,8 @@ def test_every_signal_while_a_judge_is_asked(tmp_path, tiny_folder, slow_judge):
 
 @pytest.mark.slow
 def test_every_signal_while_a_judge_in_memory_thinks(tmp_path, tiny_folder):
-    command = evaluate(tmp_path, tiny_folder, "--judge", f"hf:{tiny_folder}", "--set", "mt_bench.judge_reply_tokens=200")
+    judge = with_config(tiny_folder, tmp_path / "judge", max_position_embeddings=4096)  # its prompt is longer than 512 tokens
+    command = evaluate(tmp_path, tiny_folder, "--judge", f"hf:{judge}", "--set", "mt_bench.judge_reply_tokens=200")
     for number in SIGNALS:
         command.stop(after("none, seed 0: mt_bench", 1.5), number)
 
