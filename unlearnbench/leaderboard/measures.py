@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from unlearnbench.leaderboard.comparability import cell_name
 from unlearnbench.leaderboard.outcomes import Outcomes
-from unlearnbench.records.cells import CellResult, Measure
+from unlearnbench.records.cells import SCORE, CellResult, Measure
 from unlearnbench.records.manifest import Manifest, ManifestBenchmark, heads_of
 
 
@@ -75,7 +75,7 @@ class _View:
             self._like, self._places = outcomes, np.flatnonzero(outcomes.in_parts(self._parts))
             self._ids = tuple(outcomes.ids[i] for i in self._places), tuple(outcomes.parts[i] for i in self._places)
         places = self._places
-        plain = self._measure.value == "score"
+        plain = self._measure.value == SCORE
         values = outcomes.scores if plain else outcomes.values.get(self._measure.value)
         return Outcomes(
             ids=self._ids[0],

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from unlearnbench.leaderboard.intervals import estimate, limits_of
 from unlearnbench.leaderboard.outcomes import Outcomes
 from unlearnbench.leaderboard.shares import Shares, ShareTarget, Subset, is_whole, share_left, summarise
-from unlearnbench.leaderboard.statistics import LEVEL, Quantity, draws_of_certainty, resampled_counts, resampled_means
+from unlearnbench.leaderboard.statistics import LEVEL, Quantity, draws_of_certainty, ratio, resampled_counts, resampled_means
 from unlearnbench.records.cells import OF_REFERENCE, CellResult, Measure, PartScore
 from unlearnbench.records.items import TURN
 from unlearnbench.records.leaderboard import Estimate
@@ -353,14 +353,14 @@ class _Items:
         if measure.reduction == "auc":
             return found
         known = found[list(reference)].mean(axis=0)
-        return _divided(found - known, known)
+        return ratio(found - known, known)
 
     def _means(self, parts: Sequence[str], held: Mapping[str, Floats]) -> Floats:
         """Return every cell's mean over the items of these parts: (cells, resamples)."""
         scores = np.concatenate([self._scores[:, self._of_part[part]] for part in parts], axis=1)
         counts = np.concatenate([held[part] for part in parts])
         there = np.isfinite(scores)
-        return _divided(np.where(there, scores, 0) @ counts, there.astype(np.float32) @ counts)
+        return ratio(np.where(there, scores, 0) @ counts, there.astype(np.float32) @ counts)
 
     def _pooled(self, row: int, parts: Sequence[str], held: Mapping[str, Floats]) -> tuple[Floats, Floats]:
         """Return a cell's values in these parts, (N,), and their counts, (N, resamples), without NaN."""
@@ -438,11 +438,6 @@ class _Items:
 def _blocks(resamples: int) -> Iterator[int]:
     """Yield the sizes of blocks of at most `AT_ONCE` resamples."""
     yield from (min(AT_ONCE, resamples - start) for start in range(0, resamples, AT_ONCE))
-
-
-def _divided(over: Floats, under: Floats) -> Floats:
-    """Return the ratio; NaN where the denominator is 0."""
-    return over / np.where(under == 0, np.nan, under)
 
 
 def _over_parts(cell: CellResult, parts: Sequence[str]) -> float:

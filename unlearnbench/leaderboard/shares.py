@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unlearnbench.records.cells import Metric
-from unlearnbench.records.leaderboard import Column, ColumnRole
+from unlearnbench.records.leaderboard import BenchmarkInfo, Column, ColumnRole
 from unlearnbench.records.manifest import ManifestBenchmark
 
 Floats = NDArray[np.floating]
@@ -97,7 +97,7 @@ def columns_of(head: ManifestBenchmark) -> list[Column]:
     return [*targeted, column(title, others, rest)]
 
 
-def is_whole(head: ManifestBenchmark) -> bool:
+def is_whole(head: ManifestBenchmark | BenchmarkInfo) -> bool:
     """True for a measure with one figure for all its parts together, which no part has by itself."""
     return head.measure is not None and head.measure.reduction != "mean"
 

@@ -47,13 +47,13 @@ def resampled_means(values: Floats, units: Integers, rng: np.random.Generator, r
         sizes = np.add.reduceat(there.astype(np.float32), starts, axis=1)  # (C, K)
     K = sums.shape[1]  # noqa: N806 - units
     if K == 1:
-        return np.repeat(_ratio(sums, sizes), resamples, axis=1)
+        return np.repeat(ratio(sums, sizes), resamples, axis=1)
     means = np.empty((len(values), resamples), dtype=np.float32)
     start = 0
     for counts in resampled_counts(K, rng, resamples):
-        means[:, start : start + len(counts)] = _ratio(sums @ counts.T, sizes @ counts.T)
+        means[:, start : start + len(counts)] = ratio(sums @ counts.T, sizes @ counts.T)
         start += len(counts)
-    return means if there.all() else np.where(np.isfinite(means), means, _ratio(sums.sum(1), sizes.sum(1))[:, None])
+    return means if there.all() else np.where(np.isfinite(means), means, ratio(sums.sum(1), sizes.sum(1))[:, None])
 
 
 def resampled_counts(units: int, rng: np.random.Generator, resamples: int = RESAMPLES) -> Iterator[NDArray[np.float32]]:
@@ -66,7 +66,7 @@ def resampled_counts(units: int, rng: np.random.Generator, resamples: int = RESA
         yield np.bincount(places.ravel(), minlength=size * units).astype(np.float32).reshape(size, units)
 
 
-def _ratio(sums: Floats, sizes: Floats) -> Floats:
+def ratio(sums: Floats, sizes: Floats) -> Floats:
     """Return means; NaN of nothing."""
     return sums / np.where(sizes > 0, sizes, np.nan)
 

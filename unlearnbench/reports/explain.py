@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from unlearnbench.leaderboard.shares import is_whole
 from unlearnbench.records.cells import Reduction
 from unlearnbench.records.leaderboard import Estimate, Leaderboard, PairTest, Row, TopicInfo
 from unlearnbench.records.manifest import BASELINE
@@ -110,8 +111,7 @@ def _gone(topic: TopicInfo, row: Row, base: Row, board: Leaderboard, share: floa
         return f"{topic.name}: mean over {', '.join(benchmarks)} = {figure(share)}"
     parts = [part.partition("/")[2] for part in topic.parts]
     info = next(info for info in board.benchmarks if info.name == benchmarks[0])
-    whole = info.measure is not None and info.measure.reduction != "mean"
-    score, known = (figure(_mean_over(each, benchmarks[0], parts, whole=whole), info.unit) for each in (row, base))
+    score, known = (figure(_mean_over(each, benchmarks[0], parts, whole=is_whole(info)), info.unit) for each in (row, base))
     ideal = figure(info.chance if topic.ideal is None else topic.ideal, info.unit)
     return f"{topic.name}: 1 - |{score} - {ideal}| / |{known} - {ideal}| = {figure(share)}"
 

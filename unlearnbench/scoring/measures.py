@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from unlearnbench.records.cells import OF_REFERENCE, Measure, MeasureScore, PartScore
+from unlearnbench.records.cells import OF_REFERENCE, SCORE, Measure, MeasureScore, PartScore
 from unlearnbench.records.items import ItemResult
 from unlearnbench.scoring.reductions import auc, harmonic
 
@@ -30,7 +30,7 @@ def faults(measures: Sequence[Measure], parts: Sequence[str]) -> Iterator[str]:
 
 def value_of(item: ItemResult, measure: Measure) -> float:
     """Return the value of an item that a measure is computed from; NaN where the item has none."""
-    return item.score if measure.value == "score" else item.values.get(measure.value, float("nan"))
+    return item.score if measure.value == SCORE else item.values.get(measure.value, float("nan"))
 
 
 def measure_score(measure: Measure, parts: Sequence[str], items: Sequence[ItemResult]) -> MeasureScore | None:
