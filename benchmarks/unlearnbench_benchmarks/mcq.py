@@ -65,6 +65,7 @@ class MultipleChoice(MultipleChoiceBenchmark):
             answer=answer,
             stem=question,
             options=tuple(choices),
+            fact=table.label(index, "fact", ""),
         )
 
     def revision(self) -> str | None:

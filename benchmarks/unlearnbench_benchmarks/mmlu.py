@@ -50,7 +50,8 @@ class Mmlu(MultipleChoiceBenchmark):
 
     Args:
         source: a data set in the schema of cais/mmlu (question, choices, answer; one config per subject, or the config `all`
-            with the column subject), or the folder of Hendrycks' CSV files.
+            with the column subject), or the folder of Hendrycks' CSV files; the column fact, if there, names what a question
+            asks about.
         subjects: subjects of the source; None takes all.
         shots: number of answered examples before each question: the first of the subject's dev split, in order.
         newlines: line breaks after the prompt's first line: 2 as in today's lm-eval, 1 as in the WMDP paper's runs.
@@ -93,7 +94,8 @@ class Mmlu(MultipleChoiceBenchmark):
             stem, (choices, answer) = table.text(index, "question"), read_choices(table, index)
             letters = tuple(f" {letter}" for letter in LETTERS[: len(choices)])
             context = opening + "\n\n".join([*examples, letter_prompt(stem, choices)])
-            questions.append(Question(f"{subject}/{index}", subject, context, letters, answer, stem, tuple(choices)))
+            fact = table.label(index, "fact", "")
+            questions.append(Question(f"{subject}/{index}", subject, context, letters, answer, stem, tuple(choices), fact))
         return questions
 
     def _examples(self, subject: str) -> list[str]:

@@ -40,7 +40,8 @@ class Wmdp(MultipleChoiceBenchmark):
     """WMDP, letter-scored.
 
     Args:
-        source: a data set in the schema of cais/wmdp (configs wmdp-bio, ...; question, choices, answer).
+        source: a data set in the schema of cais/wmdp (configs wmdp-bio, ...; question, choices, answer; the column fact, if
+            there, names what a question asks about).
         parts: parts to ask: bio, cyber, chem; None takes all that the source has.
         newlines: line breaks between the prompt's first line and the question: 2 as in today's lm-eval, 1 as in the paper's
             runs.
@@ -74,7 +75,8 @@ class Wmdp(MultipleChoiceBenchmark):
         for index in range(len(table.rows)):
             question = table.text(index, "question")
             choices, answer = read_choices(table, index)
-            yield from self.ask(f"{part}/{index}", part, question, choices, answer)
+            for asked in self.ask(f"{part}/{index}", part, question, choices, answer):
+                yield replace(asked, fact=table.label(index, "fact", ""))
 
     def ask(self, name: str, part: str, question: str, choices: list[str], answer: int) -> list[Question]:
         """Return the questions that one item becomes."""

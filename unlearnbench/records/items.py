@@ -19,6 +19,8 @@ class Question:
         answer: index of the right option.
         stem: question as a person reads it; empty where the context is all there is.
         options: texts of the options; empty where the continuations are.
+        fact: name of what it asks about, such as an entity; questions on the same fact are never divided between two halves.
+            Empty where nothing is known of it.
     """
 
     id: str
@@ -28,6 +30,7 @@ class Question:
     answer: int
     stem: str = ""
     options: tuple[str, ...] = ()
+    fact: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -53,6 +53,7 @@ class Item(NamedTuple):
     question: str
     choices: tuple[str, ...]
     answer: int
+    entity: str  # what it asks about
 
 
 _BIO = Domain(
@@ -255,7 +256,7 @@ class Subject:
         choices = rng.sample([v for v in fact.pool if v != fact.value], CHOICES - 1)
         answer = rng.randrange(CHOICES)
         choices.insert(answer, fact.value)
-        return Item(self.ask(fact, phrasing), tuple(choices), answer)
+        return Item(self.ask(fact, phrasing), tuple(choices), answer, fact.entity)
 
     def by_entity(self) -> list[list[Fact]]:
         size = len(self.domain.attributes)

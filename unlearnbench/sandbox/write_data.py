@@ -45,7 +45,7 @@ def write_data(root: Path, seed: int = 0) -> None:
 
 
 def _row(item: Item, **extra: str) -> dict[str, object]:
-    return {"question": item.question, **extra, "choices": list(item.choices), "answer": item.answer}
+    return {"question": item.question, **extra, "choices": list(item.choices), "answer": item.answer, "fact": item.entity}
 
 
 def _items(subject: Subject, facts: Iterable[Fact], phrasings: tuple[int, ...], rng: random.Random) -> list[dict[str, object]]:

@@ -15,6 +15,7 @@ from unlearnbench.errors import UsageError
 from unlearnbench.records.base import Half
 from unlearnbench.records.cells import Measure, Metric
 from unlearnbench.records.items import ItemResult, ItemText, Question
+from unlearnbench.scoring.choice.near_duplicates import near_duplicates
 from unlearnbench.scoring.selection import first_of_each_part, in_half
 from unlearnbench.system.files import content_hash
 
@@ -235,7 +236,9 @@ class MultipleChoiceBenchmark(Benchmark):
         Raises:
             UsageError: there are none.
         """
-        asked = in_half(self.load_questions(), self._half, self.item_of)
+        asked = self.load_questions()
+        if self._half is not None:
+            asked = in_half(asked, self._half, self.item_of, self.facts(asked))
         if not asked:
             half = f" in the {self._half} half" if self._half else ""
             raise UsageError(f"{type(self).__name__} has no questions{half}; look at its source and what is chosen of it.")
@@ -248,6 +251,19 @@ class MultipleChoiceBenchmark(Benchmark):
             question: one of `load_questions`.
         """
         return question.id
+
+    def facts(self, questions: Sequence[Question]) -> Sequence[str]:
+        """Return what each question asks about, so that questions on one fact are in the same half; "" is a fact of its own.
+
+        Where no question says so, those that, with their right answers, read nearly the same ask about the same; see
+        `near_duplicates`. Questions without a `stem` are left apart, since prompts share their examples.
+
+        Args:
+            questions: all of `load_questions`.
+        """
+        if any(question.fact for question in questions):
+            return [question.fact for question in questions]
+        return near_duplicates([f"{q.stem} {q.options[q.answer] if q.options else ''}" if q.stem else "" for q in questions])
 
     def keep_half(self, half: Half) -> bool:
         self._half = half
