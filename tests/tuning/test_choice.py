@@ -18,6 +18,7 @@ def test_the_highest_f_of_those_that_kept_enough():
     assert best is trials[2]
     assert label_of(trials, None, best, 0.95) == "tuned 4"
     assert label_of(trials, 90.0, best, 0.95) == "tuned 4 in 90 s"
+    assert label_of(trials, None, best, 0.95, saw=["retrain"]) == "tuned 4 against retrain"
 
 
 def test_else_the_highest_s_and_the_label_says_so():

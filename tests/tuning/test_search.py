@@ -11,8 +11,11 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from unlearnbench.execution.interim_scores import best_look
+from unlearnbench.leaderboard.reading import read_leaderboard
 from unlearnbench.planning.recipe_files import load_recipe
 from unlearnbench.records.recipe import Recipe, Topic
 from unlearnbench.records.tuning import Look
@@ -26,8 +29,6 @@ WORDS = ["amber", "basil", "cedar", "dune", "ember", "fjord", "grove", "heath", 
 @pytest.fixture(scope="session")
 def knowing(tmp_path_factory: pytest.TempPathFactory, tiny_folder: Path) -> Path:
     """A folder with corpora, questions about `lore` and `craft` whose right answers are the tiny model's, and a recipe."""
-    import torch
-
     from unlearnbench.models.restorable import LoadedModel
     from unlearnbench.plugins.registry import find_plugin
     from unlearnbench.scoring.choice.log_likelihood import score_questions
@@ -262,3 +263,50 @@ def test_hopeless_trials_are_pruned_and_count(cli, knowing, tmp_path, monkeypatc
     assert all("given up at update 2: S" in str(trial.error) for trial in rmu.trials[2:])
     assert rmu.label.startswith("tuned 4")
     assert rmu.chosen in (1, 2)
+
+
+def test_a_search_that_sees_the_reference(cli, knowing, tmp_path):
+    """F of a trial is then the distance from the reference; the label says what was seen, and the search is another one."""
+    never_knew = tmp_path / "never-knew"
+    torch.manual_seed(1)
+    config = AutoConfig.from_pretrained(load_recipe(str(knowing / "knowing.yaml")).model)
+    AutoModelForCausalLM.from_config(config).save_pretrained(never_knew)
+    AutoTokenizer.from_pretrained(load_recipe(str(knowing / "knowing.yaml")).model).save_pretrained(never_knew)
+    recipe = load_recipe(str(knowing / "knowing.yaml")).model_copy(
+        update={"methods": {"ssd": {"steps": 2}}, "checkpoints": {"retrain": str(never_knew)}, "reference": ["retrain"]}
+    )
+    tunings = {}
+    for sees in (False, True):
+        changed = recipe.model_copy(update={"tune": recipe.tune.model_copy(update={"reference": sees})})
+        file = tmp_path / f"{sees}.yaml"
+        file.write_text(changed.to_yaml())
+        done = cli("tune", "--recipe", file, "--trials", 3, "--out", tmp_path / str(sees))
+        assert done.code == 0, done.err
+        tunings[sees] = read_tuning(tmp_path / str(sees))
+    blind, seeing = (tunings[sees].rows[0] for sees in (False, True))
+    assert blind.search != seeing.search
+    assert "against" not in blind.label
+    assert seeing.label.startswith("tuned 3 against retrain")
+    board = read_leaderboard(tmp_path / "True" / "tuning", in_passing=True)
+    assert board.reference == ["retrain"]
+    reference = next(row for row in board.rows if row.variant == "retrain").scores["mcq"].parts["lore"].value
+    base = next(row for row in board.rows if row.variant == "none").scores["mcq"].parts["lore"].value
+    for trial in seeing.trials:
+        row = next(row for row in board.rows if row.variant == f"ssd.trial-{trial.number}")
+        assert trial.forget == pytest.approx(
+            max(0.0, 1 - abs(row.scores["mcq"].parts["lore"].value - reference) / abs(base - reference)), abs=1e-5
+        )
+
+
+@pytest.mark.parametrize(
+    ("change", "needed"),
+    [({}, "the recipe names none"), ({"controls": {"noise": "ssd"}, "reference": ["noise"]}, "noise is a row")],
+)
+def test_a_search_cannot_see_a_reference_that_is_not_there(cli, knowing, tmp_path, change, needed):
+    recipe = load_recipe(str(knowing / "knowing.yaml"))
+    changed = recipe.model_copy(update={"tune": recipe.tune.model_copy(update={"reference": True}), **change})
+    (tmp_path / "mine.yaml").write_text(changed.to_yaml())
+    refused = cli("tune", "--recipe", tmp_path / "mine.yaml", "--trials", 2, "--out", tmp_path / "run")
+    assert refused.code == 2
+    assert needed in refused.err
+    assert not (tmp_path / "run").exists()

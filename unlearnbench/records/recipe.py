@@ -81,6 +81,8 @@ class TuneOptions(_Section):
 
     Attributes:
         keep_at_least: smallest K of a trial that is chosen for its F.
+        reference: true reads F of the trials against the comparison's reference, and the table says so; false against chance,
+            as a user who has no such model must.
         seed: seed of the sampler.
         probe_every: updates between two looks at a trial, which is stopped where it is hopeless; None lets all finish.
         probe_items: number of items of each part that a look asks.
@@ -89,6 +91,7 @@ class TuneOptions(_Section):
     """
 
     keep_at_least: float = Field(default=0.95, ge=0, le=1)
+    reference: bool = False
     seed: int = Field(default=0, ge=0, lt=2**32)
     probe_every: int | None = Field(default=None, gt=0)
     probe_items: int = Field(default=8, gt=0)

@@ -35,9 +35,20 @@ def choose(trials: Sequence[Trial], keep_at_least: float) -> Trial | None:
     return max(kept or done, key=worth, default=None)
 
 
-def label_of(trials: Sequence[Trial], seconds: float | None, best: Trial | None, keep_at_least: float) -> str:
-    """Return the table's label of a row that was tuned with these trials, in so many seconds where time counted."""
+def label_of(
+    trials: Sequence[Trial], seconds: float | None, best: Trial | None, keep_at_least: float, *, saw: Sequence[str] = ()
+) -> str:
+    """Return the table's label of a row that was tuned with these trials, in so many seconds where time counted.
+
+    Args:
+        trials: finished trials of the row.
+        seconds: limit of time; None where there was none.
+        best: chosen trial; None where none finished.
+        keep_at_least: constraint.
+        saw: names of the references that F of the trials was read against.
+    """
     how = f"tuned {len(trials)}" + ("" if seconds is None else f" in {seconds:g} s")
+    how += f" against {', '.join(saw)}" if saw else ""
     if best is None:
         return f"{how} (no trial finished)"
     return how if best.met(keep_at_least) else f"{how} ({NOT_MET})"

@@ -98,6 +98,7 @@ class _Search:
         self._folder = place.out / TUNING
         self._known = read_tuning(place.out)
         self._split: dict[str, dict[str, int]] = {}
+        self._seen = list(recipe.reference) if recipe.tune.reference else []
 
     def begin(self) -> None:
         """Check everything with the first trial of each row, and give each row its sampler; nothing is computed."""
@@ -111,10 +112,12 @@ class _Search:
                 f"Nothing can be tuned: {', '.join(row.name for row in self._rows)} has no search space; give one in the "
                 "recipe under tune.spaces."
             )
+        self._check_reference()
         comparison = self._prepare({row.name: [1] for row in searching})
         of = {plan.job.variant: plan for plan in comparison.jobs}
         tune = self._recipe.tune
-        base = sorted(of[BASELINE].cells.values())
+        fixed = (BASELINE, *self._seen)
+        base = [identity for variant in fixed for identity in sorted(of[variant].cells.values())]
         for row in searching:
             identity = of[row.variant(1)].job.identity
             name = content_hash([row.name, identity, base, row.written(), tune.seed, tune.keep_at_least])[:16]
@@ -122,6 +125,22 @@ class _Search:
             seed = int(content_hash([tune.seed, row.name])[:8], 16)  # not of the name, in which the plugin's code is
             row.sampler = Sampler(self._folder, name, row.space, row.first, seed=seed, keep_at_least=tune.keep_at_least)
             self._adopt(row)
+
+    def _check_reference(self) -> None:
+        """Refuse a search that is to see a reference that is not at hand while it runs."""
+        if not self._recipe.tune.reference:
+            return
+        if not self._seen:
+            raise UsageError(
+                "tune.reference reads the trials against the comparison's reference, and the recipe names none; give one "
+                "(reference: NAME, with checkpoints: {NAME: FOLDER}), or leave tune.reference out."
+            )
+        rows = [name for name in self._seen if name not in self._recipe.checkpoints]
+        if rows:
+            raise UsageError(
+                f"tune.reference needs finished models as reference, and {', '.join(rows)} is a row that is trained; name one "
+                "of checkpoints, or leave tune.reference out."
+            )
 
     def _adopt(self, row: SearchedRow) -> None:
         """Take the trials that an earlier run of the same search finished, as far as the budget goes."""
@@ -185,7 +204,7 @@ class _Search:
         return RowTrials(
             row=row.name,
             method=row.method,
-            label=label_of(row.trials, self._budget.seconds, best, least) if row.space else NO_SPACE,
+            label=label_of(row.trials, self._budget.seconds, best, least, saw=self._seen) if row.space else NO_SPACE,
             chosen=best.number if best else None,
             met=best is not None and best.met(least),
             settings=best.settings if best else {},
@@ -220,8 +239,8 @@ class _Search:
             update={
                 "name": f"{self._recipe.name}-tuning",
                 "methods": methods,
-                "checkpoints": {},
-                "reference": [],
+                "checkpoints": {name: self._recipe.checkpoints[name] for name in self._seen},
+                "reference": self._seen,
                 "controls": {},
                 "seeds": self._recipe.seeds[:1],
                 "half": "selection",
