@@ -289,6 +289,10 @@ def test_a_search_that_sees_the_reference(cli, knowing, tmp_path):
     assert seeing.label.startswith("tuned 3 against retrain")
     board = read_leaderboard(tmp_path / "True" / "tuning", in_passing=True)
     assert board.reference == ["retrain"]
+    compared = cli("compare", tmp_path / "True.yaml", "--tune", 3, "--out", tmp_path / "True")
+    assert "chosen with the score of retrain as the ideal" in " ".join(compared.out.split())
+    compared = cli("compare", tmp_path / "False.yaml", "--tune", 3, "--out", tmp_path / "False")
+    assert "chosen with chance as the ideal" in " ".join(compared.out.split())
     reference = next(row for row in board.rows if row.variant == "retrain").scores["mcq"].parts["lore"].value
     base = next(row for row in board.rows if row.variant == "none").scores["mcq"].parts["lore"].value
     for trial in seeing.trials:

@@ -227,8 +227,10 @@ def _about_ideal(board: Leaderboard) -> str:
         return "↓ to be forgotten: close to chance is best, which stands in for the score of a model that never knew."
     names, margin = " and ".join(board.reference), percent(board.settings.reference_margin)
     alpha = percent(1 - board.settings.level)
-    found = any(row.tuned for row in board.rows) or board.recipe.get("tune", {}).get("spaces")  # by a search, here or before
-    searched = " Settings that a search chose were chosen with chance as the ideal." if found else ""
+    tune = board.recipe.get("tune", {})
+    found = any(row.tuned for row in board.rows) or tune.get("spaces")  # by a search, here or before
+    ideal = f"the score of {names} as the ideal" if tune.get("reference") else "chance as the ideal"
+    searched = f" Settings that a search chose were chosen with {ideal}." if found else ""
     return (
         f"→ to be forgotten: best is the score of {names}, the reference, which never knew. reaches: every topic lies within "
         f"{margin} of the reference, of its distance from the base (equivalence test, {alpha}).{searched}"
