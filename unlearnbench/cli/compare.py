@@ -14,6 +14,7 @@ from unlearnbench.errors import Problems, UsageError
 from unlearnbench.execution.executors import listed
 from unlearnbench.planning.limits import Limits
 from unlearnbench.reports.units import counted
+from unlearnbench.system.memory import seldom_collected
 from unlearnbench.verbs.recipes import DEFAULT_RECIPE
 from unlearnbench.verbs.steps import carry_out, place_of, plan
 
@@ -186,6 +187,7 @@ def _durations(comparison: Comparison) -> Durations:
     return with_trials(comparison, known)
 
 
+@seldom_collected()
 def _show_plan(
     recipe: Recipe, place: Place, problems: Problems, table: TableSettings | None, tune: Budget | None, as_json: bool
 ) -> None:

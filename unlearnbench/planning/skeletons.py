@@ -35,21 +35,27 @@ class _Built:
 
     def __init__(self, shape: PreTrainedModel) -> None:
         self.shape = shape
-        self._modules = [
-            (module, type(module), dict(vars(module)), [(held, copy.copy(held)) for held in _containers(vars(module))])
-            for module in shape.modules()
-        ]
-        self._tensors = [(tensor, tensor.requires_grad, _traits(tensor)) for tensor in (*shape.parameters(), *shape.buffers())]
+        self._modules = list(shape.modules())
+        self._containers = [held for module in self._modules for held in _containers(vars(module))]
+        self._tensors = [*shape.parameters(), *shape.buffers()]
+        self._trained = [tensor.requires_grad for tensor in self._tensors]
+        self._kinds = [type(module) for module in self._modules]
+        # lists that are compared as one: a skeleton is looked through again for every row
+        self._attributes = [dict(vars(module)) for module in self._modules]
+        self._contents = [copy.copy(held) for held in self._containers]
+        self._traits = [_traits(tensor) for tensor in self._tensors]
         self._settings = _settings(shape)
 
     def is_as_it_was(self) -> bool:
         """Return whether nothing was hung on it or replaced; parameters that were frozen are trained again."""
-        for tensor, trained, _ in self._tensors:
-            tensor.requires_grad_(trained)
+        for tensor, trained in zip(self._tensors, self._trained, strict=True):
+            if tensor.requires_grad != trained:
+                tensor.requires_grad_(trained)
         return (
-            all(type(module) is kind and _same(vars(module), attributes) for module, kind, attributes, _ in self._modules)
-            and all(_same(held, before) for *_, containers in self._modules for held, before in containers)
-            and all(_traits(tensor) == traits for tensor, _, traits in self._tensors)
+            [type(module) for module in self._modules] == self._kinds
+            and _same([vars(module) for module in self._modules], self._attributes)
+            and _same(self._containers, self._contents)
+            and [_traits(tensor) for tensor in self._tensors] == self._traits
             and _settings(self.shape) == self._settings
         )
 
@@ -60,7 +66,7 @@ def _containers(attributes: dict[str, Any]) -> list[Any]:
 
 
 def _same(now: object, before: object) -> bool:
-    """Return whether two containers hold the same objects."""
+    """Return whether two lists of containers hold the same objects."""
     try:
         return now == before  # what is identical is not compared any further
     except Exception:  # two tensors, of which no truth can be told

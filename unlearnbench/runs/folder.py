@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -27,6 +28,7 @@ DELTA_MANIFEST = "manifest.json"
 MEMORY = "memory"  # folder of a search: what its trials share, while it goes on
 
 
+@lru_cache(maxsize=4096)  # every cell's path asks for two, and few differ
 def folder_name(name: str) -> str:
     """Return a variant's or benchmark's name as one folder: `lm-eval:gsm8k` is lm-eval--gsm8k; no name leads out of the
     folder.
@@ -72,8 +74,8 @@ class RunFolder:
 
     def cell_path(self, key: CellKey, identity: str) -> Path:
         """Return the path of a cell's record."""
-        folder = self.root / "cells" / folder_name(key.variant) / folder_name(key.benchmark)
-        return folder / f"seed-{key.seed}-{identity[:HASH_CHARS]}.json"
+        folder = f"cells/{folder_name(key.variant)}/{folder_name(key.benchmark)}"
+        return self.root / f"{folder}/seed-{key.seed}-{identity[:HASH_CHARS]}.json"
 
     def items_path(self, key: CellKey, identity: str) -> Path:
         """Return the path of a cell's per-item results."""
@@ -175,7 +177,7 @@ class RunFolder:
 
     def delta_path(self, variant: str, seed: int, identity: str) -> Path:
         """Return the folder of the tensors that unlearning changed."""
-        return self.root / "deltas" / folder_name(variant) / f"seed-{seed}-{identity[:HASH_CHARS]}"
+        return self.root / f"deltas/{folder_name(variant)}/seed-{seed}-{identity[:HASH_CHARS]}"
 
     def delta_path_of(self, job: Job) -> Path:
         """Return `delta_path` of a job."""
