@@ -7,8 +7,7 @@
 
 An attack damages every model, and it may teach; base and reference suffer it like the row, so both cancel. L0 and LA are means
 over the informative topics, R is of these means. Beyond the reference nothing is hidden, hence L0+: a row below it that an
-attack lifts exactly to it has R = 0. L0, LA and R are not clipped here, so that intervals are not pulled inwards;
-a table clips.
+attack lifts exactly to it has R = 0. L0, LA and R are not clipped here, so that intervals are not pulled inwards; tables clip.
 
 All scores are on identical items and all draws are of the same resamples, as `ResampledScores` has them.
 """
