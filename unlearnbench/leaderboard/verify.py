@@ -62,9 +62,12 @@ def _recipe(run: RunFolder, manifest: Manifest) -> Iterator[str]:
     except (ValidationError, yaml.YAMLError, UnicodeDecodeError) as error:
         yield f"recipe.yaml is not a recipe: {_first(error)}."
     else:
-        known = recipe.model_dump(mode="json")
-        later = {name: value for name, value in known.items() if name not in manifest.recipe}  # than the version that planned
-        if known != {**later, **manifest.recipe} or later != Recipe(model="").model_dump(mode="json", include=set(later)):
+        try:
+            planned = Recipe.model_validate(manifest.recipe)  # keys that are younger than the plan have their defaults
+        except ValidationError as error:
+            yield f"{PLAN_FILE} has no recipe: {_first(error)}."
+            return
+        if recipe != planned:
             yield f"recipe.yaml is not the recipe of {PLAN_FILE}."
 
 
