@@ -268,11 +268,11 @@ def test_hopeless_trials_are_pruned_and_count(cli, knowing, tmp_path, monkeypatc
 def test_a_search_that_sees_the_reference(cli, knowing, tmp_path):
     """F of a trial is then the distance from the reference; the label says what was seen, and the search is another one."""
     never_knew = tmp_path / "never-knew"
+    recipe = load_recipe(str(knowing / "knowing.yaml"))
     torch.manual_seed(1)
-    config = AutoConfig.from_pretrained(load_recipe(str(knowing / "knowing.yaml")).model)
-    AutoModelForCausalLM.from_config(config).save_pretrained(never_knew)
-    AutoTokenizer.from_pretrained(load_recipe(str(knowing / "knowing.yaml")).model).save_pretrained(never_knew)
-    recipe = load_recipe(str(knowing / "knowing.yaml")).model_copy(
+    AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(recipe.model)).save_pretrained(never_knew)
+    AutoTokenizer.from_pretrained(recipe.model).save_pretrained(never_knew)
+    recipe = recipe.model_copy(
         update={"methods": {"ssd": {"steps": 2}}, "checkpoints": {"retrain": str(never_knew)}, "reference": ["retrain"]}
     )
     tunings = {}

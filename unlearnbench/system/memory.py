@@ -6,7 +6,6 @@ import contextlib
 import ctypes
 import gc
 from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -84,7 +83,7 @@ def _trim() -> Callable[[int], int] | None:
         return None
 
 
-@contextmanager
+@contextlib.contextmanager
 def seldom_collected() -> Generator[None]:
     """Look seldom for garbage in cycles, and hardly ever among what has stayed: in the block nearly all that is made stays.
 
