@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from unlearnbench.data.topics import TopicData
+from unlearnbench.planning.attacks import AttackPlan
 from unlearnbench.planning.durations import Durations, known_durations
 from unlearnbench.planning.estimates import Footprint, JobEstimate, estimate_job
 from unlearnbench.planning.plan import BenchmarkPlan, JobPlan, LookPlan
@@ -29,6 +30,7 @@ class Comparison:
     run: RunFolder
     cache: Path
     looks: LookPlan | None = None
+    attacks: Sequence[AttackPlan] = ()
     footprints: Mapping[str, Footprint] = field(default_factory=dict)  # of the rows that have something left to compute
 
     @property
