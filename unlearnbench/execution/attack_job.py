@@ -153,7 +153,7 @@ class _AttackRun:
             "source": attack.plugin.source_hash,
             "options": attack.options,
             "access": spec.access,
-            "teaches": spec.teaches,
+            "teaches": attack.teaches,
             "stress": spec.stress,
         }
         if attack.attack.cross_fitted:

@@ -76,6 +76,11 @@ class AttackPlan:
         corpora = [topic.identity() for topic in self.topics]
         return [self.plugin.info.name, self.plugin.source_hash, attack_hash(), self.options, corpora, asked, LOOK_ITEMS]
 
+    @property
+    def teaches(self) -> bool:
+        """True where the attack shows texts on the topic."""
+        return self.plugin.spec.teaches if self.attack.teaches is None else self.attack.teaches
+
     def seeds(self, variant: VariantPlan, seed: int, seeds: Sequence[int]) -> Sequence[int]:
         """Return the seeds with which a row's job is attacked: its own, but where it has none and the attack draws, all."""
         trains = variant.training is not None or variant.problem is not None
@@ -89,7 +94,7 @@ class AttackPlan:
             attack=self.plugin.info.name,
             options=self.options,
             access=spec.access,
-            teaches=spec.teaches,
+            teaches=self.teaches,
             stress=spec.stress,
             benchmarks=list(self.columns),
             axis=self.attack.axis,

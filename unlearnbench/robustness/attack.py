@@ -45,11 +45,13 @@ class Attack(ABC):
         random: True where chance has a part in it: it is then carried out once per seed on models that have no seeds, too.
         cross_fitted: True where it learns from answered questions and makes no choice: each half of the questions is answered
             by what was learnt from the other.
+        teaches: True where it shows texts on the topic, where its options decide that; None where its spec does.
     """
 
     axis: ClassVar[str] = ""
     random: ClassVar[bool] = False
     cross_fitted: ClassVar[bool] = False
+    teaches: bool | None = None
 
     def trials(self) -> Sequence[Options]:
         """Return the settings to try, the same for every model; one trial without settings by default."""
