@@ -96,6 +96,7 @@ class AttackPlan:
             access=spec.access,
             teaches=self.teaches,
             stress=spec.stress,
+            half=None if spec.stress or self.attack.cross_fitted else "reporting",
             benchmarks=list(self.columns),
             axis=self.attack.axis,
         )

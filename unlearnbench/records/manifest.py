@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import SerializerFunctionWrapHandler, model_serializer
 
-from unlearnbench.records.base import Options, Record, without_empty
+from unlearnbench.records.base import Half, Options, Record, without_empty
 from unlearnbench.records.cells import CellKey, Measure, Metric
 
 
@@ -105,6 +105,7 @@ class ManifestAttack(Record):
         access: part of the model that an attacker needs: `prompt`, `activations` or `weights`.
         teaches: True where it shows texts on the topic.
         stress: True for a fixed transformation, which chooses nothing.
+        half: half of the items that its figures are of; None for all, where nothing was chosen on the other half.
         benchmarks: benchmarks that the attacked models are scored with.
         axis: steps that are counted along the attack, such as `update` or `block`; empty where nothing is.
     """
@@ -115,6 +116,7 @@ class ManifestAttack(Record):
     access: str
     teaches: bool
     stress: bool
+    half: Half | None = None
     benchmarks: list[str]
     axis: str = ""
 
