@@ -142,6 +142,7 @@ if TYPE_CHECKING:
     from unlearnbench.records.base import Options as Options
     from unlearnbench.robustness.attack import Attack as Attack
     from unlearnbench.robustness.attack import Attacked as Attacked
+    from unlearnbench.robustness.attack import AttackWork as AttackWork
     from unlearnbench.robustness.victim import Victim as Victim
 
     "For extensions: what their hooks are given"

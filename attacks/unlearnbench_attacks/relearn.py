@@ -21,6 +21,7 @@ from unlearnbench.api import (
     Attack,
     Attacked,
     AttackSpec,
+    AttackWork,
     Options,
     Stream,
     Victim,
@@ -32,7 +33,7 @@ from unlearnbench.api import (
 DOSES = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)  # updates after which a model is scored
 WARM_UP = 0.1  # share of the updates in which the rate rises
 # from those of 7B models to those of the sandbox's; a model that a rate breaks is not chosen
-RATES = (2e-5, 1e-4, 5e-4, 1e-3)
+RATES = [2e-5, 1e-4, 5e-4, 1e-3]
 SIDES = ("forget", "retain")
 
 
@@ -47,7 +48,7 @@ class Relearn(Attack):
         *,
         argument: str = "forget",
         steps: PositiveInt = 10,
-        rates: Annotated[Sequence[PositiveFloat], Field(min_length=1)] = RATES,
+        rates: Annotated[list[PositiveFloat], Field(min_length=1)] = RATES,
         batch_size: PositiveInt = 8,
         max_length: Annotated[int, Field(ge=2)] = 512,
     ) -> None:
@@ -60,6 +61,10 @@ class Relearn(Attack):
 
     def trials(self) -> Sequence[Options]:
         return [{"lr": rate} for rate in self._rates]
+
+    def estimate(self) -> AttackWork:
+        doses = {dose for dose in DOSES if dose < self._steps} | {self._steps}
+        return AttackWork(states=len(doses) * len(self._rates), updates=self._steps * len(self._rates))
 
     def carry_out(self, victim: Victim, trial: Options) -> Iterator[Attacked]:
         model, rate = victim.model, float(str(trial["lr"]))

@@ -1,4 +1,4 @@
-"""What attacks bring back of each row: their figures and the worst case, from the cells under attack; pure functions."""
+"""Figures of what attacks bring back of each row, and the worst case, from the cells under attack; pure functions."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class AttackFigures(NamedTuple):
     Attributes:
         result: entry in the table, without the worst case.
         recovery: figures with their draws, on the items that the attack reports; None where there are none.
-        by_half: likewise on each half, for the choice of the worst case.
+        by_half: figures on each half, for the choice of the worst case.
     """
 
     result: AttackResult
@@ -118,7 +118,7 @@ class AttackTable:
         if missing:
             why = "failed" if failed or missing != [row.variant] else "is not there yet"
             return AttackFigures(result.model_copy(update={"notes": [f"No figures: the attack on {missing[0]} {why}."]}))
-        by_scope = {one: self._recovery(row, head, one) for one in dict.fromkeys((scope, "selection", "reporting"))}
+        by_scope = {part: self._recovery(row, head, part) for part in dict.fromkeys((scope, "selection", "reporting"))}
         found = by_scope[scope]
         level = context.settings.level
         result = result.model_copy(
@@ -133,7 +133,7 @@ class AttackTable:
                 "notes": [mark.sentence for mark in found.marks],
             }
         )
-        return AttackFigures(result, found, {one: by_scope[one] for one in ("selection", "reporting")})
+        return AttackFigures(result, found, {half: by_scope[half] for half in ("selection", "reporting")})
 
     def _attacked(self, variant: str, head: ManifestAttack) -> bool:
         have = {key.benchmark for key in self._keys.values() if (key.variant, key.attack) == (variant, head.label)}

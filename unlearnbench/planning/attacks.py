@@ -20,7 +20,7 @@ from unlearnbench.records.items import Question
 from unlearnbench.records.manifest import ManifestAttack
 from unlearnbench.records.recipe import Recipe
 from unlearnbench.robustness.attack import Attack
-from unlearnbench.scoring.benchmark import MultipleChoiceBenchmark
+from unlearnbench.scoring.benchmark import MultipleChoiceBenchmark, Workload
 from unlearnbench.scoring.selection import first_of_each_part, in_half
 from unlearnbench.system.files import content_hash
 
@@ -86,6 +86,18 @@ class AttackPlan:
         trains = variant.training is not None or variant.problem is not None
         return [seed] if trains or not self.attack.random else seeds
 
+    def load(self, benchmark: str) -> Workload:
+        """Return the work of asking a benchmark's questions under the attack, of one model."""
+        column = self.columns[benchmark]
+        looked = len(first_of_each_part(column.questions("selection"), LOOK_ITEMS))
+        states = self.attack.estimate().states if self.chooses else 0
+        return Workload(items=len(column.asked) + states * looked)
+
+    @property
+    def chooses(self) -> bool:
+        """True where one of its trials is chosen, on the half of the questions that is not reported."""
+        return not self.plugin.spec.stress and not self.attack.cross_fitted
+
     def head(self) -> ManifestAttack:
         """Return the attack's entry in the manifest."""
         spec = self.plugin.spec
@@ -96,7 +108,7 @@ class AttackPlan:
             access=spec.access,
             teaches=self.teaches,
             stress=spec.stress,
-            half=None if spec.stress or self.attack.cross_fitted else "reporting",
+            half="reporting" if self.chooses else None,
             benchmarks=list(self.columns),
             axis=self.attack.axis,
         )

@@ -174,7 +174,7 @@ class WorstAttack(Record):
 
 
 class AttackResult(Record):
-    """What an attack does to a row; figures are not clipped, and None where they may not be said.
+    """The result of an attack on a row; figures are not clipped, and None where they may not be said.
 
     Attributes:
         columns: score under the attack, by the title of the forget column.

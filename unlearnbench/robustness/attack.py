@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from unlearnbench.records.base import Options
@@ -12,6 +13,19 @@ from unlearnbench.scoring.benchmark import Benchmark, MultipleChoiceBenchmark, S
 if TYPE_CHECKING:
     from unlearnbench.records.items import ItemResult
     from unlearnbench.robustness.victim import Victim
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttackWork:
+    """The work of an attack on one model, over all trials, for `--dry-run`.
+
+    Attributes:
+        states: number of times that the questions are asked.
+        updates: number of optimizer updates.
+    """
+
+    states: int
+    updates: int = 0
 
 
 class Attacked:
@@ -66,6 +80,10 @@ class Attack(ABC):
         if isinstance(benchmark, MultipleChoiceBenchmark) and not benchmark.measures():
             return None
         return "its questions have no options to choose from"
+
+    def estimate(self) -> AttackWork:
+        """Return the work that it takes on one model; by default each trial is scored once."""
+        return AttackWork(states=len(self.trials()))
 
     @abstractmethod
     def carry_out(self, victim: Victim, trial: Options) -> Iterator[Attacked]:

@@ -12,6 +12,7 @@ from unlearnbench.records.leaderboard import Row
 from unlearnbench.records.manifest import BASELINE, ManifestBenchmark, heads_of
 from unlearnbench.reports import explain
 from unlearnbench.reports import tuning as trials
+from unlearnbench.reports.attacks import attack_notes
 from unlearnbench.reports.finished import Finished
 from unlearnbench.reports.formatting import figure, notes, percent, row_title, secondary_measures, sentence
 from unlearnbench.reports.html import charts, table
@@ -52,7 +53,7 @@ def render(finished: Finished, items: Items, *, home: str = "") -> str:
         tuning=None if tuning is None else {"head": trials.HEAD, "lines": trials.lines(tuning), "notes": trials.notes(tuning)},
         table=table.lay_out(board),
         measures=table.lay_out(board, measures=("all",)) if secondary_measures(board) else None,
-        notes=[line.replace("`", "") for line in notes(board)[1:]],
+        notes=[line.replace("`", "") for line in [*notes(board)[1:], *attack_notes(board)]],
         charts=sections,
         curve_rows=list(lines),
         evidence=[_evidence(row, finished) for row in board.rows if row.variant != BASELINE],
