@@ -101,7 +101,8 @@ class _AttackRun:
         context.reporter.scoring(plan.job, plan.due[0], sum(questions))
         keys = {name: self._cache_key(column) for name, column in columns.items()}
         kept = {name: context.cache.read(key) for name, key in keys.items()}
-        if any(found is None for found in kept.values()):
+        cached = all(found is not None for found in kept.values())
+        if not cached:
             started = time.perf_counter()
             items, facts = self._carried_out()
             seconds = round((time.perf_counter() - started) / len(columns), 3)
@@ -113,7 +114,8 @@ class _AttackRun:
         for name, column in columns.items():
             found = kept[name]
             assert found is not None
-            results.append(self._write(name, column, *found))
+            figures, own = found
+            results.append(self._write(name, column, {**figures, "cached": cached}, own))
         return results
 
     def _cache_key(self, column: AttackedColumn) -> str:

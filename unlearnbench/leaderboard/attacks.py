@@ -139,12 +139,17 @@ class AttackTable:
         have = {key.benchmark for key in self._keys.values() if (key.variant, key.attack) == (variant, head.label)}
         return have >= set(head.benchmarks)
 
-    def _of(self, head: ManifestAttack) -> list[ShareTarget]:
-        return [target for target in self._targets if target.subset.benchmark in head.benchmarks]
+    def _of(self, head: ManifestAttack, scope: Scope) -> list[ShareTarget]:
+        """Return the forget measures that the attack is scored with; of few items a half may have none of one."""
+        scores = self._scopes[scope]
+        asked = [target for target in self._targets if target.subset.benchmark in head.benchmarks]
+        return [target for target in asked if np.isfinite(scores.values[target.subset]).any()]
 
     def _recovery(self, row: ManifestRow, head: ManifestAttack, scope: Scope) -> Recovery:
         """Return what the attack brings back of a row on some of the items."""
-        targets = [self._target(row, head, scope, target) for target in self._of(head)]
+        targets = [self._target(row, head, scope, target) for target in self._of(head, scope)]
+        if not targets:
+            return Recovery(None, None, None, {}, (), counted=False)
         return recovery(targets, teaches=head.teaches, level=self._context.settings.level)
 
     def _target(self, row: ManifestRow, head: ManifestAttack, scope: Scope, target: ShareTarget) -> AttackTarget:
@@ -178,7 +183,7 @@ class AttackTable:
     def _six(self, row: ManifestRow, head: ManifestAttack, scope: Scope) -> dict[str, AttackedScores]:
         """Return the six scores of each forget measure."""
         found: dict[str, AttackedScores] = {}
-        for each in self._of(head):
+        for each in self._of(head, scope):
             target = self._target(row, head, scope, each)
             figures = {
                 name: round(float(level.value), 6)
@@ -196,7 +201,7 @@ class AttackTable:
         for column in context.columns:
             if column.role == "forget" and column.benchmark in head.benchmarks and self._there(scores, [name]):
                 quantity = scores.quantity(name, context.subsets[column.title])
-                if quantity is not None:
+                if quantity is not None and np.isfinite(quantity.value):
                     limits = limits_of(context.heads[column.benchmark])
                     found[column.title] = estimate(quantity, context.settings.level, limits=limits)
         return found
