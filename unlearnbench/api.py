@@ -137,6 +137,7 @@ if TYPE_CHECKING:
     from unlearnbench.scoring.judging.remote import RequestLimits as RequestLimits
 
     "For attacks"
+    from unlearnbench.models.blocks import keep_blocks as keep_blocks
     from unlearnbench.plugins.specs import Access as Access
     from unlearnbench.plugins.specs import AttackSpec as AttackSpec
     from unlearnbench.records.base import Options as Options

@@ -92,6 +92,7 @@ class _AttackRun:
         self._plan, self._attack, self._seed = plan, attack, seed
         self._loaded, self._context, self._unlearned = loaded, context, unlearned
         self._spec = attack.plugin.spec
+        self._figures: list[dict[str, float]] = []
 
     def cells(self) -> list[CellResult]:
         """Return the due cells, durable."""
@@ -159,9 +160,11 @@ class _AttackRun:
             "stress": spec.stress,
         }
         if attack.attack.cross_fitted:
-            return self._in_order({half: self._last(1, questions=OTHER[half], asked=(half,)) for half in HALVES}), facts
+            items = self._in_order({half: self._last(1, questions=OTHER[half], asked=(half,)) for half in HALVES})
+            return items, {**facts, "figures": self._mean_figures()}
         if spec.stress:
-            return self._in_order(self._both(1)), facts
+            items = self._in_order(self._both(1))
+            return items, {**facts, "figures": self._mean_figures()}
         points = [self._before(), *self._tried()]
         best = max((p for p in points if p.score is not None), key=lambda p: p.score or 0.0, default=points[0])
         chosen = None if best.trial == 0 else attack.attack.trials()[best.trial - 1]
@@ -172,7 +175,13 @@ class _AttackRun:
             "options_of_trials": list(attack.attack.trials()),
         }
         items = self._untouched() if best.trial == 0 else self._in_order(self._both(best.trial, best.at))
-        return items, facts
+        return items, {**facts, "figures": self._mean_figures()}
+
+    def _mean_figures(self) -> dict[str, float]:
+        """Return the attack's own figures, means over what was asked."""
+        names = dict.fromkeys(name for figures in self._figures for name in figures)
+        values = {name: [figures[name] for figures in self._figures if name in figures] for name in names}
+        return {name: round(sum(own) / len(own), 6) for name, own in values.items()}
 
     def _both(self, trial: int, at: int | None = None) -> dict[Half, Scored]:
         scored = self._last(trial, questions="selection", asked=HALVES, at=at)
@@ -191,7 +200,7 @@ class _AttackRun:
                 last = state
                 if at is None or state.at == at:
                     items = {
-                        name: [item for half in asked for item in self._ask(state, column.halves[half])]
+                        name: [item for half in asked for item in self._ask(state, name, column.halves[half])]
                         for name, column in self._attack.columns.items()
                     }
                 if at is not None and state.at == at:
@@ -247,7 +256,7 @@ class _AttackRun:
             with self._trial(trial, "selection") as states:
                 for state in states:
                     asked = {name: column.halves["selection"] for name, column in self._attack.columns.items()}
-                    items = {name: self._ask(state, benchmark, LOOK_ITEMS) for name, benchmark in asked.items()}
+                    items = {name: self._ask(state, name, benchmark, LOOK_ITEMS) for name, benchmark in asked.items()}
                     points.append((state.at, self._look_score(items)))
         except FloatingPointError:
             points.append((None, None))
@@ -264,7 +273,9 @@ class _AttackRun:
                 means += [sum(scores) / len(scores)] if scores else []
         return round(sum(means) / len(means), 6) if means else None
 
-    def _ask(self, state: Attacked, benchmark: MultipleChoiceBenchmark, limit: int | None = None) -> list[ItemResult]:
+    def _ask(
+        self, state: Attacked, name: str, benchmark: MultipleChoiceBenchmark, limit: int | None = None
+    ) -> list[ItemResult]:
         """Ask the attacked model; what it wrote, if it wrote anything, is left out."""
         report = partial(self._context.reporter.scored, self._plan.job)
         subject = Subject(
@@ -277,7 +288,9 @@ class _AttackRun:
         )
         heed()
         with torch.no_grad():
-            items = [replace(item, text="", question="", judgment="") for item in state.evaluate(benchmark, subject)]
+            items = [replace(item, text="", question="", judgment="") for item in state.evaluate(benchmark, subject, name)]
+        if limit is None:
+            self._figures.append(state.figures)
         asked = [question.id for question in (_first_questions(benchmark) if limit else benchmark.questions)]
         if sorted(item.id for item in items) != sorted(asked):
             raise CellError("the attack did not answer each of the questions once, under its own id")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -110,7 +110,9 @@ class AttackTable:
             columns=self._columns(row, head, scope),
             failed=failed,
             chosen=_chosen_trials(cells),
+            before=_before(cells),
             curve=_curve(cells),
+            figures=_own_figures(cells),
         )
         if row.variant == BASELINE or row.variant in context.reference:
             return AttackFigures(result)
@@ -302,15 +304,35 @@ def _chosen_trials(cells: Sequence[CellResult]) -> list[AttackTrial]:
     ]
 
 
+def _own_figures(cells: Sequence[CellResult]) -> dict[str, float]:
+    """Return the mean over seeds of each figure that the attack itself tells."""
+    known = [cell.provenance.get("attack", {}).get("figures", {}) for cell in cells if cell.status == "done"]
+    names = dict.fromkeys(name for figures in known for name in figures)
+    values = {name: [figures[name] for figures in known if name in figures] for name in names}
+    return {name: round(sum(own) / len(own), 6) for name, own in values.items()}
+
+
+def _points(cells: Sequence[CellResult]) -> dict[int, list[dict[str, Any]]]:
+    """Return what trials scored, by seed; it is the same in the cells of all benchmarks."""
+    done = [cell for cell in cells if cell.status == "done"]
+    return {cell.key.seed: cell.provenance.get("attack", {}).get("trials", []) for cell in done}
+
+
+def _before(cells: Sequence[CellResult]) -> float | None:
+    """Return the score of the model before the attack, mean over seeds."""
+    scores = [point["score"] for points in _points(cells).values() for point in points if point["trial"] == 0]
+    known = [score for score in scores if score is not None]
+    return round(sum(known) / len(known), 6) if known else None
+
+
 def _curve(cells: Sequence[CellResult]) -> dict[int, float]:
     """Return the best score at each step, over trials, mean over seeds."""
-    by_seed: dict[int, dict[int, float]] = {}
-    for cell in cells:
-        for point in cell.provenance.get("attack", {}).get("trials", ()) if cell.status == "done" else ():
-            step = 0 if point["trial"] == 0 else point["at"]
-            if step is not None and point["score"] is not None:
-                best = by_seed.setdefault(cell.key.seed, {})
-                best[step] = max(best.get(step, 0.0), point["score"])
-    steps = sorted({step for points in by_seed.values() for step in points})
-    means = {step: [points[step] for points in by_seed.values() if step in points] for step in steps}
+    best: list[dict[int, float]] = []
+    for points in _points(cells).values():
+        best.append({})
+        for point in points:
+            if point["trial"] and point["at"] is not None and point["score"] is not None:
+                best[-1][point["at"]] = max(best[-1].get(point["at"], 0.0), point["score"])
+    steps = sorted({step for of_seed in best for step in of_seed})
+    means = {step: [of_seed[step] for of_seed in best if step in of_seed] for step in steps}
     return {step: round(sum(values) / len(values), 6) for step, values in means.items()}

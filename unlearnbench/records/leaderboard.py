@@ -187,7 +187,9 @@ class AttackResult(Record):
         counted: True where the figures may lead to a verdict.
         notes: reasons why a figure is not there, and doubts.
         chosen: chosen trial of each seed; none where nothing is chosen.
-        curve: best score on the selection half at each step of the attack, mean over seeds; 0 is the model before it.
+        figures: figures that the attack tells beside the scores, by name; means over seeds.
+        before: score on the selection half before the attack, mean over seeds; None where nothing is chosen.
+        curve: best score on the selection half at each step of the attack, over its trials, mean over seeds.
         failed: number of cells under the attack that failed.
         worst: figures as the row's worst case; None where another attack is that.
     """
@@ -202,6 +204,8 @@ class AttackResult(Record):
     counted: bool = False
     notes: list[str] = []
     chosen: list[AttackTrial] = []
+    figures: dict[str, float] = {}
+    before: float | None = None
     curve: dict[int, float] = {}
     failed: int = 0
     worst: WorstAttack | None = None

@@ -130,6 +130,8 @@ def attack_lines(row: Row, board: Leaderboard) -> Iterator[str]:
         if result.worst is not None:
             chosen = f"{figure(result.worst.chosen_by)} on the half that chooses"
             yield f"  worst of {result.worst.of}, by {chosen}; on the other half R = {_with_span(result.worst.recovered)}"
+        if result.figures:
+            yield f"  {', '.join(f'{name} {figure(value)}' for name, value in result.figures.items())}"
         yield from (f"  {note}" for note in result.notes)
 
 

@@ -31,19 +31,24 @@ class AttackWork:
 class Attacked:
     """A model under an attack; how it answers is `evaluate`, which an attack on activations or prompts overrides.
 
+    Attributes:
+        figures: figures that are told beside the scores, by name; `evaluate` may set them.
+
     Args:
         at: number of the updates that the attack has made, or of the block that it reads; None where nothing is counted.
     """
 
     def __init__(self, at: int | None = None) -> None:
         self.at = at
+        self.figures: dict[str, float] = {}
 
-    def evaluate(self, benchmark: Benchmark, subject: Subject) -> Iterable[ItemResult]:
+    def evaluate(self, benchmark: Benchmark, subject: Subject, name: str) -> Iterable[ItemResult]:
         """Return the result of each of the benchmark's items, their ids kept; by default the model as it now is answers.
 
         Args:
             benchmark: the benchmark, or a part of its questions.
             subject: the model as it now is, and its tokenizer.
+            name: name of the benchmark in the comparison, as in `Victim.questions`.
         """
         return benchmark.evaluate(subject)
 

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 DEFAULT_RECIPE = "sandbox"
 DEFAULT_BENCHMARKS = ("wmdp", "mmlu")
 # those that take about as long as scoring does, and those that take longer
-QUICK = ("quantize:4", "prune:30", "relearn")
-GROUPS = {"quick": QUICK, "standard": (*QUICK, "quantize:8", "quantize:nf4", "relearn:retain")}
+QUICK = ("lens", "probe", "quantize:4", "relearn")
+GROUPS = {"quick": QUICK, "standard": (*QUICK, "quantize:8", "quantize:nf4", "prune:30", "relearn:retain")}
 # one string is the command line's list; a mapping has options beside those of the recipe
 Names = str | Iterable[str] | Mapping[str, Mapping[str, Any] | None]
 

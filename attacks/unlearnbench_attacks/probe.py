@@ -1,0 +1,259 @@
+"""probe: whether a linear map reads from some block's state which option is right, on facts that it was not fitted on.
+
+Source: linear probes, Alain and Bengio 2016, arXiv:1610.01644; on unlearned models in Li et al. 2024 (WMDP), arXiv:2403.03218;
+    the control of permuted labels after Hewitt and Liang 2019, arXiv:1909.03368.
+Deviations: an option's own state is read, at the last token of the prompt with that option, not the letter's number: there are
+    as many examples as options, and the letter tells nothing. Ridge regression in closed form instead of gradient descent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import PositiveInt
+
+from unlearnbench.api import (
+    Attack,
+    Attacked,
+    AttackSpec,
+    Benchmark,
+    ItemResult,
+    MultipleChoiceBenchmark,
+    Options,
+    Question,
+    Subject,
+    Victim,
+    decoder_blocks,
+    encode_prompts,
+    hookimpl,
+)
+
+Floats = NDArray[np.float64]
+PENALTIES = np.logspace(-4, 4, 12)  # of ridge regression, times the mean squared length of a state
+FOLDS = 5
+PERMUTATIONS = 5
+MOST_BLOCKS = 16  # of deeper models every second one is read
+TOKENS = 4096  # read at once, padding included
+
+
+class Fitted(NamedTuple):
+    """A probe.
+
+    Attributes:
+        block: number of the block whose states it reads.
+        penalty: penalty of the regression, one of `PENALTIES`.
+        accuracy: accuracy in cross-validation, by which both were chosen.
+    """
+
+    block: int
+    penalty: float
+    accuracy: float
+
+
+class Probe(Attack):
+    """A linear probe of the blocks' states; each half of the questions is answered by what was fitted on the other.
+
+    Args:
+        most: number of questions that a probe is fitted on, at most.
+    """
+
+    axis = "block"
+    cross_fitted = True
+
+    def __init__(self, *, most: PositiveInt = 256) -> None:
+        self._most = most
+
+    def carry_out(self, victim: Victim, trial: Options) -> Iterator[Attacked]:
+        yield Probed(victim, self._most)
+
+
+class Probed(Attacked):
+    """A model whose states a probe reads."""
+
+    def __init__(self, victim: Victim, most: int) -> None:
+        super().__init__()
+        self._victim, self._most = victim, most
+
+    def evaluate(self, benchmark: Benchmark, subject: Subject, name: str) -> list[ItemResult]:
+        assert isinstance(benchmark, MultipleChoiceBenchmark)
+        known = spread(self._victim.questions[name], self._most)
+        blocks = read_blocks(subject.model)
+        fitted_on = [centred(states, known) for states in states_of(subject, known, blocks)]
+        right = targets(known)
+        probe = choose(fitted_on, right, known, blocks)
+        place = blocks.index(probe.block)
+        asked = benchmark.questions
+        states = centred(states_of(subject, asked, [probe.block])[0], asked)
+        found = predicted(fitted_on[place], right, states, [probe.penalty])[0]
+        rng = np.random.default_rng(self._victim.seed)
+        chance = [
+            accuracy(predicted(fitted_on[place], permuted(known, rng), states, [probe.penalty])[0], asked)
+            for _ in range(PERMUTATIONS)
+        ]
+        self.figures = {
+            "block": float(probe.block),
+            "accuracy in cross-validation": probe.accuracy,
+            "accuracy with permuted labels": float(np.mean(chance)),
+        }
+        subject.progress(len(asked))
+        return [
+            ItemResult(id=q.id, part=q.part, score=float(choice == q.answer), choice=choice, answer=q.answer)
+            for q, choice in zip(asked, choices(found, asked), strict=True)
+        ]
+
+
+def spread(questions: Sequence[Question], most: int) -> list[Question]:
+    """Return so many questions at most, evenly spread over all of them."""
+    if len(questions) <= most:
+        return list(questions)
+    return [questions[place * len(questions) // most] for place in range(most)]
+
+
+def read_blocks(model: torch.nn.Module) -> list[int]:
+    """Return the numbers of the blocks that are read."""
+    count = len(decoder_blocks(model)[1])
+    return list(range(0, count, 1 if count <= MOST_BLOCKS else 2))
+
+
+def states_of(subject: Subject, questions: Sequence[Question], blocks: Sequence[int]) -> list[Floats]:
+    """Return the output of each block at the last token of every question with every option: (options in all, D) each."""
+    texts = [f"{question.context}{option}" for question in questions for option in question.continuations]
+    encoded = encode_prompts(texts, subject.tokenizer)
+    order = sorted(range(len(encoded)), key=lambda place: -len(encoded[place]))  # alike in length, so little padding
+    found: list[list[Any]] = [[None] * len(encoded) for _ in blocks]
+    seen: dict[int, torch.Tensor] = {}
+
+    def keep(block: int) -> Any:
+        def hook(module: object, arguments: object, output: Any) -> None:
+            seen[block] = output[0] if isinstance(output, tuple) else output
+
+        return hook
+
+    modules = decoder_blocks(subject.model)[1]
+    handles = [modules[block].register_forward_hook(keep(block)) for block in blocks]
+    try:
+        start = 0
+        while start < len(order):
+            width = max(len(encoded[order[start]]), 1)  # the longest of what follows
+            places = order[start : start + max(TOKENS // width, 1)]
+            ids = torch.zeros(len(places), width, dtype=torch.long)
+            for row, place in enumerate(places):
+                ids[row, : len(encoded[place])] = torch.tensor(encoded[place])
+            ends = torch.tensor([len(encoded[place]) - 1 for place in places])
+            mask = (torch.arange(width) <= ends[:, None]).long()
+            device = subject.model.device
+            subject.model(input_ids=ids.to(device), attention_mask=mask.to(device), use_cache=False)
+            for column, block in zip(found, blocks, strict=True):
+                at_end = seen[block][torch.arange(len(places)), ends.to(device)].double().cpu().numpy()  # (B, D)
+                for place, state in zip(places, at_end, strict=True):
+                    column[place] = state
+            start += len(places)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return [np.stack(column) for column in found]
+
+
+def centred(states: Floats, questions: Sequence[Question]) -> Floats:
+    """Return the states less their mean over the options of each question: what is the same for all options tells nothing."""
+    result = states.copy()
+    start = 0
+    for question in questions:
+        own = slice(start, start + len(question.continuations))
+        result[own] -= result[own].mean(axis=0)
+        start = own.stop
+    return result
+
+
+def targets(questions: Sequence[Question]) -> Floats:
+    """Return 1 for right options and 0 for others, less the mean over each question's options: (options in all,)."""
+    return np.concatenate([np.eye(len(q.continuations))[q.answer] - 1 / len(q.continuations) for q in questions])
+
+
+def permuted(questions: Sequence[Question], rng: np.random.Generator) -> Floats:
+    """Return targets whose right options are drawn anew."""
+    drawn = [np.eye(n)[rng.integers(n)] - 1 / n for n in (len(q.continuations) for q in questions)]
+    return np.concatenate(drawn)
+
+
+def predicted(states: Floats, right: Floats, asked: Floats, penalties: Sequence[float]) -> list[Floats]:
+    """Return what ridge regression of the targets on the states predicts for other states, for each penalty.
+
+    In its dual form: asked K' (K + p t I)^-1 right, with K the states' products and t their mean squared length.
+
+    Args:
+        states: (N, D), scaled by each dimension's own deviation.
+        right: (N,), targets.
+        asked: (M, D).
+        penalties: penalties p.
+
+    Returns:
+        (M,) for each penalty.
+    """
+    scale = states.std(axis=0)
+    scale = np.where(scale > 0, scale, 1.0)
+    known, other = states / scale, asked / scale
+    values, vectors = np.linalg.eigh(known @ known.T)  # (N,), (N, N)
+    size = max(float(values.mean()), np.finfo(np.float64).tiny)
+    turned = vectors.T @ right
+    against = (other @ known.T) @ vectors  # (M, N)
+    return [against @ (turned / (np.maximum(values, 0) + penalty * size)) for penalty in penalties]
+
+
+def choices(found: Floats, questions: Sequence[Question]) -> list[int]:
+    """Return the option of each question with the highest prediction; of equals the first."""
+    picked: list[int] = []
+    start = 0
+    for question in questions:
+        picked.append(int(found[start : start + len(question.continuations)].argmax()))
+        start += len(question.continuations)
+    return picked
+
+
+def accuracy(found: Floats, questions: Sequence[Question]) -> float:
+    """Return the share of right choices."""
+    return float(np.mean([pick == q.answer for pick, q in zip(choices(found, questions), questions, strict=True)]))
+
+
+def choose(states: Sequence[Floats], right: Floats, questions: Sequence[Question], blocks: Sequence[int]) -> Fitted:
+    """Return the block and penalty with the highest accuracy in cross-validation; questions on one fact are in one fold.
+
+    Args:
+        states: (options in all, D), for each block.
+        right: (options in all,), targets.
+        questions: questions that they belong to.
+        blocks: numbers of the blocks.
+    """
+    facts = {name: number for number, name in enumerate(dict.fromkeys(q.fact or q.id for q in questions))}
+    fold_of = np.array([facts[q.fact or q.id] % FOLDS for q in questions])
+    options = np.repeat(fold_of, [len(q.continuations) for q in questions])
+    found: list[Fitted] = []
+    for block, own in zip(blocks, states, strict=True):
+        hits = np.zeros(len(PENALTIES))
+        for fold in range(FOLDS):
+            out = options == fold
+            asked = [q for q, number in zip(questions, fold_of, strict=True) if number == fold]
+            if not asked or out.all():
+                continue
+            for place, guess in enumerate(predicted(own[~out], right[~out], own[out], list(PENALTIES))):
+                hits[place] += accuracy(guess, asked) * len(asked)
+        best = int(hits.argmax())
+        found.append(Fitted(block, float(PENALTIES[best]), float(hits[best]) / len(questions)))
+    return max(found, key=lambda probe: probe.accuracy)
+
+
+@hookimpl
+def unlearnbench_attacks() -> list[AttackSpec]:
+    return [
+        AttackSpec(
+            name="probe",
+            factory=Probe,
+            summary="a linear probe of the blocks' states, fitted on one half of the questions and read on the other",
+            source="Alain and Bengio 2016, arXiv:1610.01644; Li et al. 2024, arXiv:2403.03218",
+            access="activations",
+        )
+    ]
