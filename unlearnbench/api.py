@@ -136,7 +136,7 @@ if TYPE_CHECKING:
     from unlearnbench.scoring.judging.rater import Ratings as Ratings
     from unlearnbench.scoring.judging.remote import RequestLimits as RequestLimits
 
-    "For attacks"
+    "For attacks: the attack and its victim"
     from unlearnbench.models.blocks import keep_blocks as keep_blocks
     from unlearnbench.plugins.specs import Access as Access
     from unlearnbench.plugins.specs import AttackSpec as AttackSpec

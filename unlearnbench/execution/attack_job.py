@@ -21,15 +21,14 @@ from unlearnbench.execution.cell import Unlearned, fail_job, summed_up
 from unlearnbench.execution.context import JobContext
 from unlearnbench.execution.provenance import cell_provenance, environment, last_frames, peak_bytes
 from unlearnbench.models.restorable import LoadedModel
-from unlearnbench.planning.attacks import HALVES, LOOK_ITEMS, AttackedColumn, AttackPlan
+from unlearnbench.planning.attacks import HALVES, AttackedColumn, AttackPlan
 from unlearnbench.planning.plan import JobPlan
 from unlearnbench.records.base import Half
 from unlearnbench.records.cells import SELECTION, CellResult, Cost
-from unlearnbench.records.items import ItemResult, Question
+from unlearnbench.records.items import ItemResult
 from unlearnbench.robustness.attack import Attacked
 from unlearnbench.robustness.victim import Victim
 from unlearnbench.scoring.benchmark import MultipleChoiceBenchmark, Subject
-from unlearnbench.scoring.selection import first_of_each_part
 from unlearnbench.system.files import content_hash
 from unlearnbench.system.journal import Journal
 from unlearnbench.system.process_state import restored_process_state, seed_all
@@ -214,9 +213,8 @@ class _AttackRun:
         return Point(0, None, self._look_score(self._looked_at(self._untouched())))
 
     def _looked_at(self, items: Scored) -> Scored:
-        asked = {name: column.halves["selection"] for name, column in self._attack.columns.items()}
-        ids = {name: {q.id for q in _first_questions(benchmark)} for name, benchmark in asked.items()}
-        return {name: [item for item in items[name] if item.id in ids[name]] for name in asked}
+        ids = {name: {q.id for q in column.look.questions} for name, column in self._attack.columns.items()}
+        return {name: [item for item in items[name] if item.id in own] for name, own in ids.items()}
 
     def _untouched(self) -> Scored:
         """Return the items of the row's own cells, marked by their halves.
@@ -255,8 +253,8 @@ class _AttackRun:
         try:
             with self._trial(trial, "selection") as states:
                 for state in states:
-                    asked = {name: column.halves["selection"] for name, column in self._attack.columns.items()}
-                    items = {name: self._ask(state, name, benchmark, LOOK_ITEMS) for name, benchmark in asked.items()}
+                    asked = {name: column.look for name, column in self._attack.columns.items()}
+                    items = {name: self._ask(state, name, look, last=False) for name, look in asked.items()}
                     points.append((state.at, self._look_score(items)))
         except FloatingPointError:
             points.append((None, None))
@@ -273,26 +271,29 @@ class _AttackRun:
                 means += [sum(scores) / len(scores)] if scores else []
         return round(sum(means) / len(means), 6) if means else None
 
-    def _ask(
-        self, state: Attacked, name: str, benchmark: MultipleChoiceBenchmark, limit: int | None = None
-    ) -> list[ItemResult]:
-        """Ask the attacked model; what it wrote, if it wrote anything, is left out."""
-        report = partial(self._context.reporter.scored, self._plan.job)
+    def _ask(self, state: Attacked, name: str, benchmark: MultipleChoiceBenchmark, *, last: bool = True) -> list[ItemResult]:
+        """Ask the attacked model; what it wrote, if it wrote anything, is left out.
+
+        Args:
+            state: model under attack.
+            name: name of the benchmark.
+            benchmark: the benchmark with the questions to ask.
+            last: True where the answers are reported, False for a look at a trial.
+        """
         subject = Subject(
             model=self._loaded.model,
             tokenizer=self._loaded.tokenizer,
             seed=self._seed,
-            limit=limit,
-            progress=report if limit is None else lambda count: None,
+            limit=None,
+            progress=partial(self._context.reporter.scored, self._plan.job) if last else lambda count: None,
             base=self._context.base,
         )
         heed()
         with torch.no_grad():
             items = [replace(item, text="", question="", judgment="") for item in state.evaluate(benchmark, subject, name)]
-        if limit is None:
+        if last:
             self._figures.append(state.figures)
-        asked = [question.id for question in (_first_questions(benchmark) if limit else benchmark.questions)]
-        if sorted(item.id for item in items) != sorted(asked):
+        if sorted(item.id for item in items) != sorted(question.id for question in benchmark.questions):
             raise CellError("the attack did not answer each of the questions once, under its own id")
         return items
 
@@ -334,10 +335,6 @@ class _AttackRun:
 
 def _generator(states: Iterator[Attacked]) -> Generator[Attacked]:
     yield from states
-
-
-def _first_questions(benchmark: MultipleChoiceBenchmark) -> Sequence[Question]:
-    return first_of_each_part(benchmark.questions, LOOK_ITEMS)
 
 
 def _remember(loaded: LoadedModel, plan: JobPlan, context: JobContext, *, weights: bool) -> Callable[[], None]:

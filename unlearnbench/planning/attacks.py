@@ -37,12 +37,14 @@ class AttackedColumn:
         parts: parts that are to be forgotten.
         asked: questions of both halves, in the benchmark's order.
         halves: the benchmark with one half of its questions.
+        look: the benchmark with the questions that choose: the first `LOOK_ITEMS` of each part of the selection half.
     """
 
     plan: BenchmarkPlan
     parts: Sequence[str]
     asked: Sequence[Question]
     halves: Mapping[Half, MultipleChoiceBenchmark]
+    look: MultipleChoiceBenchmark
 
     def questions(self, half: Half) -> Sequence[Question]:
         """Return the questions of a half."""
@@ -89,7 +91,7 @@ class AttackPlan:
     def load(self, benchmark: str) -> Workload:
         """Return the work of asking a benchmark's questions under the attack, of one model."""
         column = self.columns[benchmark]
-        looked = len(first_of_each_part(column.questions("selection"), LOOK_ITEMS))
+        looked = len(column.look.questions)
         states = self.attack.estimate().states if self.chooses else 0
         return Workload(items=len(column.asked) + states * looked)
 
@@ -185,13 +187,16 @@ def _column(plan: BenchmarkPlan, whole: MultipleChoiceBenchmark, parts: Sequence
     """Return a benchmark under attack, in two halves; questions that share a fact are on one side."""
     asked = first_of_each_part(whole.questions, recipe.limit)
     facts = whole.facts(asked)
-    halves: dict[Half, MultipleChoiceBenchmark] = {}
-    for half in HALVES:
+
+    def asking(questions: Sequence[Question]) -> MultipleChoiceBenchmark:
         fresh = plan_benchmark(plan.name, recipe.benchmarks[plan.name], recipe.half).benchmark
         assert isinstance(fresh, MultipleChoiceBenchmark)
-        vars(fresh)["questions"] = list(in_half(asked, half, whole.item_of, facts))
-        halves[half] = fresh
-    return AttackedColumn(plan=plan, parts=parts, asked=asked, halves=halves)
+        vars(fresh)["questions"] = list(questions)
+        return fresh
+
+    halves = {half: asking(in_half(asked, half, whole.item_of, facts)) for half in HALVES}
+    look = asking(first_of_each_part(halves["selection"].questions, LOOK_ITEMS))
+    return AttackedColumn(plan=plan, parts=parts, asked=asked, halves=halves, look=look)
 
 
 def with_attacks(plans: Sequence[JobPlan], attacks: Sequence[AttackPlan], seeds: Sequence[int]) -> list[JobPlan]:

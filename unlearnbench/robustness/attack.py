@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from unlearnbench.records.base import Options
 from unlearnbench.scoring.benchmark import Benchmark, MultipleChoiceBenchmark, Subject
 
 if TYPE_CHECKING:
-    from unlearnbench.records.items import ItemResult
+    from unlearnbench.records.items import ItemResult, Question
     from unlearnbench.robustness.victim import Victim
 
 
@@ -51,6 +52,18 @@ class Attacked:
             name: name of the benchmark in the comparison, as in `Victim.questions`.
         """
         return benchmark.evaluate(subject)
+
+    def ask(self, benchmark: MultipleChoiceBenchmark, subject: Subject, questions: Sequence[Question]) -> list[ItemResult]:
+        """Return the result of each question, such as the benchmark's own in other words; for overriding `evaluate`.
+
+        Args:
+            benchmark: benchmark that they are asked for.
+            subject: the model as it now is, and its tokenizer.
+            questions: questions to ask.
+        """
+        fresh = copy.copy(benchmark)
+        fresh._texts = None  # pyright: ignore[reportPrivateUsage] - what it made of its own questions
+        return fresh.score(subject, questions)
 
 
 class Attack(ABC):

@@ -156,6 +156,12 @@ def _carry_out(attack: Attack, spec: AttackSpec, *, first_only: bool) -> Carried
     return carried
 
 
+def _changed(model: torch.nn.Module, before: Mapping[str, torch.Tensor]) -> set[str]:
+    """Return the names of weights that are not as they were; what is out of the model counts as it was."""
+    now = model.state_dict()
+    return {name for name, tensor in before.items() if name in now and not torch.equal(now[name], tensor)}
+
+
 def _generator(states: Iterator[Any]) -> Any:
     yield from states
 
@@ -285,10 +291,8 @@ def work_as_estimated(case: AttackCase) -> None:
     """It yields as many states, and takes as many steps, as `estimate` says: every model has the same budget."""
     carried, work = case.whole(), case.attack().estimate()
     seen = (len(carried.states), carried.steps)
-    require(
-        seen == (work.states, work.updates),
-        f"it yields {seen[0]} states after {seen[1]} calls of victim.step, and `estimate` says {work.states} and {work.updates}.",
-    )
+    says = f"`estimate` says {work.states} and {work.updates}"
+    require(seen == (work.states, work.updates), f"it yields {seen[0]} states in {seen[1]} calls of victim.step; {says}.")
 
 
 @ATTACK_CHECKS.check()
