@@ -141,6 +141,26 @@ def attack_of(label: str, given: Mapping[str, Any]) -> str:
     return str(given.get("attack", label)).partition(":")[0]
 
 
+def make_attack(label: str, given: Mapping[str, Any]) -> tuple[Plugin[AttackSpec], Options, Attack]:
+    """Return the plugin, the options and an instance of an attack of the recipe; its trials can be listed.
+
+    Raises:
+        UsageError: there is no such attack, or an option is wrong.
+    """
+    options = dict(given)
+    name, colon, argument = str(options.pop("attack", label)).partition(":")
+    plugin = find_plugin("attack", name)
+    resolved = resolve_options(plugin.spec, options, label)
+    if colon and not takes_argument(plugin.spec.factory):
+        raise UsageError(f"The attack '{name}' takes nothing after a colon; got '{label}'.")
+    extra: Options = {"argument": argument} if colon else {}
+    with guarded(plugin.info, "in its constructor"):
+        attack = plugin.spec.factory(**resolved, **extra)
+        if not list(attack.trials()):
+            raise UsageError(f"The attack '{label}' has no trial: there is nothing to carry out.")
+    return plugin, {**resolved, **extra}, attack
+
+
 def _plan_attack(
     label: str,
     given: Mapping[str, Any],
@@ -154,16 +174,8 @@ def _plan_attack(
     Raises:
         UsageError: an option is wrong, or there is nothing that it could be scored with.
     """
-    options = dict(given)
-    name, colon, argument = str(options.pop("attack", label)).partition(":")
-    plugin = find_plugin("attack", name)
-    resolved = resolve_options(plugin.spec, options, label)
-    if colon and not takes_argument(plugin.spec.factory):
-        raise UsageError(f"The attack '{name}' takes nothing after a colon; got '{label}'.")
-    extra: Options = {"argument": argument} if colon else {}
-    with guarded(plugin.info, "in its constructor"):
-        attack = plugin.spec.factory(**resolved, **extra)
-        attack.trials()
+    plugin, options, attack = make_attack(label, given)
+    with guarded(plugin.info, "in supports"):
         reasons = {plan.name: attack.supports(plan.benchmark) for plan in measuring}
     able = {column.plan.name: column for column in columns if reasons[column.plan.name] is None}
     if not able:
@@ -175,7 +187,7 @@ def _plan_attack(
     return AttackPlan(
         label=label,
         plugin=plugin,
-        options={**resolved, **extra},
+        options=options,
         attack=attack,
         columns=able,
         topics=topics if reads else (),

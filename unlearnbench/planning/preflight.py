@@ -142,7 +142,7 @@ def _plan_topics(recipe: Recipe, variants: Sequence[VariantPlan], problems: Prob
         problems.add(
             UsageError(f"'{trains[0]}' has nothing to forget; give --forget [TOPIC=]SOURCE and --retain [TOPIC=]SOURCE.")
         )
-    if not trains and not missing and not recipe.attacks:
+    if not trains and not missing and not (recipe.attacks and recipe.topics):
         return []
     topics = [_read_topic(name, recipe, problems) for name in recipe.topics]
     return [topic for topic in topics if topic is not None]
