@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from pydantic import PositiveInt
 
-from unlearnbench.api import Attack, Attacked, AttackSpec, Options, Victim, decoder_blocks, hookimpl, keep_blocks
+from unlearnbench.api import Attack, Attacked, AttackSpec, AttackWork, Options, Victim, decoder_blocks, hookimpl, keep_blocks
 
 
 class Lens(Attack):
@@ -25,6 +25,9 @@ class Lens(Attack):
 
     def __init__(self, *, every: PositiveInt = 1) -> None:
         self._every = every
+
+    def estimate(self, blocks: int) -> AttackWork:
+        return AttackWork(states=len(range(0, blocks - 1, self._every)))
 
     def carry_out(self, victim: Victim, trial: Options) -> Iterator[Attacked]:
         last = len(decoder_blocks(victim.model)[1]) - 1  # behind it stands what the model itself answers

@@ -62,7 +62,7 @@ class Relearn(Attack):
     def trials(self) -> Sequence[Options]:
         return [{"lr": rate} for rate in self._rates]
 
-    def estimate(self) -> AttackWork:
+    def estimate(self, blocks: int) -> AttackWork:
         doses = {dose for dose in DOSES if dose < self._steps} | {self._steps}
         return AttackWork(states=len(doses) * len(self._rates), updates=self._steps * len(self._rates))
 

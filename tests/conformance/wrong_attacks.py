@@ -45,7 +45,7 @@ class YieldsNothing(Right):
     def carry_out(self, victim, trial):
         return iter(())
 
-    def estimate(self):
+    def estimate(self, blocks):
         return AttackWork(states=0)
 
 

@@ -88,11 +88,11 @@ class AttackPlan:
         trains = variant.training is not None or variant.problem is not None
         return [seed] if trains or not self.attack.random else seeds
 
-    def load(self, benchmark: str) -> Workload:
-        """Return the work of asking a benchmark's questions under the attack, of one model."""
+    def load(self, benchmark: str, blocks: int) -> Workload:
+        """Return the work of asking a benchmark's questions under the attack, of one model with so many decoder blocks."""
         column = self.columns[benchmark]
         looked = len(column.look.questions)
-        states = self.attack.estimate().states if self.chooses else 0
+        states = self.attack.estimate(blocks).states if self.chooses else 0
         return Workload(items=len(column.asked) + states * looked)
 
     @property

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from unlearnbench.data.topics import TopicData
+from unlearnbench.models.folders import model_folder
+from unlearnbench.models.loading import block_count
 from unlearnbench.planning.attacks import AttackPlan
 from unlearnbench.planning.durations import Durations, known_durations
 from unlearnbench.planning.estimates import Footprint, JobEstimate, estimate_job
@@ -70,7 +72,7 @@ class Comparison:
     def _load_of(self, key: CellKey) -> Workload:
         """Return the work of a cell under attack."""
         attack = next(attack for attack in self.attacks if attack.label == key.attack)
-        return attack.load(key.benchmark)
+        return attack.load(key.benchmark, block_count(model_folder(self.recipe.model)))
 
     def _failed(self, plan: JobPlan, benchmark: str) -> bool:
         cell = self.run.read_cell(plan.key(benchmark), plan.cells[benchmark])

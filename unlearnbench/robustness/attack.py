@@ -99,8 +99,12 @@ class Attack(ABC):
             return None
         return "its questions have no options to choose from"
 
-    def estimate(self) -> AttackWork:
-        """Return the work that it takes on one model; by default each trial is scored once."""
+    def estimate(self, blocks: int) -> AttackWork:
+        """Return the work that it takes on one model; by default each trial is scored once.
+
+        Args:
+            blocks: number of the model's decoder blocks.
+        """
         return AttackWork(states=len(self.trials()))
 
     @abstractmethod

@@ -34,6 +34,7 @@ from unlearnbench.testing.trial_fits import global_settings
 ATTACK_CHECKS = Registry()
 NAME = "sums"
 QUESTIONS = 24
+BLOCKS = 8  # of the tiny Llama
 TEXTS = 12
 WORDS = "the gate of the salt road is kept by a deaf miller who counts willows in spring"
 
@@ -289,7 +290,7 @@ def global_settings_untouched(case: AttackCase) -> None:
 @ATTACK_CHECKS.check()
 def work_as_estimated(case: AttackCase) -> None:
     """It yields as many states, and takes as many steps, as `estimate` says: every model has the same budget."""
-    carried, work = case.whole(), case.attack().estimate()
+    carried, work = case.whole(), case.attack().estimate(BLOCKS)
     seen = (len(carried.states), carried.steps)
     says = f"`estimate` says {work.states} and {work.updates}"
     require(seen == (work.states, work.updates), f"it yields {seen[0]} states in {seen[1]} calls of victim.step; {says}.")

@@ -27,7 +27,7 @@ class Noisy(Attack):
     def trials(self) -> Sequence[Options]:
         return [{"size": self.size / 10}, {"size": self.size}]
 
-    def estimate(self) -> AttackWork:
+    def estimate(self, blocks: int) -> AttackWork:
         return AttackWork(states=2)
 
     def carry_out(self, victim: Victim, trial: Options) -> Iterator[Attacked]:
