@@ -171,7 +171,7 @@ class _AttackRun:
             "chosen": chosen,
             "at": best.at,
             "trials": [{"trial": p.trial, "at": p.at, "score": p.score} for p in points],
-            "options_of_trials": list(attack.attack.trials()),
+            "settings_of_trials": list(attack.attack.trials()),
         }
         items = self._untouched() if best.trial == 0 else self._in_order(self._both(best.trial, best.at))
         return items, {**facts, "figures": self._mean_figures()}

@@ -50,3 +50,4 @@ def without_empty(record: dict[str, Any], *names: str) -> dict[str, Any]:
 Value = None | bool | int | float | str | list[Any] | dict[str, Any]
 """The type of an option as YAML and JSON have it."""
 Options = dict[str, Value]
+"""The type of options and settings, by name."""
