@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from unlearnbench.errors import CellError, StorageError, UnlearnbenchError
+from unlearnbench.errors import CellError, StorageError
 from unlearnbench.execution.cell import Unlearned, fail_job, summed_up
 from unlearnbench.execution.context import JobContext
 from unlearnbench.execution.provenance import cell_provenance, environment, last_frames, peak_bytes
@@ -77,9 +77,12 @@ def attack_cells(plan: JobPlan, loaded: LoadedModel, context: JobContext, unlear
 
 def _reduced(error: BaseException) -> Exception:
     """Return what may be told of an attack's error: of others' words its kind and place alone, for they may quote texts."""
-    if isinstance(error, UnlearnbenchError | FloatingPointError):
+    if isinstance(error, CellError):
         return error
-    return CellError(f"{type(error).__name__} at {(last_frames(error) or ['an unknown place'])[-1]}")
+    place = (last_frames(error) or ["an unknown place"])[-1]
+    if isinstance(error, FloatingPointError):
+        return FloatingPointError(f"not a finite number at {place}")
+    return CellError(f"{type(error).__name__} at {place}")
 
 
 class _AttackRun:
