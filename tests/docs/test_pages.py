@@ -124,7 +124,7 @@ def test_change_since_a_release_raises_the_version():
 
 def test_every_hook_stands_with_its_arguments():
     wanted = set()
-    for owner in (hookspecs.MethodHooks, hookspecs.BenchmarkHooks, hookspecs.ExtensionHooks):
+    for owner in (hookspecs.MethodHooks, hookspecs.BenchmarkHooks, hookspecs.AttackHooks, hookspecs.ExtensionHooks):
         for name, function in vars(owner).items():
             if name.startswith("unlearnbench_"):
                 arguments = list(inspect.signature(function).parameters)[1:]
