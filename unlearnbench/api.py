@@ -138,7 +138,6 @@ if TYPE_CHECKING:
 
     "For attacks: the attack and its victim"
     from unlearnbench.models.blocks import keep_blocks as keep_blocks
-    from unlearnbench.plugins.specs import Access as Access
     from unlearnbench.plugins.specs import AttackSpec as AttackSpec
     from unlearnbench.records.base import Options as Options
     from unlearnbench.robustness.attack import Attack as Attack

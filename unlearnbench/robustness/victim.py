@@ -26,16 +26,16 @@ class Victim:
         tokenizer: the model's tokenizer.
         seed: the seed of the attack.
         questions: the questions that an attacker may use, with their answers, by benchmark.
+        step: a function to call after each update or step, with its loss or None.
         topics: the topics' corpora; empty for an attack whose spec does not say that it reads them.
-        step: a function to call after each update or step, with its loss where there is one.
     """
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     seed: int
     questions: Mapping[str, Sequence[Question]]
+    step: Callable[[float | None], None]
     topics: Sequence[TopicData] = ()
-    step: Callable[[float | None], None] = lambda loss: None
 
     def schedule(
         self, side: Literal["forget", "retain"], *, steps: int, batch_size: int, max_length: int, shuffled: bool = True
