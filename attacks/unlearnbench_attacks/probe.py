@@ -163,9 +163,9 @@ def centred(states: Floats, questions: Sequence[Question]) -> Floats:
     result = states.copy()
     start = 0
     for question in questions:
-        own = slice(start, start + len(question.continuations))
-        result[own] -= result[own].mean(axis=0)
-        start = own.stop
+        rows = slice(start, start + len(question.continuations))
+        result[rows] -= result[rows].mean(axis=0)
+        start = rows.stop
     return result
 
 
@@ -232,14 +232,14 @@ def choose(states: Sequence[Floats], right: Floats, questions: Sequence[Question
     fold_of = np.array([facts[q.fact or q.id] % FOLDS for q in questions])
     options = np.repeat(fold_of, [len(q.continuations) for q in questions])
     found: list[Fitted] = []
-    for block, own in zip(blocks, states, strict=True):
+    for block, of_block in zip(blocks, states, strict=True):
         hits = np.zeros(len(PENALTIES))
         for fold in range(FOLDS):
             out = options == fold
             asked = [q for q, number in zip(questions, fold_of, strict=True) if number == fold]
             if not asked or out.all():
                 continue
-            for place, guess in enumerate(predicted(own[~out], right[~out], own[out], list(PENALTIES))):
+            for place, guess in enumerate(predicted(of_block[~out], right[~out], of_block[out], list(PENALTIES))):
                 hits[place] += accuracy(guess, asked) * len(asked)
         best = int(hits.argmax())
         found.append(Fitted(block, float(PENALTIES[best]), float(hits[best]) / len(questions)))

@@ -117,8 +117,8 @@ class _AttackRun:
         for name, column in columns.items():
             found = kept[name]
             assert found is not None
-            figures, own = found
-            results.append(self._write(name, column, {**figures, "cached": cached}, own))
+            figures, scored = found
+            results.append(self._write(name, column, {**figures, "cached": cached}, scored))
         return results
 
     def _cache_key(self, column: AttackedColumn) -> str:
@@ -183,7 +183,7 @@ class _AttackRun:
         """Return the attack's own figures, means over what was asked."""
         names = dict.fromkeys(name for figures in self._figures for name in figures)
         values = {name: [figures[name] for figures in self._figures if name in figures] for name in names}
-        return {name: round(sum(own) / len(own), 6) for name, own in values.items()}
+        return {name: round(sum(of_name) / len(of_name), 6) for name, of_name in values.items()}
 
     def _both(self, trial: int, at: int | None = None) -> dict[Half, Scored]:
         scored = self._last(trial, questions="selection", asked=HALVES, at=at)
@@ -217,7 +217,7 @@ class _AttackRun:
 
     def _looked_at(self, items: Scored) -> Scored:
         ids = {name: {q.id for q in column.look.questions} for name, column in self._attack.columns.items()}
-        return {name: [item for item in items[name] if item.id in own] for name, own in ids.items()}
+        return {name: [item for item in items[name] if item.id in asked] for name, asked in ids.items()}
 
     def _untouched(self) -> Scored:
         """Return the items of the row's own cells, marked by their halves.

@@ -309,7 +309,7 @@ def _own_figures(cells: Sequence[CellResult]) -> dict[str, float]:
     known = [cell.provenance.get("attack", {}).get("figures", {}) for cell in cells if cell.status == "done"]
     names = dict.fromkeys(name for figures in known for name in figures)
     values = {name: [figures[name] for figures in known if name in figures] for name in names}
-    return {name: round(sum(own) / len(own), 6) for name, own in values.items()}
+    return {name: round(sum(of_name) / len(of_name), 6) for name, of_name in values.items()}
 
 
 def _points(cells: Sequence[CellResult]) -> dict[int, list[dict[str, Any]]]:

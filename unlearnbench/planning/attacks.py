@@ -206,7 +206,7 @@ def _column(plan: BenchmarkPlan, whole: MultipleChoiceBenchmark, parts: Sequence
         vars(fresh)["questions"] = list(questions)
         return fresh
 
-    halves = {half: asking(in_half(asked, half, whole.item_of, facts)) for half in HALVES}
+    halves: dict[Half, MultipleChoiceBenchmark] = {half: asking(in_half(asked, half, whole.item_of, facts)) for half in HALVES}
     look = asking(first_of_each_part(halves["selection"].questions, LOOK_ITEMS))
     return AttackedColumn(plan=plan, parts=parts, asked=asked, halves=halves, look=look)
 

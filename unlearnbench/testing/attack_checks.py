@@ -32,6 +32,7 @@ from unlearnbench.testing.tiny_models import tiny_model, tiny_tokenizer
 from unlearnbench.testing.trial_fits import global_settings
 
 ATTACK_CHECKS = Registry()
+Place = tuple[str, str, int, bool]  # a module's name and kind, its number of hooks, and whether its forward was replaced
 NAME = "sums"
 QUESTIONS = 24
 BLOCKS = 8  # of the tiny Llama
@@ -58,23 +59,23 @@ class Sums(MultipleChoiceBenchmark):
 
 @dataclass(kw_only=True)
 class Carried:
-    """What came of an attack that was carried out.
+    """The outcome of an attack that was carried out.
 
     Attributes:
         states: items of each state, trial by trial.
         steps: number of calls of `Victim.step`.
-        printed: what it wrote on standard output.
+        printed: text that it wrote on standard output.
         weights: names of weights that had changed at some state.
-        left: what hung on the model, or was another module, once the attack was over.
+        left: places in the model that were not as before once the attack was over.
         settings: names of global settings that it left changed.
-        error: what it raised.
+        error: error that it raised.
     """
 
     states: list[list[ItemResult]] = field(default_factory=list[list[ItemResult]])
     steps: int = 0
     printed: str = ""
     weights: set[str] = field(default_factory=set[str])
-    left: set[str] = field(default_factory=set[str])
+    left: set[Place] = field(default_factory=set[Place])
     settings: list[str] = field(default_factory=list[str])
     error: Exception | None = None
 
@@ -141,9 +142,7 @@ def _carry_out(attack: Attack, spec: AttackSpec, *, first_only: bool) -> Carried
                 subject = Subject(model=model, tokenizer=tokenizer, seed=0, limit=None, progress=lambda count: None)
                 with contextlib.closing(_generator(attack.carry_out(victim, trial))) as states:
                     for state in states:
-                        carried.weights |= {
-                            n for n, t in model.state_dict().items() if n in before and not torch.equal(t, before[n])
-                        }
+                        carried.weights |= _changed(model, before)
                         with torch.no_grad():
                             carried.states.append(list(state.evaluate(halves["reporting"], subject, NAME)))
                         if first_only:
@@ -185,7 +184,7 @@ def _corpus(name: str) -> Table:
     return Table(rows, f"made up for {name}", lambda index: f"text {index}")
 
 
-def _shape(model: torch.nn.Module) -> set[tuple[str, str, int, bool]]:
+def _shape(model: torch.nn.Module) -> set[Place]:
     """Return the modules with their kinds and numbers of hooks, and whether their forward is their own."""
     kinds = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
     return {
