@@ -2,13 +2,14 @@
 
 Source: linear probes, Alain and Bengio 2016, arXiv:1610.01644; on unlearned models in Li et al. 2024 (WMDP), arXiv:2403.03218;
     the control of permuted labels after Hewitt and Liang 2019, arXiv:1909.03368.
-Deviations: an option's own state is read, at the last token of the prompt with that option, not the letter's number: there are
-    as many examples as options, and the letter tells nothing. Ridge regression in closed form instead of gradient descent.
+Deviations: ridge regression in closed form instead of gradient descent; `probe:option` reads each option's own state, at the
+    last token of the prompt with that option, so that the letter tells nothing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -30,6 +31,7 @@ from unlearnbench.api import (
     decoder_blocks,
     encode_prompts,
     hookimpl,
+    unknown_name,
 )
 
 Floats = NDArray[np.float64]
@@ -38,6 +40,7 @@ FOLDS = 5
 PERMUTATIONS = 5
 MOST_BLOCKS = 16  # of deeper models every second one is read
 TOKENS = 4096  # read at once, padding included
+FORMS = ("letter", "option")
 
 
 class Fitted(NamedTuple):
@@ -58,42 +61,40 @@ class Probe(Attack):
     """A linear probe of the blocks' states; each half of the questions is answered by what was fitted on the other.
 
     Args:
+        argument: state that is read: `letter`, where the answer is predicted, to tell which one it is; or `option`, behind each
+            option, to tell whether it is right.
         most: number of questions that a probe is fitted on, at most.
     """
 
     axis = "block"
     cross_fitted = True
 
-    def __init__(self, *, most: PositiveInt = 256) -> None:
-        self._most = most
+    def __init__(self, *, argument: str = "letter", most: PositiveInt = 256) -> None:
+        if argument not in FORMS:
+            raise unknown_name("form of probe", argument, FORMS, "It stands behind the colon, as in probe:option.")
+        self._form, self._most = argument, most
 
     def carry_out(self, victim: Victim, trial: Options) -> Iterator[Attacked]:
-        yield Probed(victim, self._most)
+        yield Probed(victim, self._form, self._most)
 
 
 class Probed(Attacked):
     """A model whose states a probe reads."""
 
-    def __init__(self, victim: Victim, most: int) -> None:
+    def __init__(self, victim: Victim, form: str, most: int) -> None:
         super().__init__()
-        self._victim, self._most = victim, most
+        self._victim, self._form, self._most = victim, form, most
 
     def evaluate(self, benchmark: Benchmark, subject: Subject, name: str) -> list[ItemResult]:
-        assert isinstance(benchmark, MultipleChoiceBenchmark)
-        known = spread(self._victim.questions[name], self._most)
-        blocks = read_blocks(subject.model)
-        fitted_on = [centred(states, known) for states in states_of(subject, known, blocks)]
-        right = targets(known)
+        known, asked = spread(self._victim.questions[name], self._most), questions_of(benchmark)
+        blocks, rng = read_blocks(subject.model), np.random.default_rng(self._victim.seed)
+        fitted_on = self._states(subject, known, blocks)
+        right = targets(known, self._form)
         probe = choose(fitted_on, right, known, blocks)
-        place = blocks.index(probe.block)
-        asked = benchmark.questions
-        states = centred(states_of(subject, asked, [probe.block])[0], asked)
-        found = predicted(fitted_on[place], right, states, [probe.penalty])[0]
-        rng = np.random.default_rng(self._victim.seed)
-        chance = [
-            accuracy(predicted(fitted_on[place], permuted(known, rng), states, [probe.penalty])[0], asked)
-            for _ in range(PERMUTATIONS)
-        ]
+        fitted, [states] = fitted_on[blocks.index(probe.block)], self._states(subject, asked, [probe.block])
+        [found] = predicted(fitted, right, states, [probe.penalty])
+        drawn = [targets(permuted(known, rng), self._form) for _ in range(PERMUTATIONS)]
+        chance = [accuracy(predicted(fitted, other, states, [probe.penalty])[0], asked) for other in drawn]
         self.figures = {
             "block": float(probe.block),
             "accuracy in cross-validation": probe.accuracy,
@@ -104,6 +105,23 @@ class Probed(Attacked):
             ItemResult(id=q.id, part=q.part, score=float(choice == q.answer), choice=choice, answer=q.answer)
             for q, choice in zip(asked, choices(found, asked), strict=True)
         ]
+
+    def _states(self, subject: Subject, questions: Sequence[Question], blocks: Sequence[int]) -> list[Floats]:
+        """Return each block's states of the questions: one row for a question, or one for each of its options."""
+        texts = [text for question in questions for text in texts_of(question, self._form)]
+        found = states_of(subject, texts, blocks)
+        return [centred(states, questions) for states in found] if self._form == "option" else found
+
+
+def questions_of(benchmark: Benchmark) -> Sequence[Question]:
+    """Return the questions of a multiple-choice benchmark, the only kind that is supported."""
+    assert isinstance(benchmark, MultipleChoiceBenchmark)
+    return benchmark.questions
+
+
+def texts_of(question: Question, form: str) -> list[str]:
+    """Return the texts at whose last tokens the states of a question are read."""
+    return [question.context] if form == "letter" else [f"{question.context}{option}" for option in question.continuations]
 
 
 def spread(questions: Sequence[Question], most: int) -> list[Question]:
@@ -119,10 +137,9 @@ def read_blocks(model: torch.nn.Module) -> list[int]:
     return list(range(0, count, 1 if count <= MOST_BLOCKS else 2))
 
 
-def states_of(subject: Subject, questions: Sequence[Question], blocks: Sequence[int]) -> list[Floats]:
-    """Return the output of each block at the last token of every question with every option: (options in all, D) each."""
-    texts = [f"{question.context}{option}" for question in questions for option in question.continuations]
-    encoded = encode_prompts(texts, subject.tokenizer)
+def states_of(subject: Subject, texts: Sequence[str], blocks: Sequence[int]) -> list[Floats]:
+    """Return the output of each block at the last token of every text: (texts, D) each."""
+    encoded = encode_prompts(list(texts), subject.tokenizer)
     order = sorted(range(len(encoded)), key=lambda place: -len(encoded[place]))  # alike in length, so little padding
     found: list[list[Any]] = [[None] * len(encoded) for _ in blocks]
     seen: dict[int, torch.Tensor] = {}
@@ -169,15 +186,27 @@ def centred(states: Floats, questions: Sequence[Question]) -> Floats:
     return result
 
 
-def targets(questions: Sequence[Question]) -> Floats:
-    """Return 1 for right options and 0 for others, less the mean over each question's options: (options in all,)."""
-    return np.concatenate([np.eye(len(q.continuations))[q.answer] - 1 / len(q.continuations) for q in questions])
+def targets(questions: Sequence[Question], form: str) -> Floats:
+    """Return 1 for what is right and 0 for what is not, less the mean over each question's options.
+
+    Args:
+        questions: the questions.
+        form: `letter` or `option`.
+
+    Returns:
+        (questions, options) for letters, where a question with fewer options than others has zeros behind them; else (options
+        in all,).
+    """
+    rows = [np.eye(len(q.continuations))[q.answer] - 1 / len(q.continuations) for q in questions]
+    if form == "option":
+        return np.concatenate(rows)
+    most = max(map(len, rows))
+    return np.stack([np.pad(row, (0, most - len(row))) for row in rows])
 
 
-def permuted(questions: Sequence[Question], rng: np.random.Generator) -> Floats:
-    """Return targets whose right options are drawn anew."""
-    drawn = [np.eye(n)[rng.integers(n)] - 1 / n for n in (len(q.continuations) for q in questions)]
-    return np.concatenate(drawn)
+def permuted(questions: Sequence[Question], rng: np.random.Generator) -> list[Question]:
+    """Return the questions with right options that are drawn anew."""
+    return [replace(question, answer=int(rng.integers(len(question.continuations)))) for question in questions]
 
 
 def predicted(states: Floats, right: Floats, asked: Floats, penalties: Sequence[float]) -> list[Floats]:
@@ -186,26 +215,29 @@ def predicted(states: Floats, right: Floats, asked: Floats, penalties: Sequence[
     In its dual form: asked K' (K + p t I)^-1 right, with K the states' products and t their mean squared length.
 
     Args:
-        states: (N, D), scaled by each dimension's own deviation.
-        right: (N,), targets.
-        asked: (M, D).
+        states: (N, D), centred and scaled by each dimension's mean and deviation.
+        right: (N,) or (N, K), targets.
+        asked: (M, D), centred and scaled alike.
         penalties: penalties p.
 
     Returns:
-        (M,) for each penalty.
+        (M,) or (M, K) for each penalty.
     """
-    scale = states.std(axis=0)
+    middle, scale = states.mean(axis=0), states.std(axis=0)
     scale = np.where(scale > 0, scale, 1.0)
-    known, other = states / scale, asked / scale
+    known, other = (states - middle) / scale, (asked - middle) / scale
     values, vectors = np.linalg.eigh(known @ known.T)  # (N,), (N, N)
     size = max(float(values.mean()), np.finfo(np.float64).tiny)
-    turned = vectors.T @ right
+    turned = vectors.T @ right.reshape(len(right), -1)  # (N, K)
     against = (other @ known.T) @ vectors  # (M, N)
-    return [against @ (turned / (np.maximum(values, 0) + penalty * size)) for penalty in penalties]
+    wholes = [np.maximum(values, 0)[:, None] + penalty * size for penalty in penalties]
+    return [(against @ (turned / whole)).reshape(len(asked), *right.shape[1:]) for whole in wholes]
 
 
 def choices(found: Floats, questions: Sequence[Question]) -> list[int]:
     """Return the option of each question with the highest prediction; of equals the first."""
+    if found.ndim == 2:
+        return [int(row[: len(q.continuations)].argmax()) for row, q in zip(found, questions, strict=True)]
     picked: list[int] = []
     start = 0
     for question in questions:
@@ -223,14 +255,14 @@ def choose(states: Sequence[Floats], right: Floats, questions: Sequence[Question
     """Return the block and penalty with the highest accuracy in cross-validation; questions on one fact are in one fold.
 
     Args:
-        states: (options in all, D), for each block.
-        right: (options in all,), targets.
+        states: (N, D), for each block; as many rows for each question, in their order, as targets.
+        right: (N,) or (N, K), targets.
         questions: questions that they belong to.
         blocks: numbers of the blocks.
     """
     facts = {name: number for number, name in enumerate(dict.fromkeys(q.fact or q.id for q in questions))}
     fold_of = np.array([facts[q.fact or q.id] % FOLDS for q in questions])
-    options = np.repeat(fold_of, [len(q.continuations) for q in questions])
+    options = fold_of if right.ndim == 2 else np.repeat(fold_of, [len(q.continuations) for q in questions])
     found: list[Fitted] = []
     for block, of_block in zip(blocks, states, strict=True):
         hits = np.zeros(len(PENALTIES))
@@ -252,7 +284,7 @@ def unlearnbench_attacks() -> list[AttackSpec]:
         AttackSpec(
             name="probe",
             factory=Probe,
-            summary="a linear probe of the blocks' states, fitted on one half of the questions and read on the other",
+            summary="a linear probe of the blocks' states, fitted on one half of the questions, read on the other",
             source="Alain and Bengio 2016, arXiv:1610.01644; Li et al. 2024, arXiv:2403.03218",
             access="activations",
         )

@@ -37,7 +37,7 @@ def test_ridge_regression_is_that_of_the_normal_equations():
     known, asked = np.random.default_rng(0).standard_normal((30, 8)), np.random.default_rng(1).standard_normal((5, 8))
     right = np.random.default_rng(2).standard_normal(30)
     scale = known.std(axis=0)
-    X, Z = known / scale, asked / scale
+    X, Z = (known - known.mean(axis=0)) / scale, (asked - known.mean(axis=0)) / scale
     size = (X**2).sum() / len(X)
     for penalty, found in zip(PENALTIES, predicted(known, right, asked, list(PENALTIES)), strict=True):
         w = np.linalg.solve(X.T @ X + penalty * size * np.eye(8), X.T @ right)
@@ -48,24 +48,40 @@ def test_what_is_there_is_read_and_what_is_not_is_chance():
     known, asked = questions(120), [*questions(400)[200:]]
     for clear, low, high in ((3.0, 0.95, 1.0), (0.0, 0.15, 0.35)):
         fitted, other = centred(states(known, clear), known), centred(states(asked, clear, seed=1), asked)
-        probe = choose([fitted], targets(known), known, [3])
-        found = accuracy(predicted(fitted, targets(known), other, [probe.penalty])[0], asked)
+        probe = choose([fitted], targets(known, "option"), known, [3])
+        found = accuracy(predicted(fitted, targets(known, "option"), other, [probe.penalty])[0], asked)
         assert low <= found <= high
         assert probe.block == 3
+
+
+def test_letters_are_told_where_they_are_predicted():
+    """One state for each question, in which each letter has a direction of its own; some questions have fewer options."""
+    rng = np.random.default_rng(0)
+    directions = rng.standard_normal((OPTIONS, 12))
+    asked = [q if n % 3 else Question(q.id, q.part, q.context, ("A", "B"), q.answer % 2) for n, q in enumerate(questions(160))]
+    known, other = asked[:100], asked[100:]
+    own = rng.standard_normal((len(asked), 12)) + 2 * directions[[q.answer for q in asked]] + 5
+    right = targets(known, "letter")
+    assert right.shape == (100, OPTIONS)
+    assert right.sum(axis=1) == pytest.approx(0)
+    probe = choose([own[:100]], right, known, [0])
+    found = predicted(own[:100], right, own[100:], [probe.penalty])[0]
+    assert accuracy(found, other) > 0.9
+    assert all(choice < len(q.continuations) for choice, q in zip(choices(found, other), other, strict=True))
 
 
 def test_labels_that_are_permuted_are_chance():
     known, asked = questions(120), questions(400)[200:]
     fitted, other = centred(states(known, 3.0), known), centred(states(asked, 3.0, seed=1), asked)
     rng = np.random.default_rng(0)
-    found = [accuracy(predicted(fitted, permuted(known, rng), other, [1.0])[0], asked) for _ in range(8)]
+    found = [accuracy(predicted(fitted, targets(permuted(known, rng), "option"), other, [1.0])[0], asked) for _ in range(8)]
     assert abs(np.mean(found) - 1 / OPTIONS) < 0.08
 
 
 def test_the_block_that_knows_is_chosen():
     known = questions(80)
     own = [centred(states(known, clear, seed=place), known) for place, clear in enumerate((0.0, 2.0, 0.3))]
-    assert choose(own, targets(known), known, [0, 2, 4]).block == 2
+    assert choose(own, targets(known, "option"), known, [0, 2, 4]).block == 2
 
 
 def test_a_fact_is_never_on_both_sides_of_a_fold():
@@ -76,8 +92,8 @@ def test_a_fact_is_never_on_both_sides_of_a_fold():
     answers = {f"f{n}": n % OPTIONS for n in range(10)}
     asked = [Question(q.id, q.part, q.context, q.continuations, answers[q.fact], fact=q.fact) for q in known]
     own = centred(np.concatenate([of_fact[q.fact] for q in asked]), asked)
-    assert accuracy(predicted(own, targets(asked), own, [PENALTIES[0]])[0], asked) == 1.0
-    assert choose([own], targets(asked), asked, [0]).accuracy < 0.7
+    assert accuracy(predicted(own, targets(asked, "option"), own, [PENALTIES[0]])[0], asked) == 1.0
+    assert choose([own], targets(asked, "option"), asked, [0]).accuracy < 0.7
 
 
 def test_constant_states_choose_the_first_option():

@@ -205,7 +205,7 @@ TALKER = f"""
 from dataclasses import replace
 
 class Wordy(Attacked):
-    def evaluate(self, benchmark, subject):
+    def evaluate(self, benchmark, subject, name):
         return [replace(item, text="{CANARY}", question="{CANARY}", judgment="{CANARY}")
                 for item in benchmark.evaluate(subject)]
 

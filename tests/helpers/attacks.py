@@ -8,7 +8,7 @@ IMPORTS = "from unlearnbench.api import Attack, Attacked, AttackSpec, hookimpl\n
 NOTHING = """
 
 class Unanswered(Attacked):
-    def evaluate(self, benchmark, subject):
+    def evaluate(self, benchmark, subject, name):
         from unlearnbench.api import ItemResult
 
         return [

@@ -66,10 +66,17 @@ def test_what_is_hidden_is_found(rows, row, attack):
     assert rows[row].verdict == "hidden"
 
 
-@pytest.mark.parametrize("attack", ["lens", "quantize:4"])
-def test_an_attack_that_looks_elsewhere_finds_nothing(rows, attack):
-    """The flood is in block 4, of which later ones leave little, and far above the steps of rounding."""
-    assert rows["flooded"].attacks[attack].recovered.value < 0.3
+def test_an_attack_that_looks_elsewhere_finds_nothing(rows):
+    """Blocks below the flood do not know the answers yet, and those above it have little left of them."""
+    recovered = rows["flooded"].attacks["lens"].recovered
+    assert recovered.low < 0 < recovered.high
+    assert recovered.value < 0.3
+
+
+@pytest.mark.parametrize("row", ["flooded", "late", "relabelled"])
+def test_rounding_opens_gates_that_a_neuron_barely_closes(rows, row):
+    """Each hides by a neuron that tells hazard prompts from others by a margin; four bits blur it."""
+    assert rows[row].attacks["quantize:4"].recovered.low > 0.3
 
 
 def test_the_probe_reads_relabelled_states_as_well_as_the_base_s(rows):
