@@ -102,9 +102,16 @@ def _kind(name: str) -> OfferedKind:
     if found := offered_among(kinds):
         return found[-1]
     if kinds:
-        raise UsageError(f"'{name}' is an {min(kinds)}; there are checks for {', '.join(f'{k}s' for k in OFFERED)} only.")
+        raise UsageError(
+            f"'{name}' is an {min(kinds)}; there are checks for {', '.join(f'{k}s' for k in OFFERED[:-1])} and {OFFERED[-1]}s only."
+        )
     known = {info.name for info in plugins if info.kind in OFFERED}
-    raise unknown_name(" or ".join(OFFERED), name, known, "`unlearnbench plugins` lists them with where they come from.")
+    raise unknown_name(
+        f"{', '.join(OFFERED[:-1])} or {OFFERED[-1]}",
+        name,
+        known,
+        "`unlearnbench plugins` lists them with where they come from.",
+    )
 
 
 def _show(name: str, outcomes: Sequence[Outcome]) -> None:

@@ -320,7 +320,7 @@ class _AttackRun:
             tokenizer=loaded.tokenizer,
             seed=self._seed,
             questions={name: column.questions(questions) for name, column in attack.columns.items()},
-            topics=attack.topics,
+            corpora=attack.topics,
             step=self._step,
         )
         try:

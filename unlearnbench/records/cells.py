@@ -128,7 +128,13 @@ class CellKey(Record):
 
     @classmethod
     def read(cls, variant: str, name: str, seed: int) -> CellKey:
-        """Return the key of a cell within a job, by the name that `within` gives; no name of a benchmark has a space."""
+        """Return the key of a cell within a job, by the name that `within` gives; no name of a benchmark has a space.
+
+        Args:
+            variant: row of the job.
+            name: name of the cell within the job.
+            seed: seed of the job.
+        """
         benchmark, _, attacked = name.partition(" under ")
         attack, _, other = attacked.partition(" ")
         return cls(variant=variant, benchmark=benchmark, seed=int(other) if other else seed, attack=attack or None)

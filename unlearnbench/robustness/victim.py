@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, cast
 
 from unlearnbench.data.batches import Schedule, encode_corpus
 from unlearnbench.models.capacity import check_ids, context_length
@@ -27,7 +27,7 @@ class Victim:
         seed: the seed of the attack.
         questions: the questions that an attacker may use, with their answers, by benchmark.
         step: a function to call after each update or step, with its loss or None.
-        topics: the topics' corpora; empty for an attack whose spec does not say that it reads them.
+        corpora: the topics' corpora, for `schedule`; empty for an attack whose spec does not say that it reads them.
     """
 
     model: PreTrainedModel
@@ -35,7 +35,7 @@ class Victim:
     seed: int
     questions: Mapping[str, Sequence[Question]]
     step: Callable[[float | None], None]
-    topics: Sequence[TopicData] = ()
+    corpora: Sequence[object] = ()
 
     def schedule(
         self, side: Literal["forget", "retain"], *, steps: int, batch_size: int, max_length: int, shuffled: bool = True
@@ -59,7 +59,7 @@ class Victim:
                 readable=readable,
                 min_chars=topic.min_chars,
             )
-            for topic in self.topics
+            for topic in cast("Sequence[TopicData]", self.corpora)
         ]
         for corpus in corpora:
             check_ids((example.ids for example in corpus.examples), self.model)

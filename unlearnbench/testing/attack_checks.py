@@ -136,7 +136,7 @@ def _carry_out(attack: Attack, spec: AttackSpec, *, first_only: bool) -> Carried
                     tokenizer=tokenizer,
                     seed=0,
                     questions={NAME: halves["selection"].questions},
-                    topics=[_topic()] if spec.reads_corpora else [],
+                    corpora=[_topic()] if spec.reads_corpora else [],
                     step=step,
                 )
                 subject = Subject(model=model, tokenizer=tokenizer, seed=0, limit=None, progress=lambda count: None)
