@@ -106,12 +106,8 @@ def _kind(name: str) -> OfferedKind:
             f"'{name}' is an {min(kinds)}; there are checks for {', '.join(f'{k}s' for k in OFFERED[:-1])} and {OFFERED[-1]}s only."
         )
     known = {info.name for info in plugins if info.kind in OFFERED}
-    raise unknown_name(
-        f"{', '.join(OFFERED[:-1])} or {OFFERED[-1]}",
-        name,
-        known,
-        "`unlearnbench plugins` lists them with where they come from.",
-    )
+    listed = f"{', '.join(OFFERED[:-1])} or {OFFERED[-1]}"
+    raise unknown_name(listed, name, known, "`unlearnbench plugins` lists them with where they come from.")
 
 
 def _show(name: str, outcomes: Sequence[Outcome]) -> None:
