@@ -102,9 +102,8 @@ def _kind(name: str) -> OfferedKind:
     if found := offered_among(kinds):
         return found[-1]
     if kinds:
-        raise UsageError(
-            f"'{name}' is an {min(kinds)}; there are checks for {', '.join(f'{k}s' for k in OFFERED[:-1])} and {OFFERED[-1]}s only."
-        )
+        checked = f"{', '.join(f'{kind}s' for kind in OFFERED[:-1])} and {OFFERED[-1]}s"
+        raise UsageError(f"'{name}' is an {min(kinds)}; there are checks for {checked} only.")
     known = {info.name for info in plugins if info.kind in OFFERED}
     listed = f"{', '.join(OFFERED[:-1])} or {OFFERED[-1]}"
     raise unknown_name(listed, name, known, "`unlearnbench plugins` lists them with where they come from.")
