@@ -122,3 +122,4 @@ class AttackSpec:
 
 
 PluginSpec = MethodSpec | BenchmarkSpec | AttackSpec
+"""The type of the spec of a plugin: of a method, a benchmark or an attack."""
