@@ -1,4 +1,4 @@
-"""Everything a plugin imports: for methods, for benchmarks, for both, for extensions.
+"""Everything a plugin imports: for methods, for benchmarks, for attacks, for several of them, for extensions.
 
 The imports below are the list, and the only place where a name stands: type checkers read them, and so does this module when
 a name is first used, so that scoring never imports Lightning. `docs/api.md` has the names with their arguments, by the same
@@ -135,6 +135,15 @@ if TYPE_CHECKING:
     from unlearnbench.scoring.judging.rater import Rater as Rater
     from unlearnbench.scoring.judging.rater import Ratings as Ratings
     from unlearnbench.scoring.judging.remote import RequestLimits as RequestLimits
+
+    "For attacks: the attack and its victim"
+    from unlearnbench.models.blocks import keep_blocks as keep_blocks
+    from unlearnbench.plugins.specs import AttackSpec as AttackSpec
+    from unlearnbench.records.base import Options as Options
+    from unlearnbench.robustness.attack import Attack as Attack
+    from unlearnbench.robustness.attack import Attacked as Attacked
+    from unlearnbench.robustness.attack import AttackWork as AttackWork
+    from unlearnbench.robustness.victim import Victim as Victim
 
     "For extensions: what their hooks are given"
     from unlearnbench.records.cells import CellResult as CellResult

@@ -12,8 +12,10 @@ from helpers.pages import DOCS, ROOT
 
 from unlearnbench import api
 
-BLOCKS = ("For both: ", "For methods: ", "For benchmarks: ", "For extensions: ")
-AUTHORS_PAGES = ("write-a-method.md", "your-first-method.md", "write-a-benchmark.md", "hooks.md", "evaluation.md")
+BLOCKS = ("For both: ", "For methods: ", "For benchmarks: ", "For attacks: ", "For extensions: ")
+AUTHORS_PAGES = (
+    "write-a-method.md", "your-first-method.md", "write-a-benchmark.md", "write-an-attack.md", "hooks.md", "evaluation.md",
+)  # fmt: skip
 
 
 def listed() -> list[ast.alias]:
@@ -42,7 +44,7 @@ def test_api_gives_every_name_it_lists():
 
 def test_every_name_serves_somebody():
     """A plugin that ships, a template of `new`, or an author whom a page tells of it."""
-    sources = [*(ROOT / "methods").rglob("*.py"), *(ROOT / "benchmarks").rglob("*.py")]
+    sources = [file for folder in ("methods", "benchmarks", "attacks") for file in (ROOT / folder).rglob("*.py")]
     sources += (ROOT / "unlearnbench" / "plugins" / "templates").rglob("module*.txt")
     used = {name for file in sources for name in re.findall(r"\w+", file.read_text(encoding="utf-8"))}
     for page in AUTHORS_PAGES:

@@ -55,7 +55,7 @@ def test_data_that_cannot_be_read_fail_one_check(cli):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("rmuu",), "Unknown method or benchmark 'rmuu'. Did you mean 'rmu'?"),
+        (("rmuu",), "Unknown method, benchmark or attack 'rmuu'. Did you mean 'rmu'?"),
         (("wmpd",), "Did you mean 'wmdp'?"),
         (("rmu:late",), "The method 'rmu' takes nothing after a colon; got 'rmu:late'."),
         (("wmdp:bio",), "The benchmark 'wmdp' takes nothing after a colon; got 'wmdp:bio'."),

@@ -6,16 +6,17 @@ import importlib
 import sys
 
 import pytest
-from conformance import wrong_benchmarks, wrong_methods
+from conformance import wrong_attacks, wrong_benchmarks, wrong_methods
 
 from unlearnbench.errors import PluginError, UsageError
 from unlearnbench.plugins.registry import find_plugin
 from unlearnbench.testing import CheckFailed, checks_of, parametrize_checks
+from unlearnbench.testing.attack_checks import ATTACK_CHECKS
 from unlearnbench.testing.benchmark_checks import BENCHMARK_CHECKS
 from unlearnbench.testing.method_checks import METHOD_CHECKS
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of Lightning and torch among themselves
-KINDS = {"method": wrong_methods, "benchmark": wrong_benchmarks}
+KINDS = {"method": wrong_methods, "benchmark": wrong_benchmarks, "attack": wrong_attacks}
 # what a process remembers, another one does not
 ALSO = {"same_seed_same_weights": {"same_weights_in_a_subprocess"}}
 CASES = [(kind, check) for kind, module in KINDS.items() for check in module.SPECS if check != "right"]
@@ -44,7 +45,7 @@ def bound(kind: str, check: str):
 
 
 def test_every_check_has_a_plugin_that_fails_it():
-    for kind, registry in (("method", METHOD_CHECKS), ("benchmark", BENCHMARK_CHECKS)):
+    for kind, registry in (("method", METHOD_CHECKS), ("benchmark", BENCHMARK_CHECKS), ("attack", ATTACK_CHECKS)):
         wanted = {name.partition("[")[0] for name in registry.names()}
         assert {check.partition("[")[0] for check in KINDS[kind].SPECS} - {"right"} == wanted
 
@@ -59,7 +60,7 @@ def test_wrong_plugin_fails_its_check(kind, check):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("kind", "check"), [*CASES, ("method", "right"), ("benchmark", "right")], ids=lambda value: value)
+@pytest.mark.parametrize(("kind", "check"), [*CASES, *((kind, "right") for kind in KINDS)], ids=lambda value: value)
 def test_wrong_plugin_fails_no_other_check(kind, check):
     failed = {name: one.outcome().message for name, one in bound(kind, check).items() if one.outcome().bad}
     assert set(failed) - ALSO.get(check, set()) == {check} - {"right"}, failed

@@ -34,6 +34,9 @@ limit: 3
 methods:
   rmu: {{layer: 3, lr: 1.0e-3, steps: 6, batch_size: 2, max_length: 24}}
   scrub: {{lr: 1.0e-4, steps: 4, batch_size: 2, max_length: 24}}
+attacks:
+  quantize:8: {{}}
+  relearn: {{steps: 2, rates: [1.0e-3], batch_size: 2, max_length: 24}}
 """
 
 
@@ -108,7 +111,7 @@ class Ordeal:
 
 def finished(run: Path) -> dict[Path, tuple[int, bytes]]:
     """Every record that says that a cell or a delta is whole: when it was written, and what it says."""
-    records = [*run.glob("cells/*/*/*.json"), *run.glob("deltas/*/*/manifest.json")]
+    records = [*run.glob("cells/*/*/*.json"), *run.glob("attacked/*/*/*/*.json"), *run.glob("deltas/*/*/manifest.json")]
     return {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in records}
 
 
@@ -130,9 +133,11 @@ def phase_of(line: str) -> str:
     """What was going on after a line of progress."""
     if line.endswith(")") and ": unlearning (" in line:
         return "training, writing the delta"
+    if re.fullmatch(r"\S+, seed \d+: \S+ under \S+ \(\d+\)", line):
+        return "attacking, putting the model back, writing a cell"
     if re.fullmatch(r"\S+, seed \d+: \S+ \(\d+\)", line):
         return "scoring, writing a cell"
-    return "writing the table, beginning the next job" if re.match(r"\S+/\S+/\d+: ", line) else "starting"
+    return "writing the table, beginning the next job" if re.match(r"\S+/\S+/\d+(!\S+)?: ", line) else "starting"
 
 
 def endure(ordeal: Ordeal, kills: int, chance: random.Random) -> None:

@@ -50,9 +50,11 @@ CONFORMANCE = {
 }
 ```
 
-Every method and benchmark that comes with unlearnbench passes every check, but for what `unlearnbench_methods.CONFORMANCE`
+Attacks are carried out on a tiny Llama, with every trial.
+
+Every plugin that comes with unlearnbench passes every check, but for what `unlearnbench_methods.CONFORMANCE`
 states. The test suite tries each method on Llama and on one other family; `make conformance` tries all on all. Which check
-finds which mistake: `tests/conformance/wrong_methods.py` and `wrong_benchmarks.py`.
+finds which mistake: `tests/conformance/wrong_methods.py`, `wrong_benchmarks.py` and `wrong_attacks.py`.
 """
 
 
@@ -143,11 +145,12 @@ def _below(command: Any, path: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
 
 def checks_page() -> str:
     """Every check with its promise."""
+    from unlearnbench.testing.attack_checks import ATTACK_CHECKS
     from unlearnbench.testing.benchmark_checks import BENCHMARK_CHECKS
     from unlearnbench.testing.method_checks import METHOD_CHECKS
 
     lines = ["# Checks", "", CHECKS_HEAD, MARK, ""]
-    for title, registry in (("Methods", METHOD_CHECKS), ("Benchmarks", BENCHMARK_CHECKS)):
+    for title, registry in (("Methods", METHOD_CHECKS), ("Benchmarks", BENCHMARK_CHECKS), ("Attacks", ATTACK_CHECKS)):
         lines += [f"## {title}", "", "| check | promise |", "|---|---|"]
         lines += [f"| `{name}` | {promise} |" for name, promise in registry.promises()]
         lines.append("")

@@ -18,7 +18,9 @@ from helpers.streams import prepare
 
 from unlearnbench.plugins.registry import _manager
 from unlearnbench.plugins.specs import MethodSpec
+from unlearnbench.scoring.benchmark import Subject
 from unlearnbench.testing import checks_of, tiny_model, tiny_tokenizer
+from unlearnbench.testing.attack_checks import Sums
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of Lightning and torch among themselves
 
@@ -121,6 +123,30 @@ def test_shown_benchmark(load):
     (spec,) = load("docs_benchmark", blocks("write-a-benchmark.md")[0]).unlearnbench_benchmarks()
     bad = {outcome.check: outcome.message for outcome in (check.outcome() for check in checks_of(spec)) if outcome.bad}
     assert set(bad) == {"entry_point"}, bad
+
+
+@pytest.fixture
+def scale(load):
+    return load("docs_attack", blocks("write-an-attack.md")[0])
+
+
+def test_shown_attack(scale):
+    """It passes every check but that of its entry point: it is not installed."""
+    (spec,) = scale.unlearnbench_attacks()
+    bad = {outcome.check: outcome.message for outcome in (check.outcome() for check in checks_of(spec)) if outcome.bad}
+    assert set(bad) == {"entry_point"}, bad
+
+
+def test_shown_attack_that_asks_in_other_words(scale):
+    """Its answers have the questions' own ids, and are not those to the questions as they are."""
+    names = dict(vars(scale))
+    exec(blocks("write-an-attack.md")[1], names)
+    benchmark, model, tokenizer = Sums(), tiny_model(), tiny_tokenizer()
+    subject = Subject(model=model, tokenizer=tokenizer, seed=0, limit=None, progress=lambda count: None)
+    plain, asked = list(benchmark.evaluate(subject)), names["Asked"]().evaluate(benchmark, subject, "sums")
+    assert [item.id for item in asked] == [item.id for item in plain]
+    assert [item.logprobs for item in asked] != [item.logprobs for item in plain]
+    assert [item.logprobs for item in benchmark.evaluate(subject)] == [item.logprobs for item in plain]
 
 
 @pytest.fixture

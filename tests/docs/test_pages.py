@@ -25,7 +25,7 @@ from unlearnbench.plugins.registry import find_plugin, list_plugins
 
 ROOT_PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md")]
 PAGES = [*ROOT_PAGES, *sorted(DOCS.rglob("*.md"))]
-ROOMS = ("unlearnbench", "methods", "benchmarks")
+ROOMS = ("unlearnbench", "methods", "benchmarks", "attacks")
 LINK = re.compile(r"(?<!!)\[[^]]+\]\(([^)\s]+)\)")
 MADE_UP = {
     "NAME",
@@ -34,6 +34,7 @@ MADE_UP = {
     "grad-diff-demo",
     "sums",
     "recital",
+    "scale",
 }  # what pages call plugins that are still to be written
 COMMAND = re.compile(rf"unlearnbench (?:{'|'.join(sorted({path[0] for path in reference.commands()}))})\b")
 
@@ -123,7 +124,7 @@ def test_change_since_a_release_raises_the_version():
 
 def test_every_hook_stands_with_its_arguments():
     wanted = set()
-    for owner in (hookspecs.MethodHooks, hookspecs.BenchmarkHooks, hookspecs.ExtensionHooks):
+    for owner in (hookspecs.MethodHooks, hookspecs.BenchmarkHooks, hookspecs.AttackHooks, hookspecs.ExtensionHooks):
         for name, function in vars(owner).items():
             if name.startswith("unlearnbench_"):
                 arguments = list(inspect.signature(function).parameters)[1:]

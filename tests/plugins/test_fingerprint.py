@@ -81,6 +81,10 @@ def test_a_new_optimizer_scores_nothing_again(identities, before):
     assert "training/optimizers.py" not in fingerprint.covered(fingerprint.SCORING)
 
 
+def test_work_on_attacks_makes_no_cell_due_that_was_not_attacked(identities, before):
+    assert identities("robustness/attack.py", "execution/attack_job.py", "planning/attacks.py") == before
+
+
 def test_how_a_judge_is_reached_and_what_a_report_looks_like_decide_nothing(identities, before):
     assert identities("scoring/judging/remote.py", "reports/formatting.py", "execution/compare.py") == before
 
@@ -101,7 +105,8 @@ WITHOUT_NUMBERS = {
 
 def test_every_module_that_decides_a_number_is_part_of_an_identity():
     """All that training, scoring and the API reach, by their imports, types included."""
-    waiting, reached = ["unlearnbench.api", "unlearnbench.execution.fit", "unlearnbench.execution.cell"], set()
+    begun = ("api", "execution.fit", "execution.cell", "execution.attack_job")
+    waiting, reached = [f"unlearnbench.{name}" for name in begun], set()
     while waiting:
         name = waiting.pop()
         file = file_of(name)
@@ -109,7 +114,7 @@ def test_every_module_that_decides_a_number_is_part_of_an_identity():
             continue
         reached.add(name)
         waiting += imports(Source(name, file, file.read_bytes()))
-    places = (*fingerprint.TRAINING, *fingerprint.SCORING, *fingerprint.INTERIM)
+    places = (*fingerprint.TRAINING, *fingerprint.SCORING, *fingerprint.INTERIM, *fingerprint.ATTACKS)
     numeric = {name.removesuffix(".py").replace("/", ".") for name in fingerprint.covered(places)}
     modules = {name.removeprefix("unlearnbench.") for name in reached} - {"api"}
     uncovered = {name for name in modules - numeric if file_of(f"unlearnbench.{name}").name != "__init__.py"}
@@ -126,10 +131,11 @@ def test_a_hash_covers_names_bytes_and_data_of_the_code():
         fingerprint.training_hash(),
         fingerprint.scoring_hash(),
         fingerprint.interim_hash(),
+        fingerprint.attack_hash(),
         fingerprint.options_hash(),
         fingerprint.package_hash(),
     }
-    assert len(hashes) == 5
+    assert len(hashes) == 6
 
 
 def test_methods_reach_the_scoring_kit():

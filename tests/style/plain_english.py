@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).parents[2]
-PLACES = ("unlearnbench", "methods", "benchmarks", "examples")
+PLACES = ("unlearnbench", "methods", "benchmarks", "attacks", "examples")
 NAMES = frozenset({"one", "own", "said", "told"})
 
 

@@ -27,8 +27,9 @@ PACKAGES = {
     "unlearnbench": ROOT / "unlearnbench",
     "unlearnbench_methods": ROOT / "methods" / "unlearnbench_methods",
     "unlearnbench_benchmarks": ROOT / "benchmarks" / "unlearnbench_benchmarks",
+    "unlearnbench_attacks": ROOT / "attacks" / "unlearnbench_attacks",
 }
-SOURCES = ("unlearnbench", "methods", "benchmarks", "tests", "docs", "examples", ".mkdocs")
+SOURCES = ("unlearnbench", "methods", "benchmarks", "attacks", "tests", "docs", "examples", ".mkdocs")
 ROOT_FILES = {
     "CHANGELOG.md", "CITATION.cff", "CONTRIBUTING.md", "LICENSE", "Makefile", "README.md", "SECURITY.md", "constraints.txt",
     "mkdocs.yml", "pyproject.toml",

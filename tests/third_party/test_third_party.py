@@ -94,6 +94,23 @@ def test_runs_in_a_comparison(command, site, tiny_folder, tmp_path):
     assert provenance["weights"] != provenance["base_weights"]
 
 
+def test_an_attack_runs_beside_those_that_come_with_it(command, tiny_folder, tmp_path):
+    site = install("noisy_attack", tmp_path / "site")
+    arguments = ["compare", "--model", tiny_folder, "--methods", "none", "--benchmarks", "wmdp", "--limit", "4"]
+    data = ["--forget", "bio=sandbox:corpora:bio-forget", "--retain", "sandbox:corpora:retain"]
+    settings = ["--set", "wmdp.source=sandbox:wmdp", "--set", "noisy.size=0.2"]
+    run = ["--attacks", "noisy,quantize:8", "--out", tmp_path / "run", "--json"]
+    outcome = command(site, *arguments, *data, *settings, *run)
+    assert outcome.returncode == 0, outcome.stderr
+    heads = {attack["label"]: attack for attack in json.loads(outcome.stdout)["attacks"]}
+    assert heads["noisy"]["options"] == {"size": 0.2}
+    assert heads["noisy"]["half"] == "reporting"
+    cell = next((tmp_path / "run" / "attacked" / "none" / "noisy" / "wmdp").glob("*.json"))
+    facts = json.loads(cell.read_text())["provenance"]["attack"]
+    assert facts["distribution"] == "unlearnbench-noisy-attack 0.4.0"
+    assert [point["trial"] for point in facts["trials"]] == [0, 1, 2]
+
+
 def test_two_distributions_with_one_name_are_refused(command, tmp_path):
     """Whoever asks for it; both stand in the list, and the other methods work."""
     rival = install("rival_rmu", tmp_path / "site")

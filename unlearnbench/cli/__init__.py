@@ -12,6 +12,7 @@ import typer
 from unlearnbench import __version__
 from unlearnbench.cli import (
     answers,
+    attack,
     card,
     check,
     compare,
@@ -41,6 +42,7 @@ app = typer.Typer(
     add_completion=False,
 )
 app.command("answers")(answers.answers)
+app.command("attack")(attack.attack)
 app.command("card")(card.card)
 app.command("check")(check.check)
 app.command("compare")(compare.compare)

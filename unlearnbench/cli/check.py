@@ -1,4 +1,4 @@
-"""`unlearnbench check`: the properties of a method or benchmark that a comparison relies on."""
+"""`unlearnbench check`: the properties of a plugin that a comparison relies on."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ STYLES = {"passed": "green", "failed": "bold red", "unexpected pass": "bold red"
 
 
 def check(
-    name: Annotated[str, typer.Argument(help="A method or a benchmark.")],
+    name: Annotated[str, typer.Argument(help="A method, a benchmark or an attack.")],
     settings: options.Settings = None,
     expect_failure: Annotated[
         list[str] | None,
@@ -30,7 +30,7 @@ def check(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Try a method or benchmark on tiny models and say, property by property, whether it is as it should be.
+    """Try a method, benchmark or attack on tiny models and say, property by property, whether it is as it should be.
 
     Exit code 1 where a check fails. Benchmarks start from the settings of the recipe `sandbox`, where it has some.
     """
@@ -102,9 +102,11 @@ def _kind(name: str) -> OfferedKind:
     if found := offered_among(kinds):
         return found[-1]
     if kinds:
-        raise UsageError(f"'{name}' is an {min(kinds)}; there are checks for {' and '.join(f'{k}s' for k in OFFERED)} only.")
+        checked = f"{', '.join(f'{kind}s' for kind in OFFERED[:-1])} and {OFFERED[-1]}s"
+        raise UsageError(f"'{name}' is an {min(kinds)}; there are checks for {checked} only.")
     known = {info.name for info in plugins if info.kind in OFFERED}
-    raise unknown_name(" or ".join(OFFERED), name, known, "`unlearnbench plugins` lists them with where they come from.")
+    listed = f"{', '.join(OFFERED[:-1])} or {OFFERED[-1]}"
+    raise unknown_name(listed, name, known, "`unlearnbench plugins` lists them with where they come from.")
 
 
 def _show(name: str, outcomes: Sequence[Outcome]) -> None:

@@ -39,6 +39,12 @@ def benchmark(
     _write("benchmark", name, out, generation=generation)
 
 
+@app.command("attack")
+def attack(name: Name, out: Folder = None) -> None:
+    """Write an attack: module, entry point, test, README, licence and CI file."""
+    _write("attack", name, out)
+
+
 def _write(kind: OfferedKind, name: str, out: Path | None, *, generation: bool = False) -> None:
     from unlearnbench.plugins.kinds import KINDS
     from unlearnbench.plugins.scaffold import new_plugin

@@ -33,6 +33,10 @@ Judge = Annotated[str | None, typer.Option(help="Judge that rates mt_bench: rule
 JudgeUrl = Annotated[str | None, typer.Option(help="Base address of mt_bench's judge, OpenAI-compatible.")]
 JudgePrompts = Annotated[str | None, typer.Option(metavar="FILE", help="Prompts of mt_bench's judge, in FastChat's format.")]
 JudgeRepeats = Annotated[int | None, typer.Option(help="Number of ratings of each answer by mt_bench's judge.")]
+Attacks = Annotated[
+    str | None,
+    typer.Option(help="Attacks on every row, separated by commas: quantize:4,relearn; or quick or standard, groups of them."),
+]
 References = Annotated[str | None, typer.Option(metavar="FILE", help="Reference answers that replace mt_bench's.")]
 COVERAGE = 0.95
 MinCoverage = Annotated[float, typer.Option(help="Exit with 1 where a smaller share of a benchmark's items has a score.")]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from unlearnbench.cli import options
 from unlearnbench.errors import Problems, UsageError
-from unlearnbench.verbs.recipes import base_recipe, with_benchmarks, with_methods, with_reference
+from unlearnbench.verbs.recipes import base_recipe, with_attacks, with_benchmarks, with_methods, with_reference
 
 if TYPE_CHECKING:
     from unlearnbench.records.recipe import Recipe
@@ -19,6 +19,7 @@ def asked_recipe(
     *,
     methods: str | None,
     benchmarks: str | None,
+    attacks: str | None = None,
     seeds: str | None = None,
     limit: str | None,
     model: str | None,
@@ -33,6 +34,7 @@ def asked_recipe(
     wanted = with_reference(base_recipe(recipe, model), problems.attempt(options.rows_of_reference, reference))
     wanted = wanted if methods is None else with_methods(wanted, methods, problems)
     wanted = wanted if benchmarks is None else with_benchmarks(wanted, benchmarks, problems)
+    wanted = wanted if attacks is None else with_attacks(wanted, attacks, problems)
     if (numbers := problems.attempt(options.split_seeds, seeds)) is not None:
         wanted = wanted.model_copy(update={"seeds": numbers})
     wanted = with_values(wanted, problems, limit=limit, model=model, dtype=dtype)

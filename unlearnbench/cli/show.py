@@ -49,7 +49,9 @@ LISTED = 20  # names in a message; a comparison may have hundreds
 
 def show(
     run: Annotated[Path, typer.Argument(help="Folder of a comparison.")],
-    cell: Annotated[str | None, typer.Argument(help="variant/benchmark/seed; without it the cells are listed.")] = None,
+    cell: Annotated[
+        str | None, typer.Argument(help="variant/benchmark/seed, with !ATTACK under one; without it the cells are listed.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the cell's record as JSON.")] = False,
 ) -> None:
     """Show where a number comes from: weights, method, data, prompts, code, machine, and what it cost."""
@@ -60,7 +62,7 @@ def show(
         raise UsageError(f"There is no folder {run}; `unlearnbench compare` makes one, by default under runs/.")
     folder = RunFolder(run)
     manifest = read_manifest(folder)
-    planned = [name for row in manifest.rows for name in row.cells]
+    planned = [name for row in manifest.rows for name in row.all_cells]
     finished = read_cells(folder, manifest)
     if cell is None:
         for name in planned:

@@ -22,7 +22,7 @@ def tidy(run: RunFolder, plans: Sequence[JobPlan]) -> Iterator[str]:
     for path in sorted(run.root.rglob(".*.tmp")):
         if left_behind(path):
             path.unlink(missing_ok=True)
-    for path in (path for name in ("cells", "deltas", "questions") for path in _files(run.root / name)):
+    for path in (path for name in ("attacked", "cells", "deltas", "questions") for path in _files(run.root / name)):
         if not _expected(path, run.root):
             yield _moved(run, path, "is nothing that a comparison writes")
         elif path.parent.name == "questions" and run.texts_damaged(path):
@@ -56,6 +56,8 @@ def _expected(path: Path, root: Path) -> bool:
     inside = path.relative_to(root).parts
     if inside[0] == "questions":
         return len(inside) == 2 and QUESTIONS.fullmatch(path.name) is not None
+    if inside[0] == "attacked":
+        return len(inside) == 5 and CELL.fullmatch(path.name) is not None
     if inside[0] == "cells":
         return len(inside) == 4 and CELL.fullmatch(path.name) is not None
     return len(inside) == 4 and path.name in (DELTA, DELTA_MANIFEST)

@@ -128,12 +128,12 @@ def _compute(
     for problem in problems:
         reporter.warn(problem)
     log = LoggedReporter(reporter, comparison.run)
-    jobs = {(plan.job.variant, plan.job.seed): plan for plan in comparison.jobs}
+    jobs = {str(plan.key(name)): plan for plan in comparison.jobs for name in plan.cells}
     context = job_context(comparison, log, manager.hook, how.loggers or (lambda job: ()))
     executor, queue = find_executor(how.executor, how.limits), Queue(comparison.jobs, comparison.run, holding)
     with overheard(log.library), InterimTable(comparison.run, settings) as table:
         for result in executor.execute(queue, context, how.limits):
-            plan = jobs[result.key.variant, result.key.seed]
+            plan = jobs[str(result.key)]
             log.durable(plan.job, result)
             table.add(result)
             try:
@@ -149,7 +149,9 @@ def _manifest(comparison: Comparison) -> Manifest:
     """Return the plan on disk: the cells that make up the table."""
     rows: dict[str, ManifestRow] = {}
     for plan in comparison.jobs:
-        cells = {str(plan.key(benchmark)): identity for benchmark, identity in plan.cells.items()}
+        keys = {plan.key(name): identity for name, identity in plan.cells.items()}
+        cells = {str(key): identity for key, identity in keys.items() if key.attack is None}
+        attacked = {str(key): identity for key, identity in keys.items() if key.attack is not None}
         known = rows.get(plan.job.variant)
         rows[plan.job.variant] = ManifestRow(
             variant=plan.job.variant,
@@ -158,10 +160,12 @@ def _manifest(comparison: Comparison) -> Manifest:
             seeds=[*(known.seeds if known else []), plan.job.seed],
             cells={**(known.cells if known else {}), **cells},
             tuned=comparison.recipe.tuned.get(plan.job.variant),
+            attacked={**(known.attacked if known else {}), **attacked},
         )
     return Manifest(
         recipe=comparison.recipe.model_dump(mode="json"),
         benchmarks=[manifest_benchmark(plan, comparison.recipe) for plan in comparison.benchmarks],
+        attacks=[attack.head() for attack in comparison.attacks],
         rows=list(rows.values()),
     )
 
@@ -184,7 +188,7 @@ def _best_seed(run: RunFolder, manifest: Manifest, row: ManifestRow) -> int:
     scores: dict[int, float] = {}
     for seed in row.seeds:
         of_seed = {name: identity for name, identity in row.cells.items() if name.endswith(f"/{seed}")}
-        rows = [*others, row.model_copy(update={"seeds": [seed], "cells": of_seed})]
+        rows = [*others, row.model_copy(update={"seeds": [seed], "cells": of_seed, "attacked": {}})]
         alone = manifest.model_copy(update={"rows": rows})
         board = build_leaderboard(alone, read_cells(run, alone))
         summary = next(scored.summary for scored in board.rows if scored.variant == row.variant)

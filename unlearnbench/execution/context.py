@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ import torch
 from unlearnbench.data.topics import TopicData
 from unlearnbench.execution.reporter import Reporter
 from unlearnbench.models.restorable import LoadedModel, resolve_device
+from unlearnbench.planning.attacks import AttackPlan
 from unlearnbench.planning.plan import BenchmarkPlan, LookPlan
 from unlearnbench.records.cells import Job
 from unlearnbench.records.manifest import BASELINE
@@ -35,7 +36,7 @@ class JobContext:
     run: RunFolder
     cache: ScoreCache
     topics: Sequence[TopicData]
-    benchmarks: Mapping[str, BenchmarkPlan]
+    benchmarks: Mapping[str, BenchmarkPlan]  # by the names of cells within a job: those under attack, too
     dtype: str
     device: torch.device
     limit: int | None
@@ -45,6 +46,7 @@ class JobContext:
     cache_folder: Path
     reporter: Reporter
     base: UntouchedModel | None = None
+    attacks: Mapping[str, AttackPlan] = field(default_factory=dict[str, AttackPlan])
     callbacks: Callable[[Job], Sequence[Any]] = lambda job: ()
     loggers: Callable[[Job], Sequence[Any]] = lambda job: ()
 
@@ -64,7 +66,8 @@ def job_context(
         run=comparison.run,
         cache=ScoreCache(comparison.cache),
         topics=comparison.topics,
-        benchmarks={plan.name: plan for plan in comparison.benchmarks},
+        benchmarks=_columns(comparison),
+        attacks={attack.label: attack for attack in comparison.attacks},
         dtype=comparison.dtype,
         device=resolve_device(comparison.device),
         limit=comparison.recipe.limit,
@@ -77,6 +80,13 @@ def job_context(
         callbacks=lambda job: extension_callbacks(hook, job),
         loggers=lambda job: [*extension_loggers(hook, job), *loggers(job)],
     )
+
+
+def _columns(comparison: Comparison) -> dict[str, BenchmarkPlan]:
+    """Return the benchmark of each cell, by its name within a job."""
+    plans = {plan.name: plan for plan in comparison.benchmarks}
+    named = {name: plan.key(name).benchmark for plan in comparison.jobs for name in plan.cells}
+    return plans | {name: plans[benchmark] for name, benchmark in named.items()}
 
 
 def _untouched(comparison: Comparison) -> UntouchedModel | None:

@@ -47,7 +47,7 @@ class InterimTable:
         self._places = {
             name: (row.key(name), identity, str(run.cell_path(row.key(name), identity)))
             for row in self._manifest.rows
-            for name, identity in row.cells.items()
+            for name, identity in row.all_cells.items()
         }
         self._open = {name for name in self._places if name not in self._cells or self._cells[name].incomplete}
         self._due = self._clock()

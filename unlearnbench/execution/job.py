@@ -1,4 +1,4 @@
-"""One job: unlearn once, then score benchmark by benchmark."""
+"""One job: unlearn once, then score benchmark by benchmark, then attack the model."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from unlearnbench.errors import CellError, StorageError
+from unlearnbench.execution.attack_job import attack_cells
 from unlearnbench.execution.cell import Unlearned, fail_job, score_benchmark, summed_up
 from unlearnbench.execution.context import JobContext
 from unlearnbench.execution.derived import derive
@@ -41,8 +42,9 @@ def run_job(plan: JobPlan, loaded: LoadedModel, context: JobContext) -> Iterator
             return
         with restored_process_state():
             unlearned = _unlearn(plan, loaded, context)
-        for name in plan.due:
+        for name in (name for name in plan.due if plan.key(name).attack is None):
             yield score_benchmark(plan, name, loaded, context, unlearned)
+        yield from attack_cells(plan, loaded, context, unlearned)
     except StorageError:
         raise
     except (Exception, SystemExit) as error:  # whatever a method raises costs its own row only

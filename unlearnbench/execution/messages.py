@@ -88,7 +88,7 @@ class MessagePipe:
         self.say("scored", items=items)
 
     def finished(self, result: CellResult) -> None:
-        self.say("cell", benchmark=result.key.benchmark)
+        self.say("cell", key=result.key.model_dump())
 
     def warn(self, line: str) -> None:
         self.say("warn", line=line)

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 from unlearnbench.errors import PluginError, Problems, UnlearnbenchError
 from unlearnbench.execution.processes import Process, how_it_ended
+from unlearnbench.planning.attacks import attack_of
 from unlearnbench.planning.columns import plugin_of
 from unlearnbench.planning.skeletons import Skeletons
 from unlearnbench.plugins.fingerprint import package_hash
@@ -48,19 +49,26 @@ def examine(recipe: Recipe, cache: Path, problems: Problems) -> tuple[Recipe, di
     Args:
         recipe: recipe of the comparison.
         cache: folder of the user's cache, for plugins that loaded before.
-        problems: problems, to which benchmarks that cannot be loaded are added: there is no table without its columns.
+        problems: problems, to which benchmarks and attacks that cannot be loaded are added: there is no table without its
+            columns.
 
     Returns:
-        the recipe without these benchmarks; and the rows whose method cannot be loaded, with the reason.
+        the recipe without these benchmarks and attacks; and the rows whose method cannot be loaded, with the reason.
 
     Raises:
         UsageError: no benchmark can be loaded; all that was noted before is said, too.
     """
     rows = [Task("method", row, method, untyped(given)) for row, (method, given) in recipe.variants().items()]
     columns = [Task("benchmark", name, plugin_of(name, given), untyped(given)) for name, given in recipe.benchmarks.items()]
-    reasons = _try_all([*rows, *columns], recipe.model, JsonCache(cache / "memory.json"))
+    attacks = [Task("attack", label, attack_of(label, given), untyped(given)) for label, given in recipe.attacks.items()]
+    reasons = _try_all([*rows, *columns, *attacks], recipe.model, JsonCache(cache / "memory.json"))
     broken = {row: reason for row, reason in zip(recipe.variants(), reasons, strict=False) if reason is not None}
-    lost = {name: reason for name, reason in zip(recipe.benchmarks, reasons[len(rows) :], strict=True) if reason is not None}
+    behind = reasons[len(rows) :]
+    lost = {name: reason for name, reason in zip(recipe.benchmarks, behind, strict=False) if reason is not None}
+    unfit = {label: reason for label, reason in zip(recipe.attacks, behind[len(columns) :], strict=True) if reason is not None}
+    for reason in unfit.values():
+        problems.add(PluginError(reason))
+    recipe = recipe.model_copy(update={"attacks": {n: o for n, o in recipe.attacks.items() if n not in unfit}})
     if lost:
         for reason in lost.values():
             problems.add(PluginError(reason))
@@ -166,7 +174,17 @@ def _make_benchmark(task: Task, _model: str) -> None:
     plan_benchmark(task.name, task.given, None)
 
 
-_TRIALS: dict[OfferedKind, Callable[[Task, str], None]] = {"method": _build_method, "benchmark": _make_benchmark}
+def _make_attack(task: Task, _model: str) -> None:
+    from unlearnbench.planning.attacks import make_attack
+
+    make_attack(task.name, task.given)
+
+
+_TRIALS: dict[OfferedKind, Callable[[Task, str], None]] = {
+    "method": _build_method,
+    "benchmark": _make_benchmark,
+    "attack": _make_attack,
+}
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from unlearnbench.leaderboard.attacks import AttackFigures, AttackTable, hidden_by, with_worst
 from unlearnbench.leaderboard.comparability import cell_name, check_comparable
 from unlearnbench.leaderboard.context import SUMMARY, Cells, Items, TableContext, check_settings
 from unlearnbench.leaderboard.intervals import estimate, limits_of, widened
@@ -56,7 +57,9 @@ def build_leaderboard(
     """
     check_comparable(manifest, cells)
     context = TableContext(manifest, cells, items or {}, settings or TableSettings())
-    rows = with_shares([_row(head, context) for head in manifest.rows], manifest, cells, context.reference)
+    under_attack = _under_attack(context, items or {})
+    made = [_row(head, context, under_attack.get(head.variant)) for head in manifest.rows]
+    rows = with_shares(made, manifest, cells, context.reference)
     unranked = context.why_unranked()
     figures = {} if unranked or not context.items else _ranked_figures(rows, context, context.settings.rank_by)
     ranking = rank(figures, _one_seed_answers(rows, context), context.settings.level)
@@ -68,6 +71,7 @@ def build_leaderboard(
         benchmarks=context.benchmarks(),
         topics=context.topics(),
         columns=context.columns,
+        attacks=manifest.attacks or None,
         rows=_ordered(_with_places(rows, ranking), figures, context.reference),
         pairs=ranking.pairs,
         best=_best(rows, context) if figures else {},
@@ -80,7 +84,16 @@ def build_leaderboard(
     )
 
 
-def _row(head: ManifestRow, context: TableContext) -> Row:
+def _under_attack(context: TableContext, items: Items) -> dict[str, dict[str, AttackFigures]]:
+    """Return the figures of every attack on every row; none where there are no items, as in a table in passing."""
+    if not context.manifest.attacks or not any(name in items for row in context.manifest.rows for name in row.attacked):
+        return {}
+    table = AttackTable(context, items)
+    labels = [attack.label for attack in context.manifest.attacks]
+    return {row.variant: {label: table.figures(row, label) for label in labels} for row in context.manifest.rows}
+
+
+def _row(head: ManifestRow, context: TableContext, under_attack: Mapping[str, AttackFigures] | None = None) -> Row:
     """Return one row, without its rank."""
     of_row = [context.cells[name] for name in head.cells if name in context.cells]
     status = _status(head, of_row)
@@ -91,6 +104,7 @@ def _row(head: ManifestRow, context: TableContext) -> Row:
     verdict, evidence = None, []
     if head.variant != BASELINE:
         inputs = verdict_inputs(head, context, summary, status, error)
+        inputs = inputs._replace(hidden=hidden_by(under_attack or {}, context.settings.level))
         verdict, evidence = judge(inputs, context.settings.damage_margin)
     return Row(
         variant=head.variant,
@@ -108,6 +122,7 @@ def _row(head: ManifestRow, context: TableContext) -> Row:
         summary=summary,
         scores=scores,
         columns=columns,
+        attacks=None if under_attack is None else with_worst(under_attack, context.settings.level),
         cost=_cost(of_row),
     )
 

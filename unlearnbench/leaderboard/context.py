@@ -145,6 +145,10 @@ class TableContext:
         low, high = interval(quantity, 1 - 2 * (1 - self.settings.level))
         return low > number if sign > 0 else high < number
 
+    def knows(self, subset: Subset) -> bool | None:
+        """Return whether the base is better than the ideal on a subset; None where one of them is not scored."""
+        return self._knows[subset]
+
     def benchmarks(self) -> list[BenchmarkInfo]:
         """Return the table's entry on each benchmark."""
         infos: list[BenchmarkInfo] = []

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from unlearnbench.leaderboard.outcomes import Outcomes
 from unlearnbench.leaderboard.statistics import LEVEL, wilson_low
-from unlearnbench.records.leaderboard import Estimate, Evidence, Status, Verdict
+from unlearnbench.records.leaderboard import HIDDEN_MARGIN, Estimate, Evidence, Status, Verdict
 
 NEAR_CHANCE = 0.1  # K that lies below this with its whole interval: a tenth of what the base kept above chance
 NEARLY_EVERYTHING = 0.8  # share of answers that are one letter, by the lower end of its interval
@@ -34,6 +34,22 @@ class Inversion(NamedTuple):
     ideal: str = "chance"
 
 
+class Hiding(NamedTuple):
+    """An attack that brought something back.
+
+    Attributes:
+        attack: label of the attack.
+        recovered: R, the share of what seemed gone that came back.
+        low: lower end of its interval, at a level that all counted attacks share.
+        high: upper end of its interval, at the same level.
+    """
+
+    attack: str
+    recovered: float
+    low: float
+    high: float
+
+
 class VerdictInputs(NamedTuple):
     """The facts that the rules need; None where unknown.
 
@@ -47,6 +63,7 @@ class VerdictInputs(NamedTuple):
             and the letter.
         degenerate: lower end of the share of answers that are no language, of those that the base writes in language.
         inversions: inversions by forget target.
+        hidden: counted attacks with an R, by what they brought back.
     """
 
     status: Status
@@ -57,6 +74,7 @@ class VerdictInputs(NamedTuple):
     letter: tuple[float, str] | None = None
     degenerate: float | None = None
     inversions: Sequence[Inversion] = ()
+    hidden: Sequence[Hiding] = ()
 
 
 def judge(facts: VerdictInputs, damage_margin: float) -> tuple[Verdict | None, list[Evidence]]:
@@ -83,11 +101,24 @@ def judge(facts: VerdictInputs, damage_margin: float) -> tuple[Verdict | None, l
     evidence = [Evidence(rule="lower end of F", value=forget.low, threshold=0.0)]
     if forget.low <= 0:
         return "no-effect", evidence
+    found = [attack for attack in facts.hidden if attack.low > HIDDEN_MARGIN]
+    if found:
+        return "hidden", [*evidence, *(_came_back(attack) for attack in found)]
+    evidence += [_withstood(attack) for attack in facts.hidden]
     if keep is None or keep.high is None:
         return None, evidence
     wanted = round(1 - damage_margin, 6)
     evidence.append(Evidence(rule="upper end of K", value=keep.high, threshold=wanted))
     return ("forgot-damaged" if keep.high < wanted else "forgot"), evidence
+
+
+def _came_back(attack: Hiding) -> Evidence:
+    rule = f"lower end of R under {attack.attack}, which brings back {attack.recovered:.3f} of what seemed gone"
+    return Evidence(rule=rule, value=round(attack.low, 6), threshold=HIDDEN_MARGIN)
+
+
+def _withstood(attack: Hiding) -> Evidence:
+    return Evidence(rule=f"upper end of R under {attack.attack}", value=round(attack.high, 6), threshold=HIDDEN_MARGIN)
 
 
 def _collapse(facts: VerdictInputs) -> list[Evidence]:

@@ -75,9 +75,11 @@ def _row(run: RunFolder, row: ManifestRow, manifest: Manifest, cells: dict[str, 
     """Check every cell of a row; put the sound ones into `cells`."""
     heads = {head.name: head for head in manifest.benchmarks}
     texts = {name: run.read_texts(name, head.data) for name, head in heads.items() if head.data}
-    for name, identity in row.cells.items():
+    attacks = {attack.label for attack in manifest.attacks}
+    for name, identity in row.all_cells.items():
         key = row.key(name)
-        if key.benchmark not in heads or key.seed not in row.seeds:
+        planned = key.seed in row.seeds if key.attack is None else key.attack in attacks
+        if key.benchmark not in heads or not planned:
             yield f"{PLAN_FILE}: the cell {name} belongs to no benchmark or seed of the plan."
             continue
         path = run.cell_path(key, identity)
@@ -157,7 +159,7 @@ def _answers(items: list[ItemResult], texts: Mapping[str, ItemText]) -> Iterator
 
 def _strangers(run: RunFolder) -> Iterator[str]:
     """Yield files that do not belong among the cells: links, which may lead anywhere, and files that were set aside."""
-    for path in sorted((run.root / "cells").rglob("*")):
+    for path in sorted(path for folder in ("attacked", "cells") for path in (run.root / folder).rglob("*")):
         if path.is_symlink():
             yield f"{_relative(path, run)} is a link."
         elif path.suffix == ".damaged":

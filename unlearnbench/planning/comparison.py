@@ -7,13 +7,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from unlearnbench.data.topics import TopicData
+from unlearnbench.models.folders import model_folder
+from unlearnbench.models.loading import block_count
+from unlearnbench.planning.attacks import AttackPlan
 from unlearnbench.planning.durations import Durations, known_durations
 from unlearnbench.planning.estimates import Footprint, JobEstimate, estimate_job
 from unlearnbench.planning.plan import BenchmarkPlan, JobPlan, LookPlan
 from unlearnbench.planning.request import Device
+from unlearnbench.records.cells import CellKey
 from unlearnbench.records.recipe import Recipe
 from unlearnbench.runs.folder import RunFolder
 from unlearnbench.runs.score_cache import ScoreCache
+from unlearnbench.scoring.benchmark import Workload
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +34,7 @@ class Comparison:
     run: RunFolder
     cache: Path
     looks: LookPlan | None = None
+    attacks: Sequence[AttackPlan] = ()
     footprints: Mapping[str, Footprint] = field(default_factory=dict)  # of the rows that have something left to compute
 
     @property
@@ -49,6 +55,7 @@ class Comparison:
         """Return the estimate of each job's remaining work."""
         due = {name for plan in self.jobs for name in plan.due}
         loads = {column.name: column.benchmark.estimate(self.recipe.limit) for column in self.benchmarks if column.name in due}
+        loads |= {name: self._load_of(key) for name in due if (key := CellKey.read("", name, 0)).attack is not None}
         return [
             estimate_job(
                 plan,
@@ -61,6 +68,11 @@ class Comparison:
             )
             for plan in self.jobs
         ]
+
+    def _load_of(self, key: CellKey) -> Workload:
+        """Return the work of a cell under attack."""
+        attack = next(attack for attack in self.attacks if attack.label == key.attack)
+        return attack.load(key.benchmark, block_count(model_folder(self.recipe.model)))
 
     def _failed(self, plan: JobPlan, benchmark: str) -> bool:
         cell = self.run.read_cell(plan.key(benchmark), plan.cells[benchmark])

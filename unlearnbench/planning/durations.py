@@ -67,8 +67,9 @@ def known_durations(
                 if cell.cost.evaluate_seconds is not None:
                     evaluate.setdefault(name, []).append(cell.cost.evaluate_seconds)
             elif plan.variant.training is None:
-                kept = cache.read(columns[name].cache_key(plan.variant.weights, dtype, limit, plan.job.seed))
-                if kept is not None:
+                column = columns.get(name)  # None for a cell under an attack
+                key = column.cache_key(plan.variant.weights, dtype, limit, plan.job.seed) if column else ""
+                if key and (kept := cache.read(key)) is not None:
                     cached.add(identity)
                     evaluate.setdefault(name, []).append(float(kept[0]["evaluate_seconds"]))
     return Durations(

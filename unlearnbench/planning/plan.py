@@ -107,8 +107,8 @@ class JobPlan:
     Attributes:
         job: job: its row and seed, and the identity of its weights.
         variant: row of the job.
-        cells: identity of each cell, by its benchmark.
-        due: benchmarks whose cells are not finished yet.
+        cells: identity of each cell, by its name within the job: its benchmark, or `CellKey.within` of one under an attack.
+        due: names of the cells that are not finished yet.
         source: job whose delta this one is derived from; that delta must exist before this job can begin.
     """
 
@@ -123,9 +123,9 @@ class JobPlan:
         """Return whether its weights come from a training of its own."""
         return self.variant.training is not None and self.source is None
 
-    def key(self, benchmark: str) -> CellKey:
-        """Return the key of a cell."""
-        return CellKey(variant=self.job.variant, benchmark=benchmark, seed=self.job.seed)
+    def key(self, name: str) -> CellKey:
+        """Return the key of a cell, by its name within the job."""
+        return CellKey.read(self.job.variant, name, self.job.seed)
 
 
 def job_identity(variant: VariantPlan, seed: int, topics: Sequence[TopicData], shared: Mapping[str, Any]) -> str:

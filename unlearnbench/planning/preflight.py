@@ -13,6 +13,7 @@ from unlearnbench.data.tables import Table, read_corpus
 from unlearnbench.data.topics import TopicData
 from unlearnbench.errors import Problems, UsageError
 from unlearnbench.models.folders import model_folder, weights_identity
+from unlearnbench.planning.attacks import plan_attacks, with_attacks
 from unlearnbench.planning.checks import (
     check_adapters,
     check_benchmarks,
@@ -55,7 +56,7 @@ def prepare(request: Request, problems: Problems | None = None, *, broken: Mappi
     comparison, folders = _plan(request, problems, broken or {})
     run, jobs, limits, recipe = comparison.run, comparison.jobs, request.limits, comparison.recipe
     waiting = {plan.variant.name: plan.variant for plan in jobs if plan.due or problems}.values()
-    due = {name for plan in jobs for name in plan.due}
+    due = {plan.key(name).benchmark for plan in jobs for name in plan.due}
     models = check_models({variant.model: folders[variant.model] for variant in waiting}, problems)
     tokenizers = load_tokenizers(models, problems)
     check_vocabularies(tokenizers, models, problems)
@@ -114,6 +115,8 @@ def _plan(request: Request, problems: Problems, broken: Mapping[str, str]) -> tu
     jobs = plan_jobs(
         weighted, benchmarks, recipe.seeds, lambda variant, seed: job_identity(variant, seed, topics, shared), recipe.limit
     )
+    attacks = plan_attacks(recipe, benchmarks, topics, problems)
+    jobs = with_attacks(jobs, attacks, recipe.seeds)
     if usable:
         jobs = what_is_due(jobs, run.read_cell, retry_failed=request.retry_failed)
     comparison = Comparison(
@@ -126,19 +129,20 @@ def _plan(request: Request, problems: Problems, broken: Mapping[str, str]) -> tu
         run=run,
         cache=request.cache,
         looks=looks,
+        attacks=attacks,
     )
     return comparison, folders
 
 
 def _plan_topics(recipe: Recipe, variants: Sequence[VariantPlan], problems: Problems) -> list[TopicData]:
-    """Return the corpora, where a row trains on them."""
+    """Return the corpora, where a row trains on them or an attack may read them."""
     trains = [variant.name for variant in variants if variant.training is not None]
     missing = recipe.variants().keys() - {variant.name for variant in variants} - {BASELINE}
     if trains and not recipe.topics:
         problems.add(
             UsageError(f"'{trains[0]}' has nothing to forget; give --forget [TOPIC=]SOURCE and --retain [TOPIC=]SOURCE.")
         )
-    if not trains and not missing:
+    if not trains and not missing and not (recipe.attacks and recipe.topics):
         return []
     topics = [_read_topic(name, recipe, problems) for name in recipe.topics]
     return [topic for topic in topics if topic is not None]

@@ -20,9 +20,9 @@ from unlearnbench.records.recipe import Recipe, Topic, TrainerOptions, TuneOptio
 HALF = re.compile("[\ud800-\udfff]")
 RecipeLike = str | os.PathLike[str] | Mapping[str, Any] | Recipe
 KEYS = [*Recipe.model_fields, "extends"]
-OPTIONS = ("benchmarks", "methods")  # sections whose entries have options of plugins
+OPTIONS = ("attacks", "benchmarks", "methods")  # sections whose entries have options of plugins
 # how deep a recipe and the one that it extends are merged: topics.bio.forget, tune.spaces.rmu.lr; elsewhere trainer.devices
-DEPTHS = {"topics": 2, "benchmarks": 2, "methods": 2, "floors": 2, "tune": 3}
+DEPTHS = {"topics": 2, "attacks": 2, "benchmarks": 2, "methods": 2, "floors": 2, "tune": 3}
 INTEGER, TEXT = "tag:yaml.org,2002:int", "tag:yaml.org,2002:str"
 PLAIN_INTEGER = re.compile(r"-?(0|[1-9][0-9]*)")
 

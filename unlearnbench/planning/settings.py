@@ -9,12 +9,14 @@ import yaml
 from pydantic import ValidationError
 
 from unlearnbench.errors import Problems, UsageError, normalise, unknown_name
+from unlearnbench.planning.attacks import attack_of
 from unlearnbench.planning.columns import plugin_of
 from unlearnbench.plugins.fingerprint import options_hash
 from unlearnbench.plugins.kinds import OfferedKind
 from unlearnbench.plugins.options import Setting, read_as, read_given, untyped, wrong_value
 from unlearnbench.plugins.registry import find_plugin
 from unlearnbench.records.base import Value
+from unlearnbench.records.cells import CellKey
 from unlearnbench.records.recipe import Recipe, Topic, TrainerOptions
 from unlearnbench.system.files import JsonCache, content_hash
 
@@ -58,7 +60,7 @@ def apply_settings(recipe: Recipe, settings: Iterable[str], problems: Problems |
 
 def _apply_setting(recipe: Recipe, text: str) -> Recipe:
     name, option, value = parse_setting(text)
-    section = "methods" if _same_name(name, recipe.methods) else "benchmarks"
+    section = next((place for place in ("methods", "attacks") if _same_name(name, getattr(recipe, place))), "benchmarks")
     entries: dict[str, dict[str, Any]] = getattr(recipe, section)
     if (found := _same_name(name, entries)) is not None:
         return recipe.model_copy(update={section: {**entries, found: {**entries[found], option: value}}})
@@ -69,10 +71,9 @@ def _apply_setting(recipe: Recipe, text: str) -> Recipe:
         return recipe.model_copy(
             update={"topics": {**recipe.topics, found: _changed(recipe.topics[found], name, option, value)}}
         )
-    allowed = [*recipe.methods, *recipe.benchmarks, "trainer", *topics]
-    raise unknown_name(
-        "name in --set", name, allowed, "It must be one of the comparison's rows or benchmarks, topics.TOPIC or trainer."
-    )
+    allowed = [*recipe.methods, *recipe.benchmarks, *recipe.attacks, "trainer", *topics]
+    kinds = "rows or benchmarks" if not recipe.attacks else "rows, benchmarks or attacks"
+    raise unknown_name("name in --set", name, allowed, f"It must be one of the comparison's {kinds}, topics.TOPIC or trainer.")
 
 
 Section = TypeVar("Section", TrainerOptions, Topic)
@@ -102,6 +103,7 @@ def read_settings(recipe: Recipe, memory: JsonCache | None = None, broken: Colle
     """
     plugins: dict[str, tuple[OfferedKind, dict[str, str]]] = {
         "methods": ("method", {row: method for row, (method, _) in recipe.variants().items()}),
+        "attacks": ("attack", {label: attack_of(label, given) for label, given in recipe.attacks.items()}),
         "benchmarks": ("benchmark", {name: plugin_of(name, given) for name, given in recipe.benchmarks.items()}),
     }
     changes: dict[str, dict[str, dict[str, Any]]] = {}
@@ -136,18 +138,29 @@ def _same_name(name: str, known: Mapping[str, object]) -> str | None:
     return next((candidate for candidate in known if normalise(candidate) == normalise(name)), None)
 
 
-def one_row(recipe: Recipe, variant: str, seed: int, benchmarks: Collection[str]) -> Recipe:
-    """Return the part of a recipe that one job needs: its row, and for a control the row that it is like; no benchmarks means
-    all.
+def one_row(recipe: Recipe, variant: str, seed: int, cells: Collection[str]) -> Recipe:
+    """Return the part of a recipe that one job needs: its row, and for a control the row that it is like.
+
+    Args:
+        recipe: recipe of the comparison.
+        variant: row of the job.
+        seed: seed of the job.
+        cells: names of the cells that it owes; none means all.
     """
     rows = {variant, recipe.controls.get(variant)}
     changes: dict[str, Any] = {
         section: {name: value for name, value in getattr(recipe, section).items() if name in rows}
         for section in ("methods", "checkpoints", "controls")
     }
-    if benchmarks and recipe.looks_every is None:  # a look asks all of them
-        changes["benchmarks"] = {name: options for name, options in recipe.benchmarks.items() if name in benchmarks}
-    return recipe.model_copy(update={**changes, "seeds": [seed], "reference": []})
+    keys = [CellKey.read(variant, name, seed) for name in cells]
+    attacks = {key.attack for key in keys}
+    changes["attacks"] = {label: options for label, options in recipe.attacks.items() if label in attacks}
+    if keys and recipe.looks_every is None and not changes["attacks"]:  # a look asks all of them, and so does an attack
+        asked = {key.benchmark for key in keys}
+        changes["benchmarks"] = {name: options for name, options in recipe.benchmarks.items() if name in asked}
+    if variant in (*recipe.methods, *recipe.controls) or not changes["attacks"]:
+        changes["seeds"] = [seed]  # an attack takes all of them where the model itself has none
+    return recipe.model_copy(update={**changes, "reference": []})
 
 
 def select(

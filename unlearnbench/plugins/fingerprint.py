@@ -15,6 +15,7 @@ KIT = ("data", "models", "scoring", "system/process_state.py")  # methods reach 
 SCORING = (*KIT, "execution/cell.py")
 TRAINING = (*KIT, "training", "execution/fit.py", "execution/derived.py", "execution/noise.py")
 INTERIM = ("execution/interim_scores.py", "leaderboard/shares.py")  # choose weights, but only where a training is looked at
+ATTACKS = ("robustness", "execution/attack_job.py")  # beside SCORING: part of attacked cells, and of no others
 PLUGINS = ("plugins", "records/base.py", "records/search_space.py")  # read a plugin's options off its signature
 # how a judge elsewhere is reached; what it is asked and how its words are read is decided by the others
 TRANSPORT = ("scoring/judging/api_calls.py", "scoring/judging/remote.py")
@@ -45,6 +46,11 @@ def interim_hash() -> str:
     scores.
     """
     return _hash_of(INTERIM)
+
+
+def attack_hash() -> str:
+    """Return the sha256 over the core's code that carries attacks out, beside the code that scores and that which trains."""
+    return _hash_of((*TRAINING, *SCORING, *ATTACKS))
 
 
 def options_hash() -> str:

@@ -11,14 +11,14 @@ if TYPE_CHECKING:
     from lightning.pytorch import Callback
     from lightning.pytorch.loggers import Logger
 
-    from unlearnbench.plugins.specs import BenchmarkSpec, MethodSpec
+    from unlearnbench.plugins.specs import AttackSpec, BenchmarkSpec, MethodSpec
     from unlearnbench.records.cells import CellResult, Job
 
 PROJECT = "unlearnbench"
 hookspec = pluggy.HookspecMarker(PROJECT)
 hookimpl = pluggy.HookimplMarker(PROJECT)
-"""Mark a function of a module as a hook: `@hookimpl` above `unlearnbench_methods`, `unlearnbench_benchmarks` or one of the
-[hooks for extensions](hooks.md)."""
+"""Mark a function of a module as a hook: `@hookimpl` above `unlearnbench_methods`, `unlearnbench_benchmarks`,
+`unlearnbench_attacks` or one of the [hooks for extensions](hooks.md)."""
 
 
 class MethodHooks:
@@ -35,6 +35,14 @@ class BenchmarkHooks:
     @hookspec
     def unlearnbench_benchmarks(self) -> Iterable[BenchmarkSpec]:  # pyright: ignore[reportReturnType]
         """Return the benchmarks this module offers; each name is also the name of an entry point."""
+
+
+class AttackHooks:
+    """Hooks of the entry-point group `unlearnbench.attacks`."""
+
+    @hookspec
+    def unlearnbench_attacks(self) -> Iterable[AttackSpec]:  # pyright: ignore[reportReturnType]
+        """Return the attacks this module offers; each name is also the name of an entry point."""
 
 
 class ExtensionHooks:

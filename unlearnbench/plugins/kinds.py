@@ -6,11 +6,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from unlearnbench.plugins.hookspecs import BenchmarkHooks, ExtensionHooks, MethodHooks
-from unlearnbench.plugins.specs import BenchmarkSpec, MethodSpec
+from unlearnbench.plugins.hookspecs import AttackHooks, BenchmarkHooks, ExtensionHooks, MethodHooks
+from unlearnbench.plugins.specs import AttackSpec, BenchmarkSpec, MethodSpec
 
-KindName = Literal["method", "benchmark", "extension"]
-OfferedKind = Literal["method", "benchmark"]  # a kind whose plugins offer specs: one loads them by name
+KindName = Literal["method", "benchmark", "attack", "extension"]
+OfferedKind = Literal["method", "benchmark", "attack"]  # a kind whose plugins offer specs: one loads them by name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +26,7 @@ class Kind:
 
     name: KindName
     hooks: type
-    spec: type[MethodSpec] | type[BenchmarkSpec] | None = None
+    spec: type[MethodSpec] | type[BenchmarkSpec] | type[AttackSpec] | None = None
     tried: str = ""
 
     @property
@@ -45,10 +45,11 @@ KINDS: dict[KindName, Kind] = {
     for kind in (
         Kind(name="method", hooks=MethodHooks, spec=MethodSpec, tried="--methods {name}"),
         Kind(name="benchmark", hooks=BenchmarkHooks, spec=BenchmarkSpec, tried="--methods rmu --benchmarks wmdp,{name}"),
+        Kind(name="attack", hooks=AttackHooks, spec=AttackSpec, tried="--methods rmu --attacks {name}"),
         Kind(name="extension", hooks=ExtensionHooks),
     )
 }
-OFFERED: tuple[OfferedKind, ...] = ("method", "benchmark")
+OFFERED: tuple[OfferedKind, ...] = ("method", "benchmark", "attack")
 
 
 def offered_among(names: Iterable[str]) -> list[OfferedKind]:

@@ -92,9 +92,8 @@ def _options_model(factory: Callable[..., object], training: Training | None) ->
         ]
         # only these: the model's annotation is often importable for type checkers alone
         wanted = {p.name: function.__annotations__.get(p.name, Any) for p in parameters}
-        hints = typing.get_type_hints(
-            types.SimpleNamespace(__annotations__=wanted), globalns=function.__globals__, include_extras=True
-        )
+        names = getattr(function, "__globals__", {})  # a class without an `__init__` of its own has object's
+        hints = typing.get_type_hints(types.SimpleNamespace(__annotations__=wanted), globalns=names, include_extras=True)
     except (AttributeError, TypeError, ValueError, NameError) as error:
         raise PluginError(f"The options of {factory!r} cannot be read: {error}.") from error
     declared: dict[str, Any] = {

@@ -21,10 +21,10 @@ from unlearnbench.plugins.fingerprint import source_hash
 from unlearnbench.plugins.hookspecs import PROJECT
 from unlearnbench.plugins.kinds import KINDS, KindName, OfferedKind
 from unlearnbench.plugins.sources import broken_source, described
-from unlearnbench.plugins.specs import BenchmarkSpec, MethodSpec, PluginSpec
+from unlearnbench.plugins.specs import AttackSpec, BenchmarkSpec, MethodSpec, PluginSpec
 from unlearnbench.system.process_state import restored_process_state
 
-SpecT = TypeVar("SpecT", MethodSpec, BenchmarkSpec)
+SpecT = TypeVar("SpecT", MethodSpec, BenchmarkSpec, AttackSpec)
 
 
 @dataclass(frozen=True)
@@ -117,6 +117,8 @@ def _manager(kind: KindName) -> pluggy.PluginManager:
 def find_plugin(kind: Literal["method"], name: str) -> Plugin[MethodSpec]: ...
 @overload
 def find_plugin(kind: Literal["benchmark"], name: str) -> Plugin[BenchmarkSpec]: ...
+@overload
+def find_plugin(kind: Literal["attack"], name: str) -> Plugin[AttackSpec]: ...
 @overload
 def find_plugin(kind: OfferedKind, name: str) -> Plugin[Any]: ...
 def find_plugin(kind: OfferedKind, name: str) -> Plugin[Any]:

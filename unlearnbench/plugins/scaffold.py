@@ -18,7 +18,7 @@ from unlearnbench.system.files import check_folder, write_atomic
 
 NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 LONGEST = 40
-OURS = ("methods", "benchmarks")  # their modules would be called as the packages that come with unlearnbench
+OURS = ("methods", "benchmarks", "attacks")  # their modules would be called as the packages that come with unlearnbench
 # template -> where it goes
 FILES = {
     "{template}/module.py.txt": "{module}.py",
@@ -32,7 +32,7 @@ FILES = {
 
 
 def new_plugin(kind: OfferedKind, name: str, out: Path | None = None, *, generation: bool = False) -> Path:
-    """Write a distribution that offers a method or benchmark of that name.
+    """Write a distribution that offers a plugin of that name.
 
     Args:
         kind: kind of plugin that it offers.

@@ -1,4 +1,4 @@
-"""The specs that plugins offer: that of a method, with its budget, and that of a benchmark."""
+"""The specs that plugins offer: that of a method, with its budget, that of a benchmark and that of an attack."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pydantic import Field, PositiveInt
 from unlearnbench.records.search_space import Domain, Space
 
 if TYPE_CHECKING:
+    from unlearnbench.robustness.attack import Attack
     from unlearnbench.scoring.benchmark import Benchmark
     from unlearnbench.training.method import UnlearningMethod
 
@@ -87,4 +88,38 @@ class BenchmarkSpec:
     source: str
 
 
-PluginSpec = MethodSpec | BenchmarkSpec
+Access = Literal["prompt", "activations", "weights"]
+"""The type of what an attacker needs of a model: to write its prompts, to read its activations, or to have its weights."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttackSpec:
+    """An attack as a plugin offers it.
+
+    Attributes:
+        name: name as users type it; also the name of the entry point.
+        factory: the attack's class, or a function that makes the attack, called as `factory(**options)`; its keyword-only
+            parameters are the attack's options, and pydantic's types (`PositiveFloat`) bound them. `argument` takes what stands
+            behind the colon of `NAME:ARGUMENT`.
+        summary: summary in one line.
+        source: paper or repository of the attack.
+        access: part of the model that an attacker needs.
+        teaches: True for an attack that shows texts on the topic: what comes back may then have been taught, unless a model
+            that never knew is attacked, too.
+        stress: True for a fixed transformation, as in deployment, that chooses nothing: all items are reported, and a score may
+            fall.
+        reads_corpora: True for an attack that reads the topics' corpora.
+    """
+
+    name: str
+    factory: Callable[..., Attack]
+    summary: str
+    source: str
+    access: Access
+    teaches: bool = False
+    stress: bool = False
+    reads_corpora: bool = False
+
+
+PluginSpec = MethodSpec | BenchmarkSpec | AttackSpec
+"""The type of the spec of a plugin: of a method, a benchmark or an attack."""

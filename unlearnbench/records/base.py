@@ -42,6 +42,12 @@ def unfit_numbers(given: Any, found: Any, path: tuple[str | int, ...] = ()) -> I
             yield from unfit_numbers(before, made, (*path, place))
 
 
+def without_empty(record: dict[str, Any], *names: str) -> dict[str, Any]:
+    """Return a record without these entries where they are empty: a comparison without them is written as it always was."""
+    return {name: value for name, value in record.items() if value or name not in names}
+
+
 Value = None | bool | int | float | str | list[Any] | dict[str, Any]
 """The type of an option as YAML and JSON have it."""
 Options = dict[str, Value]
+"""The type of options and settings, by name."""

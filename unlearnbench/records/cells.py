@@ -15,6 +15,7 @@ Reduction = Literal["mean", "harmonic", "auc", "ks", "difference", "relative-auc
 """The type of the formula from the items' values to a measure's figure; see `Measure`."""
 OF_REFERENCE: tuple[Reduction, ...] = ("ks", "difference", "relative-auc")  # these need the items of a model that never knew
 SCORE = "score"  # the value that every item has
+SELECTION = "in_selection_half"  # value of an item under attack: 1 in the half that attacks choose on, 0 in the other
 MEASURE_NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 
@@ -102,16 +103,41 @@ class CellKey(Record):
         variant: the row of the table.
         benchmark: the column's benchmark.
         seed: the seed of everything random.
-        attack: attack on the row before it was scored; there are none yet.
+        attack: label of the attack on the row before it was scored; None where it was not attacked.
     """
 
     variant: str
     benchmark: str
     seed: int
-    attack: None = None
+    attack: str | None = None
 
     def __str__(self) -> str:
-        return f"{self.variant}/{self.benchmark}/{self.seed}"
+        attack = "" if self.attack is None else f"!{self.attack}"
+        return f"{self.variant}/{self.benchmark}/{self.seed}{attack}"
+
+    def within(self, seed: int) -> str:
+        """Return the cell's name within its job: its benchmark, and for an attacked one the attack.
+
+        Args:
+            seed: seed of the job; an attacked cell may have another, where the row itself has none.
+        """
+        if self.attack is None:
+            return self.benchmark
+        other = "" if self.seed == seed else f" {self.seed}"
+        return f"{self.benchmark} under {self.attack}{other}"
+
+    @classmethod
+    def read(cls, variant: str, name: str, seed: int) -> CellKey:
+        """Return the key of a cell within a job, by the name that `within` gives; no name of a benchmark has a space.
+
+        Args:
+            variant: row of the job.
+            name: name of the cell within the job.
+            seed: seed of the job.
+        """
+        benchmark, _, attacked = name.partition(" under ")
+        attack, _, other = attacked.partition(" ")
+        return cls(variant=variant, benchmark=benchmark, seed=int(other) if other else seed, attack=attack or None)
 
 
 class Cost(Record):

@@ -8,13 +8,15 @@ from pydantic import Field
 
 from unlearnbench.records.base import Record
 from unlearnbench.records.cells import Cost, Measure
+from unlearnbench.records.manifest import ManifestAttack
 
 ColumnRole = Literal["forget", "retain", "untargeted"]
 Status = Literal["done", "failed", "diverged", "pending"]
-Verdict = Literal["reference", "failed", "diverged", "collapsed", "inverted", "no-effect", "forgot-damaged", "forgot"]
+Verdict = Literal["reference", "failed", "diverged", "collapsed", "inverted", "no-effect", "hidden", "forgot-damaged", "forgot"]
 UNRANKED: tuple[Verdict, ...] = ("failed", "diverged", "collapsed")
 DAMAGE_MARGIN = 0.05
 REFERENCE_MARGIN = 0.1
+HIDDEN_MARGIN = 0.25
 
 
 class TableSettings(Record):
@@ -119,6 +121,96 @@ class Evidence(Record):
     threshold: float | str
 
 
+class AttackedScores(Record):
+    """The six scores of a forget measure, on the same items.
+
+    Attributes:
+        base: score of the untouched model; `row` and `reference` likewise.
+        row: score of the row.
+        reference: score of the rows that never knew; None where there are none.
+        base_attacked: score of the untouched model under the attack; `row_attacked` and `reference_attacked` likewise.
+        row_attacked: score of the row under the attack.
+        reference_attacked: score of the rows that never knew under the attack; None where they were not attacked.
+    """
+
+    base: float
+    row: float
+    reference: float | None = None
+    base_attacked: float
+    row_attacked: float
+    reference_attacked: float | None = None
+
+
+class AttackTrial(Record):
+    """The trial of an attack that was chosen on the half of the items that is not reported.
+
+    Attributes:
+        seed: seed of the attack.
+        trial: settings of the trial; None where the model as it was came out best.
+        at: step of the attack that was chosen, counted as the attack.s `axis` says.
+    """
+
+    seed: int
+    trial: dict[str, Any] | None = None
+    at: int | None = None
+
+
+class WorstAttack(Record):
+    """The figures of the attack that brings most back, chosen by the selection half and reported on the other one.
+
+    Attributes:
+        chosen_by: R on the selection half, or LA where no attack has an R there.
+        left: share of the base's knowledge that is left under the attack, LA.
+        recovered: share of what seemed gone that came back, R.
+        gone: F under the attack, F'.
+        of: number of attacks that it was chosen among.
+    """
+
+    chosen_by: float
+    left: Estimate | None = None
+    recovered: Estimate | None = None
+    gone: Estimate | None = None
+    of: int
+
+
+class AttackResult(Record):
+    """The result of an attack on a row; figures are not clipped, and None where they may not be said.
+
+    Attributes:
+        columns: score under the attack, by the title of the forget column.
+        scores: the six scores of each forget measure, by topic and benchmark.
+        left_before: share of the base's knowledge that is left before the attack, L0.
+        left: share that is left under the attack, LA.
+        recovered: share of what seemed gone that came back, R.
+        gone: F under the attack, F'.
+        topics: L0 and LA of each informative topic.
+        counted: True where the figures may lead to a verdict.
+        notes: reasons why a figure is not there, and doubts.
+        chosen: chosen trial of each seed; none where nothing is chosen.
+        figures: figures that the attack tells beside the scores, by name; means over seeds.
+        before: score on the selection half before the attack, mean over seeds; None where nothing is chosen.
+        curve: best score on the selection half at each step of the attack, over its trials, mean over seeds.
+        failed: number of cells under the attack that failed.
+        worst: figures as the row's worst case; None where another attack is that.
+    """
+
+    columns: dict[str, Estimate] = {}
+    scores: dict[str, AttackedScores] = {}
+    left_before: Estimate | None = None
+    left: Estimate | None = None
+    recovered: Estimate | None = None
+    gone: Estimate | None = None
+    topics: dict[str, tuple[float, float]] = {}
+    counted: bool = False
+    notes: list[str] = []
+    chosen: list[AttackTrial] = []
+    figures: dict[str, float] = {}
+    before: float | None = None
+    curve: dict[int, float] = {}
+    failed: int = 0
+    worst: WorstAttack | None = None
+
+
 class RowCost(Cost):
     """The cost of a row, and its share of the cost of retraining.
 
@@ -140,6 +232,7 @@ class Row(Record):
         intervals: source of variation in the intervals: `items`, `items; these seeds` or `items and seeds`; None where there
             are none yet.
         columns: figure of each column, by its title.
+        attacks: result of each attack, by its label; None where the comparison has no attacks.
         tuned: label of settings that a search found: `tuned 8`.
     """
 
@@ -156,7 +249,7 @@ class Row(Record):
     summary: Summary | None
     scores: dict[str, Score]
     columns: dict[str, Estimate] = {}
-    attacks: None = None
+    attacks: dict[str, AttackResult] | None = None
     cost: RowCost
 
 
@@ -239,6 +332,7 @@ class Leaderboard(Record):
 
     Attributes:
         reference: rows that never knew what is to be forgotten; empty where chance stands in for them.
+        attacks: attacks on every row; None where there are none.
         best: best row of each figure (a column's title, `forget`, `keep`, `score`): the ranked row that is significantly better
             than every other ranked row there, where one is: paired, Holm over all pairs of the figure, 5%.
         unranked: reason why nothing is ranked, where nothing is.
@@ -251,7 +345,7 @@ class Leaderboard(Record):
     benchmarks: list[BenchmarkInfo]
     topics: list[TopicInfo] = []
     columns: list[Column]
-    attacks: None = None
+    attacks: list[ManifestAttack] | None = None
     rows: list[Row]
     pairs: list[PairTest] = []
     best: dict[str, str] = {}

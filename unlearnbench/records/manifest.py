@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from unlearnbench.records.base import Record
+from pydantic import SerializerFunctionWrapHandler, model_serializer
+
+from unlearnbench.records.base import Half, Options, Record, without_empty
 from unlearnbench.records.cells import CellKey, Measure, Metric
 
 
@@ -93,8 +95,37 @@ def _of_measure(head: ManifestBenchmark, planned: ManifestMeasure) -> MeasureHea
     )
 
 
+class ManifestAttack(Record):
+    """An attack on every row of the comparison.
+
+    Attributes:
+        label: name of the attack in the comparison.
+        attack: the plugin's name.
+        options: options of the attack.
+        access: part of the model that an attacker needs: `prompt`, `activations` or `weights`.
+        teaches: True where it shows texts on the topic.
+        stress: True for a fixed transformation, which chooses nothing.
+        half: half of the items that its figures are of; None for all, where nothing was chosen on the other half.
+        benchmarks: benchmarks that the attacked models are scored with.
+        axis: steps that are counted along the attack, such as `update` or `block`; empty where nothing is.
+    """
+
+    label: str
+    attack: str
+    options: Options = {}
+    access: str
+    teaches: bool
+    stress: bool
+    half: Half | None = None
+    benchmarks: list[str]
+    axis: str = ""
+
+
 class ManifestRow(Record):
-    """A row of the comparison and the identities of its cells; `tuned` labels settings that a search found."""
+    """A row of the comparison and the identities of its cells; `tuned` labels settings that a search found.
+
+    Cells under an attack are apart: a row is finished without them.
+    """
 
     variant: str
     method: str
@@ -102,11 +133,23 @@ class ManifestRow(Record):
     seeds: list[int]
     cells: dict[str, str]  # str(CellKey) -> identity
     tuned: str | None = None
+    attacked: dict[str, str] = {}  # likewise
 
     def key(self, name: str) -> CellKey:
         """Return the key of one of the row's cells, by its name; a benchmark's name may have slashes, and so may a row's."""
-        benchmark, _, seed = name.removeprefix(f"{self.variant}/").rpartition("/")
-        return CellKey(variant=self.variant, benchmark=benchmark, seed=int(seed) if seed.isdecimal() else -1)
+        benchmark, _, tail = name.removeprefix(f"{self.variant}/").rpartition("/")
+        seed, _, attack = tail.partition("!")
+        number = int(seed) if seed.isdecimal() else -1
+        return CellKey(variant=self.variant, benchmark=benchmark, seed=number, attack=attack or None)
+
+    @property
+    def all_cells(self) -> dict[str, str]:
+        """The identities of all its cells, attacked ones last."""
+        return {**self.cells, **self.attacked}
+
+    @model_serializer(mode="wrap")
+    def _leave_out(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return without_empty(handler(self), "attacked")
 
 
 class Manifest(Record):
@@ -115,7 +158,12 @@ class Manifest(Record):
     schema_version: Literal[1] = 1
     recipe: dict[str, Any]
     benchmarks: list[ManifestBenchmark]
+    attacks: list[ManifestAttack] = []
     rows: list[ManifestRow]
+
+    @model_serializer(mode="wrap")
+    def _leave_out(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return without_empty(handler(self), "attacks")
 
 
 BASELINE = "none"

@@ -6,15 +6,24 @@ import re
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from unlearnbench.errors import Problems, UsageError, unknown_name
-from unlearnbench.records.base import Half, Options
+from unlearnbench.records.base import Half, Options, without_empty
 from unlearnbench.records.cells import Ideal
 from unlearnbench.records.manifest import BASELINE
 from unlearnbench.records.search_space import read_domain
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(:[^\s]+)?")
+ATTACK_LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(:[A-Za-z0-9._-]+)?")
 BREAKS = re.compile("[\x85\u2028\u2029]")
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 
@@ -121,6 +130,7 @@ class Recipe(_Section):
         primary: measures that count in F and K, by benchmark, where it has several: a name or a list.
         ideals: score that unlearning should come to, by measure (BENCHMARK, or BENCHMARK:MEASURE): chance, base, reference or a
             number, instead of what the measure declares.
+        attacks: attacks on every row, and each one's options; an attack whose key is not a plugin's name says `attack: NAME`.
         controls: rows that add random noise, as much as another row changes and to the same tensors: name -> that row.
         seeds: seeds; each trained row runs once per seed.
         limit: number of items scored in each part, from the first on; null scores all.
@@ -142,6 +152,7 @@ class Recipe(_Section):
     reference: list[str] = []
     primary: dict[str, list[str]] = {}
     ideals: dict[str, Ideal] = {}
+    attacks: dict[str, dict[str, Any]] = {}
     controls: dict[str, str] = {}
     seeds: list[Annotated[int, Field(ge=0, lt=2**32)]] = Field(default=[0], min_length=1)
     limit: int | None = Field(default=None, gt=0)
@@ -169,6 +180,10 @@ class Recipe(_Section):
         if self.evaluate_every is not None and self.half is None:
             raise ValueError("evaluate_every chooses weights on one half of the questions: add `half: reporting`")
         return self
+
+    @model_serializer(mode="wrap")
+    def _leave_out(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return without_empty(handler(self), "attacks")
 
     @property
     def looks_every(self) -> int | None:
@@ -208,6 +223,14 @@ def check_names(recipe: Recipe) -> Recipe:
             problems.add(
                 UsageError(
                     f"The name '{name}' must start with a letter or digit and use only letters, digits, '-', '_' and '.'."
+                )
+            )
+    for name in recipe.attacks:
+        if not ATTACK_LABEL.fullmatch(name) or ".." in name:
+            problems.add(
+                UsageError(
+                    f"The attack '{name}' must start with a letter or digit and use only letters, digits, '-', '_' and '.', "
+                    "with one ':' between them at most; under `attacks` a name of your own says `attack: NAME`."
                 )
             )
     rows = [*recipe.variants(), *recipe.checkpoints, *recipe.controls]

@@ -8,6 +8,8 @@ from unlearnbench.leaderboard.shares import is_whole
 from unlearnbench.records.cells import Reduction
 from unlearnbench.records.leaderboard import Estimate, Leaderboard, PairTest, Row, TopicInfo
 from unlearnbench.records.manifest import BASELINE
+from unlearnbench.reports.attacks import FORMULAS as ATTACKED
+from unlearnbench.reports.attacks import attack_lines
 from unlearnbench.reports.formatting import RANK_NAMES, estimate_of, figure, in_words, percent, span
 
 MOST_PAIRS = 12  # of a row: with more, leaderboard.json has them
@@ -52,7 +54,7 @@ def formulas(board: Leaderboard) -> str:
     text = FORMULAS + (REACHES if names else "")
     margin = figure(settings.damage_margin)
     filled = text.format(resamples=settings.resamples, by=by, margin=margin, level=level, alpha=alpha, **parts)
-    return "\n".join([filled.rstrip("\n"), *_measures(board)])
+    return "\n".join([filled.rstrip("\n"), *([ATTACKED] if board.attacks else []), *_measures(board)])
 
 
 REDUCTIONS: dict[Reduction, str] = {
@@ -84,6 +86,7 @@ def row_lines(row: Row, board: Leaderboard) -> list[str]:
     if row.summary is not None and base is not None:
         lines += [*_forget(row, base, board), *_keep(row, base, board), *_both(row)]
     lines += _figures(row)
+    lines += attack_lines(row, board)
     lines += [f"verdict: {in_words(evidence)}" for evidence in row.evidence]
     return [*lines, *_rivals(row, board.pairs)]
 

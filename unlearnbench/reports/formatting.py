@@ -99,9 +99,12 @@ def sentence(board: Leaderboard) -> str:
         if board.topics
         else f"how the models score on {', '.join(column.title for column in columns)}"
     )
+    unseen = "other questions, fine-tuning or quantisation"
+    if board.attacks:
+        unseen = f"other questions, or other attacks than {', '.join(attack.label for attack in board.attacks)},"
     return (
         f"This shows {what}, on these items, these seeds and this base model; it does not show that the knowledge is gone from "
-        "the weights, nor what other questions, fine-tuning or quantisation would bring back."
+        f"the weights, nor what {unseen} would bring back."
     )
 
 

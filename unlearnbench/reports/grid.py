@@ -9,6 +9,8 @@ from typing import Any, Literal
 from unlearnbench.errors import unknown_name
 from unlearnbench.records.leaderboard import Column, Estimate, Leaderboard, Row
 from unlearnbench.records.manifest import BASELINE
+from unlearnbench.reports.attacks import AttackColumn, attack_columns
+from unlearnbench.reports.attacks import cell as attack_cell
 from unlearnbench.reports.formatting import (
     AFTER,
     MISSING,
@@ -177,9 +179,11 @@ def lay_out(
     units = {info.name: info.unit for info in board.benchmarks}
     columns = _columns(board, parts, measures, publication)
     titles = [heading(column, board) for column in columns]
-    names = ["rank", "variant", *(column.title for column in columns), *AFTER]
-    head = ["rank", "variant", *titles, "F ↑", "K ↑", "S ↑", *AFTER[3:]]
-    style = _Style(units, precision, digits or precision)
+    attacked = attack_columns(board)
+    under = [column.name for column in attacked]
+    names = ["rank", "variant", *(column.title for column in columns), *AFTER[:3], *under, *AFTER[3:]]
+    head = ["rank", "variant", *titles, "F ↑", "K ↑", "S ↑", *(column.head for column in attacked), *AFTER[3:]]
+    style = _Style(units, precision, digits or precision, tuple(attacked))
     lines = [_line(row, board, columns, style) for row in board.rows]
     lines.append(_outside("chance", [column.chance for column in columns], columns, style, "chance"))
     for published in publication.rows if publication else ():
@@ -187,7 +191,7 @@ def lay_out(
         if any(value is not None for value in figures):
             lines.append(_outside(f"{published.name} (published)", figures, columns, style, "published"))
     ideals = {column.title: column.ideal for column in columns if board.reference and column.ideal is not None}
-    return Grid(names, head, lines, frozenset([*(column.title for column in columns), *AFTER[:3]]), ideals)
+    return Grid(names, head, lines, frozenset([*(column.title for column in columns), *AFTER[:3], *under]), ideals)
 
 
 def _columns(board: Leaderboard, parts: bool, measures: Sequence[str], publication: Publication | None) -> list[Column]:
@@ -200,11 +204,12 @@ def _columns(board: Leaderboard, parts: bool, measures: Sequence[str], publicati
 
 @dataclass(frozen=True)
 class _Style:
-    """The units of the benchmarks, and decimals of figures and intervals."""
+    """The units of the benchmarks, decimals of figures and intervals, and the columns on attacks."""
 
     units: dict[str, str]
     precision: int
     digits: int
+    attacked: tuple[AttackColumn, ...] = ()
 
     def value(self, value: float | None, column: Column) -> str:
         return figure(value, self.units[column.benchmark], self.precision)
@@ -232,7 +237,8 @@ def _line(row: Row, board: Leaderboard, columns: Sequence[Column], style: _Style
     ]
     spans = [style.span(score, column) for score, column in zip(scores, columns, strict=True)]
     titles = [*(column.title for column in columns), "forget", "keep", "score"]
-    every = [*scores, *shares]
+    under = [column.of(row) for column in style.attacked]
+    every = [*scores, *shares, *(value for value, _ in under)]
     return Line(
         name=row.variant,
         cells=[
@@ -240,9 +246,10 @@ def _line(row: Row, board: Leaderboard, columns: Sequence[Column], style: _Style
             row_title(row.variant, row.tuned),
             *figures,
             *(figure(share.value if share else None, digits=style.precision) for share in shares),
+            *(attack_cell(value, behind, style.precision) for value, behind in under),
             *(text for text, _ in after),
         ],
-        ranges=["", "", *spans, *(span(share, digits=style.digits) for share in shares), *[""] * len(after)],
+        ranges=["", "", *spans, *(span(share, digits=style.digits) for share in every[len(scores) :]), *[""] * len(after)],
         order=[row.rank, row.variant, *(entry.value if entry else None for entry in every), *(key for _, key in after)],
         limits=[NO_LIMITS] * 2
         + [(entry.low, entry.high) if entry else NO_LIMITS for entry in every]
@@ -257,6 +264,7 @@ def _outside(
 ) -> Line:
     """Return a row that was not run: chance, or a published one."""
     cells = [style.value(value, column) for value, column in zip(figures, columns, strict=True)]
-    cells = ["", name, *cells, *[""] * len(AFTER)]
-    order = [None, name, *figures, *[None] * len(AFTER)]
+    behind = len(AFTER) + len(style.attacked)
+    cells = ["", name, *cells, *[""] * behind]
+    order = [None, name, *figures, *[None] * behind]
     return Line(name, cells, [""] * len(cells), order, [NO_LIMITS] * len(cells), kind)

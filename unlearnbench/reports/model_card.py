@@ -10,6 +10,7 @@ import yaml
 from unlearnbench.data.sources import public_name
 from unlearnbench.records.cells import CellResult
 from unlearnbench.records.leaderboard import Row
+from unlearnbench.reports.attacks import clipped
 from unlearnbench.reports.formatting import figure, in_words, percent, span
 
 CARD = "README.md"
@@ -119,6 +120,19 @@ def _verdict(candidate: Scored) -> list[str]:
         known = base.columns.get(title) if base else None
         value, before = figure(estimate.value), figure(known.value if known else None)
         lines.append(f"| {_cell(title)} | {value} | {span(estimate) or '-'} | {before} |")
+    return [*lines, "", *_attacks(row)]
+
+
+def _attacks(row: Row) -> list[str]:
+    """Return what attacks brought back: each with its R, or that none was run."""
+    if not row.attacks:
+        return ["No attack was run: what the benchmarks no longer find may be hidden.", ""]
+    lines = ["R is the share of what seemed gone that came back; no attack shows that nothing is left.", ""]
+    lines += ["| attack | R | interval | F' |", "|---|---|---|---|"]
+    for label, result in row.attacks.items():
+        recovered, gone = clipped(result.recovered), result.gone
+        value, after = figure(recovered.value if recovered else None), figure(gone.value if gone else None)
+        lines.append(f"| {_cell(label)} | {value} | {span(recovered) or '-'} | {after} |")
     return [*lines, ""]
 
 

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from unlearnbench.records.costs import COST_COLUMNS
 from unlearnbench.records.leaderboard import Leaderboard
+from unlearnbench.reports.attacks import GONE, WORST, attack_columns, attack_notes
 from unlearnbench.reports.formatting import notes, printable, publication_note
 from unlearnbench.reports.grid import RUN, Grid, Line
 from unlearnbench.reports.text import Choices
@@ -49,7 +50,7 @@ def render(board: Leaderboard, choices: Choices | None = None, *, width: int = 8
         last = line.kind
         cells = (_cell(*pair) for pair in zip(line.cells, line.ranges, strict=True))
         table.add_row(*cells, style=None if run else "dim")
-    lines = [*notes(board), *publication_note(board, choices.publication)]
+    lines = [*notes(board), *attack_notes(board), *publication_note(board, choices.publication)]
     if lost:
         lines.append(f"Left out in {width} columns: {_listed(lost)}; a wider terminal or --format markdown shows them.")
     return Group(table, *(_text(line, "dim") for line in lines))
@@ -71,7 +72,9 @@ def _listed(names: Sequence[str]) -> str:
 
 def _fitting(board: Leaderboard, choices: Choices, width: int) -> tuple[Grid, list[str]]:
     """Return the table that loses least in a terminal of this width, and the columns that it loses."""
-    losable = [*LOSABLE, *_scores(board, choices)]
+    under = [column.name for column in reversed(attack_columns(board)) if column.name not in (WORST, GONE)]
+    costs = LOSABLE.index("best")
+    losable = [*LOSABLE[:costs], *under, *([GONE] if under else []), *LOSABLE[costs:], *_scores(board, choices)]
     found = _fit(choices.grid(board), width, losable)
     for shape in (_compact, _tight, _narrow):
         if not MISSED & set(found[1]):
@@ -83,20 +86,25 @@ def _fitting(board: Leaderboard, choices: Choices, width: int) -> tuple[Grid, li
 def _scores(board: Leaderboard, choices: Choices) -> list[str]:
     """Return the columns of scores in the order in which they are lost: first parts, from the right; one always stays."""
     whole = {column.title for column in board.columns}
-    names = [name for name in choices.grid(board).names if name not in (*LOSABLE, *ALWAYS)]
+    attacked = [column.name for column in attack_columns(board)]
+    names = [name for name in choices.grid(board).names if name not in (*LOSABLE, *ALWAYS, *attacked)]
     parts = [name for name in names if name not in whole]
     return [*reversed(parts), *reversed([name for name in names if name in whole][1:])]
 
 
 def _compact(grid: Grid) -> Grid:
     """Return the grid with long headings and verdicts on two lines, as figures and their intervals are."""
-    breaks = {"verdict": [("-damaged", "-\ndamaged")], "variant": [(" (tuned ", "\n(tuned "), (" + ", "\n+ ")]}
+    breaks = {
+        "verdict": [("-damaged", "-\ndamaged")],
+        "variant": [(" (tuned ", "\n(tuned "), (" + ", "\n+ ")],
+        WORST: [(" ", "\n")],
+    }
     return replace(_broken(grid, breaks), head=[name.replace(" (", "\n(") for name in grid.head])
 
 
 def _tight(grid: Grid) -> Grid:
     """Return the grid with every text that can be broken on lines of its own."""
-    breaks = {"verdict": [("-", "-\n")], "variant": [(" (", "\n("), (" + ", "\n+ "), ("@", "\n@")]}
+    breaks = {"verdict": [("-", "-\n")], "variant": [(" (", "\n("), (" + ", "\n+ "), ("@", "\n@")], WORST: [(" ", "\n")]}
     return replace(_broken(grid, breaks), head=[name.replace(" (", "\n(").replace("/", "/\n") for name in grid.head])
 
 

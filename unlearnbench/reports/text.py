@@ -15,6 +15,7 @@ from tabulate import tabulate
 from unlearnbench.errors import unknown_name
 from unlearnbench.records.costs import COST_COLUMNS
 from unlearnbench.records.leaderboard import Leaderboard
+from unlearnbench.reports.attacks import attack_notes
 from unlearnbench.reports.formatting import notes, percent, publication_note, unmeasured
 from unlearnbench.reports.grid import RUN, Grid, lay_out
 from unlearnbench.reports.published import Publication
@@ -95,7 +96,7 @@ def render(boards: Sequence[Leaderboard], style: Format, choices: Choices | None
 def _render(board: Leaderboard, style: Format, choices: Choices) -> str:
     if style == "csv":
         return _csv(board, choices)
-    lines = [*notes(board), *publication_note(board, choices.publication)]
+    lines = [*notes(board), *attack_notes(board), *publication_note(board, choices.publication)]
     if style == "latex":
         return _latex(choices.grid(board), lines, board.settings.level)
     grid = choices.grid(board)

@@ -74,7 +74,8 @@ class RunFolder:
 
     def cell_path(self, key: CellKey, identity: str) -> Path:
         """Return the path of a cell's record."""
-        folder = f"cells/{folder_name(key.variant)}/{folder_name(key.benchmark)}"
+        row, benchmark = folder_name(key.variant), folder_name(key.benchmark)
+        folder = f"cells/{row}/{benchmark}" if key.attack is None else f"attacked/{row}/{folder_name(key.attack)}/{benchmark}"
         return self.root / f"{folder}/seed-{key.seed}-{identity[:HASH_CHARS]}.json"
 
     def items_path(self, key: CellKey, identity: str) -> Path:
@@ -186,6 +187,11 @@ class RunFolder:
     def log_path(self, job: Job) -> Path:
         """Return the path of metrics.csv, with the values that a method logged during training."""
         return self.root / "logs" / folder_name(job.variant) / f"seed-{job.seed}-{job.identity[:HASH_CHARS]}"
+
+    def trials_path(self, job: Job, attack: str, seed: int, identity: str) -> Path:
+        """Return the path of the journal of an attack's trials on a job's model."""
+        place = self.root / "logs" / folder_name(job.variant)
+        return place / f"attack-{folder_name(attack)}-seed-{seed}-{identity[:HASH_CHARS]}.jsonl"
 
     def job_log_path(self, job: Job) -> Path:
         """Return the path of a job's log: events with their times, and the output of its process; runs append to it."""

@@ -51,7 +51,7 @@ def read_cells(run: RunFolder, manifest: Manifest, *, in_passing: bool = False) 
     """
     cells: dict[str, CellResult] = {}
     for row in manifest.rows:
-        for name, identity in row.cells.items():
+        for name, identity in row.all_cells.items():
             found = run.read_cell(row.key(name), identity)
             if found is not None:
                 cells[name] = found

@@ -1,4 +1,4 @@
-"""Conformance checks for methods and benchmarks, for pytest and the command line.
+"""Conformance checks for methods, benchmarks and attacks, for pytest and the command line.
 
 from unlearnbench.testing import parametrize_checks
 
@@ -12,8 +12,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from unlearnbench.plugins.specs import BenchmarkSpec, MethodSpec
+from unlearnbench.plugins.specs import AttackSpec, BenchmarkSpec, MethodSpec, PluginSpec
 from unlearnbench.records.base import Value
+from unlearnbench.testing.attack_checks import ATTACK_CHECKS, AttackCase
 from unlearnbench.testing.benchmark_checks import BENCHMARK_CHECKS, Answers, BenchmarkCase
 from unlearnbench.testing.checks import Check, CheckFailed, NotApplicable, Outcome, Registry
 from unlearnbench.testing.entry_points import stated_by
@@ -54,16 +55,17 @@ def _method_case(spec: MethodSpec, given: dict[str, Value], _answers: Answers | 
 _CHECKS: dict[type, tuple[Registry, Callable[..., Any]]] = {
     MethodSpec: (METHOD_CHECKS, _method_case),
     BenchmarkSpec: (BENCHMARK_CHECKS, BenchmarkCase),
+    AttackSpec: (ATTACK_CHECKS, AttackCase),
 }
 
 
 def checks_of(
-    spec: MethodSpec | BenchmarkSpec,
+    spec: PluginSpec,
     options: Mapping[str, Value] | None = None,
     expected_failures: Mapping[str, str] | None = None,
     answers: Answers | None = None,
 ) -> list[Check]:
-    """Return every check of a method or benchmark; nothing runs before they are called.
+    """Return every check of a method, benchmark or attack; nothing runs before they are called.
 
     What the plugin's own package states in `CONFORMANCE` counts, too: `options`, and `expected_failures`, which need not come
     where options are given here.
@@ -89,7 +91,7 @@ def checks_of(
 
 
 def parametrize_checks(
-    spec: MethodSpec | BenchmarkSpec,
+    spec: PluginSpec,
     options: Mapping[str, Value] | None = None,
     expected_failures: Mapping[str, str] | None = None,
     answers: Answers | None = None,

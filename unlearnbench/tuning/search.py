@@ -244,6 +244,7 @@ class _Search:
                 "controls": {},
                 "seeds": self._recipe.seeds[:1],
                 "half": "selection",
+                "attacks": {},  # what is chosen on is not attacked
                 "floors": self._floors(numbers),
                 "tuned": {},
             }

@@ -12,6 +12,7 @@ from unlearnbench.verbs.recipes import (
     Names,
     base_recipe,
     options_in,
+    with_attacks,
     with_benchmarks,
     with_changes,
     with_fixed,
@@ -37,6 +38,7 @@ def compare(
     *,
     methods: Names | None = None,
     benchmarks: Names | None = None,
+    attacks: Names | None = None,
     seeds: Iterable[int] | None = None,
     limit: int | None = None,
     model: str | None = None,
@@ -61,6 +63,8 @@ def compare(
         methods: rows of the table, instead of the recipe's: names, or a mapping from a name to options beside the recipe's.
         benchmarks: benchmarks to score with, instead of the recipe's: names, or a mapping from a name to options beside the
             recipe's.
+        attacks: attacks on every row, instead of the recipe's: names, or a mapping from a name to options beside the recipe's;
+            `quick` and `standard` are groups of them.
         seeds: seeds; each trained row runs once per seed.
         limit: number of items scored in each part, from the first on; all by default.
         model: base model: a folder, a hub id or `sandbox:model`.
@@ -87,6 +91,7 @@ def compare(
     wanted = with_reference(base_recipe(recipe, model), [reference] if isinstance(reference, str) else reference)
     wanted = wanted if methods is None else with_methods(wanted, methods, problems)
     wanted = wanted if benchmarks is None else with_benchmarks(wanted, benchmarks, problems)
+    wanted = wanted if attacks is None else with_attacks(wanted, attacks, problems)
     wanted = problems.attempt(with_changes, wanted, seeds=seeds, limit=limit, model=model) or wanted
     wanted = wanted if tune is None else with_fixed(wanted, options_in(methods))
     table = problems.attempt(table_settings, rank_by, damage_margin)

@@ -39,6 +39,7 @@ class ProgressReporter:
     def __init__(self, plans: Sequence[JobPlan] = (), console: Console | None = None) -> None:
         self._console = console or Console(stderr=True, highlight=False)
         self._waiting: dict[tuple[str, int], int] = {}  # cells that are not durable yet
+        self._job_of: dict[str, tuple[str, int]] = {}  # by the names of its cells
         self._cells = 0
         self._done = self._failed = 0
         self._running: dict[tuple[str, int], _Phase] = {}
@@ -62,6 +63,7 @@ class ProgressReporter:
     def _count(self, plans: Sequence[JobPlan]) -> None:
         with self._lock:
             due = {_key(plan.job): len(plan.due) for plan in plans if plan.due}
+            self._job_of |= {str(plan.key(name)): _key(plan.job) for plan in plans for name in plan.due}
             self._waiting |= due
             self._cells += sum(due.values())
 
@@ -99,7 +101,7 @@ class ProgressReporter:
         self._advance(job, items, None)
 
     def finished(self, result: CellResult) -> None:
-        key = (result.key.variant, result.key.seed)
+        key = self._job_of.get(str(result.key), (result.key.variant, result.key.seed))
         with self._lock:
             self._done += 1
             self._failed += result.status != "done"

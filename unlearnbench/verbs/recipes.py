@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 DEFAULT_RECIPE = "sandbox"
 DEFAULT_BENCHMARKS = ("wmdp", "mmlu")
+# those that take about as long as scoring does, and those that take longer
+QUICK = ("lens", "probe", "quantize:4", "relearn")
+GROUPS = {"quick": QUICK, "standard": (*QUICK, "quantize:8", "quantize:nf4", "prune:30", "relearn:retain")}
 # one string is the command line's list; a mapping has options beside those of the recipe
 Names = str | Iterable[str] | Mapping[str, Mapping[str, Any] | None]
 
@@ -78,6 +81,22 @@ def with_benchmarks(recipe: Recipe, names: Names, problems: Problems) -> Recipe:
 
     given = _by_name("--benchmarks", names, problems)
     return recipe if given is None else recipe.model_copy(update={"benchmarks": select(given, recipe.benchmarks)})
+
+
+def with_attacks(recipe: Recipe, names: Names, problems: Problems) -> Recipe:
+    """Return the recipe with these attacks only; a group's name stands for its attacks."""
+    from unlearnbench.planning.settings import select
+    from unlearnbench.records.recipe import check_names
+
+    given = _by_name("--attacks", names, problems)
+    if given is None:
+        return recipe
+    wanted: dict[str, Mapping[str, Any] | None] = {}
+    for name, options in given.items():
+        wanted |= dict.fromkeys(GROUPS[name]) if name in GROUPS and name not in recipe.attacks else {name: options}
+    changed = recipe.model_copy(update={"attacks": select(wanted, recipe.attacks)})
+    problems.attempt(check_names, changed)
+    return changed
 
 
 def with_fixed(recipe: Recipe, settings: Iterable[tuple[str, str]]) -> Recipe:

@@ -24,7 +24,7 @@ from unlearnbench.execution.messages import error_of, relay
 from unlearnbench.execution.processes import Worker, how_it_ended
 from unlearnbench.execution.queue import Claim, Queue
 from unlearnbench.planning.limits import Limits
-from unlearnbench.records.cells import CellResult
+from unlearnbench.records.cells import CellKey, CellResult
 
 POLL_SECONDS = 0.1  # from one look at the limits to the next
 
@@ -134,7 +134,8 @@ class _Running:
         if message["kind"] == "error":
             self._problem = error_of(message)
         elif message["kind"] == "cell":
-            yield from self._finished([message["benchmark"]], failed=True)
+            name = CellKey.model_validate(message["key"]).within(self._plan.job.seed)
+            yield from self._finished([name], failed=True)
         else:
             if message["kind"] == "scoring":
                 self._at = message["benchmark"]

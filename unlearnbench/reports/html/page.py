@@ -12,8 +12,10 @@ from unlearnbench.records.leaderboard import Row
 from unlearnbench.records.manifest import BASELINE, ManifestBenchmark, heads_of
 from unlearnbench.reports import explain
 from unlearnbench.reports import tuning as trials
+from unlearnbench.reports.attacks import attack_notes
 from unlearnbench.reports.finished import Finished
 from unlearnbench.reports.formatting import figure, notes, percent, row_title, secondary_measures, sentence
+from unlearnbench.reports.html import attacks as attack_charts
 from unlearnbench.reports.html import charts, table
 from unlearnbench.reports.html.curves import curves
 from unlearnbench.reports.html.embed import as_json, fill, packed_plotly, plotly_script
@@ -52,7 +54,7 @@ def render(finished: Finished, items: Items, *, home: str = "") -> str:
         tuning=None if tuning is None else {"head": trials.HEAD, "lines": trials.lines(tuning), "notes": trials.notes(tuning)},
         table=table.lay_out(board),
         measures=table.lay_out(board, measures=("all",)) if secondary_measures(board) else None,
-        notes=[line.replace("`", "") for line in notes(board)[1:]],
+        notes=[line.replace("`", "") for line in [*notes(board)[1:], *attack_notes(board)]],
         charts=sections,
         curve_rows=list(lines),
         evidence=[_evidence(row, finished) for row in board.rows if row.variant != BASELINE],
@@ -88,8 +90,11 @@ def _charts(finished: Finished, items: Items) -> tuple[dict[str, Any], list[dict
         "the dashed line joins the rows that nothing beats in both (Pareto front); dotted curves have equal S."
         + (" The star is the reference: its F is 1 by definition." if finished.board.reference else "")
     )
+    under = attack_charts.of(finished.board)
+    captions |= attack_charts.captions(finished.board)
     wanted = [
         ("plane", "Forgotten and kept", plane),
+        ("attacks", "Under attack", under),
         ("heat", "Change by part, against the base", heat),
         ("letters", "Which option is answered", letters),
     ]
@@ -107,7 +112,7 @@ def _charts(finished: Finished, items: Items) -> tuple[dict[str, Any], list[dict
             )
         if parts:
             sections.append({"id": name, "title": title, "parts": parts})
-    every = {key: chart for group in (plane, heat, letters) for key, chart in group.items() if chart is not None}
+    every = {key: chart for group in (plane, under, heat, letters) for key, chart in group.items() if chart is not None}
     return every, sections
 
 
@@ -118,7 +123,7 @@ def _heat_caption(head: ManifestBenchmark) -> str:
 
 
 def _navigation(sections: list[dict[str, Any]], lines: Mapping[str, Any], packs: Packs, tuned: bool) -> list[tuple[str, str]]:
-    short = {"plane": "Plane", "heat": "Parts", "letters": "Letters"}
+    short = {"plane": "Plane", "attacks": "Attacks", "heat": "Parts", "letters": "Letters"}
     found = [("table", "Table"), *((section["id"], short[section["id"]]) for section in sections)]
     found += [("curves", "Curves")] if lines else []
     found += [("evidence", "Verdicts")]

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from unlearnbench.records.costs import COST_COLUMNS
 from unlearnbench.records.leaderboard import Column, Estimate, Leaderboard, Row
 from unlearnbench.records.manifest import BASELINE
+from unlearnbench.reports.attacks import attack_columns
 from unlearnbench.reports.formatting import (
     AFTER,
     MISSING,
@@ -63,7 +64,8 @@ def lay_out(board: Leaderboard, *, parts: bool = False, measures: Sequence[str] 
     """
     columns = shown_columns(board, parts=parts, measures=measures)
     units = {info.name: info.unit for info in board.benchmarks}
-    after = ["F ↑", "K ↑", "S ↑", *_after(board)]
+    attacked = attack_columns(board)
+    after = ["F ↑", "K ↑", "S ↑", *(column.head for column in attacked), *_after(board)]
     fixed = (BASELINE, *board.reference)
     base = [_row(row, columns, units, board) for row in board.rows if row.variant in fixed]
     rows = [_row(row, columns, units, board) for row in board.rows if row.variant not in fixed]
@@ -83,12 +85,14 @@ def _heads(columns: Sequence[Column], after: Sequence[str], board: Leaderboard) 
         }
         for column in columns
     ]
-    first: dict[str, str] = dict.fromkeys(("verdict", *COST_COLUMNS), "ascending")
+    hints = {column.head: column.hint for column in attack_columns(board)}
+    falling = [name for name in hints if name.endswith("↓")]
+    first: dict[str, str] = dict.fromkeys(("verdict", *falling, *COST_COLUMNS), "ascending")
     rest = [
         {
             "title": name,
             "kind": "words" if name == "verdict" else "",
-            "hint": HINTS.get(name, ""),
+            "hint": {**HINTS, **hints}.get(name, ""),
             "first": first.get(name, "descending"),
         }
         for name in after
@@ -108,6 +112,7 @@ def _row(row: Row, columns: Sequence[Column], units: dict[str, str], board: Lead
         Cell(row_title(row.variant, row.tuned), sort=row.variant, kind="words name"),
         *(_figure(estimate_of(row, column), units[column.benchmark], judged(row, column)) for column in columns),
         *(_figure(share, "fraction") for share in shares),
+        *(_under_attack(*column.of(row)) for column in attack_columns(board)),
         Cell(MISSING if best is None else f"{best:.0%}", sort="" if best is None else best),
         Cell(verdict, sort=verdict, kind="words verdict"),
         *([Cell(reaches(row), sort=reaches(row))] if board.reference else []),
@@ -134,6 +139,11 @@ def _chance(columns: Sequence[Column], units: dict[str, str], after: int) -> dic
     figures = [Cell(figure(column.chance, units[column.benchmark])) for column in columns]
     cells = [Cell(""), Cell("chance", kind="words name"), *figures, *[Cell("")] * after]
     return {"cells": cells, "kind": "chance", "words": "", "verdict": "", "anchor": "", "evidence": ""}
+
+
+def _under_attack(estimate: Estimate | None, behind: str) -> Cell:
+    found = _figure(estimate, "fraction")
+    return found._replace(text=f"{found.text} {behind}") if behind and found.span else found
 
 
 def _figure(estimate: Estimate | None, unit: str, judged: str = "") -> Cell:
