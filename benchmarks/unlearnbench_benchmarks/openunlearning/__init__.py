@@ -1,1 +1,1 @@
-"""What TOFU and MUSE have in common since OpenUnlearning evaluates both: templates, profiles, items and figures."""
+"""Templates, profiles, items and figures of TOFU and MUSE, as OpenUnlearning evaluates both."""

@@ -98,14 +98,14 @@ def extraction_strength(hits: Sequence[bool], *, floor: bool = True) -> float | 
     """Return the share of an answer's end that the model says by itself, given what stands before.
 
     Args:
-        hits: for each of the N tokens whether it is the model's likeliest.
+        hits: N truth values, whether each token is the model's likeliest.
         floor: True as in OpenUnlearning: 1/N where not even the last token is said, 0 of no token. False: 0 and None.
     """
     count = len(hits)
     if not count:
         return 0.0 if floor else None
-    said = next((number for number, hit in enumerate(reversed(hits)) if not hit), count)
-    return max(said, 1 if floor else 0) / count
+    suffix = next((number for number, hit in enumerate(reversed(hits)) if not hit), count)  # tokens of the end, all hit
+    return max(suffix, 1 if floor else 0) / count
 
 
 def least_likely(values: ArrayLike, share: float = SHARE) -> float:
@@ -159,7 +159,7 @@ def privacy_leakage(area: float, reference: float, epsilon: float = EPSILON) -> 
 
     Args:
         area: `attack_auc` of the model.
-        reference: that of a model that never knew the forget texts.
+        reference: AUC of a model that never knew the forget texts.
         epsilon: number added to the denominator.
     """
     return 100 * (reference - area) / (1 - reference + epsilon)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from unlearnbench.errors import UsageError
+from unlearnbench.models.blocks import body_of
 from unlearnbench.scoring.choice.prefix_trees import Tree
 
 if TYPE_CHECKING:
@@ -32,17 +33,47 @@ def padded_logits(model: PreTrainedModel, pad: int, batch: Sequence[Tree], wante
     Returns:
         (len(wanted), V), in the model's dtype.
     """
+    ids, mask, places = _padded(pad, batch)
+    rows, positions = torch.tensor([places[index] for index in wanted], device=model.device).T  # (n,), (n,)
+    with _head_only_at(model, rows, positions):
+        return model(input_ids=ids.to(model.device), attention_mask=mask.to(model.device), use_cache=False).logits[0]
+
+
+@torch.inference_mode()
+def padded_hidden(
+    model: PreTrainedModel, pad: int, batch: Sequence[Tree], wanted: Sequence[int], hidden: int | None = None
+) -> Tensor:
+    """Return what the head reads after some tokens of texts in one batch.
+
+    Args:
+        model: as in `padded_logits`.
+        pad: likewise.
+        batch: likewise.
+        wanted: likewise.
+        hidden: token that attention does not see; it has its place all the same.
+
+    Returns:
+        (len(wanted), D), in the model's dtype.
+    """
+    ids, mask, places = _padded(pad, batch)
+    if hidden is not None:
+        mask[ids == hidden] = 0
+    rows, positions = torch.tensor([places[index] for index in wanted], device=model.device).T  # (n,), (n,)
+    inputs = {"input_ids": ids.to(model.device), "attention_mask": mask.to(model.device)}
+    return body_of(model)(**inputs, use_cache=False).last_hidden_state[rows, positions]
+
+
+def _padded(pad: int, batch: Sequence[Tree]) -> tuple[Tensor, Tensor, list[tuple[int, int]]]:
+    """Return texts padded on the right, (B, T), their mask, and row and position of each token of the texts laid end to end."""
     width = max(len(tree.ids) for tree in batch)
     ids = torch.full((len(batch), width), pad, dtype=torch.long)
     mask = torch.zeros_like(ids)
     places: list[tuple[int, int]] = []
     for number, tree in enumerate(batch):
-        ids[number, : len(tree.ids)] = torch.tensor(tree.ids)  # padded on the right: what is causal never sees it
+        ids[number, : len(tree.ids)] = torch.tensor(tree.ids)  # what is causal never sees the padding
         mask[number, : len(tree.ids)] = 1
         places += [(number, place) for place in range(len(tree.ids))]
-    rows, positions = torch.tensor([places[index] for index in wanted], device=model.device).T  # (n,), (n,)
-    with _head_only_at(model, rows, positions):
-        return model(input_ids=ids.to(model.device), attention_mask=mask.to(model.device), use_cache=False).logits[0]
+    return ids, mask, places
 
 
 @contextmanager
