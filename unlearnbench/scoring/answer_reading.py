@@ -1,4 +1,4 @@
-"""How a model reads given answers: one pass over them, whatever is then computed from their tokens."""
+"""The reading of given answers by a model: one pass over them, whatever is then computed from their tokens."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def _take_off(
         rows: (n, D), one for each distinct index, in order.
         index: number of the position where each token is read.
         tokens: token ids, as many.
-        moments: whether means and variances are wanted.
+        moments: True computes means and variances.
     """
     row_of = {place: row for row, place in enumerate(sorted(set(index)))}
     wanted: list[list[tuple[int, int]]] = [[] for _ in range(len(rows))]

@@ -71,7 +71,7 @@ def encode_prefix(model: PreTrainedModel, ids: Sequence[int], hidden: int | None
     """Run the tokens that precede every tree, and keep their keys and values.
 
     Args:
-        model: as in `packed_logits`.
+        model: a model that `packs`.
         ids: tokens of the prefix.
         hidden: token that attention does not see; it has its place all the same.
 
@@ -119,10 +119,10 @@ def packed_hidden(
     """Return what the head reads after some tokens of packed trees.
 
     Args:
-        model: as in `packed_logits`.
-        trees: likewise.
-        wanted: likewise.
-        prefix: likewise; encoded with the same `hidden`.
+        model: a model that `packs`.
+        trees: trees of the batch.
+        wanted: indices of tokens in the trees laid end to end.
+        prefix: prefix that precedes every tree, encoded with the same `hidden`.
         hidden: token that attention does not see; it has its place all the same.
 
     Returns:

@@ -46,10 +46,10 @@ def padded_hidden(
     """Return what the head reads after some tokens of texts in one batch.
 
     Args:
-        model: as in `padded_logits`.
-        pad: likewise.
-        batch: likewise.
-        wanted: likewise.
+        model: a language model in eval mode.
+        pad: padding token.
+        batch: texts, without branches.
+        wanted: indices of tokens in the texts laid end to end.
         hidden: token that attention does not see; it has its place all the same.
 
     Returns:
