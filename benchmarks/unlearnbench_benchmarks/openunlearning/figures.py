@@ -9,6 +9,7 @@ Deviations: what a profile of the benchmark repairs is an argument here.
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -195,6 +196,19 @@ def forget_quality(ratios: ArrayLike, reference: ArrayLike) -> KolmogorovSmirnov
 
     found: Any = ks_2samp(np.asarray(ratios, float), np.asarray(reference, float))
     return KolmogorovSmirnov(float(found.statistic), float(found.pvalue), np.size(ratios))
+
+
+def typical_distance(n: int) -> float:
+    """Return the median of the Kolmogorov-Smirnov statistic of two samples of one distribution, n values each."""
+    step = 1
+    while 2 * _paths_beyond(n, step) > math.comb(2 * n, n):
+        step += 1
+    return (step - 0.5) / n  # P(D >= step / n) falls below a half here: between the two steps
+
+
+def _paths_beyond(n: int, step: int) -> int:
+    """Return the number of orders of two samples of n that are `step` / n or more apart (Gnedenko and Korolyuk 1951)."""
+    return 2 * sum((-1) ** (turn + 1) * math.comb(2 * n, n - turn * step) for turn in range(1, n // step + 1))
 
 
 def harmonic_mean(values: Sequence[float]) -> float:
