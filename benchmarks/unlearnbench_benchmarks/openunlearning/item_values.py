@@ -50,22 +50,25 @@ def token_values(reading: AnswerReading, text: str, profile: Profile) -> Values:
     """Return memorization and the scores of attacks on membership; what an item does not have is left out.
 
     Args:
-        reading: reading of the answer, with moments.
+        reading: reading of the answer; without moments there are no attacks.
         text: answer, for zlib.
         profile: profile.
     """
     end = len(reading.hits) if profile.last else len(reading.hits) - 1
     logs, hits = reading.log_probabilities[: max(end, 0)], reading.hits[: max(end, 0)]
-    scores = z_scores(logs, reading.means[: len(logs)], reading.variances[: len(logs)])
-    loss = loss_of(reading)
-    found = {
+    found: dict[str, float | None] = {
         "exact_memorization": exact_memorization(hits),
         "extraction_strength": extraction_strength(hits, floor=profile.floor),
-        "mia_loss": loss,
-        "mia_zlib": zlib_ratio(loss, text),
-        "mia_min_k": least_likely(logs) if logs or profile.floor else None,
-        "mia_min_k_plus_plus": least_likely(scores) if logs or profile.floor else None,
     }
+    if reading.means:
+        loss, scored = loss_of(reading), bool(logs) or profile.floor
+        scores = z_scores(logs, reading.means[: len(logs)], reading.variances[: len(logs)])
+        found |= {
+            "mia_loss": loss,
+            "mia_zlib": zlib_ratio(loss, text),
+            "mia_min_k": least_likely(logs) if scored else None,
+            "mia_min_k_plus_plus": least_likely(scores) if scored else None,
+        }
     return finite(found)
 
 
