@@ -8,9 +8,7 @@ Deviations: by profile, see docs/tofu.md; items are known by their questions, no
 
 from __future__ import annotations
 
-import hashlib
 import math
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
@@ -42,8 +40,10 @@ from unlearnbench.api import (
     rouge,
     unknown_name,
 )
-from unlearnbench_benchmarks.openunlearning.evaluation import attack_kinds, read_all, write_answers
+from unlearnbench_benchmarks.openunlearning.attacks import attack_measures
+from unlearnbench_benchmarks.openunlearning.evaluation import read_all, write_answers
 from unlearnbench_benchmarks.openunlearning.figures import typical_distance
+from unlearnbench_benchmarks.openunlearning.ids import ids_of
 from unlearnbench_benchmarks.openunlearning.item_values import Losses, Values, answer_values, loss_of, token_values
 from unlearnbench_benchmarks.openunlearning.profiles import TOFU, Name
 from unlearnbench_benchmarks.openunlearning.templates import DATE, SYSTEM, Template, TemplateName
@@ -150,14 +150,11 @@ class Tofu(Benchmark):
     def _part(self, part: str, table: Table) -> list[Item]:
         if part == FORGET:
             self._revision = table.revision
-        ids = Counter[str]()
+        asked = self.question_key if part in (FORGET, RETAIN) else "question"
+        questions = [table.text(index, asked) for index in range(len(table.rows))]
         found: list[Item] = []
-        for index in range(len(table.rows)):
-            asked = self.question_key if part in (FORGET, RETAIN) else "question"
-            question, answer = table.text(index, asked), table.text(index, "answer")
-            name = f"{part}/{hashlib.sha256(question.encode()).hexdigest()[:12]}"
-            ids[name] += 1
-            item = Item(name if ids[name] == 1 else f"{name}-{ids[name]}", part, question, answer)
+        for index, (name, question) in enumerate(zip(ids_of(part, questions), questions, strict=True)):
+            item = Item(name, part, question, table.text(index, "answer"))
             if part != HOLDOUT:
                 item = replace(item, wrong=tuple(table.texts(index, "perturbed_answer")))
             if part in (FORGET, RETAIN):
@@ -176,7 +173,7 @@ class Tofu(Benchmark):
         """Return OpenUnlearning's metrics under its names; forget quality and what of each part is kept count in F and K."""
         found = [*self._forget_measures(), *_retain_measures()]
         if HOLDOUT in self.parts():
-            found += _attack_measures()
+            found += attack_measures(FORGET, HOLDOUT)
         return found
 
     def _forget_measures(self) -> Iterable[Measure]:
@@ -298,16 +295,6 @@ def _retain_measures() -> Iterable[Measure]:
         }
         for name, (value, title, level) in named.items():
             yield Measure(name=name, of=value, metric=Metric(name=title, role="retain", chance=level), parts=[part])
-
-
-def _attack_measures() -> Iterable[Measure]:
-    """Yield the AUC of each attack on membership, as OpenUnlearning signs it, and privacy leakage."""
-    for name, title in attack_kinds():
-        area = Metric(name=f"AUC of {title}", role="forget", chance=0.5)
-        yield Measure(name=name, metric=area, parts=[HOLDOUT], against=[FORGET], reduction="auc")
-    leakage = Metric(name="privacy leakage", role="forget", better="lower", chance=0.0, ideal=0.0, unit="share")
-    members: dict[str, Any] = {"parts": [FORGET], "against": [HOLDOUT]}
-    yield Measure(name="privleak", of="mia_min_k", metric=leakage, reduction="relative-auc", **members)
 
 
 @hookimpl

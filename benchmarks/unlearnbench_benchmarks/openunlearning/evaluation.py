@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from unlearnbench.api import Answered, AnswerReading, Subject, UsageError
@@ -97,8 +97,3 @@ def read_all(
             values_of(item, [readings[item][place] for place in range(len(texts[item]))])
             readings[item] = {}
             subject.progress(1)
-
-
-def attack_kinds() -> Iterator[tuple[str, str]]:
-    """Yield name and title of each attack on membership that needs no gradient and no second model."""
-    yield from (("mia_loss", "loss"), ("mia_zlib", "zlib"), ("mia_min_k", "Min-40%"), ("mia_min_k_plus_plus", "Min-40%++"))
