@@ -88,7 +88,7 @@ class Muse(Benchmark):
     Args:
         source: data set in the schema of muse-bench/MUSE-News or muse-bench/MUSE-Books, or a folder with its files, such as
             knowmem/forget_qa.jsonl.
-        configs: what is asked: verbmem, knowmem, privleak; None asks all.
+        configs: configs that are asked: verbmem, knowmem, privleak; None asks all.
         profile: profile: `openunlearning`, `original` (the authors' own code) or `clean` (with known defects repaired).
         template: way to ask questions; plain tags, unless the model was taught through a chat template.
         max_length: largest length of a passage that is read, in tokens.

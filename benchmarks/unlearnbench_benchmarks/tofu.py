@@ -45,7 +45,7 @@ from unlearnbench_benchmarks.openunlearning.evaluation import read_all, write_an
 from unlearnbench_benchmarks.openunlearning.figures import typical_distance
 from unlearnbench_benchmarks.openunlearning.ids import ids_of
 from unlearnbench_benchmarks.openunlearning.item_values import Losses, Values, answer_values, loss_of, token_values
-from unlearnbench_benchmarks.openunlearning.profiles import TOFU, Name
+from unlearnbench_benchmarks.openunlearning.profiles import TOFU, Name, Profile
 from unlearnbench_benchmarks.openunlearning.templates import DATE, SYSTEM, Template, TemplateName
 
 FORGET, RETAIN, AUTHORS, FACTS, HOLDOUT = "forget", "retain", "real-authors", "world-facts", "holdout"
@@ -137,8 +137,9 @@ class Tofu(Benchmark):
                 f"{self.source}:{forget} has {count} rows, and TOFU's {self.split} has {SIZES[self.split]}; give a set of your "
                 "own another name, as in split=mine."
             )
-        own = f"{self.split.replace('forget', 'holdout')}"
-        held_out = self.holdout or (f"{self.source}:{own}" if own in configs and own != self.split else None)
+        unseen = self.split.replace("forget", "holdout")
+        known = unseen in configs and unseen != self.split
+        held_out = self.holdout or (f"{self.source}:{unseen}" if known else None)
         if held_out is not None and self.profile.memorization:
             found += self._part(HOLDOUT, read_table(held_out, default_split="train", columns=PLAIN_COLUMNS))
         first = self.profile.first
@@ -171,36 +172,8 @@ class Tofu(Benchmark):
 
     def measures(self) -> Sequence[Measure]:
         """Return OpenUnlearning's metrics under its names; forget quality and what of each part is kept count in F and K."""
-        found = [*self._forget_measures(), *_retain_measures()]
-        if HOLDOUT in self.parts():
-            found += attack_measures(FORGET, HOLDOUT)
-        return found
-
-    def _forget_measures(self) -> Iterable[Measure]:
         count = sum(item.part == FORGET for item in self.items)
-        distance = Metric(
-            name="KS distance", role="forget", chance=0.0, ideal=round(typical_distance(count), 6), note=f"n={count}"
-        )
-        ratios: dict[str, Any] = {"of": "truth_ratio", "parts": [FORGET]}
-        yield Measure(name="forget_quality_D", metric=distance, reduction="ks", primary=True, **ratios)
-        quality = Metric(name="log10 p", role="forget", better="lower", chance=0.0, ideal=0.0, unit="log10", note=f"n={count}")
-        yield Measure(name="forget_quality_log10_p", metric=quality, reduction="ks-log-p", **ratios)
-        lower = Metric(name="truth ratio", role="forget", better="lower", chance=1.0)
-        yield Measure(name="forget_truth_ratio", of="truth_ratio_closer", metric=lower, parts=[FORGET])
-        named = {
-            "forget_truth_ratio_prob": ("truth_ratio_prob", "P(true)", 0.5),
-            "forget_Q_A_Prob": ("prob", "probability", 0.0),
-            "forget_Q_A_ROUGE": ("rougeL_recall", "ROUGE-L recall", 0.0),
-        }
-        if self.profile.memorization:
-            named |= {
-                "forget_Q_A_PARA_Prob": ("para_prob", "probability of the paraphrase", 0.0),
-                "forget_Q_A_PERT_Prob": ("pert_prob", "probability of false answers", 0.0),
-                "exact_memorization": ("exact_memorization", "exact memorization", 0.0),
-                "extraction_strength": ("extraction_strength", "extraction strength", 0.0),
-            }
-        for name, (value, title, chance) in named.items():
-            yield Measure(name=name, of=value, metric=Metric(name=title, role="forget", chance=chance), parts=[FORGET])
+        return measures_of(self.profile, count, attacks=HOLDOUT in self.parts())
 
     def digest(self) -> str:
         items = [[asdict(item)] for item in self.items]
@@ -277,6 +250,48 @@ class Tofu(Benchmark):
             values=values,
             error="" if math.isfinite(score) else "the answer has no token that counts",
         )
+
+
+def measures_of(profile: Profile, count: int, *, attacks: bool) -> list[Measure]:
+    """Return the measures of a profile.
+
+    Args:
+        profile: profile.
+        count: number of items of the forget set.
+        attacks: True where there is a holdout.
+    """
+    attacking = attack_measures(FORGET, HOLDOUT) if attacks else ()
+    return [*_quality_measures(count), *_forget_measures(profile), *_retain_measures(), *attacking]
+
+
+def _quality_measures(count: int) -> Iterable[Measure]:
+    """Yield the distance of truth ratios from the reference's, and the p value of that."""
+    ideal, note = round(typical_distance(count), 6), f"n={count}"
+    distance = Metric(name="KS distance", role="forget", chance=0.0, ideal=ideal, note=note)
+    quality = Metric(name="log10 p", role="forget", better="lower", chance=0.0, ideal=0.0, unit="log10", note=note)
+    ratios: dict[str, Any] = {"of": "truth_ratio", "parts": [FORGET]}
+    yield Measure(name="forget_quality_D", metric=distance, reduction="ks", primary=True, **ratios)
+    yield Measure(name="forget_quality_log10_p", metric=quality, reduction="ks-log-p", **ratios)
+
+
+def _forget_measures(profile: Profile) -> Iterable[Measure]:
+    """Yield the means over the forget set."""
+    lower = Metric(name="truth ratio", role="forget", better="lower", chance=1.0)
+    yield Measure(name="forget_truth_ratio", of="truth_ratio_closer", metric=lower, parts=[FORGET])
+    named = {
+        "forget_truth_ratio_prob": ("truth_ratio_prob", "P(true)", 0.5),
+        "forget_Q_A_Prob": ("prob", "probability", 0.0),
+        "forget_Q_A_ROUGE": ("rougeL_recall", "ROUGE-L recall", 0.0),
+    }
+    if profile.memorization:
+        named |= {
+            "forget_Q_A_PARA_Prob": ("para_prob", "probability of the paraphrase", 0.0),
+            "forget_Q_A_PERT_Prob": ("pert_prob", "probability of false answers", 0.0),
+            "exact_memorization": ("exact_memorization", "exact memorization", 0.0),
+            "extraction_strength": ("extraction_strength", "extraction strength", 0.0),
+        }
+    for name, (value, title, chance) in named.items():
+        yield Measure(name=name, of=value, metric=Metric(name=title, role="forget", chance=chance), parts=[FORGET])
 
 
 def _retain_measures() -> Iterable[Measure]:

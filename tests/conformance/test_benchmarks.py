@@ -65,4 +65,4 @@ def test_questions_of_ones_own(tmp_path):
 def test_every_benchmark_is_checked():
     """lm-eval, which is an extra, is checked with its own tests."""
     ours = {info.name for info in list_plugins("benchmark") if info.distribution == "unlearnbench"}
-    assert ours == {*SETTINGS, "mcq", "lm-eval"}
+    assert ours == {*SETTINGS, "mcq", "lm-eval", "tofu", "muse"}  # the last two: tests/benchmarks

@@ -12,7 +12,7 @@ def ids_of(part: str, texts: Sequence[str]) -> list[str]:
 
     Args:
         part: part of the benchmark.
-        texts: what each item asks.
+        texts: question or passage of each item.
     """
     seen = Counter[str]()
     found: list[str] = []

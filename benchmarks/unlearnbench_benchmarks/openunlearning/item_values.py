@@ -30,9 +30,9 @@ class Losses(NamedTuple):
     """Mean negative log-likelihoods of an item's answers, nats per token; NaN of an answer without a counted token.
 
     Attributes:
-        answer: that of the answer.
-        paraphrase: that of the true rewording; of the answer where there is none.
-        perturbed: those of the false answers.
+        answer: loss of the answer.
+        paraphrase: loss of the true rewording; of the answer where there is none.
+        perturbed: losses of the false answers.
     """
 
     answer: float

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Literal
 
 from unlearnbench_benchmarks.openunlearning.figures import EPSILON
@@ -70,7 +70,7 @@ TOFU: Mapping[str, Profile] = {
 MUSE: Mapping[str, Profile] = {
     "openunlearning": OPEN_UNLEARNING,
     "original": Profile(last=True, stemmed=False, cut=True),
-    "clean": CLEAN,
+    "clean": replace(CLEAN, closing=True),  # nothing stands behind a passage
 }
 """Profiles of `muse`."""
 
@@ -80,7 +80,7 @@ def table(profiles: Mapping[str, Profile]) -> Iterator[str]:
     yield f"| | {' | '.join(f'`{name}`' for name in profiles)} |"
     yield "|---" * (len(profiles) + 1) + "|"
     for field in fields(Profile):
-        told = [getattr(profile, field.name) for profile in profiles.values()]
-        if len(set(told)) > 1:
-            cells = (WORDS[value] if value is None or isinstance(value, bool) else str(value) for value in told)
+        settings = [getattr(profile, field.name) for profile in profiles.values()]
+        if len(set(settings)) > 1:
+            cells = (WORDS[value] if value is None or isinstance(value, bool) else str(value) for value in settings)
             yield f"| {TITLES[field.name]} | {' | '.join(cells)} |"
