@@ -92,6 +92,7 @@ class Muse(Benchmark):
         profile: profile: `openunlearning`, `original` (the authors' own code) or `clean` (with known defects repaired).
         template: way to ask questions; plain tags, unless the model was taught through a chat template.
         max_length: largest length of a passage that is read, in tokens.
+        gradnorm: true attacks membership by gradients, too, which takes a backward pass for each text.
     """
 
     def __init__(
@@ -102,9 +103,11 @@ class Muse(Benchmark):
         profile: Name = "openunlearning",
         template: TemplateName = "question-answer",
         max_length: PositiveInt = 2048,
+        gradnorm: bool = False,
     ) -> None:
         self.source, self.configs, self.max_length = source, tuple(configs or CONFIGS), max_length
         self.profile, self.template = MUSE[profile], Template(name=template)
+        self.gradnorm = gradnorm
         self._half: Half | None = None
         self._revision: str | None = None
 
@@ -179,12 +182,12 @@ class Muse(Benchmark):
             for name, title in (("exact_memorization", "exact memorization"), ("extraction_strength", "extraction strength")):
                 found.append(_mean(name, Metric(name=title, role="forget", chance=0.0), VERBATIM))
         if "privleak" in self.configs:
-            found += attack_measures(MEMBERS, HOLDOUT)
+            found += attack_measures(MEMBERS, HOLDOUT, gradnorm=self.gradnorm)
         return found
 
     def digest(self) -> str:
         asked = [[asdict(item) for item in self.items], self.examples, asdict(self.profile), self.template.settings()]
-        return content_hash([*asked, self.max_length, VERBATIM_TOKENS, ANSWER_TOKENS, STOPS])
+        return content_hash([*asked, self.max_length, self.gradnorm, VERBATIM_TOKENS, ANSWER_TOKENS, STOPS])
 
     def count(self, limit: int | None) -> int:
         return len(first_of_each_part(self.items, limit))
@@ -219,6 +222,8 @@ class Muse(Benchmark):
 
         moments = "privleak" in self.configs
         read_all(subject, texts, [item.id for item in read], self.profile, moments=moments, values_of=values_of)
+        if self.gradnorm and moments:
+            self._attack_by_gradients(read, [answered for (answered,) in texts], subject, found)
         lengths = {item.id: len(answered.ids) for item, (answered,) in zip(read, texts, strict=True)}
         return [_result(item, found[item.id], lengths.get(item.id, 0)) for item in items]
 
@@ -247,6 +252,16 @@ class Muse(Benchmark):
             found[item.id].update(values)
             if item.part != VERBATIM:
                 subject.progress(1)
+
+    def _attack_by_gradients(
+        self, read: Sequence[Item], texts: Sequence[Answered], subject: Subject, found: Mapping[str, Values]
+    ) -> None:
+        from unlearnbench_benchmarks.openunlearning.gradients import gradient_norms  # torch: not needed to list or plan
+
+        attacked = [(item, text) for item, text in zip(read, texts, strict=True) if item.part in (MEMBERS, HOLDOUT)]
+        norms = gradient_norms(subject, [text for _, text in attacked], self.profile)
+        for (item, _), norm in zip(attacked, norms, strict=True):
+            found[item.id].update(finite({"mia_gradnorm": norm}))
 
     def _passage(self, item: Item, subject: Subject) -> list[Answered]:
         completion = Completion(item.asked, item.wanted)

@@ -3,7 +3,7 @@
 Source: Maini et al., "TOFU: A Task of Fictitious Unlearning for LLMs", arXiv:2401.06121, locuslab/tofu at bdc209e; metrics of
     OpenUnlearning (arXiv:2506.12618), locuslab/open-unlearning at d3d7cf9.
 Deviations: by profile, see docs/tofu.md; items are known by their questions, not by their places. The gibberish classifier,
-    jailbreak prompts and attacks with a second model or gradients are left out.
+    jailbreak prompts and the attack with a second model are left out.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ from unlearnbench_benchmarks.openunlearning.attacks import attack_measures
 from unlearnbench_benchmarks.openunlearning.evaluation import read_all, write_answers
 from unlearnbench_benchmarks.openunlearning.figures import typical_distance
 from unlearnbench_benchmarks.openunlearning.ids import ids_of
-from unlearnbench_benchmarks.openunlearning.item_values import Losses, Values, answer_values, loss_of, token_values
+from unlearnbench_benchmarks.openunlearning.item_values import Losses, Values, answer_values, finite, loss_of, token_values
 from unlearnbench_benchmarks.openunlearning.profiles import TOFU, Name, Profile
 from unlearnbench_benchmarks.openunlearning.templates import DATE, SYSTEM, Template, TemplateName
 
@@ -92,6 +92,7 @@ class Tofu(Benchmark):
         date: date that the chat template is told.
         question_key: column of the question that is asked about what is to be forgotten and retained.
         max_new_tokens: largest length of an answer, in tokens.
+        gradnorm: true attacks membership by gradients, too, which takes a backward pass for each item.
     """
 
     def __init__(
@@ -106,15 +107,19 @@ class Tofu(Benchmark):
         date: str = DATE,
         question_key: Literal["question", "paraphrased_question"] = "question",
         max_new_tokens: PositiveInt = 200,
+        gradnorm: bool = False,
     ) -> None:
         self.source, self.split, self.holdout, self.question_key = source, split, holdout, question_key
         self.profile, self.max_new_tokens = TOFU[profile], max_new_tokens
         plain = profile == "original" and template == "auto"
         self.template = Template(name="question-answer" if plain else template, system=system, date=date)
+        self.gradnorm = gradnorm
         self._half: Half | None = None
         self._revision: str | None = None
-        if holdout is not None and not self.profile.memorization:
-            raise UsageError(f"profile={profile} has no attacks on membership; leave holdout out, or take another profile.")
+        if (holdout is not None or gradnorm) and not self.profile.memorization:
+            raise UsageError(
+                f"profile={profile} has no attacks on membership; leave holdout and gradnorm out, or take another profile."
+            )
 
     @property
     def metric(self) -> Metric:
@@ -142,6 +147,11 @@ class Tofu(Benchmark):
         held_out = self.holdout or (f"{self.source}:{unseen}" if known else None)
         if held_out is not None and self.profile.memorization:
             found += self._part(HOLDOUT, read_table(held_out, default_split="train", columns=PLAIN_COLUMNS))
+        elif self.gradnorm:
+            raise UsageError(
+                f"No holdout, no attack: {self.source} has no config {unseen}, so gradnorm has nothing to compare with; give "
+                "--set tofu.holdout=SOURCE, questions that were never taught."
+            )
         first = self.profile.first
         if first is not None:
             cut = {FORGET: first, RETAIN: first}
@@ -173,11 +183,11 @@ class Tofu(Benchmark):
     def measures(self) -> Sequence[Measure]:
         """Return OpenUnlearning's metrics under its names; forget quality and what of each part is kept count in F and K."""
         count = sum(item.part == FORGET for item in self.items)
-        return measures_of(self.profile, count, attacks=HOLDOUT in self.parts())
+        return measures_of(self.profile, count, attacks=HOLDOUT in self.parts(), gradnorm=self.gradnorm)
 
     def digest(self) -> str:
         items = [[asdict(item)] for item in self.items]
-        return content_hash([items, asdict(self.profile), self.template.settings(), self.max_new_tokens])
+        return content_hash([items, asdict(self.profile), self.template.settings(), self.max_new_tokens, self.gradnorm])
 
     def count(self, limit: int | None) -> int:
         return len(first_of_each_part(self.items, limit))
@@ -216,10 +226,22 @@ class Tofu(Benchmark):
 
         moments = HOLDOUT in self.parts()
         read_all(subject, texts, [item.id for item in items], self.profile, moments=moments, values_of=values_of)
+        if self.gradnorm and moments:
+            self._attack_by_gradients(items, texts, subject, found)
         return [
             self._result(item, values, answers.get(item.id), max(len(answer.ids) for answer in texts[number]))
             for number, (item, values) in enumerate(zip(items, found, strict=True))
         ]
+
+    def _attack_by_gradients(
+        self, items: Sequence[Item], texts: Sequence[Sequence[Answered]], subject: Subject, found: Sequence[Values]
+    ) -> None:
+        from unlearnbench_benchmarks.openunlearning.gradients import gradient_norms  # torch: not needed to list or plan
+
+        attacked = [number for number, item in enumerate(items) if item.part in (FORGET, HOLDOUT)]
+        norms = gradient_norms(subject, [texts[number][0] for number in attacked], self.profile)
+        for number, norm in zip(attacked, norms, strict=True):
+            found[number].update(finite({"mia_gradnorm": norm}))
 
     def _texts(self, item: Item, subject: Subject) -> list[Answered]:
         """Return an item's answers in tokens: the true one, its rewording where there is one, the false ones."""
@@ -252,15 +274,16 @@ class Tofu(Benchmark):
         )
 
 
-def measures_of(profile: Profile, count: int, *, attacks: bool) -> list[Measure]:
+def measures_of(profile: Profile, count: int, *, attacks: bool, gradnorm: bool) -> list[Measure]:
     """Return the measures of a profile.
 
     Args:
         profile: profile.
         count: number of items of the forget set.
         attacks: True where there is a holdout.
+        gradnorm: True attacks by gradients, too.
     """
-    attacking = attack_measures(FORGET, HOLDOUT) if attacks else ()
+    attacking = attack_measures(FORGET, HOLDOUT, gradnorm=gradnorm) if attacks else ()
     return [*_quality_measures(count), *_forget_measures(profile), *_retain_measures(), *attacking]
 
 

@@ -17,6 +17,7 @@ from unlearnbench.scoring.benchmark import Subject
 from unlearnbench.scoring.measures import faults, measure_score
 from unlearnbench.scoring.rouge import rouge
 from unlearnbench_benchmarks.openunlearning.figures import attack_auc, harmonic_mean
+from unlearnbench_benchmarks.openunlearning.gradients import mean_norm
 from unlearnbench_benchmarks.openunlearning.profiles import TOFU
 from unlearnbench_benchmarks.tofu import SIZES, Tofu
 
@@ -197,6 +198,33 @@ def test_measures(scored):
     }
 
 
+@pytest.mark.parametrize("profile", ["openunlearning", "clean"])
+def test_attack_by_gradients(source, model, tokenizer, profile):
+    """Against autograd on the whole model, weight by weight; the model is as before."""
+    benchmark = tofu(source, profile=profile, gradnorm=True)
+    model.requires_grad_(False)
+    items = score(benchmark, model, tokenizer, limit=1)
+    assert not any(weight.requires_grad for weight in model.parameters())
+    item = benchmark.items[0]
+    ids, start = benchmark.template.encode(item.question, item.answer, tokenizer, benchmark.profile)
+    ids = torch.tensor([ids if benchmark.profile.last else ids[:-1]])
+    mask = (ids != tokenizer.eos_token_id).long() if benchmark.profile.hides_padding else torch.ones_like(ids)
+    model.requires_grad_(True)
+    logs = model(input_ids=ids, attention_mask=mask).logits[0, start - 1 : -1].log_softmax(-1)
+    (-logs.gather(1, ids[0, start:, None]).mean()).backward()
+    norms = [float(weight.grad.norm()) for weight in model.parameters()]
+    model.zero_grad()
+    assert items[item.id].values["mia_gradnorm"] == pytest.approx(sum(norms) / len(norms), rel=1e-9)
+    names = {measure.name for measure in benchmark.measures()}
+    assert "mia_gradnorm" in names
+    assert {item.part for item in items.values() if "mia_gradnorm" in item.values} == {"forget", "holdout"}
+
+
+def test_mean_norm_by_hand():
+    """(5 + 12) / 2, not the 13 of both together."""
+    assert mean_norm([torch.tensor([3.0, 4.0]), torch.tensor([0.0, 12.0])]) == 8.5
+
+
 def test_profiles_are_told_apart(source, model, tokenizer):
     """Another hash for each; `original` asks with plain tags, has no attacks, and counts the prompt's tokens in its limit."""
     ours, clean = (tofu(source, profile=profile) for profile in ("openunlearning", "clean"))
@@ -258,6 +286,8 @@ def test_what_is_refused(source, tmp_path, model, tokenizer):
     )
     with pytest.raises(UsageError, match="no column 'perturbed_answer'"):
         _ = tofu(bare, holdout=None).items
+    with pytest.raises(UsageError, match="No holdout, no attack"):
+        _ = tofu(source, holdout=None, gradnorm=True).items
     with pytest.raises(UsageError, match="no attacks on membership"):
         tofu(source, profile="original")
     long = tofu(source)

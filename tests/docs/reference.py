@@ -171,7 +171,7 @@ def tofu_page() -> str:
     from unlearnbench_benchmarks.openunlearning.profiles import TOFU
     from unlearnbench_benchmarks.tofu import measures_of
 
-    return _with_profiles(DOCS / "tofu.md", measures_of(TOFU["openunlearning"], 400, attacks=True), TOFU)
+    return _with_profiles(DOCS / "tofu.md", measures_of(TOFU["openunlearning"], 400, attacks=True, gradnorm=True), TOFU)
 
 
 def muse_page() -> str:
@@ -179,7 +179,7 @@ def muse_page() -> str:
     from unlearnbench_benchmarks.muse import Muse
     from unlearnbench_benchmarks.openunlearning.profiles import MUSE
 
-    return _with_profiles(DOCS / "muse.md", Muse().measures(), MUSE)
+    return _with_profiles(DOCS / "muse.md", Muse(gradnorm=True).measures(), MUSE)
 
 
 def _with_profiles(page: Path, measures: Any, profiles: Any) -> str:
