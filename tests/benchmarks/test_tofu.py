@@ -311,3 +311,28 @@ def test_the_published_sets(real_data):
     assert TOFU["original"].first == 300
     distance = next(measure for measure in benchmark.measures() if measure.name == "forget_quality_D")
     assert distance.metric.ideal == pytest.approx(0.06, abs=0.003)
+
+
+def test_a_comparison(cli, tmp_path, source):
+    """Scored once; a reference that is named later makes forget quality and privacy leakage, which without one are missing."""
+    recipe = tmp_path / "own.yaml"
+    recipe.write_text(
+        "model: sandbox:model\n"
+        "topics: {authors: {forget: sandbox:corpora:bio-forget, parts: [tofu/forget]}}\n"
+        f"benchmarks: {{tofu: {{source: {source}, split: mine, holdout: '{source}:others', max_new_tokens: 6}}}}\n"
+        "checkpoints: {retrained: sandbox:retrained}\n"
+    )
+    out = tmp_path / "run"
+    assert cli("compare", str(recipe), "--out", str(out)).code == 0
+    board = json.loads((out / "leaderboard.json").read_text())
+    referred = {"tofu:forget_quality_D", "tofu:forget_quality_log10_p", "tofu:privleak"}
+    for row in board["rows"]:
+        assert not referred & row["columns"].keys()
+        assert 0 <= row["columns"]["tofu:mia_min_k"]["value"] <= 1
+        assert 0 <= row["columns"]["tofu:model_utility"]["value"] <= 1
+    told = cli("leaderboard", str(out), "--reference", "retrained", "--format", "json")
+    none, retrained = json.loads(told.out)["rows"]
+    assert {name: retrained["columns"][name]["value"] for name in referred} == dict.fromkeys(referred, 0)
+    assert none["columns"]["tofu:forget_quality_D"]["value"] > 0
+    assert none["columns"]["tofu:forget_quality_log10_p"]["low"] is None
+    assert cli("verify", str(out)).code == 0

@@ -56,5 +56,5 @@ def _norm(
     with torch.enable_grad():
         logits = model(input_ids=ids, attention_mask=mask, use_cache=False).logits[0, first - 1 : -1]  # (n, V)
         loss = nn.functional.cross_entropy(upcast(logits), ids[0, first:])
-        found = torch.autograd.grad(loss, weights, allow_unused=True)
+        found: Sequence[Tensor | None] = torch.autograd.grad(loss, weights, allow_unused=True)
     return mean_norm(gradient for gradient in found if gradient is not None)
