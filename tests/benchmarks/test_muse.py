@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import math
 import zlib
 
 import numpy as np
 import pytest
 import torch
+from helpers.toy_data import MUSE_FILES, write_muse
 from helpers.toy_tokenizers import toy
 from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -18,28 +18,10 @@ from unlearnbench.scoring.measures import faults, measure_score
 from unlearnbench_benchmarks.muse import Muse
 from unlearnbench_benchmarks.openunlearning.figures import attack_auc
 
-FILES = {
-    "knowmem/forget_qa": [{"question": f"Who rang bell {n}?", "answer": f"The boy {n}"} for n in range(3)],
-    "knowmem/retain2_qa": [{"question": f"Who saw ship {n}?", "answer": f"A maid {n}"} for n in range(3)],
-    "knowmem/forget_qa_icl": [{"question": "Who ran?", "answer": "Tom"}],
-    "knowmem/retain2_qa_icl": [{"question": "Who sat?", "answer": "Ann"}],
-    "verbmem/forget": [{"prompt": f"The bell {n}", "gt": f"was rung by the boy of house {n}."} for n in range(3)],
-    "privleak/forget": [{"text": f"The bell {n} was rung by the boy."} for n in range(4)],
-    "privleak/holdout": [{"text": f"A dog {n} slept below the tree."} for n in range(3)],
-}
-
-
-def write(folder, files=FILES) -> str:
-    for name, rows in files.items():
-        path = folder / f"{name}.jsonl"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return str(folder)
-
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory) -> str:
-    return write(tmp_path_factory.mktemp("muse"))
+    return write_muse(tmp_path_factory.mktemp("muse"))
 
 
 @pytest.fixture(scope="module")
@@ -120,12 +102,12 @@ def test_profiles_and_configs_are_told_apart(source):
 
 
 def test_what_is_refused(source, tmp_path, model, tokenizer):
-    partial = write(tmp_path, {name: rows for name, rows in FILES.items() if name.startswith("knowmem")})
+    partial = write_muse(tmp_path, {name: rows for name, rows in MUSE_FILES.items() if name.startswith("knowmem")})
     with pytest.raises(UsageError, match=r"MUSE's verbmem is read from .*forget.jsonl, which is not there"):
         _ = Muse(source=partial).items
     assert Muse(source=partial, configs=["knowmem"]).count(None) == 6
-    files = {**FILES, "verbmem/forget": [{"prompt": "word " * 50, "gt": "end"}]}
-    long = Muse(source=write(tmp_path / "long", files))
+    files = {**MUSE_FILES, "verbmem/forget": [{"prompt": "word " * 50, "gt": "end"}]}
+    long = Muse(source=write_muse(tmp_path / "long", files))
     with pytest.raises(UsageError, match=r"The prompt of verbmem/\w+ has 251 tokens .* the model reads 300"):
         score(long, model, tokenizer)
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from helpers.toy_data import tofu_rows, write_configs, write_tofu
 from helpers.toy_tokenizers import LLAMA3, toy
 from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -21,38 +22,10 @@ from unlearnbench_benchmarks.openunlearning.gradients import mean_norm
 from unlearnbench_benchmarks.openunlearning.profiles import TOFU
 from unlearnbench_benchmarks.tofu import SIZES, Tofu
 
-NAMES = ["Ada Moss", "Bo Reed", "Cy Fenn", "Di Marsh"]
-
-
-def rows(kind: str, wrong: int, paraphrased: bool):
-    for number, name in enumerate(NAMES):
-        row = {"question": f"Who wrote {kind} {number}?", "answer": f"{name} wrote it."}
-        row |= {"perturbed_answer": [f"{other} wrote it." for other in NAMES if other != name][:wrong]} if wrong else {}
-        yield row | (
-            {"paraphrased_answer": f"It is by {name}.", "paraphrased_question": f"Whose is {kind} {number}?"}
-            if paraphrased
-            else {}
-        )
-
-
-def write(folder, **configs) -> str:
-    for name, content in configs.items():
-        (folder / name).mkdir(parents=True, exist_ok=True)
-        lines = (json.dumps(row) + "\n" for row in content)
-        (folder / name / "train.jsonl").write_text("".join(lines))
-    return str(folder)
-
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory) -> str:
-    return write(
-        tmp_path_factory.mktemp("tofu"),
-        mine_perturbed=rows("forget", 3, True),
-        retain_perturbed=rows("retain", 3, True),
-        real_authors_perturbed=rows("author", 2, False),
-        world_facts_perturbed=rows("fact", 2, False),
-        others=rows("held", 0, False),
-    )
+    return write_tofu(tmp_path_factory.mktemp("tofu"))
 
 
 @pytest.fixture(scope="module")
@@ -249,12 +222,12 @@ def test_without_a_holdout_there_is_no_attack(source, model, tokenizer):
 
 
 def test_ids_do_not_depend_on_the_order(source, tmp_path):
-    turned = [*rows("forget", 3, True)][::-1]
-    other = write(
+    turned = [*tofu_rows("forget", 3, True)][::-1]
+    other = write_configs(
         tmp_path,
         mine_perturbed=turned,
         **{
-            name: rows(kind, wrong, paraphrased)
+            name: tofu_rows(kind, wrong, paraphrased)
             for name, kind, wrong, paraphrased in (
                 ("retain_perturbed", "retain", 3, True),
                 ("real_authors_perturbed", "author", 2, False),
@@ -272,17 +245,17 @@ def test_ids_do_not_depend_on_the_order(source, tmp_path):
 def test_what_is_refused(source, tmp_path, model, tokenizer):
     with pytest.raises(UsageError, match=r"config of .* 'forget10_perturbed'"):
         _ = Tofu(source=source).items
-    few = write(
+    few = write_configs(
         tmp_path / "few",
-        forget10_perturbed=rows("forget", 3, True),
-        **{name: rows("x", 3, True) for name in ("retain_perturbed", "real_authors_perturbed", "world_facts_perturbed")},
+        forget10_perturbed=tofu_rows("forget", 3, True),
+        **{name: tofu_rows("x", 3, True) for name in ("retain_perturbed", "real_authors_perturbed", "world_facts_perturbed")},
     )
     with pytest.raises(UsageError, match=f"has 4 rows, and TOFU's forget10 has {SIZES['forget10']}"):
         _ = Tofu(source=few).items
-    bare = write(
+    bare = write_configs(
         tmp_path / "bare",
-        mine_perturbed=rows("forget", 0, True),
-        **{name: rows("x", 3, True) for name in ("retain_perturbed", "real_authors_perturbed", "world_facts_perturbed")},
+        mine_perturbed=tofu_rows("forget", 0, True),
+        **{name: tofu_rows("x", 3, True) for name in ("retain_perturbed", "real_authors_perturbed", "world_facts_perturbed")},
     )
     with pytest.raises(UsageError, match="no column 'perturbed_answer'"):
         _ = tofu(bare, holdout=None).items

@@ -7,10 +7,11 @@ from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from unlearnbench.data.borders import Answered
 from unlearnbench.errors import UsageError
+from unlearnbench.models.blocks import body_of
 from unlearnbench.models.capacity import check_ids, context_length
 from unlearnbench.models.head import head_logits
 from unlearnbench.models.loading import padding_id
@@ -84,21 +85,30 @@ def read_answers(
         else:
             yield number, AnswerReading((), ())
     parts = [""] * len(answers)
-    take_off = partial(_take_off, model, moments=moments)
-    for text, values in read_targets(model, texts, parts, padding_id(tokenizer), take_off, head=False, hidden=hidden):
+    head = not _has_body(model)
+    take_off = partial(_take_off, None if head else model, moments=moments)
+    for text, values in read_targets(model, texts, parts, padding_id(tokenizer), take_off, head=head, hidden=hidden):
         columns = list(zip(*values, strict=True))
         yield text.question, AnswerReading(*(columns if moments else columns[:2]))
 
 
+def _has_body(model: PreTrainedModel) -> bool:
+    """Return whether a part of the model computes what its head reads."""
+    try:
+        return isinstance(body_of(model), nn.Module)
+    except AttributeError:  # a model of a rule, with nothing but logits
+        return False
+
+
 @torch.inference_mode()
 def _take_off(
-    model: PreTrainedModel, rows: Tensor, index: Sequence[int], tokens: Sequence[int], *, moments: bool
+    model: PreTrainedModel | None, rows: Tensor, index: Sequence[int], tokens: Sequence[int], *, moments: bool
 ) -> list[_TokenReading]:
     """Return the reading of each target.
 
     Args:
-        model: model whose head is applied.
-        rows: (n, D), one for each distinct index, in order.
+        model: model whose head is applied; None where the rows are logits.
+        rows: (n, D) or (n, V), one for each distinct index, in order.
         index: number of the position where each token is read.
         tokens: token ids, as many.
         moments: True computes means and variances.
@@ -108,9 +118,11 @@ def _take_off(
     for target, (place, token) in enumerate(zip(index, tokens, strict=True)):
         wanted[row_of[place]].append((target, token))
     found: list[_TokenReading | None] = [None] * len(index)
-    at_once = max(1, LOGITS_AT_ONCE // int(model.config.get_text_config().vocab_size))
+    vocabulary = rows.shape[1] if model is None else int(model.config.get_text_config().vocab_size)
+    at_once = max(1, LOGITS_AT_ONCE // vocabulary)
     for start in range(0, len(rows), at_once):
-        logits = head_logits(model, rows[start : start + at_once])  # (r, V)
+        chunk = rows[start : start + at_once]
+        logits = chunk if model is None else head_logits(model, chunk)  # (r, V)
         asked = [(row, target, token) for row, pairs in enumerate(wanted[start : start + at_once]) for target, token in pairs]
         for (_, target, _), reading in zip(asked, _of_chunk(logits, asked, moments=moments), strict=True):
             found[target] = reading

@@ -199,7 +199,7 @@ def read_targets(
         pad: padding token.
         take_off: function that reads the targets' values off the logits.
         head: False gives `take_off` what the head would read, (n, D), in the place of logits.
-        hidden: token that attention does not see; for `head=False`.
+        hidden: token that attention does not see; for `head=False`, and for models that are not packed.
     """
     for alike in _alike(model, texts):
         yield from _read(model, alike, parts, pad, take_off, head=head, hidden=hidden)
@@ -229,11 +229,7 @@ def _read(
     if not packs(model, longest=max((len(text.ids) for text in texts), default=0)):
         trees = [Tree(text.ids, len(text.ids), (), (number,)) for number, text in enumerate(texts)]
         require_causal_logits(model)
-        padded = (
-            functools.partial(padded_logits, model, pad)
-            if head
-            else functools.partial(padded_hidden, model, pad, hidden=hidden)
-        )
+        padded = functools.partial(padded_logits if head else padded_hidden, model, pad, hidden=hidden)
         yield from _read_trees(texts, trees, 0, padded, take_off, budget, padded=True)
         return
     groups: dict[str, list[Text]] = {}
