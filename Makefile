@@ -6,12 +6,12 @@ TRIALS ?= 8
 
 .PHONY: help demo demo-all real clean \
 	test lint conformance third-party fuzz crash reference docs rooms \
-	wheel speed parity oracle browser judge-server families sandbox tune-sandbox
+	wheel speed parity parity-openunlearning oracle browser judge-server families sandbox tune-sandbox
 
 ##@ For users
 
 help: ## show the targets
-	@awk 'BEGIN {FS = ":.*## "} /^##@ / {print "\n" substr($$0, 5)} /^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^##@ / {print "\n" substr($$0, 5)} /^[a-z-]+:.*## / {printf "  make %-21s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(BIN)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -77,6 +77,9 @@ speed: $(BIN)/.installed ## measure ratios against named rivals, on a quiet mach
 
 parity: $(BIN)/.installed ## compare every log-probability with lm-eval's, in float32 (half an hour the first time)
 	$(BIN)/python -m pytest -m slow -s tests/parity
+
+parity-openunlearning: $(BIN)/.installed ## make every aggregate of OpenUnlearning's logs anew from their items (UNLEARNBENCH_DATA/oracles)
+	$(BIN)/python -m pytest tests/parity/test_openunlearning.py
 
 oracle: $(BIN)/.installed ## compare RMU with a naive loop with two models, on SmolLM2 (fetched once) in float32
 	$(BIN)/python examples/tofu_authors/fetch_smollm2.py runs/smollm2

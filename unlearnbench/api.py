@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from unlearnbench.plugins.hookspecs import hookimpl as hookimpl
 
     "For both: writing with the model"
+    from unlearnbench.data.borders import Answered as Answered
+    from unlearnbench.data.borders import encode_answers as encode_answers
     from unlearnbench.data.borders import encode_prompts as encode_prompts
     from unlearnbench.data.borders import open_ended as open_ended
     from unlearnbench.data.chat_template import check_chat as check_chat
@@ -112,10 +114,14 @@ if TYPE_CHECKING:
     from unlearnbench.data.tables import read_table as read_table
 
     "For benchmarks: reading texts"
+    from unlearnbench.scoring.answer_reading import AnswerReading as AnswerReading
+    from unlearnbench.scoring.answer_reading import read_answers as read_answers
     from unlearnbench.scoring.likelihood import Predictions as Predictions
     from unlearnbench.scoring.likelihood import Reading as Reading
     from unlearnbench.scoring.likelihood import base_predictions as base_predictions
     from unlearnbench.scoring.likelihood import read_texts as read_texts
+    from unlearnbench.scoring.rouge import Rouge as Rouge
+    from unlearnbench.scoring.rouge import rouge as rouge
 
     "For benchmarks: multiple choice"
     from unlearnbench.records.items import Question as Question

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from helpers.toy_data import write_muse, write_tofu
 
 from unlearnbench.plugins.registry import find_plugin, list_plugins
 from unlearnbench.scoring.generation.chat import render_chat
@@ -62,7 +63,36 @@ def test_questions_of_ones_own(tmp_path):
     assert [(outcome.check, outcome.message) for outcome in outcomes if outcome.status != "passed"] == []
 
 
+def tofu_answers(benchmark, tokenizer):
+    """Each question with its answer; those of the holdout are read, not asked."""
+    for item in benchmark.items:
+        yield benchmark.template.texts(item.question, item.answer, tokenizer)[0], item.answer
+
+
+def muse_answers(benchmark, tokenizer):
+    """Each passage with what follows, each question with its answer."""
+    for item in benchmark.items:
+        examples = benchmark.examples.get(item.part)
+        yield benchmark.template.texts(item.asked, "", tokenizer, examples)[0] if examples else item.asked, item.wanted
+
+
+@pytest.mark.parametrize(
+    ("name", "write", "options", "answers"),
+    [
+        ("tofu", write_tofu, {"split": "mine", "max_new_tokens": 12}, tofu_answers),
+        ("muse", write_muse, {"max_length": 200}, muse_answers),
+    ],
+)
+def test_benchmarks_with_data_of_their_own(tmp_path, name, write, options, answers):
+    """TOFU and MUSE, on a handful of items made here."""
+    source = write(tmp_path)
+    settings = {"source": source, **options, **({"holdout": f"{source}:others"} if name == "tofu" else {})}
+    spec = find_plugin("benchmark", name).spec
+    outcomes = [check.outcome() for check in checks_of(spec, settings, answers=answers)]
+    assert [(outcome.check, outcome.message) for outcome in outcomes if outcome.status != "passed"] == []
+
+
 def test_every_benchmark_is_checked():
     """lm-eval, which is an extra, is checked with its own tests."""
     ours = {info.name for info in list_plugins("benchmark") if info.distribution == "unlearnbench"}
-    assert ours == {*SETTINGS, "mcq", "lm-eval"}
+    assert ours == {*SETTINGS, "mcq", "tofu", "muse", "lm-eval"}

@@ -169,12 +169,51 @@ def mt_bench_page() -> str:
     return "\n".join(lines)
 
 
+def tofu_page() -> str:
+    """The page as it was written by hand, and below it every measure, and what each profile does."""
+    from unlearnbench_benchmarks.openunlearning.profiles import TOFU
+    from unlearnbench_benchmarks.tofu import measures_of
+
+    return _with_profiles(DOCS / "tofu.md", measures_of(TOFU["openunlearning"], 400, attacks=True, gradnorm=True), TOFU)
+
+
+def muse_page() -> str:
+    """The page as it was written by hand, and below it every measure, and what each profile does."""
+    from unlearnbench_benchmarks.muse import Muse
+    from unlearnbench_benchmarks.openunlearning.profiles import MUSE
+
+    return _with_profiles(DOCS / "muse.md", Muse(gradnorm=True).measures(), MUSE)
+
+
+def _with_profiles(page: Path, measures: Any, profiles: Any) -> str:
+    from unlearnbench.reports.explain import REDUCTIONS
+    from unlearnbench_benchmarks.openunlearning.profiles import table
+
+    lines = [page.read_text(encoding="utf-8").partition(MARK)[0].rstrip("\n"), "", MARK, ""]
+    lines += ["## Measures", "", "Those in bold count in F or K.", "", "| measure | of the parts | made by |", "|---|---|---|"]
+    for measure in measures:
+        name = f"**`{measure.name}`**" if measure.primary else f"`{measure.name}`"
+        made = REDUCTIONS[measure.reduction].format(against=", ".join(measure.against))
+        values = ", ".join(f"`{value}`" for value in measure.values)
+        lines.append(f"| {name} | {', '.join(measure.parts)} | {made}, of {values} |")
+    lines += [
+        "",
+        "## Profiles",
+        "",
+        "Where the public codes differ, a profile follows one of them; it is part of a cell's identity.",
+        "",
+    ]
+    return "\n".join([*lines, *table(profiles), ""])
+
+
 PAGES = {
     "checks.md": checks_page,
     "api.md": lambda: api_page(MARK),
     "recipe-reference.md": recipes_page,
     "cli.md": cli_page,
     "mt-bench.md": mt_bench_page,
+    "muse.md": muse_page,
+    "tofu.md": tofu_page,
 }
 
 

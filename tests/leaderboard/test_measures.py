@@ -18,7 +18,7 @@ from unlearnbench.records.leaderboard import Leaderboard, TableSettings
 from unlearnbench.records.manifest import ManifestBenchmark, ManifestMeasure
 from unlearnbench.reports import explain, text
 from unlearnbench.reports.formatting import notes
-from unlearnbench.scoring.measures import measure_score
+from unlearnbench.scoring.measures import faults, measure_score
 
 FORGET, RETAIN = Metric(role="forget", chance=0.0), Metric(name="utility", role="retain", chance=0.0)
 N = {"forget": 120, "holdout": 100, "retain": 150, "world": 90}
@@ -193,3 +193,45 @@ def test_resamples_are_the_same_for_every_measure_of_a_benchmark():
     board = table(measures=twice)
     own = of(board, "scrub").columns
     assert own["tofu:rouge"] == own["tofu:again"]
+
+
+def test_harmonic_mean_over_several_values():
+    """Model utility: every value's mean in every part, in the cell as in the table, with an interval of its own."""
+    both = Measure(name="model_utility", of=["truth", "rouge"], metric=RETAIN, parts=["retain", "world"], reduction="harmonic")
+    own = [*MEASURES[2:3], both]
+    board = table(measures=own)
+    means = [part("rmu", where, value).mean() for where in ("retain", "world") for value in ("truth", "rouge")]
+    found = of(board, "rmu").columns["tofu:model_utility"]
+    assert found.value == pytest.approx(4 / sum(1 / mean for mean in means), abs=1e-5)
+    assert found.low < found.value < found.high
+    assert "tofu:model_utility: harmonic mean of the parts' means of truth, rouge in retain, world" in explain.render(board)
+    items = [ItemResult(id="a", part="retain", score=0.0, values={"truth": 0.5})]
+    assert measure_score(both, list(N), items) is None
+
+
+def test_several_values_are_for_harmonic_means():
+    several = Measure(name="a", of=["truth", "rouge"], metric=RETAIN)
+    assert "takes one value" in next(iter(faults([several], list(N))))
+
+
+def test_p_value_beside_the_distance():
+    """Its logarithm, since 1e-22 and 1e-24 are told apart; without an interval."""
+    p = Measure(name="forget_quality_log10_p", of="truth", metric=NUMBER, parts=["forget"], reduction="ks-log-p")
+    board = table(measures=[*MEASURES, p])
+    known = stats.ks_2samp(part("rmu", "forget"), part("retrain", "forget")).pvalue
+    found = of(board, "rmu").columns["tofu:forget_quality_log10_p"]
+    assert (found.value, found.low) == (pytest.approx(np.log10(known), abs=1e-5), None)
+    assert of(board, "retrain").columns["tofu:forget_quality_log10_p"].value == 0
+    without = table(("none", "rmu"), measures=[*MEASURES, p], reference=())
+    assert "tofu:forget_quality_log10_p" not in of(without, "rmu").columns
+
+
+def test_no_distance_from_the_reference_is_too_small():
+    """The reference's own distance is 0, below what two models that never knew have: nothing is avoided, and F is 1."""
+    quality = MEASURES[0].model_copy(update={"primary": True})
+    board = table(measures=[quality, MEASURES[1]])
+    reference = of(board, "retrain")
+    assert reference.columns["tofu:quality"].value == 0
+    assert reference.summary.forget.value == 1
+    assert [evidence.rule for evidence in reference.evidence if evidence.rule == "inverted"] == []
+    assert 0 < of(board, "rmu").summary.forget.value < 1

@@ -9,7 +9,7 @@ import torch
 
 from unlearnbench.errors import UsageError
 from unlearnbench.scoring.generation.chat import encode_chat, render_chat, stop_tokens
-from unlearnbench.scoring.generation.generate import Answer, Request, SeededDraw, generate
+from unlearnbench.scoring.generation.generate import Answer, Request, SeededDraw, continue_texts, generate
 from unlearnbench.scoring.generation.seeded_draw import noisy
 
 
@@ -183,3 +183,24 @@ def test_what_the_template_puts_behind_an_answer_ends_it(tiny_model, tokenizer):
     changed.chat_template = "{{ raise_exception('no such role') }}"
     with pytest.raises(UsageError, match=r"refuses a conversation of user, assistant: no such role\."):
         generate(tiny_model, changed, asked(1), max_new_tokens=2)
+
+
+def test_continuations_that_do_not_see_a_token(talker, tokenizer):
+    """As transformers reads its mask: the token is not seen, and those behind it move up. A loop of whole forwards says so."""
+    hidden, most = 9, 8
+    prompts = [[5, 9, 7, 9, 8, *range(20, 20 + size)] for size in (1, 6, 3)] + [[4, 5, 6, 7]]
+    found = continue_texts(talker, tokenizer, prompts, max_new_tokens=most, temperature=0.0, hidden=hidden)
+    assert found[:3] != continue_texts(talker, tokenizer, prompts, max_new_tokens=most, temperature=0.0)[:3]
+    stops = stop_tokens(talker, tokenizer)
+    for prompt, continuation in zip(prompts, found, strict=True):
+        ids, mask, written = list(prompt), [int(token != hidden) for token in prompt], []
+        while len(written) < most:
+            places = (torch.tensor([mask]).cumsum(-1) - 1).clamp_min(0)
+            with torch.no_grad():
+                inputs = {"input_ids": torch.tensor([ids]), "attention_mask": torch.tensor([mask]), "position_ids": places}
+                token = int(talker(**inputs).logits[0, -1].argmax())
+            if token in stops:
+                break
+            written.append(token)
+            ids, mask = [*ids, token], [*mask, 1]
+        assert continuation == written

@@ -95,5 +95,5 @@ def test_measures_that_cannot_be_made(measures, said):
 
 
 def test_measures_have_plain_names():
-    with pytest.raises(ValueError, match="lower case with underscores"):
+    with pytest.raises(ValueError, match="letters, digits and underscores"):
         Measure(name="Model Utility", metric=KNOWN)

@@ -15,7 +15,12 @@ if TYPE_CHECKING:
 
 
 class Answered(NamedTuple):
-    """A prompt with its answer, tokenised as one text; the answer begins at `start`."""
+    """A prompt with its answer, tokenised as one text.
+
+    Attributes:
+        ids: token ids of the whole text.
+        start: index of the answer's first token.
+    """
 
     ids: list[int]
     start: int
@@ -47,10 +52,10 @@ def encode_answers(
     """Tokenise prompts with their answers; a token that has a character of the answer belongs to the answer.
 
     Args:
-        pairs: pairs of prompt and answer, one text when joined.
-        tokenizer: tokenizer of the model.
-        special: True adds special tokens, as in `encode_prompts`.
-        closed: True keeps the tokens that the tokenizer puts behind a text; they belong to the answer.
+        pairs: the pairs of prompt and answer, one text when joined.
+        tokenizer: the model's tokenizer.
+        special: true to add special tokens, as in `encode_prompts`.
+        closed: true keeps the tokens that the tokenizer puts behind a text; they belong to the answer.
     """
     if not pairs:
         return []

@@ -162,7 +162,7 @@ class TableContext:
         """Return the table's entry on each topic."""
         by_topic: dict[str, list[Subset]] = {}
         ideals: dict[str, list[float]] = {}
-        for topic, subset, number, referred in self.all_forget:
+        for topic, subset, number, referred, _ in self.all_forget:
             by_topic.setdefault(topic, []).append(subset)
             if not self.reference or not referred:
                 ideals.setdefault(topic, []).append(number)

@@ -76,12 +76,14 @@ class _View:
             self._ids = tuple(outcomes.ids[i] for i in self._places), tuple(outcomes.parts[i] for i in self._places)
         places = self._places
         plain = self._measure.value == SCORE
-        values = outcomes.scores if plain else outcomes.values.get(self._measure.value)
+        found = [outcomes.scores if name == SCORE else outcomes.values.get(name) for name in self._measure.values]
+        each = [np.full(len(places), np.nan, np.float32) if values is None else values[places] for values in found]
         return Outcomes(
             ids=self._ids[0],
             parts=self._ids[1],
-            scores=np.full(len(places), np.nan, np.float32) if values is None else values[places],
+            scores=each[0],
             choices=outcomes.choices[places] if plain else np.full(len(places), -1, np.int8),
             answers=outcomes.answers[places] if plain else np.full(len(places), -1, np.int8),
             degenerate=None if outcomes.degenerate is None else outcomes.degenerate[places],
+            values=dict(zip(self._measure.values, each, strict=True)) if len(each) > 1 else {},
         )

@@ -17,7 +17,7 @@ from unlearnbench.records.cells import OF_REFERENCE, CellResult, Measure, PartSc
 from unlearnbench.records.items import TURN
 from unlearnbench.records.leaderboard import Estimate
 from unlearnbench.records.manifest import ManifestBenchmark
-from unlearnbench.scoring.reductions import auc, harmonic, ks
+from unlearnbench.scoring.reductions import auc, harmonic, ks, ks_log_p
 
 Floats = NDArray[np.floating]
 SEED = 20_240_305  # of all resampling: the same cells give the same table
@@ -119,7 +119,7 @@ class ResampledScores:
             values, draws = items.whole(head.measure, self._reference)
         self.values[subset], self.draws[subset] = values, draws
         self.units[subset] = min(items.units((part,)) for part in head.parts) if items else 0
-        if head.measure.reduction == "harmonic":
+        if head.measure.reduction == "harmonic" and len(head.measure.values) == 1:
             for part in head.parts:
                 scores = {number: cell.parts[part] for number, cell in cells.items() if part in cell.parts}
                 drawn, units = (items.part(part), items.units((part,))) if items else (draws, 0)
@@ -216,7 +216,8 @@ class ResampledScores:
         below = {
             target.subset
             for target in forget
-            if share_left(means[target.subset], known[target.subset], ideal.get(target.subset, target.chance)) < 0
+            if target.folds
+            and share_left(means[target.subset], known[target.subset], ideal.get(target.subset, target.chance)) < 0
         }
         row_draws = {subset: draws_of.mean(axis=0) for subset, draws_of in drawn.items()}
         return RowShares(
@@ -273,6 +274,7 @@ class _Items:
         first = outcomes[self._there[0]]
         self._units = first.units
         self._scores = np.stack([outcomes[number].scores for number in self._there])  # (cells, N)
+        self._values = {name: np.stack([outcomes[number].values[name] for number in self._there]) for name in first.values}
         self._binary = head.metric.unit == "fraction" and all(outcome.binary for outcome in outcomes.values())
         names = np.array(first.parts)
         self._of_part = {part: np.flatnonzero(names == part) for part in head.parts}
@@ -309,6 +311,9 @@ class _Items:
             return values, draws
         once = {part: np.ones((len(items), 1), np.float32) for part, items in self._of_part.items()}
         values[self._there] = self._figure(measure, rows, once)[:, 0]
+        if measure.reduction == "ks-log-p":  # a p value has no interval
+            draws[self._there] = values[self._there, None]
+            return values, draws
         blocks = zip(*(self._held(part) for part in self._of_part), strict=True)
         found = [self._figure(measure, rows, dict(zip(self._of_part, held, strict=True))) for held in blocks]
         draws[self._there] = np.concatenate(found, axis=1)
@@ -334,15 +339,19 @@ class _Items:
         """Return a measure of every cell over resampled items, given each item's counts by part: (cells, resamples)."""
         members = [part for part in self._of_part if part not in measure.against]
         if measure.reduction == "harmonic":
-            return harmonic([self._means([part], held) for part in members])
+            values = [self._values[name] for name in measure.values] if self._values else [self._scores]
+            return harmonic([self._means([part], held, of) for part in members for of in values])
         if measure.reduction == "difference":
             found = self._means(members, held)
             return found - found[list(reference)].mean(axis=0)
         rows = range(len(self._there))
-        if measure.reduction == "ks":
+        if measure.reduction in ("ks", "ks-log-p"):
             never_knew = [self._pooled(row, members, held) for row in reference]
             known, of_known = (np.concatenate(both) for both in zip(*never_knew, strict=True))
             pools = (self._pooled(row, members, held) for row in rows)
+            if measure.reduction == "ks-log-p":
+                found = np.array([ks_log_p(values, known) if len(values) else np.nan for values, _ in pools])
+                return np.repeat(found[:, None], of_known.shape[1], axis=1)
             return np.stack([ks(values, known, counts, of_known) for values, counts in pools])
         areas: list[Floats] = []
         for row in rows:
@@ -355,9 +364,10 @@ class _Items:
         known = found[list(reference)].mean(axis=0)
         return ratio(found - known, known)
 
-    def _means(self, parts: Sequence[str], held: Mapping[str, Floats]) -> Floats:
-        """Return every cell's mean over the items of these parts: (cells, resamples)."""
-        scores = np.concatenate([self._scores[:, self._of_part[part]] for part in parts], axis=1)
+    def _means(self, parts: Sequence[str], held: Mapping[str, Floats], values: Floats | None = None) -> Floats:
+        """Return every cell's mean score, or mean of other (cells, N) values, over these parts: (cells, resamples)."""
+        of_items = self._scores if values is None else values
+        scores = np.concatenate([of_items[:, self._of_part[part]] for part in parts], axis=1)
         counts = np.concatenate([held[part] for part in parts])
         there = np.isfinite(scores)
         return ratio(np.where(there, scores, 0) @ counts, there.astype(np.float32) @ counts)

@@ -40,12 +40,14 @@ class ShareTarget(NamedTuple):
         subset: subset that its score is the mean over.
         chance: score without knowledge; of a forget target the ideal, where its measure declares a number.
         referred: True where the reference's score is the ideal, if there is one.
+        folds: False where a score beyond the ideal is as good as the ideal: no distance from the reference is too small.
     """
 
     name: str
     subset: Subset
     chance: float
     referred: bool = False
+    folds: bool = True
 
 
 class Shares(NamedTuple):
@@ -110,7 +112,12 @@ def subset_of(column: Column, head: ManifestBenchmark) -> Subset:
 def forget_targets(heads: Sequence[ManifestBenchmark]) -> list[ShareTarget]:
     """Return the targets that F may count, topic by topic."""
     return [
-        ShareTarget(topic, Subset(head.name, tuple(head.parts if is_whole(head) else parts)), *declared_ideal(head.metric))
+        ShareTarget(
+            topic,
+            Subset(head.name, tuple(head.parts if is_whole(head) else parts)),
+            *declared_ideal(head.metric),
+            folds=head.measure is None or head.measure.reduction != "ks",
+        )
         for head in heads
         for topic, parts in head.topics.items()
         if head.primary
@@ -180,14 +187,17 @@ def summarise(
     gone: dict[str, list[Floats]] = {}
     straight: dict[str, list[Floats]] = {}
     signed: dict[str, list[Floats]] = {}
-    for topic, subset, chance, _ in forget:
+    for topic, subset, chance, _, folds in forget:
         ideal = ideals.get(subset, chance)
         left = share_left(scores[subset], base[subset], ideal)
+        if not folds:
+            left = np.maximum(left, 0)
         signed.setdefault(topic, []).append(left)
-        gone.setdefault(topic, []).append(share_gone(scores[subset], base[subset], ideal))
+        share = share_gone(scores[subset], base[subset], ideal) if folds else np.clip(1 - left, 0, 1)
+        gone.setdefault(topic, []).append(share)
         straight.setdefault(topic, []).append(1 + left if subset in below else 1 - left)
     topics = {topic: np.mean(shares, axis=0) for topic, shares in gone.items()}
-    kept = {title: share_kept(scores[subset], base[subset], chance) for title, subset, chance, _ in keep}
+    kept = {title: share_kept(scores[subset], base[subset], chance) for title, subset, chance, *_ in keep}
     F = np.mean(list(topics.values()), axis=0) if topics else nothing  # noqa: N806 - as in the formula
     K = np.min(list(kept.values()), axis=0) if kept else nothing  # noqa: N806
     unfolded = np.mean([np.mean(shares, axis=0) for shares in straight.values()], axis=0) if straight else nothing

@@ -64,10 +64,10 @@ def _inversions(row: ManifestRow, context: TableContext) -> list[Inversion]:
     assert context.base is not None
     found: list[Inversion] = []
     level = 1 - (1 - context.settings.level) / len(context.forget) if context.forget else context.settings.level
-    for topic, subset, chance, _ in context.forget:
+    for topic, subset, chance, _, folds in context.forget:
         quantity = context.resampled.quantity(row.variant, subset)
         known = context.outcomes(context.base, subset.benchmark)
-        if quantity is None or not quantity.draws.size or not known:
+        if quantity is None or not quantity.draws.size or not known or not folds:
             continue
         target = f"{topic} ({subset.benchmark})"
         if subset in context.ideals:

@@ -11,12 +11,17 @@ from unlearnbench.records.base import Record, Role
 
 Ideal = Literal["chance", "base", "reference"] | float
 """The type of the score to aim at: a named score of the comparison, or a number; see `Metric`."""
-Reduction = Literal["mean", "harmonic", "auc", "ks", "difference", "relative-auc"]
+Reduction = Literal["mean", "harmonic", "auc", "ks", "ks-log-p", "difference", "relative-auc"]
 """The type of the formula from the items' values to a measure's figure; see `Measure`."""
-OF_REFERENCE: tuple[Reduction, ...] = ("ks", "difference", "relative-auc")  # these need the items of a model that never knew
+OF_REFERENCE: tuple[Reduction, ...] = (
+    "ks",
+    "ks-log-p",
+    "difference",
+    "relative-auc",
+)  # these need the items of a model that never knew
 SCORE = "score"  # the value that every item has
 SELECTION = "in_selection_half"  # value of an item under attack: 1 in the half that attacks choose on, 0 in the other
-MEASURE_NAME = re.compile(r"[a-z][a-z0-9_]*")
+MEASURE_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 
 
 class Metric(Record):
@@ -47,21 +52,24 @@ class Measure(Record):
     """One of several figures that a benchmark computes from one pass over its items.
 
     Attributes:
-        name: name in lower case with underscores; the column is called BENCHMARK:NAME.
+        name: name of letters, digits and underscores, lower case unless others know it in another; the column is called
+            BENCHMARK:NAME.
         metric: meaning of the figure: its role, direction, chance and ideal.
-        of: item value that it is computed from, a key of `ItemResult.values` or `score`; by default the measure's name.
+        of: item value that it is computed from, a key of `ItemResult.values` or `score`; by default the measure's name. For
+            `harmonic` a list of several is allowed.
         parts: parts whose items count; None for all of the benchmark's.
         against: parts of the non-members, for `auc` and `relative-auc`; `parts` are then those of the members.
         reduction: formula from the items' values to the figure: `mean` over items; `harmonic`, harmonic mean of the parts'
-            means; `auc`, probability that a member's value is above a non-member's; `ks`, two-sample Kolmogorov-Smirnov
-            statistic against the reference's values; `difference` of the mean from the reference's; `relative-auc`,
+            means, of each value in each part where there are several values; `auc`, probability that a member's value is above
+            a non-member's; `ks`, two-sample Kolmogorov-Smirnov statistic against the reference's values; `ks-log-p`, logarithm
+            to base 10 of that test's p value; `difference` of the mean from the reference's; `relative-auc`,
             (AUC - A) / A with A the AUC of the reference.
         primary: true where it counts in F or K, unless the recipe names the measures that do.
     """
 
     name: str
     metric: Metric
-    of: str = ""
+    of: str | Annotated[list[str], Field(min_length=2)] = ""
     parts: Annotated[list[str], Field(min_length=1)] | None = None
     against: list[str] = []
     reduction: Reduction = "mean"
@@ -71,13 +79,18 @@ class Measure(Record):
     @classmethod
     def _check_name(cls, name: str) -> str:
         if not MEASURE_NAME.fullmatch(name):
-            raise ValueError(f"a measure's name is lower case with underscores, as in forget_quality; got {name!r}")
+            raise ValueError(f"a measure's name has letters, digits and underscores, as in forget_quality; got {name!r}")
         return name
 
     @property
     def value(self) -> str:
-        """The name of the item value that it is computed from."""
-        return self.of or self.name
+        """The name of the item value that it is computed from, the first of several."""
+        return self.values[0]
+
+    @property
+    def values(self) -> list[str]:
+        """The names of the item values that it is computed from."""
+        return [self.of or self.name] if isinstance(self.of, str) else self.of
 
 
 class Job(Record):

@@ -62,6 +62,7 @@ REDUCTIONS: dict[Reduction, str] = {
     "harmonic": "harmonic mean of the parts' means",
     "auc": "probability that a value lies above one of {against} (AUC)",
     "ks": "Kolmogorov-Smirnov statistic against the reference's items",
+    "ks-log-p": "base-10 logarithm of the p value of a Kolmogorov-Smirnov test against the reference's items",
     "difference": "mean less the reference's mean",
     "relative-auc": "AUC against {against}, less the reference's AUC A, over A",
 }
@@ -75,7 +76,7 @@ def _measures(board: Leaderboard) -> Iterator[str]:
             made = REDUCTIONS[measure.reduction].format(against=", ".join(measure.against))
             parts = f" in {', '.join(measure.parts)}" if measure.parts else ""
             counts = "" if measure.primary else "; counts neither in F nor in K"
-            yield f"{info.name}: {made} of {measure.value}{parts}{counts}."
+            yield f"{info.name}: {made} of {', '.join(measure.values)}{parts}{counts}."
 
 
 def row_lines(row: Row, board: Leaderboard) -> list[str]:

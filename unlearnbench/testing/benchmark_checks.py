@@ -374,7 +374,7 @@ def measures_sound(case: BenchmarkCase) -> None:
         missing = measure_score(measure, parts, items) is None and not benchmark.reads_base
         require(
             not missing,
-            f"no item has what the measure {measure.name} is made of; put {measure.value!r} into the items' values.",
+            f"no item has what the measure {measure.name} is made of; put {', '.join(measure.values)} into the items' values.",
         )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -16,8 +16,8 @@ from unlearnbench.errors import UsageError
 from unlearnbench.models.capacity import check_ids, context_length
 from unlearnbench.models.loading import padding_id, tokens_per_batch
 from unlearnbench.records.items import ItemResult, Question
-from unlearnbench.scoring.choice.packing import encode_prefix, packed_logits, packs
-from unlearnbench.scoring.choice.padding import padded_logits, require_causal_logits
+from unlearnbench.scoring.choice.packing import encode_prefix, packed_hidden, packed_logits, packs
+from unlearnbench.scoring.choice.padding import padded_hidden, padded_logits, require_causal_logits
 from unlearnbench.scoring.choice.prefix_trees import Tree, build_trees, fill_batches, split
 
 if TYPE_CHECKING:
@@ -27,6 +27,8 @@ SHARED_PREFIX = 8  # tokens: a shorter common beginning costs more in merging th
 LOGIT_ROWS = 256  # upcast at once: a vocabulary of 256,000 stays below 300 MB
 Progress = Callable[[int], None]  # told how many more items are done
 Reader = Callable[[Sequence[Tree], Sequence[int]], Tensor]  # trees and places in them -> the logits there, (n, V)
+T = TypeVar("T")
+TakeOff = Callable[[Tensor, Sequence[int], Sequence[int]], Sequence[T]]  # those, place and token of each target -> its value
 
 
 class TokenTarget(NamedTuple):
@@ -140,13 +142,12 @@ def score_questions(
     for text in texts:
         waiting[text.question] += 1
     parts = [question.part for question in questions]
-    for alike in _alike(model, texts):
-        for text, values in _read(model, alike, parts, padding_id(tokenizer)):
-            for target, value in zip(text.targets, values, strict=True):
-                sums[text.question][target.option] += value
-            waiting[text.question] -= 1
-            if progress is not None and waiting[text.question] == 0:
-                progress(1)
+    for text, values in read_targets(model, texts, parts, padding_id(tokenizer), _log_softmax_at):
+        for target, value in zip(text.targets, values, strict=True):
+            sums[text.question][target.option] += value
+        waiting[text.question] -= 1
+        if progress is not None and waiting[text.question] == 0:
+            progress(1)
     return _results(questions, texts, sums, per_token)
 
 
@@ -179,6 +180,31 @@ def _results(
     return results
 
 
+def read_targets(
+    model: PreTrainedModel,
+    texts: Sequence[Text],
+    parts: Sequence[str],
+    pad: int,
+    take_off: TakeOff[T],
+    *,
+    head: bool = True,
+    hidden: int | None = None,
+) -> Iterator[tuple[Text, list[T]]]:
+    """Yield each text with the values of its targets; whatever texts share is computed once.
+
+    Args:
+        model: language model in eval mode.
+        texts: texts in any order.
+        parts: part of each question; texts of one part share their beginning.
+        pad: padding token.
+        take_off: function that reads the targets' values off the logits.
+        head: False gives `take_off` what the head would read, (n, D), in the place of logits.
+        hidden: token that attention does not see; for `head=False`, and for models that are not packed.
+    """
+    for alike in _alike(model, texts):
+        yield from _read(model, alike, parts, pad, take_off, head=head, hidden=hidden)
+
+
 def _alike(model: PreTrainedModel, texts: Sequence[Text]) -> list[Sequence[Text]]:
     """Return texts that may share a batch: LongRoPE scales every text of a batch as its longest asks for."""
     rope: dict[str, Any] = getattr(model.config.get_text_config(), "rope_parameters", None) or {}
@@ -188,30 +214,44 @@ def _alike(model: PreTrainedModel, texts: Sequence[Text]) -> list[Sequence[Text]
     return [[text for text in texts if (len(text.ids) > trained) == beyond] for beyond in (False, True)]
 
 
-def _read(model: PreTrainedModel, texts: Sequence[Text], parts: Sequence[str], pad: int) -> Iterator[tuple[Text, list[float]]]:
-    """Yield each text with the log-probabilities of its targets, in nats."""
+def _read(
+    model: PreTrainedModel,
+    texts: Sequence[Text],
+    parts: Sequence[str],
+    pad: int,
+    take_off: TakeOff[T],
+    *,
+    head: bool,
+    hidden: int | None,
+) -> Iterator[tuple[Text, list[T]]]:
+    """Yield texts that may share a batch, each with the values of its targets."""
     budget = Budget(tokens_per_batch(model))
     if not packs(model, longest=max((len(text.ids) for text in texts), default=0)):
         trees = [Tree(text.ids, len(text.ids), (), (number,)) for number, text in enumerate(texts)]
         require_causal_logits(model)
-        yield from _read_trees(texts, trees, 0, functools.partial(padded_logits, model, pad), budget, padded=True)
+        padded = functools.partial(padded_logits if head else padded_hidden, model, pad, hidden=hidden)
+        yield from _read_trees(texts, trees, 0, padded, take_off, budget, padded=True)
         return
     groups: dict[str, list[Text]] = {}
     for text in texts:
         groups.setdefault(parts[text.question], []).append(text)
     for group in groups.values():
-        start = _shared_prefix(group)
-        read = functools.partial(packed_logits, model, prefix=encode_prefix(model, group[0].ids[:start]))
-        yield from _read_trees(group, build_trees([text.ids[start:] for text in group]), start, read, budget)
+        start = _shared_prefix(group, hidden)
+        prefix = encode_prefix(model, group[0].ids[:start], hidden)
+        read = functools.partial(packed_logits, model, prefix=prefix)
+        if not head:
+            read = functools.partial(packed_hidden, model, prefix=prefix, hidden=hidden)
+        yield from _read_trees(group, build_trees([text.ids[start:] for text in group]), start, read, take_off, budget)
 
 
-def _shared_prefix(group: Sequence[Text]) -> int:
-    """Return the number of tokens to compute once for all texts; the targets always lie behind them."""
+def _shared_prefix(group: Sequence[Text], hidden: int | None = None) -> int:
+    """Return the number of tokens to compute once for all texts; the targets always lie behind them, and something is seen."""
     if len(group) < 2:
         return 0
     first_read = min(target.place for text in group for target in text.targets)
     length = min(common_length([text.ids for text in group]), first_read)
-    return length if length >= SHARED_PREFIX else 0
+    seen = any(token != hidden for token in group[0].ids[:length])
+    return length if length >= SHARED_PREFIX and seen else 0
 
 
 @dataclass
@@ -222,8 +262,15 @@ class Budget:
 
 
 def _read_trees(
-    texts: Sequence[Text], trees: Sequence[Tree], start: int, read: Reader, budget: Budget, *, padded: bool = False
-) -> Iterator[tuple[Text, list[float]]]:
+    texts: Sequence[Text],
+    trees: Sequence[Tree],
+    start: int,
+    read: Reader,
+    take_off: TakeOff[T],
+    budget: Budget,
+    *,
+    padded: bool = False,
+) -> Iterator[tuple[Text, list[T]]]:
     """Run trees batch by batch.
 
     Args:
@@ -231,6 +278,7 @@ def _read_trees(
         trees: trees in any order.
         start: length of the shared prefix.
         read: function that runs the forward.
+        take_off: function that reads the targets' values off it.
         budget: number of tokens per batch; where memory runs out nevertheless, the batch halves and the run goes on.
         padded: True where the forward pads to the longest.
     """
@@ -239,7 +287,7 @@ def _read_trees(
         batch = waiting.pop(0)
         targets, index, tokens = _targets(texts, batch, start)
         try:
-            values = iter(_log_softmax_at(read(batch, sorted(set(index))), index, tokens))
+            values = iter(take_off(read(batch, sorted(set(index))), index, tokens))
         except torch.OutOfMemoryError:
             if len(batch) == 1 and len(batch[0].branches) < 2:
                 raise

@@ -17,7 +17,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
-from unlearnbench.models.blocks import decoder_blocks, decoder_of
+from unlearnbench.models.blocks import body_of, decoder_blocks, decoder_of
 from unlearnbench.scoring.choice.prefix_trees import Tree
 
 if TYPE_CHECKING:
@@ -67,8 +67,13 @@ _current: ContextVar[_Batch | None] = ContextVar("packed batch", default=None)
 _packs: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()
 
 
-def encode_prefix(model: PreTrainedModel, ids: Sequence[int]) -> Prefix:
+def encode_prefix(model: PreTrainedModel, ids: Sequence[int], hidden: int | None = None) -> Prefix:
     """Run the tokens that precede every tree, and keep their keys and values.
+
+    Args:
+        model: a model that `packs`.
+        ids: tokens of the prefix.
+        hidden: token that attention does not see; it has its place all the same.
 
     Raises:
         Unsupported: the model's attention is not plain causal attention.
@@ -77,9 +82,12 @@ def encode_prefix(model: PreTrainedModel, ids: Sequence[int]) -> Prefix:
         return EMPTY
     recorded: dict[nn.Module, KeyValue] = {}
     tree = Tree(list(ids), len(ids))
-    batch = _batch([tree], EMPTY, model)
+    batch = _batch([tree], EMPTY, model, hidden)
     batch.recorded = recorded
     _forward(model, batch, [tree], [len(ids) - 1])
+    if hidden in ids:
+        seen = torch.tensor([place for place, token in enumerate(ids) if token != hidden], device=model.device)
+        recorded = {module: (key[:, seen], value[:, seen]) for module, (key, value) in recorded.items()}
     return Prefix(len(ids), recorded)
 
 
@@ -99,6 +107,31 @@ def packed_logits(model: PreTrainedModel, trees: Sequence[Tree], wanted: Sequenc
         Unsupported: the model's attention is not plain causal attention over so many tokens.
     """
     return _forward(model, _batch(trees, prefix, model), trees, wanted)
+
+
+def packed_hidden(
+    model: PreTrainedModel,
+    trees: Sequence[Tree],
+    wanted: Sequence[int],
+    prefix: Prefix = EMPTY,
+    hidden: int | None = None,
+) -> Tensor:
+    """Return what the head reads after some tokens of packed trees.
+
+    Args:
+        model: a model that `packs`.
+        trees: trees of the batch.
+        wanted: indices of tokens in the trees laid end to end.
+        prefix: prefix that precedes every tree, encoded with the same `hidden`.
+        hidden: token that attention does not see; it has its place all the same.
+
+    Returns:
+        (len(wanted), D), in the model's dtype.
+
+    Raises:
+        Unsupported: the model's attention is not plain causal attention over so many tokens.
+    """
+    return _forward(model, _batch(trees, prefix, model, hidden), trees, wanted, head=False)
 
 
 def packs(model: PreTrainedModel, *, longest: int) -> bool:
@@ -143,31 +176,38 @@ def _agrees(model: PreTrainedModel) -> bool:
     return bool((packed - plain).abs().max() <= tolerance * plain.abs().max())
 
 
-def _batch(trees: Sequence[Tree], prefix: Prefix, model: PreTrainedModel) -> _Batch:
+def _batch(trees: Sequence[Tree], prefix: Prefix, model: PreTrainedModel, hidden: int | None = None) -> _Batch:
     sizes = torch.tensor([len(tree.ids) for tree in trees])  # (B,)
     starts = sizes.cumsum(0) - sizes
     steps = torch.arange(int(sizes.max()))  # (T,)
     inside = steps < sizes.unsqueeze(1)  # (B, T)
     grid = torch.where(inside, starts.unsqueeze(1) + steps, 0)
     real = inside.flatten().nonzero().flatten()  # (N,)
-    mask = _branch_mask(trees, len(steps), model.dtype).to(model.device) if any(tree.branches for tree in trees) else None
+    masked = any(tree.branches or hidden in tree.ids for tree in trees)
+    mask = _branch_mask(trees, len(steps), model.dtype, hidden).to(model.device) if masked else None
     return _Batch(prefix=prefix, grid=grid.to(model.device), real=real.to(model.device), mask=mask)
 
 
-def _branch_mask(trees: Sequence[Tree], width: int, dtype: torch.dtype) -> Tensor:
-    """Return the additive mask, (B, 1, T, T): causal, and no branch sees another."""
+def _branch_mask(trees: Sequence[Tree], width: int, dtype: torch.dtype, hidden: int | None = None) -> Tensor:
+    """Return the additive mask, (B, 1, T, T): causal, no branch sees another, and nothing sees a hidden token."""
     seen = torch.ones(len(trees), 1, width, width, dtype=torch.bool).tril()
     for number, tree in enumerate(trees):
         start = tree.trunk
         for length in tree.branches:
             seen[number, 0, start : start + length, tree.trunk : start] = False
             start += length
+        if hidden in tree.ids:
+            seen[number, 0, :, [place for place, token in enumerate(tree.ids) if token == hidden]] = False
+    alone = ~seen.any(dim=-1)  # a softmax over nothing would be NaN
+    seen |= torch.eye(width, dtype=torch.bool) & alone.unsqueeze(-1)
     return torch.zeros(seen.shape, dtype=dtype).masked_fill(~seen, float("-inf"))
 
 
 @torch.inference_mode()
-def _forward(model: PreTrainedModel, batch: _Batch, trees: Sequence[Tree], wanted: Sequence[int]) -> Tensor:
-    """Return the logits at the wanted tokens, (n, V)."""
+def _forward(
+    model: PreTrainedModel, batch: _Batch, trees: Sequence[Tree], wanted: Sequence[int], *, head: bool = True
+) -> Tensor:
+    """Return the logits at the wanted tokens, (n, V); without the head what it would read, (n, D)."""
     ids = torch.tensor([[token for tree in trees for token in tree.ids]], device=model.device)  # (1, N)
     places = torch.tensor([[batch.prefix.length + place for tree in trees for place in tree.places()]], device=model.device)
     read = torch.tensor(wanted, device=model.device)
@@ -181,6 +221,8 @@ def _forward(model: PreTrainedModel, batch: _Batch, trees: Sequence[Tree], wante
     handle = last.register_forward_hook(gather)
     try:
         with _packed_attention(model, batch):
+            if not head:
+                return body_of(model)(input_ids=ids, position_ids=places, use_cache=False).last_hidden_state[0]
             return model(input_ids=ids, position_ids=places, use_cache=False).logits[0]
     finally:
         handle.remove()

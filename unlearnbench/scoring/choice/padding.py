@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from unlearnbench.errors import UsageError
+from unlearnbench.models.blocks import body_of
 from unlearnbench.scoring.choice.prefix_trees import Tree
 
 if TYPE_CHECKING:
@@ -20,7 +21,9 @@ _right: WeakSet[nn.Module] = WeakSet()  # models that the trial has shown to be
 
 
 @torch.inference_mode()
-def padded_logits(model: PreTrainedModel, pad: int, batch: Sequence[Tree], wanted: Sequence[int]) -> Tensor:
+def padded_logits(
+    model: PreTrainedModel, pad: int, batch: Sequence[Tree], wanted: Sequence[int], hidden: int | None = None
+) -> Tensor:
     """Return the logits after some tokens of texts in one batch.
 
     Args:
@@ -28,21 +31,52 @@ def padded_logits(model: PreTrainedModel, pad: int, batch: Sequence[Tree], wante
         pad: padding token.
         batch: texts, without branches.
         wanted: indices of tokens in the texts laid end to end.
+        hidden: token that attention does not see; it has its place all the same.
 
     Returns:
         (len(wanted), V), in the model's dtype.
     """
+    ids, mask, places = _padded(pad, batch, hidden)
+    rows, positions = torch.tensor([places[index] for index in wanted], device=model.device).T  # (n,), (n,)
+    with _head_only_at(model, rows, positions):
+        return model(input_ids=ids.to(model.device), attention_mask=mask.to(model.device), use_cache=False).logits[0]
+
+
+@torch.inference_mode()
+def padded_hidden(
+    model: PreTrainedModel, pad: int, batch: Sequence[Tree], wanted: Sequence[int], hidden: int | None = None
+) -> Tensor:
+    """Return what the head reads after some tokens of texts in one batch.
+
+    Args:
+        model: a language model in eval mode.
+        pad: padding token.
+        batch: texts, without branches.
+        wanted: indices of tokens in the texts laid end to end.
+        hidden: token that attention does not see; it has its place all the same.
+
+    Returns:
+        (len(wanted), D), in the model's dtype.
+    """
+    ids, mask, places = _padded(pad, batch, hidden)
+    rows, positions = torch.tensor([places[index] for index in wanted], device=model.device).T  # (n,), (n,)
+    inputs = {"input_ids": ids.to(model.device), "attention_mask": mask.to(model.device)}
+    return body_of(model)(**inputs, use_cache=False).last_hidden_state[rows, positions]
+
+
+def _padded(pad: int, batch: Sequence[Tree], hidden: int | None) -> tuple[Tensor, Tensor, list[tuple[int, int]]]:
+    """Return texts padded on the right, (B, T), their mask, and row and position of each token of the texts laid end to end."""
     width = max(len(tree.ids) for tree in batch)
     ids = torch.full((len(batch), width), pad, dtype=torch.long)
     mask = torch.zeros_like(ids)
     places: list[tuple[int, int]] = []
     for number, tree in enumerate(batch):
-        ids[number, : len(tree.ids)] = torch.tensor(tree.ids)  # padded on the right: what is causal never sees it
+        ids[number, : len(tree.ids)] = torch.tensor(tree.ids)  # what is causal never sees the padding
         mask[number, : len(tree.ids)] = 1
         places += [(number, place) for place in range(len(tree.ids))]
-    rows, positions = torch.tensor([places[index] for index in wanted], device=model.device).T  # (n,), (n,)
-    with _head_only_at(model, rows, positions):
-        return model(input_ids=ids.to(model.device), attention_mask=mask.to(model.device), use_cache=False).logits[0]
+    if hidden is not None:
+        mask[ids == hidden] = 0
+    return ids, mask, places
 
 
 @contextmanager

@@ -77,6 +77,7 @@ def continue_texts(
     max_new_tokens: int,
     temperature: float = 1.0,
     seed: str = "",
+    hidden: int | None = None,
 ) -> list[list[int]]:
     """Continue tokenised texts, without a chat template.
 
@@ -88,6 +89,8 @@ def continue_texts(
             before.
         temperature: the sampling temperature; 0 takes the likeliest token each time.
         seed: any text; the same seed draws the same continuations.
+        hidden: a token of prompts that attention does not see and that has no place of its own, as transformers treats what its
+            attention mask leaves out; None sees everything.
 
     Returns:
         the token ids of each continuation, without its prompt, in the order of the prompts.
@@ -97,10 +100,10 @@ def continue_texts(
     """
     ends = end_tokens(model, tokenizer)
     requests = [Request((), temperature, f"{seed} {number}") for number in range(len(prompts))]
-    writer = _Writer(model, tokenizer, max_new_tokens, _nothing, ends)
+    writer = _Writer(model, tokenizer, max_new_tokens, _nothing, ends, hidden)
     writer.answer(requests, None, prompts)
     if writer.beyond:
-        _PlainWriter(model, tokenizer, max_new_tokens, _nothing, ends).finish(writer, None)
+        _PlainWriter(model, tokenizer, max_new_tokens, _nothing, ends, hidden).finish(writer, None)
     if failed := [answer.error for answer in writer.answers.values() if answer.error]:
         raise ValueError(f"a text cannot be continued: {failed[0]}")
     return [writer.written[index] for index in range(len(prompts))]
@@ -138,7 +141,9 @@ class _Writer:
         most: int,
         follow: Follow,
         ends: set[int] | None = None,
+        hidden: int | None = None,
     ) -> None:
+        self.hidden = hidden
         self.model, self.tokenizer, self.most, self.follow = model, tokenizer, most, follow
         self.stops = stop_tokens(model, tokenizer) if ends is None else ends
         self.stop_texts = stop_texts(tokenizer) if ends is None else ()
@@ -194,7 +199,7 @@ class _Writer:
 
     def _within_reach(self, row: _Row) -> _Row | None:
         """Return the row, if a slot can hold it; others wait until the end."""
-        if len(row.prompt) + row.room <= self.reach:
+        if len(row.prompt) + row.room <= self.reach and self.hidden not in row.prompt:
             return row
         self.beyond.append(row)
         return None
@@ -348,7 +353,8 @@ class _PlainWriter(_Writer):
         width, pad = max(len(row.prompt) for row in batch), padding_id(self.tokenizer)
         device = self.model.device
         ids = torch.tensor([[pad] * (width - len(row.prompt)) + row.prompt for row in batch], device=device)
-        mask = torch.tensor([[0] * (width - len(r.prompt)) + [1] * len(r.prompt) for r in batch], device=device)
+        masks = [[0] * (width - len(row.prompt)) + [int(token != self.hidden) for token in row.prompt] for row in batch]
+        mask = torch.tensor(masks, device=device)
         settings = GenerationConfig(
             max_new_tokens=max(row.room for row in batch),
             do_sample=False,
