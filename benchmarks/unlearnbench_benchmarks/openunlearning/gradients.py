@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor, nn
@@ -56,5 +56,5 @@ def _norm(
     with torch.enable_grad():
         logits = model(input_ids=ids, attention_mask=mask, use_cache=False).logits[0, first - 1 : -1]  # (n, V)
         loss = nn.functional.cross_entropy(upcast(logits), ids[0, first:])
-        found: Sequence[Tensor | None] = torch.autograd.grad(loss, weights, allow_unused=True)
+        found = cast("Sequence[Tensor | None]", torch.autograd.grad(loss, weights, allow_unused=True))
     return mean_norm(gradient for gradient in found if gradient is not None)
