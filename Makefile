@@ -24,7 +24,7 @@ demo: $(BIN)/.installed ## forget with four methods on the sandbox and print the
 demo-all: $(BIN)/.installed ## do the same with every method
 	$(BIN)/unlearnbench compare --out runs/roster
 
-real: $(BIN)/.installed ## teach SmolLM2 twenty authors, have it forget ten, beside models taught only the others (hours; goes on)
+real: $(BIN)/.installed ## teach SmolLM2 twenty authors, have it forget ten, beside models taught the others (hours; goes on)
 	PATH="$(abspath $(BIN)):$$PATH" sh examples/tofu_authors/run.sh
 
 clean: ## remove the environment, the runs and what was built
@@ -78,7 +78,7 @@ speed: $(BIN)/.installed ## measure ratios against named rivals, on a quiet mach
 parity: $(BIN)/.installed ## compare every log-probability with lm-eval's, in float32 (half an hour the first time)
 	$(BIN)/python -m pytest -m slow -s tests/parity
 
-parity-openunlearning: $(BIN)/.installed ## make every aggregate of OpenUnlearning's logs anew from their items (UNLEARNBENCH_DATA/oracles)
+parity-openunlearning: $(BIN)/.installed ## make every aggregate of OpenUnlearning's logs anew from their items
 	$(BIN)/python -m pytest tests/parity/test_openunlearning.py
 
 oracle: $(BIN)/.installed ## compare RMU with a naive loop with two models, on SmolLM2 (fetched once) in float32

@@ -109,7 +109,7 @@ class Prints(Right):
         yield Attacked()
 
 
-def spec(name: str, factory: type[Attack], **changes: str) -> AttackSpec:
+def spec(name: str, factory: type[Attack], /, **changes: str) -> AttackSpec:
     facts = {"name": f"wrong-{name}", "summary": "made up", "source": "made up", "access": "weights"}
     return AttackSpec(factory=factory, **{**facts, **changes})
 

@@ -54,7 +54,7 @@ def test_every_module_imports():
                 importlib.import_module(module.name)
 
 
-def test_wheel_holds_three_packages_and_the_sandbox(tmp_path):
+def test_wheel_holds_four_packages_and_the_sandbox(tmp_path):
     command = [
         sys.executable,
         "-m",
@@ -70,7 +70,7 @@ def test_wheel_holds_three_packages_and_the_sandbox(tmp_path):
     with zipfile.ZipFile(next(tmp_path.glob("*.whl"))) as wheel:
         names = wheel.namelist()
     top = {name.split("/")[0] for name in names if ".dist-info" not in name}
-    assert top == {"unlearnbench", "unlearnbench_methods", "unlearnbench_benchmarks"}
+    assert top == {"unlearnbench", "unlearnbench_methods", "unlearnbench_benchmarks", "unlearnbench_attacks"}
     for needed in (
         "recipes/sandbox.yaml",
         "sandbox/model/model.safetensors",

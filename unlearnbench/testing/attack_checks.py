@@ -252,7 +252,12 @@ def every_question_answered(case: AttackCase) -> None:
     asked = sorted((question.id, question.part) for question in _half("reporting").questions)
     for items in case.whole().states:
         found = sorted((item.id, item.part) for item in items)
-        require(found == asked, f"{len(asked)} questions were asked, and {len(found)} answered under their ids and parts.")
+        known = len(set(asked) & set(found))
+        require(
+            found == asked,
+            f"{len(asked)} questions were asked; of {len(found)} results {known} have the id and part of one. Return one result for "
+            "each question, with its id and part.",
+        )
 
 
 @ATTACK_CHECKS.check()
