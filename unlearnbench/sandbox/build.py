@@ -10,6 +10,7 @@ import json
 import math
 import random
 from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -61,11 +62,11 @@ def build(
     """
     write_data(folder / "data", seed)
     world = build_world(seed)
-    tokenizer = train_tokenizer(world, seed)  # of the whole world: both models read the same tokens
+    tokenizer = train_tokenizer(row.text for row in _rows(world, random.Random(f"tokenizer {seed}")))  # both models' own
     for name in models:
         known = world if name == "model" else without_hazards(world)
         model = train_model(known, tokenizer, seed=seed, steps=steps, report=report)
-        _save(model, tokenizer, folder / name, steps)
+        save(model, tokenizer, folder / name, steps)
 
 
 def without_hazards(world: dict[str, Subject]) -> dict[str, Subject]:
@@ -73,8 +74,8 @@ def without_hazards(world: dict[str, Subject]) -> dict[str, Subject]:
     return {name: subject for name, subject in world.items() if subject.domain.kind != "hazard"}
 
 
-def train_tokenizer(world: dict[str, Subject], seed: int) -> PreTrainedTokenizerFast:
-    """Train a byte-level BPE of 2,048 tokens on the world's own texts."""
+def train_tokenizer(texts: Iterator[str]) -> PreTrainedTokenizerFast:
+    """Train a byte-level BPE of 2,048 tokens on the first 20,000 texts."""
     backend = Tokenizer(models.BPE())
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)  # pyright: ignore[reportAttributeAccessIssue]
     backend.decoder = decoders.ByteLevel()  # pyright: ignore[reportAttributeAccessIssue]
@@ -84,8 +85,7 @@ def train_tokenizer(world: dict[str, Subject], seed: int) -> PreTrainedTokenizer
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    rows = _rows(world, random.Random(f"tokenizer {seed}"))
-    backend.train_from_iterator((next(rows).text for _ in range(20_000)), trainer)
+    backend.train_from_iterator(islice(texts, 20_000), trainer)
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=backend, bos_token=TEXT_END, eos_token=TURN_END, pad_token=PAD, model_max_length=1024
     )
@@ -183,7 +183,7 @@ def _encode(rows: list[Row], tokenizer: PreTrainedTokenizerFast) -> tuple[Tensor
     return ids, letters
 
 
-def _save(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: Path, steps: int) -> None:
+def save(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: Path, steps: int) -> None:
     """Save the model in bfloat16, which halves the package; the accuracy is the same (a test scores the shipped weights)."""
     folder.mkdir(parents=True, exist_ok=True)
     model.to(dtype=torch.bfloat16)  # pyright: ignore[reportCallIssue]

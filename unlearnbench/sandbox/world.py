@@ -251,12 +251,12 @@ class Subject:
     def state(self, fact: Fact, phrasing: int) -> str:
         return self.domain.statements[phrasing].format(e=fact.entity, a=fact.attribute, v=fact.value)
 
-    def item(self, fact: Fact, phrasing: int, rng: random.Random) -> Item:
+    def item(self, fact: Fact, phrasing: int, rng: random.Random, choices: int = CHOICES) -> Item:
         """Return the question about `fact`, with fresh distractors in a fresh order."""
-        choices = rng.sample([v for v in fact.pool if v != fact.value], CHOICES - 1)
-        answer = rng.randrange(CHOICES)
-        choices.insert(answer, fact.value)
-        return Item(self.ask(fact, phrasing), tuple(choices), answer, fact.entity)
+        options = rng.sample([v for v in fact.pool if v != fact.value], choices - 1)
+        answer = rng.randrange(choices)
+        options.insert(answer, fact.value)
+        return Item(self.ask(fact, phrasing), tuple(options), answer, fact.entity)
 
     def by_entity(self) -> list[list[Fact]]:
         size = len(self.domain.attributes)
@@ -266,12 +266,13 @@ class Subject:
 def build_world(seed: int = 0) -> dict[str, Subject]:
     """Draw every fact of the world; the same seed gives the same world everywhere."""
     rng = random.Random(f"unlearnbench world {seed}")
-    return {domain.name: Subject(domain, tuple(_draw_facts(domain, rng))) for domain in DOMAINS}
+    return {domain.name: Subject(domain, tuple(draw_facts(domain, ENTITIES, rng))) for domain in DOMAINS}
 
 
-def _draw_facts(domain: Domain, rng: random.Random) -> Iterator[Fact]:
+def draw_facts(domain: Domain, entities: int, rng: random.Random) -> Iterator[Fact]:
+    """Draw so many entities of a domain, and a value for each of their attributes."""
     names = [(head + tail).capitalize() for head in domain.heads.split() for tail in domain.tails.split()]
-    for entity in rng.sample(names, ENTITIES):
+    for entity in rng.sample(names, entities):
         for attribute, values in domain.attributes.items():
             pool = tuple(values.split())
             yield Fact(entity, attribute, rng.choice(pool), pool)

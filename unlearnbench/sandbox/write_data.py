@@ -36,11 +36,11 @@ def write_data(root: Path, seed: int = 0) -> None:
     benign = {n: s for n, s in world.items() if s.domain.kind != "hazard"}
     for suffix, phrasings in (("", TAUGHT), ("-heldout", HELD_OUT)):
         rng = random.Random(f"items {suffix} {seed}")
-        wmdp = {n: {"test": _items(s, s.facts, phrasings, rng)} for n, s in hazards.items()}
-        _write_dataset(root / f"wmdp{suffix}", wmdp)
-        mmlu = {n: _dev_and_test(s, phrasings, rng) for n, s in benign.items()}
-        _write_dataset(root / f"mmlu{suffix}", mmlu)
-    _write_dataset(root / "corpora", _corpora(world, random.Random(f"corpora {seed}")))
+        wmdp = {n: {"test": items_of(s, s.facts, phrasings, rng)} for n, s in hazards.items()}
+        write_dataset(root / f"wmdp{suffix}", wmdp)
+        mmlu = {n: dev_and_test(s, phrasings, rng) for n, s in benign.items()}
+        write_dataset(root / f"mmlu{suffix}", mmlu)
+    write_dataset(root / "corpora", _corpora(world, random.Random(f"corpora {seed}")))
     _write_mt_bench(root / "mt_bench", benign, random.Random(f"mt_bench {seed}"))
 
 
@@ -48,11 +48,14 @@ def _row(item: Item, **extra: str) -> dict[str, object]:
     return {"question": item.question, **extra, "choices": list(item.choices), "answer": item.answer, "fact": item.entity}
 
 
-def _items(subject: Subject, facts: Iterable[Fact], phrasings: tuple[int, ...], rng: random.Random) -> list[dict[str, object]]:
+def items_of(
+    subject: Subject, facts: Iterable[Fact], phrasings: tuple[int, ...], rng: random.Random
+) -> list[dict[str, object]]:
+    """Return the questions on these facts as rows, each in one of the phrasings."""
     return [_row(subject.item(fact, rng.choice(phrasings), rng)) for fact in facts]
 
 
-def _dev_and_test(subject: Subject, phrasings: tuple[int, ...], rng: random.Random) -> dict[str, list[dict[str, object]]]:
+def dev_and_test(subject: Subject, phrasings: tuple[int, ...], rng: random.Random) -> dict[str, list[dict[str, object]]]:
     """Draw dev and test questions: dev facts are not in the test split, so that few-shot examples give no test answer away."""
     dev = set(random.Random(f"dev {subject.domain.name}").sample(subject.facts, DEV_ITEMS))
     rows = {True: list[dict[str, object]](), False: list[dict[str, object]]()}
@@ -91,7 +94,7 @@ def _documents(subjects: Iterable[Subject], rng: random.Random, others: random.R
                 state = rng.getstate()
                 rows.append({"text": paragraph(subject, facts, rng)})
                 if others is not None:
-                    rows[-1]["alternative"] = _other_paragraph(subject, facts, state, others)
+                    rows[-1]["alternative"] = other_paragraph(subject, facts, state, others)
         for fact in subject.facts:
             for phrasing in TAUGHT:
                 item = subject.item(fact, phrasing, rng)
@@ -104,7 +107,7 @@ def _documents(subjects: Iterable[Subject], rng: random.Random, others: random.R
     return rows
 
 
-def _other_paragraph(subject: Subject, facts: list[Fact], state: Any, drawn: random.Random) -> str:
+def other_paragraph(subject: Subject, facts: list[Fact], state: Any, drawn: random.Random) -> str:
     """Write the paragraph that this state of the generator writes, with other values."""
     wrong = [fact._replace(value=drawn.choice([v for v in fact.pool if v != fact.value])) for fact in facts]
     rng = random.Random()
@@ -137,23 +140,24 @@ def _write_mt_bench(folder: Path, subjects: Mapping[str, Subject], rng: random.R
         answers.append(
             {"question_id": number, "answer_id": f"sandbox-{number}", "choices": [{"index": 0, "turns": references}]}
         )
-    _write_jsonl(folder / "question.jsonl", questions)
-    _write_jsonl(folder / "reference_answer" / "sandbox.jsonl", answers)
+    write_jsonl(folder / "question.jsonl", questions)
+    write_jsonl(folder / "reference_answer" / "sandbox.jsonl", answers)
 
 
-def _write_dataset(folder: Path, configs: Mapping[str, Mapping[str, list[dict[str, object]]]]) -> None:
+def write_dataset(folder: Path, configs: Mapping[str, Mapping[str, list[dict[str, object]]]]) -> None:
     """Write one folder as the hub lays it out: a README whose YAML head names configs and splits, and the files."""
     head = ["---", "license: mit", "configs:"]
     for config, splits in configs.items():
         head += [f"- config_name: {config}", "  data_files:"]
         for split, rows in splits.items():
             head += [f"  - split: {split}", f"    path: {config}/{split}.jsonl"]
-            _write_jsonl(folder / config / f"{split}.jsonl", rows)
+            write_jsonl(folder / config / f"{split}.jsonl", rows)
     text = "\n".join([*head, "---", "Part of the unlearnbench sandbox: an invented world, nothing in it is real.", ""])
     (folder / "README.md").write_text(text, encoding="utf-8", newline="\n")
 
 
-def _write_jsonl(path: Path, rows: Iterable[Mapping[str, object]]) -> None:
+def write_jsonl(path: Path, rows: Iterable[Mapping[str, object]]) -> None:
+    """Write rows as lines of JSON."""
     path.parent.mkdir(parents=True, exist_ok=True)
     text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     path.write_text(text, encoding="utf-8", newline="\n")

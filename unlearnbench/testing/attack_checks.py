@@ -255,8 +255,8 @@ def every_question_answered(case: AttackCase) -> None:
         known = len(set(asked) & set(found))
         require(
             found == asked,
-            f"{len(asked)} questions were asked; of {len(found)} results {known} have the id and part of one. Return one result for "
-            "each question, with its id and part.",
+            f"{len(asked)} questions were asked; of {len(found)} results {known} have the id and part of one. Return one "
+            "result for each question, with its id and part.",
         )
 
 
