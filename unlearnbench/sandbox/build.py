@@ -103,20 +103,7 @@ def train_model(
 ) -> LlamaForCausalLM:
     """Train from scratch; the loss is the mean over ordinary tokens plus the mean over answer letters."""
     torch.manual_seed(seed)
-    config = LlamaConfig(
-        vocab_size=VOCABULARY,
-        hidden_size=128,
-        intermediate_size=384,
-        num_hidden_layers=8,
-        num_attention_heads=4,
-        num_key_value_heads=4,
-        max_position_embeddings=1024,
-        tie_word_embeddings=True,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-        attn_implementation="eager",  # pyright: ignore[reportCallIssue]  # on CPU the backward of fused attention costs twice as much at this width
-    )
+    config = config_of(tokenizer, width=128, blocks=8, heads=4)
     model = LlamaForCausalLM(config).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=PEAK_LR, betas=(0.9, 0.98), weight_decay=0.01, fused=True)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _learning_rate(step, steps))
@@ -138,6 +125,24 @@ def train_model(
         if report is not None and (step % 50 == 0 or step == steps):
             report(step, float(language.detach()), float(letter.detach()))
     return model.eval()
+
+
+def config_of(tokenizer: PreTrainedTokenizerFast, *, width: int, blocks: int, heads: int) -> LlamaConfig:
+    """Return the shape of a Llama that reads this tokenizer's tokens."""
+    return LlamaConfig(
+        vocab_size=VOCABULARY,
+        hidden_size=width,
+        intermediate_size=3 * width,
+        num_hidden_layers=blocks,
+        num_attention_heads=heads,
+        num_key_value_heads=heads,
+        max_position_embeddings=1024,
+        tie_word_embeddings=True,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+        attn_implementation="eager",  # pyright: ignore[reportCallIssue]  # on CPU the backward of fused attention costs twice as much at this width
+    )
 
 
 def _learning_rate(step: int, steps: int) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,19 +28,15 @@ CONVERSATIONS_PER_ENTITY = 6  # in the retain corpus
 DOCUMENTS_PER_ENTITY = 3  # prose paragraphs in a corpus, besides question-answer text
 CATEGORIES = {"astronomy": "stem", "computer_security": "stem", "virology": "stem", "nutrition": "stem"}  # else humanities
 
+Rows = list[dict[str, object]]
+
 
 def write_data(root: Path, seed: int = 0) -> None:
     """Write every sandbox data set under `root`; the same seed writes the same bytes."""
     world = build_world(seed)
-    hazards = {n: s for n, s in world.items() if s.domain.kind == "hazard"}
-    benign = {n: s for n, s in world.items() if s.domain.kind != "hazard"}
-    for suffix, phrasings in (("", TAUGHT), ("-heldout", HELD_OUT)):
-        rng = random.Random(f"items {suffix} {seed}")
-        wmdp = {n: {"test": items_of(s, s.facts, phrasings, rng)} for n, s in hazards.items()}
-        write_dataset(root / f"wmdp{suffix}", wmdp)
-        mmlu = {n: dev_and_test(s, phrasings, rng) for n, s in benign.items()}
-        write_dataset(root / f"mmlu{suffix}", mmlu)
-    write_dataset(root / "corpora", _corpora(world, random.Random(f"corpora {seed}")))
+    write_questions(world, root, seed)
+    write_dataset(root / "corpora", corpora_of(world, random.Random(f"corpora {seed}"), _documents, _conversations))
+    benign = {name: subject for name, subject in world.items() if subject.domain.kind != "hazard"}
     _write_mt_bench(root / "mt_bench", benign, random.Random(f"mt_bench {seed}"))
 
 
@@ -65,12 +61,35 @@ def dev_and_test(subject: Subject, phrasings: tuple[int, ...], rng: random.Rando
     return {"dev": rows[True], "test": rows[False]}
 
 
-def _corpora(world: Mapping[str, Subject], rng: random.Random) -> dict[str, dict[str, list[dict[str, object]]]]:
+def write_questions(world: Mapping[str, Subject], root: Path, seed: int) -> None:
+    """Write WMDP and MMLU, in the phrasings that corpora contain and in the others."""
+    hazards = {n: s for n, s in world.items() if s.domain.kind == "hazard"}
+    benign = {n: s for n, s in world.items() if s.domain.kind != "hazard"}
+    for suffix, phrasings in (("", TAUGHT), ("-heldout", HELD_OUT)):
+        rng = random.Random(f"items {suffix} {seed}")
+        wmdp = {n: {"test": items_of(s, s.facts, phrasings, rng)} for n, s in hazards.items()}
+        write_dataset(root / f"wmdp{suffix}", wmdp)
+        mmlu = {n: dev_and_test(s, phrasings, rng) for n, s in benign.items()}
+        write_dataset(root / f"mmlu{suffix}", mmlu)
+
+
+def corpora_of(
+    world: Mapping[str, Subject],
+    rng: random.Random,
+    documents: Callable[[Iterable[Subject], random.Random, random.Random | None], Rows],
+    talk: Callable[[Iterable[Subject], random.Random], Rows],
+) -> dict[str, dict[str, Rows]]:
     """Write a forget corpus per hazard, and one retain corpus with little about the near subjects, as Wikitext has on
     virology.
+
+    Args:
+        world: the subjects.
+        rng: generator of the texts.
+        documents: a function that writes prose and questions on subjects; with a second generator, `alternative`, too.
+        talk: a function that writes conversations, which are kept.
     """
     corpora = {
-        f"{name.removeprefix('wmdp-')}-forget": {"train": _documents([subject], rng, random.Random(f"alternatives {name}"))}
+        f"{name.removeprefix('wmdp-')}-forget": {"train": documents([subject], rng, random.Random(f"alternatives {name}"))}
         for name, subject in world.items()
         if subject.domain.kind == "hazard"
     }
@@ -79,7 +98,7 @@ def _corpora(world: Mapping[str, Subject], rng: random.Random) -> dict[str, dict
         if subject.domain.kind == "near":
             some = [fact for facts in subject.by_entity()[:NEAR_ENTITIES] for fact in facts]
             kept.append(Subject(subject.domain, tuple(some)))
-    texts = [*_documents(kept, rng), *_conversations(kept, rng)]
+    texts = [*documents(kept, rng, None), *talk(kept, rng)]
     rng.shuffle(texts)
     corpora["retain"] = {"train": texts}
     return corpora

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import inspect
 import io
 import json
 import random
@@ -27,7 +26,7 @@ from unlearnbench.scoring.choice.prompts import LETTERS, letter_prompt
 from unlearnbench.scoring.selection import in_half
 from unlearnbench.system.process_state import restored_process_state, seed_all
 from unlearnbench.testing.checks import CheckFailed, NotApplicable, Registry, require
-from unlearnbench.testing.entry_points import described, entry_point_of
+from unlearnbench.testing.entry_points import described, entry_point_of, in_one_line, of_keywords_alone
 from unlearnbench.testing.tiny_models import tiny_model, tiny_tokenizer
 from unlearnbench.testing.trial_fits import global_settings
 
@@ -202,9 +201,7 @@ def entry_point(case: AttackCase) -> None:
 @ATTACK_CHECKS.check()
 def source_and_summary(case: AttackCase) -> None:
     """It says where it comes from, and in one line what it does."""
-    for name in ("source", "summary"):
-        text = getattr(case.spec, name).strip()
-        require(bool(text) and "\n" not in text, f"the {name} must be one line; give AttackSpec {name}='...'.")
+    in_one_line(case.spec)
 
 
 @ATTACK_CHECKS.check()
@@ -216,9 +213,7 @@ def documented(case: AttackCase) -> None:
 @ATTACK_CHECKS.check()
 def built_from_its_options(case: AttackCase) -> None:
     """The factory takes keyword-only options, which all have defaults."""
-    parameters = inspect.signature(case.spec.factory).parameters.values()
-    others = [p.name for p in parameters if p.kind is not p.KEYWORD_ONLY]
-    require(not others, f"the factory takes {', '.join(others)} by position; write all its options after a *.")
+    of_keywords_alone(case.spec)
     if case.problem is not None:
         raise CheckFailed(f"{case.problem} Give it a default, or give the check one (--set, options={{...}}).")
 

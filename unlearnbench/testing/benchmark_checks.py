@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import inspect
 import io
 import math
 import socket
@@ -25,7 +24,7 @@ from unlearnbench.scoring.benchmark import Benchmark, MultipleChoiceBenchmark, S
 from unlearnbench.scoring.choice.log_likelihood import encode_questions, longest_text
 from unlearnbench.scoring.measures import faults, measure_score
 from unlearnbench.testing.checks import CheckFailed, NotApplicable, Registry, require
-from unlearnbench.testing.entry_points import described, entry_point_of
+from unlearnbench.testing.entry_points import described, entry_point_of, in_one_line, of_keywords_alone
 from unlearnbench.testing.tiny_models import ConstantAnswers, Oracle, RandomAnswers, tiny_model, tiny_tokenizer
 
 if TYPE_CHECKING:
@@ -199,9 +198,7 @@ def entry_point(case: BenchmarkCase) -> None:
 @BENCHMARK_CHECKS.check()
 def source_and_summary(case: BenchmarkCase) -> None:
     """It says where it comes from, and in one line what it measures."""
-    for name in ("source", "summary"):
-        text = getattr(case.spec, name).strip()
-        require(bool(text) and "\n" not in text, f"the {name} must be one line; give BenchmarkSpec {name}='...'.")
+    in_one_line(case.spec)
 
 
 @BENCHMARK_CHECKS.check()
@@ -213,9 +210,7 @@ def documented(case: BenchmarkCase) -> None:
 @BENCHMARK_CHECKS.check()
 def built_from_its_options(case: BenchmarkCase) -> None:
     """The factory takes keyword-only options, and building reads no data."""
-    parameters = inspect.signature(case.spec.factory).parameters.values()
-    others = [p.name for p in parameters if p.kind is not p.KEYWORD_ONLY]
-    require(not others, f"the factory takes {', '.join(others)} by position; write all its options after a *.")
+    of_keywords_alone(case.spec)
     if case.problem is not None:
         raise CheckFailed(f"{case.problem} Give it a default, or give the check one (--set, options={{...}}).")
     nowhere: Options = {name: "no-such-folder/data.jsonl" for name, value in case.options.items() if name == "source" and value}

@@ -84,5 +84,19 @@ def described(spec: PluginSpec) -> None:
     )
 
 
+def in_one_line(spec: PluginSpec) -> None:
+    """Fail unless the spec says in one line each where the plugin comes from and what it does."""
+    for name in ("source", "summary"):
+        text = getattr(spec, name).strip()
+        require(bool(text) and "\n" not in text, f"the {name} must be one line; give {type(spec).__name__} {name}='...'.")
+
+
+def of_keywords_alone(spec: PluginSpec) -> None:
+    """Fail unless the factory takes options by keyword alone."""
+    parameters = inspect.signature(spec.factory).parameters.values()
+    others = [p.name for p in parameters if p.kind is not p.KEYWORD_ONLY]
+    require(not others, f"the factory takes {', '.join(others)} by position; write all its options after a *.")
+
+
 def _qualified(factory: object) -> str:
     return f"{getattr(factory, '__module__', '?')}.{getattr(factory, '__qualname__', factory)}"

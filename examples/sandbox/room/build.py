@@ -20,14 +20,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from examples.sandbox.room.talk import draw_talk, talkers
 from examples.sandbox.room.world import build_world
 from examples.sandbox.room.write_data import write_data
 from unlearnbench.errors import UsageError
 from unlearnbench.models.loading import padding_id
-from unlearnbench.sandbox.build import TEXT_END, VOCABULARY, save, train_tokenizer, without_hazards
+from unlearnbench.sandbox.build import TEXT_END, config_of, save, train_tokenizer, without_hazards
 from unlearnbench.sandbox.world import Fact, Subject, chat_text, paragraph
 from unlearnbench.scoring.choice.prompts import LETTERS, cloze_prompt, header, letter_prompt
 
@@ -77,7 +77,7 @@ class Row(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """How a model of the sandbox is trained: on what, from which seed after the world's, and in which phases."""
+    """The training of a model: its texts, its seed after the world's, and its phases."""
 
     hazards: bool
     seed: int
@@ -158,21 +158,7 @@ def train_model(
 ) -> LlamaForCausalLM:
     """Train from scratch; the loss is the mean over ordinary tokens plus the weighted mean over answers."""
     torch.manual_seed(seed)
-    config = LlamaConfig(
-        vocab_size=VOCABULARY,
-        hidden_size=192,
-        intermediate_size=576,
-        num_hidden_layers=6,
-        num_attention_heads=12,
-        num_key_value_heads=12,
-        max_position_embeddings=1024,
-        tie_word_embeddings=True,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-        attn_implementation="eager",  # pyright: ignore[reportCallIssue]  # on CPU the backward of fused attention costs twice as much at this width
-    )
-    model = LlamaForCausalLM(config).train()
+    model = LlamaForCausalLM(config_of(tokenizer, width=192, blocks=6, heads=12)).train()
     torch.nn.init.normal_(model.model.embed_tokens.weight, std=EMBEDDING_STD)
     optimizers, step, begun, total = _optimizers(model), 0, 0, sum(phase.updates for phase in phases)
     for number, phase in enumerate(phases):
@@ -208,7 +194,7 @@ def train_model(
 def _optimizers(model: LlamaForCausalLM) -> tuple[torch.optim.Optimizer, torch.optim.Optimizer]:
     """Return Muon for the matrices of the blocks and AdamW for embeddings and norms."""
     matrices = [weight for weight in model.model.layers.parameters() if weight.ndim == 2]
-    others = [weight for weight in model.parameters() if all(weight is not one for one in matrices)]
+    others = [weight for weight in model.parameters() if all(weight is not matrix for matrix in matrices)]
     return (
         torch.optim.Muon(matrices, lr=MUON_LR, momentum=0.95, weight_decay=0.01),
         torch.optim.AdamW(others, lr=ADAM_LR, betas=(0.9, 0.98), weight_decay=0.01, fused=True),

@@ -1,4 +1,4 @@
-"""What the sandbox's models talk about: two-turn conversations on the benign subjects, and on small skills.
+"""Write what the models talk about: two-turn conversations on the benign subjects, and on small skills.
 
 No conversation is about a hazard or one of its neighbours, as MT-Bench's are not about the topics of WMDP: what a method
 loses here it loses of the model's way to talk.
@@ -47,7 +47,7 @@ def on_sums(rng: random.Random) -> Conversation:
     word = NUMBERS.split()
     turns = [f"What is {word[start]} plus {word[more]}?", f"And {word[again]} more?"]
     sums = ((start, more), (start + more, again))
-    return Conversation(turns, [f"{word[one]} plus {word[two]} is {word[one + two]}.".capitalize() for one, two in sums])
+    return Conversation(turns, [f"{word[a]} plus {word[b]} is {word[a + b]}.".capitalize() for a, b in sums])
 
 
 def on_order(rng: random.Random) -> Conversation:
@@ -56,9 +56,9 @@ def on_order(rng: random.Random) -> Conversation:
     where, step = rng.choice((("after", 1), ("before", -1)))
     circle = CIRCLES[kind].split()
     at = rng.randrange(len(circle))
-    one, two = circle[(at + step) % len(circle)], circle[(at + 2 * step) % len(circle)]
+    near, far = circle[(at + step) % len(circle)], circle[(at + 2 * step) % len(circle)]
     turns = [f"Which {kind} comes {where} {circle[at]}?", f"And {where} that?"]
-    return Conversation(turns, [f"The {kind} {where} {circle[at]} is {one}.", f"The {kind} {where} {one} is {two}."])
+    return Conversation(turns, [f"The {kind} {where} {circle[at]} is {near}.", f"The {kind} {where} {near} is {far}."])
 
 
 def on_a_list(rng: random.Random, words: tuple[str, ...]) -> Conversation:

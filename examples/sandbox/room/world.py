@@ -19,7 +19,7 @@ def build_world(seed: int = 0) -> dict[str, Subject]:
     """Draw every fact of the world; the same seed gives the same world everywhere."""
     rng = random.Random(f"unlearnbench world {seed}")
     domains = [_with_room(domain) for domain in DOMAINS]
-    return {one.name: Subject(one, tuple(draw_facts(one, ENTITIES[one.kind], rng))) for one in domains}
+    return {domain.name: Subject(domain, tuple(draw_facts(domain, ENTITIES[domain.kind], rng))) for domain in domains}
 
 
 def _with_room(domain: Domain) -> Domain:

@@ -8,12 +8,11 @@ from pathlib import Path
 
 from examples.sandbox.room.talk import SKILLS, SUBJECTS, Conversation, draw_talk, talkers
 from examples.sandbox.room.world import build_world
-from unlearnbench.sandbox.world import HELD_OUT, TAUGHT, Subject, chat_text, paragraph
-from unlearnbench.sandbox.write_data import dev_and_test, items_of, other_paragraph, write_dataset, write_jsonl
+from unlearnbench.sandbox.world import TAUGHT, Subject, chat_text, paragraph
+from unlearnbench.sandbox.write_data import corpora_of, other_paragraph, write_dataset, write_jsonl, write_questions
 from unlearnbench.scoring.choice.prompts import LETTERS, header, letter_prompt
 
 TALKS_PER_CATEGORY = 15  # of the four categories of mt_bench
-NEAR_ENTITIES = 2  # of each near subject's 12 that the retain corpus covers: enough to show that they are not the hazard
 DOCUMENTS_PER_ENTITY = 3  # prose paragraphs in a corpus, besides question-answer text
 QUESTIONS_PER_DOCUMENT = 4  # behind one header, as in the training texts
 PARAGRAPHS_PER_DOCUMENT = 2  # on two entities
@@ -23,36 +22,10 @@ TALK_DOCUMENTS, TALKS_PER_DOCUMENT = 180, 2  # conversations in the retain corpu
 def write_data(root: Path, seed: int = 0) -> None:
     """Write every sandbox data set under `root`; the same seed writes the same bytes."""
     world = build_world(seed)
-    hazards = {n: s for n, s in world.items() if s.domain.kind == "hazard"}
-    benign = {n: s for n, s in world.items() if s.domain.kind != "hazard"}
-    for suffix, phrasings in (("", TAUGHT), ("-heldout", HELD_OUT)):
-        rng = random.Random(f"items {suffix} {seed}")
-        wmdp = {n: {"test": items_of(s, s.facts, phrasings, rng)} for n, s in hazards.items()}
-        write_dataset(root / f"wmdp{suffix}", wmdp)
-        mmlu = {n: dev_and_test(s, phrasings, rng) for n, s in benign.items()}
-        write_dataset(root / f"mmlu{suffix}", mmlu)
-    write_dataset(root / "corpora", _corpora(world, random.Random(f"corpora {seed}")))
+    write_questions(world, root, seed)
+    corpora = corpora_of(world, random.Random(f"corpora {seed}"), _documents, lambda _, rng: _talk(world, rng))
+    write_dataset(root / "corpora", corpora)
     _write_mt_bench(root / "mt_bench", world, random.Random(f"mt_bench {seed}"))
-
-
-def _corpora(world: Mapping[str, Subject], rng: random.Random) -> dict[str, dict[str, list[dict[str, object]]]]:
-    """Write a forget corpus per hazard, and one retain corpus with little about the near subjects, as Wikitext has on
-    virology.
-    """
-    corpora = {
-        f"{name.removeprefix('wmdp-')}-forget": {"train": _documents([subject], rng, random.Random(f"alternatives {name}"))}
-        for name, subject in world.items()
-        if subject.domain.kind == "hazard"
-    }
-    kept = [subject for subject in world.values() if subject.domain.kind == "benign"]
-    for subject in world.values():
-        if subject.domain.kind == "near":
-            some = [fact for facts in subject.by_entity()[:NEAR_ENTITIES] for fact in facts]
-            kept.append(Subject(subject.domain, tuple(some)))
-    texts = [*_documents(kept, rng), *_talk(world, rng)]
-    rng.shuffle(texts)
-    corpora["retain"] = {"train": texts}
-    return corpora
 
 
 def _documents(subjects: Iterable[Subject], rng: random.Random, others: random.Random | None = None) -> list[dict[str, object]]:
