@@ -57,6 +57,7 @@ def heat_map(board: Leaderboard) -> Chart | None:
         zmin=0,
         zmax=1,
         zmid=0.5,
+        reversescale=True,  # the theme's blue is for what is well, and all that came back is not
         text=texts if len(rows) <= LABELLED * 3 else None,
         texttemplate="%{text}",
         hovertext=hover,
