@@ -136,7 +136,10 @@ def test_a_terminal_that_is_gone_changes_nothing():
         [sys.executable, "-c", command], stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True, env=environment
     ) as process:
         os.close(theirs)
-        assert b"ready" in os.read(ours, 100)
+        said = b""
+        while not said.endswith(b"\n"):  # until then the command is still writing, which fails where the terminal is gone
+            said += os.read(ours, 100)
+        assert said == b"ready\r\n"
         os.close(ours)
         process.send_signal(signal.SIGHUP)
         assert process.wait(20) == 129
